@@ -1,0 +1,189 @@
+"""Which array library an array belongs to: the one file that names CuPy.
+
+Every array type that the engine computes with is registered in one table. The
+rest of the engine asks :func:`array_module` for the namespace (``numpy``,
+``cupy``, or a test's stand-in), :func:`device_of` for the place, and
+:func:`empty` for memory; nothing else in minidl asks "is this NumPy?".
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from typing import Any, Callable
+
+import numpy as np
+
+from minidl.memory import pool
+
+
+@dataclass(frozen=True)
+class ArrayKind:
+    """What the engine must know of one array type.
+
+    Attributes
+    ----------
+    xp : module
+        The namespace with NumPy's function names.
+    device : str
+        The device's name as a user writes it, such as ``"cpu"`` or ``"cuda"``.
+    family : str
+        Suffix of the kernel files for this type: ``"cpu"`` finds ``pooling_cpu.py``.
+    from_numpy, to_numpy : callable
+        Explicit transfers; nothing else moves data between devices.
+    empty : callable
+        ``empty(shape, dtype)``, memory with unspecified contents.
+    """
+
+    xp: Any
+    device: str
+    family: str
+    from_numpy: Callable
+    to_numpy: Callable
+    empty: Callable
+
+
+_kinds: dict[type, ArrayKind] = {}
+
+
+def register(array_type, xp, device, *, family="none", from_numpy=None, to_numpy=None, empty=None):
+    """Make the engine compute with arrays of `array_type` (see `ArrayKind`).
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from minidl import backend
+    >>> backend.device_of(np.zeros(3))
+    'cpu'
+    """
+    _kinds[array_type] = ArrayKind(
+        xp, device, family, from_numpy or xp.asarray, to_numpy or np.asarray, empty or xp.empty
+    )
+
+
+def kind_of(array) -> ArrayKind:
+    """The table's row for `array`; a `TypeError` that lists the known types otherwise."""
+    try:
+        return _kinds[type(array)]
+    except KeyError:
+        if isinstance(array, np.generic):
+            return _kinds[np.ndarray]
+        return _late_kind(array)
+
+
+def _late_kind(array):
+    """Register CuPy on the first array of it, so that importing minidl never loads CuPy."""
+    if type(array).__module__.partition(".")[0] == "cupy":
+        _register_cupy()
+        return _kinds[type(array)]
+    known = ", ".join(sorted(f"{t.__module__}.{t.__name__}" for t in _kinds))
+    raise TypeError(f"expected an array of one of the types {known}, found {type(array).__name__}")
+
+
+def is_array(value) -> bool:
+    """Whether `value` is an array of a registered type."""
+    return type(value) in _kinds or type(value).__module__.partition(".")[0] == "cupy"
+
+
+def array_module(array):
+    """The namespace (``numpy`` or its look-alike) whose functions take `array`."""
+    return kind_of(array).xp
+
+
+def device_of(array) -> str:
+    """The name of the device that holds `array`: ``"cpu"``, ``"cuda"`` ..."""
+    return kind_of(array).device
+
+
+def check_same_device(*named_arrays):
+    """Raise a `TypeError` naming both arrays when two of the ``(name, array)`` pairs differ in device."""
+    first_name, first = named_arrays[0]
+    for name, array in named_arrays[1:]:
+        if type(array) is not type(first) and device_of(array) != device_of(first):
+            raise TypeError(
+                f"`{first_name}` is on {device_of(first)} but `{name}` is on {device_of(array)}; "
+                "move one of them with .to(device): nothing is transferred silently"
+            )
+
+
+def kind_named(device) -> ArrayKind:
+    """The row of the table for a device's name; a `ValueError` that says what there is otherwise."""
+    name = str(device).partition(":")[0]
+    if name in ("cuda", "gpu"):
+        _register_cupy()
+        name = "cuda"
+    for kind in _kinds.values():
+        if kind.device == name:
+            return kind
+    names = ", ".join(sorted({k.device for k in _kinds.values()} | {"cuda"}))
+    raise ValueError(f"`device` is {device!r}; accepted: {names}")
+
+
+def to_device(array, device):
+    """`array` on `device`: itself if it is there already, else a copy."""
+    target = kind_named(device)
+    source = kind_of(array)
+    if source.device == target.device:
+        return array
+    return target.from_numpy(source.to_numpy(array))
+
+
+def to_numpy(array) -> np.ndarray:
+    """`array` as a NumPy array on the CPU (itself if it is one already)."""
+    return kind_of(array).to_numpy(array)
+
+
+def _register_cupy():
+    try:
+        import cupy
+    except ImportError as error:
+        raise RuntimeError(
+            "device 'cuda' needs CuPy: pip install 'minidl[cuda12x]' or 'minidl[cuda13x]'"
+        ) from error
+    if cupy.cuda.runtime.getDeviceCount() == 0:
+        raise RuntimeError("device 'cuda' was asked for but CuPy finds no GPU")
+    register(cupy.ndarray, cupy, "cuda", family="gpu", to_numpy=cupy.asnumpy)
+
+
+def empty(shape, dtype, like):
+    """Uninitialised C-ordered array on the device of the array `like`, from the buffer pool on the CPU."""
+    return kind_of(like).empty(shape, dtype)
+
+
+def empty_channels_last(shape, dtype, like):
+    """Uninitialised array of shape ``(N, C, H, W)`` whose bytes lie ``(N, H, W, C)``."""
+    N, C, H, W = shape
+    return kind_of(like).empty((N, H, W, C), dtype).transpose(0, 3, 1, 2)
+
+
+def channels_last(x):
+    """`x` of shape ``(N, C, H, W)`` with channels adjacent in memory: itself if so already, else a copy.
+
+    A slice of a wider channels-last array passes as it is: only the channels of one
+    pixel must be adjacent, and the pixels evenly spaced.
+    """
+    if is_channels_last(x):
+        return x
+    y = empty_channels_last(x.shape, x.dtype, like=x)
+    y[...] = x
+    return y
+
+
+def is_channels_last(x) -> bool:
+    """Whether the channels of a pixel are adjacent and the pixels of `x` evenly spaced, row by row."""
+    N, C, H, W = x.shape
+    sn, sc, sh, sw = x.strides
+    size = x.dtype.itemsize
+    pixel = sw if W > 1 else (sh if H > 1 else (sn if N > 1 else C * size))
+    return (
+        (C == 1 or sc == size)
+        and pixel >= C * size
+        and (W == 1 or sw == pixel)
+        and (H == 1 or sh == W * pixel)
+        and (N == 1 or sn == H * W * pixel)
+    )
+
+
+register(np.ndarray, np, "cpu", family="cpu", to_numpy=lambda array: array, empty=pool.empty)
+
+default_kernels = os.environ.get("MINIDL_KERNELS", "fast")

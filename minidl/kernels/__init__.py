@@ -1,0 +1,84 @@
+"""Kernels: arrays in, arrays out, no autograd.
+
+A kernel is a plain function, written in terms that run on NumPy and CuPy alike,
+under the :class:`Kernel` decorator. Faster forms live beside it, in ``FAMILY_cpu.py``
+(Numba) and ``FAMILY_gpu.py`` (CUDA), and register themselves for an array type:
+
+    # pooling.py                               # pooling_cpu.py
+    @Kernel                                    @pooling.max_pool2d.register(np.ndarray)
+    def max_pool2d(x, ...): ...                def _(x, ...): ...
+
+A faster form may return ``NotImplemented`` to decline (an unusual dtype, say); then
+the plain form runs. ``MINIDL_KERNELS=plain`` switches the faster forms off, as does
+``with using("plain"):``. A fused kernel has no plain form here: its definition is
+made of Tensor operations in ``minidl/ops``, so its plain form returns
+``NotImplemented`` and the op runs the definition.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import importlib
+import importlib.util
+
+from minidl import backend
+
+_fast = backend.default_kernels != "plain"
+if backend.default_kernels not in ("plain", "fast"):
+    raise ValueError(f"MINIDL_KERNELS is {backend.default_kernels!r}; accepted: fast, plain")
+
+
+class Kernel:
+    """A plain function that runs a faster registered form where there is one for its first argument's type."""
+
+    def __init__(self, plain):
+        functools.update_wrapper(self, plain)
+        self.plain = plain
+        self.forms = {}
+        self.searched = set()
+
+    def register(self, array_type):
+        """Decorator: the function is this kernel's form for arrays of `array_type`."""
+
+        def add(form):
+            self.forms[array_type] = form
+            return form
+
+        return add
+
+    def __call__(self, first, *args, **options):
+        if _fast:
+            kind = type(first)
+            if kind not in self.searched:
+                self._search(kind, first)
+            form = self.forms.get(kind)
+            if form is not None:
+                result = form(first, *args, **options)
+                if result is not NotImplemented:
+                    return result
+        return self.plain(first, *args, **options)
+
+    def _search(self, kind, first):
+        """Import the file with the faster forms for this array type, if there is one."""
+        self.searched.add(kind)
+        name = f"{self.plain.__module__}_{backend.kind_of(first).family}"
+        if importlib.util.find_spec(name) is not None:
+            try:
+                importlib.import_module(name)
+            except ImportError as error:
+                if error.name is None or not error.name.startswith(("numba", "llvmlite")):
+                    raise  # only a missing Numba means "do it the plain way"
+
+
+@contextlib.contextmanager
+def using(forms):
+    """Run the block with the ``"fast"`` or only the ``"plain"`` forms of every kernel."""
+    global _fast
+    if forms not in ("fast", "plain"):
+        raise ValueError(f"`forms` is {forms!r}; accepted: 'fast', 'plain'")
+    before, _fast = _fast, forms == "fast"
+    try:
+        yield
+    finally:
+        _fast = before
