@@ -1,0 +1,109 @@
+"""What the CPU kernels stand on: one way to compile, and what this processor can do.
+
+Every Numba kernel is compiled by :func:`jit`: without the interpreter's lock, so that
+threads run side by side (:mod:`minidl.kernels.team`), without Numba's own parallel
+runtime, and cached on disk, so that only the first run ever waits for the compiler.
+
+The cache knows a kernel by its source and by the constants it closes over, not by
+what the functions it calls have become. So whatever the machine code depends on
+beyond that (vector width, tile shape, the emitter's own source) has to be a constant
+of the kernel: see the `spec` of :mod:`minidl.kernels.tile`.
+"""
+
+from __future__ import annotations
+
+import os
+import warnings
+from dataclasses import dataclass
+
+import llvmlite.binding
+import numba
+
+if numba.config.DISABLE_JIT:
+    raise ImportError("NUMBA_DISABLE_JIT is set: the plain forms run", name="numba")
+
+_caching = True
+
+
+def jit(function=None, *, fastmath=frozenset({"contract", "nsz"}), **options):
+    """Compile `function` as a kernel: cached, without the interpreter's lock, IEEE division.
+
+    `fastmath` takes LLVM's flags one by one; never ``nnan`` or ``ninf``, for NaN has to propagate.
+
+    Examples
+    --------
+    >>> @jit
+    ... def twice(x):
+    ...     return 2 * x
+    >>> twice(21)
+    42
+    """
+    if function is None:
+        return lambda f: jit(f, fastmath=fastmath, **options)
+    options = dict(nogil=True, error_model="numpy", fastmath=set(fastmath)) | options
+    return _cached(function, options) or numba.njit(**options)(function)
+
+
+def _cached(function, options):
+    """The kernel with its cache on disk, or None (and one warning) where no directory can be written."""
+    global _caching
+    if not _caching or function.__code__.co_filename.startswith("<"):  # typed at a prompt: no file to key on
+        return None
+    try:
+        return numba.njit(cache=True, **options)(function)
+    except RuntimeError:
+        _caching = False
+        warnings.warn("no writable directory for compiled kernels (set NUMBA_CACHE_DIR): every run compiles again")
+        return None
+
+
+@dataclass(frozen=True)
+class Simd:
+    """Vector unit: bytes and number of its registers, and whether it multiplies and adds in one step."""
+
+    name: str
+    bytes: int
+    registers: int
+    fma: bool
+
+    def lanes(self, dtype):
+        """How many numbers of `dtype` a register holds."""
+        return self.bytes // dtype.itemsize
+
+
+UNITS = {
+    "avx512": Simd("avx512", 64, 32, True),
+    "avx2": Simd("avx2", 32, 16, True),
+    "sse": Simd("sse", 16, 16, False),
+    "neon": Simd("neon", 16, 32, True),
+}
+
+
+def simd() -> Simd:
+    """The vector unit to emit code for: ``MINIDL_SIMD`` where it is set, else the best this processor has.
+
+    Examples
+    --------
+    >>> simd().name in UNITS
+    True
+    """
+    name = os.environ.get("MINIDL_SIMD") or _detected()
+    if name not in UNITS:
+        raise ValueError(f"MINIDL_SIMD is {name!r}; accepted: {', '.join(UNITS)}")
+    return UNITS[name]
+
+
+def _detected():
+    have = _features()
+    if "neon" in have or "asimd" in have or llvmlite.binding.get_default_triple().startswith(("aarch64", "arm64")):
+        return "neon"
+    if {"avx512f", "avx512vl", "avx512dq"} <= have:
+        return "avx512"
+    return "avx2" if {"avx2", "fma"} <= have else "sse"
+
+
+def _features():
+    """The features that Numba compiles for: the processor's, unless NUMBA_CPU_FEATURES narrows them."""
+    if numba.config.CPU_FEATURES is not None:
+        return {f[1:] for f in numba.config.CPU_FEATURES.split(",") if f.startswith("+")}
+    return {name for name, present in llvmlite.binding.get_host_cpu_features().items() if present}

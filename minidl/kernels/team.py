@@ -1,0 +1,287 @@
+"""A team of threads that share one kernel's tasks.
+
+Numba's own thread pools do not survive a fork or a second Python thread that enters
+at the same time (a prefetching loader, say). So here are a few plain Python threads
+that wait, take the same compiled kernel, and run it without the interpreter's lock:
+
+    @jit
+    def scale(counter, n_tasks, x, y):          # x, y: (n_tasks, size)
+        task = next_task(counter)
+        while task < n_tasks:
+            y[task] = 2 * x[task]
+            task = next_task(counter)
+
+    team.run(scale, len(x), x, y)
+
+`next_task` takes the next index from a counter that all threads share, by one atomic
+addition: whoever is free takes the next task. Results must not depend on who does
+which, so a task is a piece of fixed size, it writes only what is its own, and partial
+sums are kept per task and added in the order of the tasks. Then the result has the
+same bits for any number of threads.
+
+A kernel that needs working memory asks for one row per thread:
+
+    rows = team.scratch(size, np.float32)       # (threads, size), kept between calls
+    buffer = rows[next_slot(counter)]           # in the kernel, once, before the loop
+
+A thread that has nothing to do watches for the next job for some 100 microseconds
+and then sleeps: kernels that follow one another closely start in about 3 us.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import threading
+
+import numpy as np
+from llvmlite import ir
+from numba import types
+from numba.core import cgutils
+from numba.extending import intrinsic
+
+from minidl.kernels.cpu import jit
+
+# Words of the shared counter, on cache lines of their own: the next task, the next slot, the job's number.
+TASK, SLOT, JOB, WORDS = 0, 8, 16, 24
+SPINS = 4000  # looks at the counter before sleeping, some 25 ns each
+X86, X86_PAUSE = platform.machine() in ("x86_64", "AMD64"), "llvm.x86.sse2.pause"
+
+
+def _word(context, builder, array_type, array, index):
+    """Pointer to word `index` of an int64 array."""
+    data = context.make_array(array_type)(context, builder, array).data
+    return builder.gep(data, [ir.Constant(ir.IntType(64), index)])
+
+
+def _fetch_add(index):
+    def typing(typingctx, counter):
+        def codegen(context, builder, signature, args):
+            pointer = _word(context, builder, signature.args[0], args[0], index)
+            return builder.atomic_rmw("add", pointer, ir.Constant(ir.IntType(64), 1), "seq_cst")
+
+        return types.int64(counter), codegen
+
+    return typing
+
+
+next_task = intrinsic(_fetch_add(TASK))
+next_slot = intrinsic(_fetch_add(SLOT))
+
+
+@intrinsic
+def _look(typingctx, counter, index):
+    """Word `index` of `counter` as it is now in memory, after a short pause."""
+
+    def codegen(context, builder, signature, args):
+        data = context.make_array(signature.args[0])(context, builder, args[0]).data
+        if X86:
+            pause = cgutils.get_or_insert_function(builder.module, ir.FunctionType(ir.VoidType(), []), X86_PAUSE)
+            builder.call(pause, [])
+        return builder.load_atomic(builder.gep(data, [args[1]]), "acquire", 8)
+
+    return types.int64(counter, types.int64), codegen
+
+
+@jit
+def _watch(counter, ended, job, spins):
+    """Say that `job` has ended; number of the next one once it runs, or `job` if `spins` looks saw none.
+
+    Both happen without the interpreter's lock, or the thread that waits would have to sleep for it.
+    """
+    ended[0] = job
+    for _ in range(spins):
+        now = _look(counter, JOB)
+        if now != job and _look(counter, TASK) > 0:
+            return now
+    return job
+
+
+@jit
+def _settle(ended, job, spins):
+    """Look until `job` has ended, `spins` times at most."""
+    for _ in range(spins):
+        if _look(ended, 0) == job:
+            return
+
+
+class Team:
+    """The caller and ``size - 1`` waiting threads."""
+
+    def __init__(self, size):
+        self.size = size
+        self.counter = np.zeros(WORDS, np.int64)
+        self.entered = threading.Lock()
+        self.workers = [_Worker(self.counter) for _ in range(size - 1)]
+
+    def run(self, kernel, n_tasks, args):
+        """Run the kernel in every thread; the first error of any of them is raised here."""
+        self.counter[TASK] = self.counter[SLOT] = 0
+        self.counter[JOB] += 1
+        called = self.workers[: n_tasks - 1]
+        for worker in called:
+            worker.call(kernel, n_tasks, args)
+        try:
+            kernel(self.counter, n_tasks, *args)
+        finally:
+            errors = [worker.wait() for worker in called]
+        for error in filter(None, errors):
+            raise error
+
+    def dismiss(self):
+        """Let the threads end."""
+        for worker in self.workers:
+            worker.dismiss()
+
+
+class _Worker:
+    """One waiting thread: `go` is open while a job is there to take, `done` once the job is finished."""
+
+    def __init__(self, counter):
+        self.counter, self.ended = counter, np.zeros(WORDS, np.int64)
+        self.job, self.asleep = (), False
+        self.go, self.done, self.wake = threading.Lock(), threading.Lock(), threading.Lock()
+        for lock in (self.go, self.done, self.wake):
+            lock.acquire()
+        threading.Thread(target=self._serve, name="minidl", daemon=True).start()
+
+    def call(self, *job):
+        self.job, self.error = job, None
+        self.go.release()
+        self._rouse()
+
+    def wait(self):
+        """Wait for the end of the job, or take it back if the thread has not begun; its error or None."""
+        if not self.go.acquire(blocking=False):
+            _settle(self.ended, self.counter[JOB], SPINS)
+            _acquire(self.done)
+        self.job = ()  # keep no array alive
+        return self.error
+
+    def dismiss(self):
+        self.job = None
+        self._rouse()
+
+    def _rouse(self):
+        if self.asleep:
+            self.asleep = False
+            self.wake.release()
+
+    def _serve(self):
+        seen = 0
+        while self.job is not None:
+            now = int(_watch(self.counter, self.ended, seen, SPINS))
+            if self.go.acquire(blocking=False):
+                now = int(self.counter[JOB])
+                self._work(*self.job)
+                self.done.release()
+            elif now == seen:  # nothing happened for a while
+                self.asleep = True
+                self.wake.acquire(blocking=self.job is not None)
+            seen = now
+
+    def _work(self, kernel, n_tasks, args):
+        try:
+            kernel(self.counter, n_tasks, *args)
+        except BaseException as error:  # handed to the thread that waits
+            self.error = error
+
+
+def _acquire(lock):
+    """Take `lock`, even if Ctrl-C arrives meanwhile: the other thread still writes to the caller's arrays."""
+    try:
+        lock.acquire()
+    except KeyboardInterrupt:
+        lock.acquire()
+        raise
+
+
+def _count():
+    """``MINIDL_NUM_THREADS``, else the processors that this process may use."""
+    given = os.environ.get("MINIDL_NUM_THREADS")
+    if given is None:
+        return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    if not given.isdigit() or int(given) < 1:
+        raise ValueError(f"MINIDL_NUM_THREADS is {given!r}; accepted: a whole number from 1")
+    return int(given)
+
+
+_team = None
+_size = _count()
+_making = threading.Lock()
+_kept = threading.local()
+
+
+def num_threads() -> int:
+    """How many threads `run` uses, the caller included."""
+    return _size
+
+
+def set_num_threads(n):
+    """Use `n` threads, the caller included; results stay the same, bit for bit.
+
+    Examples
+    --------
+    >>> before = num_threads()
+    >>> set_num_threads(1)
+    >>> num_threads()
+    1
+    >>> set_num_threads(before)
+    """
+    global _size, _team
+    if int(n) != n or n < 1:
+        raise ValueError(f"`n` is {n!r}; accepted: a whole number of threads from 1")
+    with _making:
+        old, _team, _size = _team, None, int(n)
+    if old is not None:
+        with old.entered:
+            old.dismiss()
+
+
+def run(kernel, n_tasks, *args):
+    """Call ``kernel(counter, n_tasks, *args)`` in every thread of the team and wait for all of them.
+
+    The caller works alone when there is one task, or when another Python thread is using the team.
+    """
+    team = _team or _make() if n_tasks > 1 and _size > 1 else None
+    if team is not None and team.entered.acquire(blocking=False):
+        try:
+            return team.run(kernel, n_tasks, args)
+        except KeyboardInterrupt:
+            _forget()  # some thread may not have been waited for
+            raise
+        finally:
+            team.entered.release()
+    if n_tasks > 0:
+        kernel(np.zeros(WORDS, np.int64), n_tasks, *args)
+
+
+def scratch(size, dtype):
+    """Working memory, one row per thread: an array ``(threads, >= size)`` with unspecified contents.
+
+    It belongs to the calling Python thread and is kept until its next call with the same `dtype`.
+    """
+    key = np.dtype(dtype).char
+    rows = getattr(_kept, key, None)
+    if rows is None or rows.shape[0] < _size or rows.shape[1] < size:
+        rows = np.empty((_size, -(-size // 1024) * 1024 + 32), dtype)
+        setattr(_kept, key, rows)
+    return rows
+
+
+def _make():
+    global _team
+    with _making:
+        if _team is None and _size > 1:
+            _team = Team(_size)
+        return _team
+
+
+def _forget():
+    """Make a new team when one is next needed: in a forked child, say, no thread but the caller lives."""
+    global _team, _making
+    _team, _making = None, threading.Lock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget)
