@@ -1,0 +1,32 @@
+"""What goes wrong with data: one error type, one line, with the path in it.
+
+A name that comes from a stranger's disk may hold line breaks or terminal escape
+codes, so every path passes through :func:`shown` before it reaches a message.
+"""
+
+
+class DataError(ValueError):
+    """Data that cannot be used: missing, broken, or not what was announced."""
+
+
+def shown(name) -> str:
+    """`name` as printable text on one line, anything else escaped.
+
+    Examples
+    --------
+    >>> from minidl.data.errors import shown
+    >>> print(shown("cats\\n\\x1b[31m"))
+    cats\\n\\x1b[31m
+    """
+    return "".join(c if c.isprintable() else c.encode("unicode_escape", "surrogatepass").decode() for c in str(name))
+
+
+def broken(path, expected, found) -> DataError:
+    """The error for a file that is not what it should be: its path, `expected` and `found`."""
+    return DataError(f"{shown(path)}: expected {expected}, found {shown(found)}")
+
+
+def check(condition, message):
+    """Raise a `ValueError` with `message` unless `condition` holds (for wrong arguments)."""
+    if not condition:
+        raise ValueError(message)

@@ -1,0 +1,180 @@
+"""Image folders: one folder per class, indexed at once, decoded when asked for.
+
+The index holds file names and labels only, so 100,000 pictures cost a few megabytes.
+A picture is opened through an explicit list of formats, refused above a pixel cap
+before it is decoded, cut to the middle and resized to the common size. JPEG files are
+decoded at a reduced scale where that is enough.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+
+from minidl.data.dataset import Dataset
+from minidl.data.errors import DataError, broken, check, shown
+from minidl.data.transforms import pair
+
+FORMATS = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".bmp": "BMP", ".gif": "GIF", ".webp": "WEBP"}
+MAX_PIXELS = 1 << 24
+GRAY_MODES = ("1", "L", "LA", "I", "I;16", "I;16B")
+
+
+class ImageFolder(Dataset):
+    """The pictures in ``root/CLASS/*``.
+
+    Parameters
+    ----------
+    root : path
+    image_size : int or (height, width), optional
+        What every picture is brought to; the default is the median shorter side of a
+        sample of the pictures, at most 64.
+    channels : 1 or 3, optional
+        The default is 1 where all pictures of a sample are gray.
+    class_names : list of str, optional
+        Folders to take; the default is all, sorted by name.
+
+    Attributes
+    ----------
+    labels : int64 array, shape (N,)
+    class_names : list of str
+
+    Raises
+    ------
+    DataError
+        No folder, no class folders, a class without pictures.
+    """
+
+    layout = "HWC"
+
+    def __init__(self, root, image_size=None, channels=None, class_names=None):
+        check(channels in (None, 1, 3), f"`channels` is {channels!r}; accepted: 1 (gray), 3 (colour) or None")
+        self.root = os.fspath(root)
+        self.class_names = class_folders(self.root) if class_names is None else list(class_names)
+        if not self.class_names:
+            raise broken(self.root, "one folder of pictures per class", "no folders")
+        names = [pictures(os.path.join(self.root, c), required=class_names is None) for c in self.class_names]
+        self.names = list(itertools.chain.from_iterable(names))
+        self.labels = np.repeat(np.arange(len(names)), [len(n) for n in names])
+        if not self.names:
+            raise broken(self.root, f"pictures ({', '.join(FORMATS)}) in the class folders", "none")
+        sizes, gray = zip(*(_size_and_gray(self.path(i)) for i in spread(len(self), 100)))
+        self.image_size = pair("image_size", image_size or min(64, int(np.median(np.min(sizes, axis=1)))))
+        self.channels = channels or (1 if all(gray) else 3)
+
+    def __len__(self):
+        return len(self.names)
+
+    def path(self, index):
+        """The path of picture number `index`."""
+        return os.path.join(self.root, self.class_names[self.labels[index]], self.names[index])
+
+    def __getitem__(self, index):
+        return decode(self.path(index), self.image_size, self.channels), int(self.labels[index])
+
+    def batch(self, indices):
+        images = np.empty((len(indices), *self.image_size, self.channels), np.uint8)
+        for k, index in enumerate(indices):
+            images[k] = decode(self.path(index), self.image_size, self.channels)
+        return images, self.labels[indices]
+
+
+def _entries(folder):
+    """Visible entries of `folder`, sorted by name."""
+    with os.scandir(folder) as entries:
+        return sorted((entry for entry in entries if not entry.name.startswith((".", "__"))), key=lambda e: e.name)
+
+
+def class_folders(root):
+    """Names of the folders in `root`, sorted; hidden ones are left out."""
+    if not os.path.isdir(root):
+        raise DataError(f"{shown(root)}: there is no such folder")
+    return [entry.name for entry in _entries(root) if entry.is_dir()]
+
+
+def pictures(folder, required=True):
+    """Names of the picture files in `folder`, sorted; hidden files and other endings are left out."""
+    if not required and not os.path.isdir(folder):
+        return []
+    with os.scandir(folder) as entries:
+        names = sorted(e.name for e in entries
+                       if not e.name.startswith(".") and os.path.splitext(e.name)[1].lower() in FORMATS)
+    if required and not names:
+        raise broken(folder, f"pictures ({', '.join(FORMATS)})", "none")
+    return names
+
+
+def spread(n, at_most):
+    """Up to `at_most` of the numbers 0 to n-1, evenly spread."""
+    return np.unique(np.linspace(0, n - 1, min(n, at_most)).astype(np.int64))
+
+
+def open_picture(path, size=None):
+    """A Pillow image, its header read; a JPEG prepared to be decoded at no more than it takes for `size`."""
+    from PIL import Image
+
+    if not os.path.isfile(path):
+        raise broken(path, "a file", "none, or something that is not a file")
+    try:
+        image = Image.open(path, formats=sorted(set(FORMATS.values())))
+        if size is not None and image.format == "JPEG":
+            image.draft(None, (2 * size[1], 2 * size[0]))
+    except Exception as error:  # decoders raise nearly anything on broken files
+        raise broken(path, f"a picture ({', '.join(FORMATS)})", _reason(error)) from None
+    if image.width * image.height > MAX_PIXELS:
+        found = f"{image.width}x{image.height}"
+        image.close()
+        raise broken(path, f"at most {MAX_PIXELS:,} pixels", found)
+    return image
+
+
+def _reason(error):
+    text = str(error).partition("\n")[0]
+    return "something else" if type(error).__name__ == "UnidentifiedImageError" else text or type(error).__name__
+
+
+def decode(path, size, channels):
+    """The picture at `path` as bytes (height, width, channels): upright, its middle, resized to `size`."""
+    from PIL import Image, ImageOps
+
+    with open_picture(path, size) as image:
+        try:
+            if image.mode.startswith("I"):  # 16-bit gray: Pillow's own conversion would clip, not scale
+                image = Image.fromarray((np.asarray(image).astype(np.int64) >> 8).clip(0, 255).astype(np.uint8))
+            if "transparency" in image.info:
+                image = image.convert("RGBA")
+            image = ImageOps.exif_transpose(image).convert("L" if channels == 1 else "RGB")
+            image = ImageOps.fit(image, size[::-1], Image.Resampling.BILINEAR)
+            return np.asarray(image).reshape(*size, channels)
+        except Exception as error:
+            raise broken(path, "a whole picture", _reason(error)) from None
+
+
+def _size_and_gray(path):
+    with open_picture(path) as image:
+        return image.size, image.mode in GRAY_MODES
+
+
+def survey(dataset, at_most=1000):
+    """Decode up to `at_most` pictures, evenly spread: finds broken ones before training does.
+
+    Returns
+    -------
+    mean, std : tuples of one float per channel, in units where white is 1
+    """
+    chosen = spread(len(dataset), at_most)
+    parts = np.array_split(chosen, -(-len(chosen) // 16))
+    with ThreadPoolExecutor() as workers:  # whole numbers add up to the same in any order
+        sums = list(workers.map(lambda part: _sums(dataset.batch(part)[0]), parts))
+    pixels, total, squares = (sum(column) for column in zip(*sums))
+    mean = total / pixels / 255
+    deviation = np.sqrt(np.maximum(squares / pixels / 255**2 - mean**2, 0))
+    return tuple(mean.tolist()), tuple(np.maximum(deviation, 1 / 255).tolist())
+
+
+def _sums(images):
+    values = images.reshape(-1, images.shape[-1]).astype(np.int64)
+    return len(values), values.sum(axis=0), (values**2).sum(axis=0)

@@ -1,0 +1,193 @@
+"""DataLoader: batches in an order that is a function of (seed, epoch), made ahead of time by threads.
+
+The rule of this file: nothing depends on who makes a batch, or when. The order of the
+images comes from (seed, epoch), the augmentation of an image from (seed, epoch, its
+index), so any number of workers gives the same bits, and a run that stops in the middle
+of an epoch can go on there. Threads rather than processes: the gathers, conversions and
+image decoding all let go of Python's lock.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+
+from minidl import backend
+from minidl.data.errors import check
+from minidl.data.random import ImageRandom, permutation
+from minidl.data.transforms import to_float
+from minidl.tensor import Tensor
+
+
+class DataLoader:
+    """Iterate over `dataset` in batches of Tensors.
+
+    For image data sets (``dataset.layout == "HWC"``) a batch is ``(images, labels)``:
+    float32 of shape (N, C, H, W) with channels-last bytes, and int64 of shape (N,).
+    Other data sets give their fields as they are.
+
+    Iterating does not advance the epoch: call `set_epoch` before each epoch, or every
+    one has the same order and the same augmentation.
+
+    Parameters
+    ----------
+    dataset : Dataset
+        Anything with ``len()`` and integer indexing will do.
+    batch_size : int
+    shuffle : bool
+    num_workers : int
+        Threads that prepare batches ahead; 0 prepares each when it is asked for.
+        The batches are the same, bit for bit, for any number.
+    drop_last : bool
+        Leave out the last batch where it is smaller than `batch_size`.
+    seed : int
+    transform : callable, optional
+        ``transform(batch, random)``, such as a `Compose`: takes images (N, H, W, C) and
+        an `ImageRandom`. Images that are still bytes after it are scaled to 0..1.
+    device : str
+    prefetch_factor : int
+        Batches prepared ahead per worker.
+
+    Examples
+    --------
+    >>> from minidl.data import ArrayDataset, DataLoader
+    >>> dataset = ArrayDataset(np.full((5, 4, 4, 3), 255, np.uint8), np.arange(5))
+    >>> loader = DataLoader(dataset, batch_size=2, shuffle=True, seed=1)
+    >>> for epoch in range(2):
+    ...     loader.set_epoch(epoch)
+    ...     for images, labels in loader:
+    ...         print(epoch, images.shape, labels.data)
+    0 (2, 3, 4, 4) [1 0]
+    0 (2, 3, 4, 4) [2 4]
+    0 (1, 3, 4, 4) [3]
+    1 (2, 3, 4, 4) [3 0]
+    1 (2, 3, 4, 4) [4 1]
+    1 (1, 3, 4, 4) [2]
+    """
+
+    def __init__(self, dataset, batch_size=1, shuffle=False, *, num_workers=0, drop_last=False, seed=0,
+                 transform=None, device="cpu", prefetch_factor=2):
+        check(hasattr(dataset, "__len__") and hasattr(dataset, "__getitem__"),
+              f"`dataset` is {type(dataset).__name__}; expected a Dataset: something with a length and items")
+        _check_whole("batch_size", batch_size, 1)
+        _check_whole("num_workers", num_workers, 0)
+        _check_whole("prefetch_factor", prefetch_factor, 1)
+        _check_whole("seed", seed, None)
+        check(transform is None or callable(transform),
+              f"`transform` is {transform!r}; expected a function of (batch, random), or None")
+        backend.kind_named(device)
+        self.dataset, self.batch_size, self.shuffle = dataset, batch_size, bool(shuffle)
+        self.num_workers, self.drop_last, self.seed = num_workers, bool(drop_last), seed
+        self.transform, self.device, self.prefetch_factor = transform, device, prefetch_factor
+        self.epoch = 0
+        self._first = 0  # the batch that the next iteration starts with
+        self._given = 0  # batches of this epoch handed out so far
+        check(len(self) > 0, f"`dataset` has {len(dataset)} items: not one batch of {batch_size}"
+              + (" with `drop_last`" if drop_last else ""))
+
+    def __len__(self):
+        """Batches per epoch."""
+        whole = len(self.dataset) / self.batch_size
+        return math.floor(whole) if self.drop_last else math.ceil(whole)
+
+    def set_epoch(self, epoch):
+        """Choose the order and augmentation of epoch number `epoch`."""
+        _check_whole("epoch", epoch, 0)
+        if epoch != self.epoch:
+            self.epoch, self._first, self._given = epoch, 0, 0
+
+    def state_dict(self):
+        """Where the loader stands, and what its order depends on: plain numbers, for a checkpoint."""
+        return {"epoch": self.epoch, "batch": self._given} | self._identity()
+
+    def load_state_dict(self, state):
+        """Go on where `state` was taken: the next iteration starts with the batch after the last one given.
+
+        Raises
+        ------
+        ValueError
+            Where the state is of a loader with another data set size, batch size or seed.
+        """
+        for field, value in self._identity().items():
+            check(state.get(field) == value, f"`state` has {field} {state.get(field)!r} but the loader has {value!r}")
+        self.set_epoch(state["epoch"])
+        self._first = self._given = state["batch"]
+
+    def _identity(self):
+        return {"items": len(self.dataset), "batch_size": self.batch_size, "shuffle": self.shuffle,
+                "drop_last": self.drop_last, "seed": self.seed}
+
+    def __iter__(self):
+        first, self._first = self._first, 0
+        self._given = first
+        for arrays in self._batches(first):
+            self._given += 1
+            yield tuple(self._tensor(array) for array in arrays)
+
+    def _batches(self, first):
+        """Batches of arrays from number `first` on, in order."""
+        epoch, n, size = self.epoch, len(self.dataset), self.batch_size
+        order = permutation(n, self.seed, epoch) if self.shuffle else np.arange(n)
+        parts = [order[b * size : (b + 1) * size] for b in range(first, len(self))]
+        if self.num_workers == 0:
+            return (self._make(part, epoch) for part in parts)
+        return self._prefetched(parts, epoch)
+
+    def _prefetched(self, parts, epoch):
+        """Like the plain loop, with a queue of batches in the making; leaves no thread behind when closed."""
+        workers = ThreadPoolExecutor(self.num_workers, thread_name_prefix="minidl-loader")
+        waiting = iter(parts)
+        queue = deque()
+
+        def refill():
+            for part in waiting:
+                queue.append(workers.submit(self._make, part, epoch))
+                if len(queue) >= self.num_workers * self.prefetch_factor:
+                    return
+
+        try:
+            refill()
+            while queue:
+                arrays = queue.popleft().result()  # raises here what was raised in the worker
+                refill()
+                yield arrays
+        finally:
+            workers.shutdown(wait=True, cancel_futures=True)
+
+    def _make(self, indices, epoch):
+        """The arrays of one batch; images transformed, float32 and still (N, H, W, C)."""
+        arrays = self._fetch(indices)
+        if self.transform is not None:
+            arrays = (self.transform(arrays[0], ImageRandom(self.seed, epoch, indices)), *arrays[1:])
+        if self._images:
+            arrays = (to_float(arrays[0]), *arrays[1:])
+        return arrays
+
+    def _fetch(self, indices):
+        if hasattr(self.dataset, "batch"):
+            return self.dataset.batch(indices)
+        return _stacked([self.dataset[int(index)] for index in indices])
+
+    @property
+    def _images(self):
+        return getattr(self.dataset, "layout", None) == "HWC"
+
+    def _tensor(self, array):
+        array = backend.to_device(array, self.device)
+        return Tensor(array.transpose(0, 3, 1, 2) if self._images and array.ndim == 4 else array)
+
+
+def _stacked(items):
+    if not isinstance(items[0], tuple):
+        items = [(item,) for item in items]
+    return tuple(np.stack([np.asarray(value) for value in field]) for field in zip(*items))
+
+
+def _check_whole(name, value, least):
+    """A whole number, no bool, not below `least` (None: any)."""
+    whole = isinstance(value, (int, np.integer)) and not isinstance(value, bool)
+    accepted = "a whole number" + ("" if least is None else f", {least} or more")
+    check(whole and (least is None or value >= least), f"`{name}` is {value!r}; accepted: {accepted}")

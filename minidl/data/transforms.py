@@ -1,0 +1,248 @@
+"""Transforms of whole batches: size, crop, flip, and the step from bytes to normalised floats.
+
+A transform is called as ``transform(batch, random)`` with images of shape (N, H, W, C),
+bytes or float32, and an `ImageRandom` that gives every image its own numbers. It
+returns a new batch and leaves the old one as it was. Names and settings are
+torchvision's. Crops and flips are one gather for the batch; resizing follows Pillow
+(a triangle as wide as the larger of the two pixel grids, so it does not alias).
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from minidl import backend
+from minidl.data.errors import check
+
+
+def check_batch(batch):
+    """The shape (N, H, W, C) of `batch`, or a `ValueError` that says what it is instead."""
+    check(getattr(batch, "ndim", 0) == 4 and batch.dtype in (np.uint8, np.float32),
+          f"`batch` is {getattr(batch, 'dtype', type(batch).__name__)} of shape {np.shape(batch)}; "
+          "expected uint8 or float32 images of shape (N, H, W, C)")
+    return batch.shape
+
+
+def check_random(transform, random):
+    """A random transform called without its source of random numbers is a mistake, not "do nothing"."""
+    check(random is not None, f"{type(transform).__name__} needs `random`: call it as transform(batch, ImageRandom(...))")
+
+
+def check_probability(name, p):
+    check(0 <= p <= 1, f"`{name}` is {p!r}; accepted: a probability, 0 to 1")
+
+
+def pair(name, value, least=1):
+    """(value, value) of a number or a pair itself, each at least `least`."""
+    both = (value, value) if isinstance(value, (int, np.integer)) else value
+    good = isinstance(both, (tuple, list)) and len(both) == 2 and all(
+        isinstance(v, (int, np.integer)) and v >= least for v in both)
+    check(good, f"`{name}` is {value!r}; accepted: a whole number of at least {least}, or a pair of them")
+    return tuple(both)
+
+
+def like(batch, values):
+    """Computed float `values` in the type of `batch`: bytes are rounded and held to 0..255."""
+    if batch.dtype == np.uint8:
+        return np.clip(np.rint(values), 0, 255).astype(np.uint8)
+    return values.astype(np.float32, copy=False)
+
+
+class Compose:
+    """Transforms one after the other.
+
+    Examples
+    --------
+    >>> from minidl.data import Compose, ImageRandom, RandomCrop, RandomHorizontalFlip
+    >>> augment = Compose([RandomCrop(32, padding=4), RandomHorizontalFlip()])
+    >>> batch = np.zeros((2, 32, 32, 3), np.uint8)
+    >>> augment(batch, ImageRandom(seed=0, epoch=0, indices=[0, 1])).shape
+    (2, 32, 32, 3)
+    """
+
+    def __init__(self, transforms):
+        self.transforms = list(transforms)
+        for t in self.transforms:
+            check(callable(t), f"`transforms` holds {t!r}; expected functions of (batch, random)")
+
+    def __call__(self, batch, random=None):
+        for transform in self.transforms:
+            batch = transform(batch, random)
+        return batch
+
+
+def _scaled(batch, scale, shift):
+    """``batch * scale + shift`` per channel in float32, row by row, since three channels make a short inner loop."""
+    N, H, W, C = batch.shape
+    out = backend.empty((N, H, W, C), np.float32, like=batch)
+    rows = out.reshape(N * H, W * C)
+    np.multiply(batch.reshape(N * H, W * C), np.tile(scale, W), out=rows, dtype=np.float32)
+    rows += np.tile(shift, W)
+    return out
+
+
+def to_float(batch):
+    """`batch` as float32, C-ordered: bytes scaled to 0..1, floats as they are."""
+    if batch.dtype == np.uint8:
+        return np.multiply(batch, np.float32(1 / 255), dtype=np.float32,
+                           out=backend.empty(batch.shape, np.float32, like=batch))
+    return np.ascontiguousarray(batch, np.float32)
+
+
+class ToFloat:
+    """Scale bytes to float32 in 0..1 (torchvision's ``ToDtype(float32, scale=True)``)."""
+
+    def __call__(self, batch, random=None):
+        check_batch(batch)
+        return to_float(batch)
+
+
+class Normalize:
+    """``(image - mean) / std`` per channel, in units where white is 1: bytes are divided by 255 on the way.
+
+    Parameters
+    ----------
+    mean, std : sequences of one float per channel
+    """
+
+    def __init__(self, mean, std):
+        self.mean, self.std = np.atleast_1d(np.asarray(mean, np.float64)), np.atleast_1d(np.asarray(std, np.float64))
+        check(self.mean.ndim == 1 and self.mean.shape == self.std.shape,
+              f"`mean` has shape {self.mean.shape} but `std` has {self.std.shape}; expected one number per channel")
+        check((self.std > 0).all(), f"`std` is {std!r}; every entry must be above 0")
+
+    def __call__(self, batch, random=None):
+        N, H, W, C = check_batch(batch)
+        check(C == len(self.mean), f"`batch` has {C} channels but `mean` has {len(self.mean)}")
+        unit = 255 if batch.dtype == np.uint8 else 1
+        scale, shift = 1 / (unit * self.std), -self.mean / self.std
+        return _scaled(np.ascontiguousarray(batch), scale.astype(np.float32), shift.astype(np.float32))
+
+
+def _taps(size, new_size):
+    """Pillow's triangle filter: which old pixels (new_size, T) make up a new one, with what weights."""
+    scale = size / new_size
+    reach = max(scale, 1.0)
+    centre = (np.arange(new_size) + 0.5) * scale
+    first = np.maximum(np.floor(centre - reach + 0.5), 0)
+    index = first[:, None] + np.arange(int(np.ceil(reach)) * 2 + 1)
+    weight = np.maximum(1 - np.abs(index + 0.5 - centre[:, None]) / reach, 0) * (index < size)
+    weight /= weight.sum(axis=1, keepdims=True)
+    return np.minimum(index, size - 1).astype(np.int64), weight.astype(np.float32)
+
+
+def _resized(values, axis, new_size):
+    """float32 `values` with another size along `axis`: a weighted sum of one gather per tap."""
+    if values.shape[axis] == new_size:
+        return values
+    index, weight = _taps(values.shape[axis], new_size)
+    along = [1] * values.ndim
+    along[axis] = new_size
+    used = np.flatnonzero(weight.any(axis=0))
+    return sum(np.take(values, index[:, t], axis=axis) * weight[:, t].reshape(along) for t in used)
+
+
+class Resize:
+    """Resize every image to `size` (height, width), or a square of side `size`, by bilinear interpolation.
+
+    Unlike torchvision's, which keeps the proportions when given one number: a batch has one size.
+    """
+
+    def __init__(self, size):
+        self.size = pair("size", size)
+
+    def __call__(self, batch, random=None):
+        check_batch(batch)
+        values = batch.astype(np.float32)
+        for axis, size in zip((1, 2), self.size):
+            values = _resized(values, axis, size)
+        return like(batch, values)
+
+
+class CenterCrop:
+    """The middle `size` (height, width) of every image."""
+
+    def __init__(self, size):
+        self.size = pair("size", size)
+
+    def __call__(self, batch, random=None):
+        N, H, W, C = check_batch(batch)
+        h, w = self.size
+        check(h <= H and w <= W, f"`size` is {self.size} but the images are only {(H, W)}")
+        top, left = round((H - h) / 2), round((W - w) / 2)
+        return batch[:, top : top + h, left : left + w]
+
+
+class RandomCrop:
+    """A random `size` (height, width) window of every image, after a border of `padding` pixels.
+
+    Parameters
+    ----------
+    size : int or pair
+    padding : int or pair (vertical, horizontal)
+    fill : int or float
+        What the border is made of.
+    padding_mode : "constant", "edge" or "reflect"
+    """
+
+    modes = ("constant", "edge", "reflect")
+
+    def __init__(self, size, padding=0, fill=0, padding_mode="constant"):
+        self.size, self.padding = pair("size", size), pair("padding", padding or 0, least=0)
+        check(padding_mode in self.modes, f"`padding_mode` is {padding_mode!r}; accepted: {', '.join(self.modes)}")
+        self.options = {"mode": padding_mode} | ({"constant_values": fill} if padding_mode == "constant" else {})
+
+    def __call__(self, batch, random=None):
+        return self.crop(batch, random, self.size)
+
+    def crop(self, batch, random, size):
+        check_random(self, random)
+        N, H, W, C = check_batch(batch)
+        (h, w), (p, q) = size, self.padding
+        rows, columns = H + 2 * p - h + 1, W + 2 * q - w + 1  # places where a window fits
+        check(rows > 0 and columns > 0, f"`size` is {size} but the padded images are only {(H + 2 * p, W + 2 * q)}")
+        padded = np.pad(batch, ((0, 0), (p, p), (q, q), (0, 0)), **self.options) if p or q else batch
+        top, left = random.integers((rows, columns), 2).T
+        return windows(padded, top, left, h, w)
+
+
+def windows(batch, top, left, h, w):
+    """The h x w window at (`top`, `left`) of each image, in one gather: pixels of a row lie together, so C joins W."""
+    N, H, W, C = batch.shape
+    rows = np.ascontiguousarray(batch).reshape(N, H, W * C)
+    views = np.lib.stride_tricks.sliding_window_view(rows, (h, w * C), axis=(1, 2))
+    return views[np.arange(N), top, left * C].reshape(N, h, w, C)
+
+
+class RandomShift(RandomCrop):
+    """Move every image by up to `pixels` whole pixels up or down, left or right; `fill` comes in at the edge."""
+
+    def __init__(self, pixels, fill=0, padding_mode="constant"):
+        super().__init__(1, pair("pixels", pixels, least=0), fill, padding_mode)
+
+    def __call__(self, batch, random=None):
+        return self.crop(batch, random, check_batch(batch)[1:3])
+
+
+class RandomHorizontalFlip:
+    """Mirror each image left to right with probability `p`."""
+
+    axis = 2
+
+    def __init__(self, p=0.5):
+        check_probability("p", p)
+        self.p = p
+
+    def __call__(self, batch, random=None):
+        check_random(self, random)
+        check_batch(batch)
+        chosen = random.uniform(1)[:, 0] < self.p
+        flipped = batch.copy()
+        flipped[chosen] = np.flip(batch[chosen], self.axis)
+        return flipped
+
+
+class RandomVerticalFlip(RandomHorizontalFlip):
+    """Turn each image upside down with probability `p`."""
+
+    axis = 1
