@@ -109,14 +109,19 @@ def check_same_device(*named_arrays):
 def kind_named(device) -> ArrayKind:
     """The row of the table for a device's name; a `ValueError` that says what there is otherwise."""
     name = str(device).partition(":")[0]
-    if name in ("cuda", "gpu"):
+    if name == "cuda":
         _register_cupy()
-        name = "cuda"
     for kind in _kinds.values():
         if kind.device == name:
             return kind
     names = ", ".join(sorted({k.device for k in _kinds.values()} | {"cuda"}))
     raise ValueError(f"`device` is {device!r}; accepted: {names}")
+
+
+def is_device_name(value) -> bool:
+    """Whether `value` is the name of a device, and not of a dtype, say."""
+    name = value.partition(":")[0] if isinstance(value, str) else None
+    return name == "cuda" or any(kind.device == name for kind in _kinds.values())
 
 
 def to_device(array, device):

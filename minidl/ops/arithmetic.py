@@ -1,0 +1,235 @@
+"""Arithmetic on two operands, with NumPy's broadcasting.
+
+Each rule is the line of the textbook: the walk sums a gradient over the axes that
+broadcasting added, so no rule here mentions shapes. An operand that is a plain number
+stays a number, so that it takes the precision of the tensor beside it.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from minidl.backend import array_module
+from minidl.tensor import Function, Tensor
+
+
+def operand(x):
+    """`x` as an op takes it: Tensors and Python numbers as they are, anything else as a Tensor."""
+    if isinstance(x, (Tensor, float, int)):
+        return x
+    return x.item() if isinstance(x, np.generic) else Tensor(x)
+
+
+def module_of(*arrays):
+    """The array namespace of the first operand that is an array."""
+    for array in arrays:
+        if not isinstance(array, (float, int)):
+            return array_module(array)
+    raise TypeError(f"at least one operand must be a Tensor, found {arrays!r}")
+
+
+class Add(Function):
+    def forward(self, a, b):
+        return a + b
+
+    def backward(self, grad):
+        return grad, grad
+
+
+class Sub(Function):
+    def forward(self, a, b):
+        return a - b
+
+    def backward(self, grad):
+        return grad, -grad if self.needs_input_grad[1] else None
+
+
+class Mul(Function):
+    def forward(self, a, b):
+        self.save_for_backward(a, b)
+        return a * b
+
+    def backward(self, grad):
+        a, b = self.saved_tensors
+        first, second = self.needs_input_grad
+        return grad * b if first else None, grad * a if second else None
+
+
+class Div(Function):
+    def forward(self, a, b):
+        self.save_for_backward(a, b)
+        return a / b
+
+    def backward(self, grad):
+        a, b = self.saved_tensors
+        first, second = self.needs_input_grad
+        return grad / b if first else None, -grad * a / (b * b) if second else None
+
+
+class Pow(Function):
+    def forward(self, a, b):
+        self.save_for_backward(a, b)
+        return a**b
+
+    def backward(self, grad):
+        a, b = self.saved_tensors
+        first, second = self.needs_input_grad
+        return grad * _power_slope(a, b) if first else None, grad * _exponent_slope(a, b) if second else None
+
+
+def _power_slope(a, b):
+    """b * a**(b-1), which is 0 where b is 0, even at a = 0."""
+    if not isinstance(b, Tensor):
+        return b * a ** (b - 1) if b != 0 else a * 0
+    return where(b.data == 0, 0.0, b * a ** where(b.data == 0, 1.0, b - 1))
+
+
+def _exponent_slope(a, b):
+    """a**b * log(a), which is 0 at a = 0 for b >= 0."""
+    if not isinstance(a, Tensor):
+        a = Tensor(array_module(b.data).full((), a, dtype=b.dtype))
+    zero = (a.data == 0) & ((b.data if isinstance(b, Tensor) else b) >= 0)
+    return where(zero, 0.0, a**b * where(zero, 1.0, a).log())
+
+
+class Negate(Function):
+    def forward(self, x):
+        return -x
+
+    def backward(self, grad):
+        return -grad
+
+
+class Maximum(Function):
+    """At a tie each side gets half the gradient, as in PyTorch."""
+
+    def forward(self, a, b):
+        self.save_for_backward(a, b)
+        return module_of(a, b).maximum(a, b)
+
+    def backward(self, grad):
+        return _share(grad, *_data(*self.saved_tensors))
+
+
+class Minimum(Function):
+    """At a tie each side gets half the gradient, as in PyTorch."""
+
+    def forward(self, a, b):
+        self.save_for_backward(a, b)
+        return module_of(a, b).minimum(a, b)
+
+    def backward(self, grad):
+        a, b = _data(*self.saved_tensors)
+        return _share(grad, b, a)
+
+
+def _data(*operands):
+    return [x.data if isinstance(x, Tensor) else x for x in operands]
+
+
+def _share(grad, larger, smaller):
+    """`grad` to the first where it is larger, half to each at a tie."""
+    first = ((larger > smaller) + 0.5 * (larger == smaller)).astype(grad.dtype)
+    return grad * Tensor(first), grad * Tensor(1 - first)
+
+
+class Where(Function):
+    def forward(self, condition, a, b):
+        self.condition = condition
+        return module_of(a, b, condition).where(condition, a, b)
+
+    def backward(self, grad):
+        return None, where(self.condition, grad, 0.0), where(self.condition, 0.0, grad)
+
+
+def add(input, other, *, alpha=1):
+    """input + alpha * other."""
+    return Add.apply(operand(input), operand(other) if alpha == 1 else operand(other) * alpha)
+
+
+def sub(input, other, *, alpha=1):
+    """input - alpha * other."""
+    return Sub.apply(operand(input), operand(other) if alpha == 1 else operand(other) * alpha)
+
+
+def mul(input, other):
+    """Element-wise product."""
+    return Mul.apply(operand(input), operand(other))
+
+
+def div(input, other):
+    """Element-wise quotient; integers give floats."""
+    return Div.apply(operand(input), operand(other))
+
+
+def pow(input, exponent):
+    """input to the power of `exponent`, element by element."""
+    return Pow.apply(operand(input), operand(exponent))
+
+
+def neg(input):
+    """-input."""
+    return Negate.apply(operand(input))
+
+
+def maximum(input, other):
+    """The larger of each two elements; NaN if either is NaN."""
+    return Maximum.apply(operand(input), operand(other))
+
+
+def minimum(input, other):
+    """The smaller of each two elements; NaN if either is NaN."""
+    return Minimum.apply(operand(input), operand(other))
+
+
+def where(condition, input, other):
+    """Elements of `input` where `condition` holds, of `other` elsewhere.
+
+    Examples
+    --------
+    >>> import minidl
+    >>> x = minidl.tensor([-1.0, 2.0], requires_grad=True)
+    >>> minidl.where(x > 0, x, 0.1 * x).sum().backward()
+    >>> x.grad
+    tensor([0.1, 1. ])
+    """
+    condition = condition.data if isinstance(condition, Tensor) else condition
+    input, other = operand(input), operand(other)
+    if not isinstance(input, Tensor) and not isinstance(other, Tensor):
+        input = Tensor(array_module(condition).full((), input, dtype=np.float32 if isinstance(input, float) else None))
+    return Where.apply(condition, input, other)
+
+
+def clamp(input, min=None, max=None):
+    """Limit every element to [min, max]; the gradient passes inside and at the limits.
+
+    Raises
+    ------
+    ValueError
+        If neither limit is given.
+    """
+    if min is None and max is None:
+        raise ValueError("`min` and `max` are both None; clamp() needs at least one")
+    inside = True
+    if min is not None:
+        inside = input.data >= _data(min)[0]
+    if max is not None:
+        inside = inside & (input.data <= _data(max)[0])
+    if isinstance(min, Tensor) or isinstance(max, Tensor):
+        out = input if min is None else maximum(input, min)
+        return out if max is None else minimum(out, max)
+    return _Clamp.apply(input, min, max, inside)
+
+
+class _Clamp(Function):
+    def forward(self, x, low, high, inside):
+        self.inside = inside
+        return array_module(x).clip(x, low, high)
+
+    def backward(self, grad):
+        return where(self.inside, grad, 0.0), None, None, None
+
+
+def lerp(input, end, weight):
+    """input + weight * (end - input)."""
+    return input + weight * (end - input)

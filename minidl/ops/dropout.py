@@ -1,0 +1,49 @@
+"""Dropout: zero a random share of the elements and scale up the rest.
+
+The mask is a function of a key (seed, layer, step) through Philox4x32-10, so the node
+keeps the key and not the mask, and every device draws the same one. Dropout is linear:
+its backward is dropout of the gradient with the same key.
+
+Reference: N. Srivastava et al., "Dropout", JMLR 15, 2014.
+"""
+
+from __future__ import annotations
+
+from minidl.kernels import random as kernels
+from minidl.random import next_key
+from minidl.tensor import Function
+
+
+class Dropout(Function):
+    def forward(self, x, p, key):
+        self.p, self.key = p, key
+        return kernels.dropout(x, p, *key)
+
+    def backward(self, grad):
+        return Dropout.apply(grad, self.p, self.key), None, None
+
+
+def dropout(input, p=0.5, training=True, key=None):
+    """Zero each element with probability `p` and divide the others by ``1 - p``.
+
+    Parameters
+    ----------
+    p : float
+        From 0 to 1.
+    training : bool
+        Return `input` as it is when False.
+    key : (seed, layer, step), optional
+        Which mask; the next one of the general random stream when None.
+
+    Raises
+    ------
+    ValueError
+        If `p` is not a probability.
+    """
+    if not 0.0 <= p <= 1.0:
+        raise ValueError(f"`p` is {p}; accepted: 0 to 1")
+    if not training or p == 0.0:
+        return input
+    if p == 1.0:
+        return input * 0.0
+    return Dropout.apply(input, p, next_key() if key is None else key)

@@ -1,0 +1,152 @@
+"""Functions of one number, applied to every element.
+
+One row of :data:`TABLE` is one function: what it does to an array, and its derivative
+times the upstream gradient, on Tensors. The second column says what the derivative is
+written in: the input ``x``, the output ``y``, or neither.
+"""
+
+from __future__ import annotations
+
+import math
+
+from minidl.backend import array_module
+from minidl.kernels import elementwise as kernels
+from minidl.ops.arithmetic import where
+from minidl.tensor import Function, Tensor
+
+
+def _sigmoid(xp, x):
+    """1 / (1 + exp(-x)) without overflow on either side."""
+    e = xp.exp(-xp.abs(x))
+    return xp.where(x >= 0, 1 / (1 + e), e / (1 + e))
+
+
+def _softplus(xp, x):
+    return xp.maximum(x, 0) + xp.log1p(xp.exp(-xp.abs(x)))
+
+
+# name: (saved, array function, derivative times upstream, description)
+TABLE = {
+    "abs": ("x", lambda xp, x: xp.abs(x), lambda g, x: g * x.sign(), "Absolute value; derivative 0 at 0."),
+    "square": ("x", lambda xp, x: x * x, lambda g, x: g * (2 * x), "x * x."),
+    "sqrt": ("y", lambda xp, x: xp.sqrt(x), lambda g, y: g / (2 * y), "Square root."),
+    "rsqrt": ("y", lambda xp, x: 1 / xp.sqrt(x), lambda g, y: g * (-0.5 * y * y * y), "1 / sqrt(x)."),
+    "reciprocal": ("y", lambda xp, x: 1 / x, lambda g, y: -g * y * y, "1 / x."),
+    "exp": ("y", lambda xp, x: xp.exp(x), lambda g, y: g * y, "e to the power of x."),
+    "expm1": ("y", lambda xp, x: xp.expm1(x), lambda g, y: g * (y + 1), "exp(x) - 1, accurate near 0."),
+    "log": ("x", lambda xp, x: xp.log(x), lambda g, x: g / x, "Natural logarithm."),
+    "log1p": ("x", lambda xp, x: xp.log1p(x), lambda g, x: g / (1 + x), "log(1 + x), accurate near 0."),
+    "log2": ("x", lambda xp, x: xp.log2(x), lambda g, x: g / (x * math.log(2)), "Logarithm to base 2."),
+    "log10": ("x", lambda xp, x: xp.log10(x), lambda g, x: g / (x * math.log(10)), "Logarithm to base 10."),
+    "sin": ("x", lambda xp, x: xp.sin(x), lambda g, x: g * x.cos(), "Sine."),
+    "cos": ("x", lambda xp, x: xp.cos(x), lambda g, x: -g * x.sin(), "Cosine."),
+    "tan": ("y", lambda xp, x: xp.tan(x), lambda g, y: g * (1 + y * y), "Tangent."),
+    "arctan": ("x", lambda xp, x: xp.arctan(x), lambda g, x: g / (1 + x * x), "Inverse tangent."),
+    "sinh": ("x", lambda xp, x: xp.sinh(x), lambda g, x: g * x.cosh(), "Hyperbolic sine."),
+    "cosh": ("x", lambda xp, x: xp.cosh(x), lambda g, x: g * x.sinh(), "Hyperbolic cosine."),
+    "tanh": ("y", lambda xp, x: xp.tanh(x), lambda g, y: g * (1 - y * y), "Hyperbolic tangent."),
+    "sigmoid": ("y", _sigmoid, lambda g, y: g * y * (1 - y), "1 / (1 + exp(-x))."),
+    "softplus": ("x", _softplus, lambda g, x: g * x.sigmoid(), "log(1 + exp(x))."),
+    "sign": ("", lambda xp, x: xp.sign(x), lambda g: None, "-1, 0 or 1; derivative 0."),
+    "floor": ("", lambda xp, x: xp.floor(x), lambda g: None, "Largest integer <= x; derivative 0."),
+    "ceil": ("", lambda xp, x: xp.ceil(x), lambda g: None, "Smallest integer >= x; derivative 0."),
+    "round": ("", lambda xp, x: xp.rint(x), lambda g: None, "Nearest integer, halves to even; derivative 0."),
+}
+
+
+def _make(name, saved, value, slope, text):
+    """The Function and the lower-case function of one row."""
+
+    def forward(self, x):
+        y = value(array_module(x), x)
+        self.save_for_backward(*{"x": (x,), "y": (y,), "": ()}[saved])
+        return y
+
+    def backward(self, grad):
+        return slope(grad, *self.saved_tensors)
+
+    kind = type(name.capitalize(), (Function,), {"forward": forward, "backward": backward, "__module__": __name__})
+
+    def function(input):
+        return kind.apply(input if isinstance(input, Tensor) else Tensor(input))
+
+    function.__name__ = function.__qualname__ = name
+    function.__doc__ = f"{text} Any shape; same shape and dtype out."
+    return function
+
+
+globals().update({name: _make(name, *row) for name, row in TABLE.items()})
+
+
+class Relu(Function):
+    """max(x, 0), with derivative 0 at 0; saves its output, which the next layer saves anyway."""
+
+    def forward(self, x):
+        y = kernels.relu(x)
+        self.save_for_backward(y)
+        return y
+
+    def backward(self, grad):
+        (y,) = self.saved_tensors
+        return ReluGrad.apply(grad, y.data)
+
+
+class ReluGrad(Function):
+    """grad where y > 0, else 0: linear in grad, its own adjoint."""
+
+    def forward(self, grad, y):
+        self.save_for_backward(y)
+        return kernels.relu_grad(grad, y)
+
+    def backward(self, grad):
+        (y,) = self.saved_tensors
+        return ReluGrad.apply(grad, y.data), None
+
+
+def relu(input):
+    """max(input, 0), element by element.
+
+    Examples
+    --------
+    >>> import minidl
+    >>> x = minidl.tensor([-1.0, 0.0, 2.0], requires_grad=True)
+    >>> minidl.relu(x).sum().backward()
+    >>> x.grad
+    tensor([0., 0., 1.])
+    """
+    return Relu.apply(input if isinstance(input, Tensor) else Tensor(input))
+
+
+def leaky_relu(input, negative_slope=0.01):
+    """input where positive, negative_slope * input elsewhere."""
+    return where(input.data > 0, input, input * negative_slope)
+
+
+def elu(input, alpha=1.0):
+    """input where positive, alpha * (exp(input) - 1) elsewhere (Clevert et al., arXiv 1511.07289)."""
+    positive = input.data > 0
+    return where(positive, input, alpha * where(positive, 0.0, input).expm1())
+
+
+def silu(input):
+    """input * sigmoid(input) (Elfwing et al., arXiv 1702.03118)."""
+    return input * input.sigmoid()
+
+
+def gelu(input, approximate="tanh"):
+    """Gaussian error linear unit in its tanh form (Hendrycks and Gimpel, arXiv 1606.08415).
+
+    Raises
+    ------
+    ValueError
+        If `approximate` is anything but ``"tanh"``: no array library at hand has erf on both devices.
+    """
+    if approximate != "tanh":
+        raise ValueError(f"`approximate` is {approximate!r}; accepted: 'tanh'")
+    inner = math.sqrt(2 / math.pi) * (input + 0.044715 * input * input * input)
+    return 0.5 * input * (1 + inner.tanh())
+
+
+def logsigmoid(input):
+    """log(sigmoid(input)) without overflow."""
+    return -softplus(-input)  # noqa: F821 - a row of TABLE

@@ -1,0 +1,150 @@
+"""Reading elements by position, and the adjoint: adding to elements by position.
+
+Basic indices (slices, numbers, None, ...) give a view. Advanced ones (arrays, boolean
+masks) are turned into flat positions, so that one pair of linear ops serves them all:
+`Take` gathers, `Put` adds where positions repeat. `Put` sorts and sums segments, in
+place of a scatter-add, so its result has the same bits on every run.
+"""
+
+from __future__ import annotations
+
+import math
+
+from minidl.backend import array_module
+from minidl.tensor import Function, Tensor
+
+
+def _is_basic(index):
+    parts = index if isinstance(index, tuple) else (index,)
+    return all(p is None or p is Ellipsis or isinstance(p, slice) or (isinstance(p, int) and p is not True and p is not False) for p in parts)
+
+
+def _raw(index):
+    """The index with Tensors replaced by their arrays."""
+    if isinstance(index, tuple):
+        return tuple(_raw(part) for part in index)
+    return index.data if isinstance(index, Tensor) else index
+
+
+class Slice(Function):
+    """A basic index: a view, whose adjoint puts the values into zeros."""
+
+    may_alias = True
+
+    def forward(self, x, index):
+        self.index, self.shape = index, x.shape
+        return x[index]
+
+    def backward(self, grad):
+        return Unslice.apply(grad, self.index, self.shape), None
+
+
+class Unslice(Function):
+    def forward(self, x, index, shape):
+        self.index = index
+        y = array_module(x).zeros(shape, dtype=x.dtype)
+        y[index] = x
+        return y
+
+    def backward(self, grad):
+        return grad[self.index], None, None
+
+
+class Take(Function):
+    """Elements of `x` (in C order) at flat `positions`."""
+
+    def forward(self, x, positions):
+        self.positions, self.shape = positions, x.shape
+        return x.reshape(-1)[positions]
+
+    def backward(self, grad):
+        return Put.apply(grad, self.positions, self.shape), None
+
+
+class Put(Function):
+    """Zeros of `shape`, to which the elements of `x` are added at flat `positions`."""
+
+    def forward(self, x, positions, shape):
+        self.positions = positions
+        return _segment_sum(x, positions, math.prod(shape)).reshape(shape)
+
+    def backward(self, grad):
+        return Take.apply(grad, self.positions), None, None
+
+
+def _segment_sum(x, positions, size):
+    """Sums of the elements of `x` with equal positions: stable sort, then one sum per run."""
+    xp = array_module(x)
+    out = xp.zeros(size, dtype=x.dtype)
+    if positions.size == 0:
+        return out
+    flat = positions.reshape(-1)
+    order = xp.argsort(flat, kind="stable")
+    where = flat[order]
+    first = xp.concatenate([xp.ones(1, dtype=bool), where[1:] != where[:-1]])
+    starts = xp.flatnonzero(first)
+    out[where[starts]] = xp.add.reduceat(x.reshape(-1)[order], starts)
+    return out
+
+
+def getitem(input, index):
+    """``input[index]`` with NumPy's rules: slices, numbers, None, ..., integer arrays, boolean masks.
+
+    Examples
+    --------
+    >>> import minidl
+    >>> x = minidl.tensor([1.0, 2.0, 3.0], requires_grad=True)
+    >>> x[[0, 0, 2]].sum().backward()
+    >>> x.grad
+    tensor([2., 0., 1.])
+    """
+    if _is_basic(index):
+        return Slice.apply(input, index)
+    return Take.apply(input, positions_of(input, _raw(index)))
+
+
+def positions_of(input, index):
+    """Flat C-order positions of the elements that ``input[index]`` selects."""
+    return _numbered(input)[index]
+
+
+def _numbered(input):
+    xp = array_module(input.data)
+    return xp.arange(input.data.size).reshape(input.shape)
+
+
+def take_along_dim(input, indices, dim):
+    """For every element of `indices`, the element of `input` with that index along `dim`."""
+    positions = array_module(input.data).take_along_axis(_numbered(input), indices.data, axis=dim)
+    return Take.apply(input, positions)
+
+
+def gather(input, dim, index):
+    """PyTorch's ``gather``: like `take_along_dim`, without broadcasting."""
+    lead = tuple(slice(n) if axis != dim % input.ndim else slice(None) for axis, n in enumerate(index.shape))
+    return take_along_dim(input[lead], index, dim)
+
+
+class SetItem(Function):
+    """A copy of `x` with ``x[index]`` replaced by `value`."""
+
+    def forward(self, x, value, index):
+        self.index = index
+        y = x.copy()
+        y[index] = value
+        return y
+
+    def backward(self, grad):
+        return SetItem.apply(grad, 0.0, self.index), grad[self.index], None
+
+
+def setitem(input, index, value):
+    """``input[index] = value`` in place, with gradients for both (see `Tensor.become`)."""
+    value = value if isinstance(value, (Tensor, int, float)) else Tensor(value)
+    input.become(SetItem.apply(input, value, _raw(index)))
+
+
+def one_hot(tensor, num_classes):
+    """1 at each label, 0 elsewhere: shape ``(*tensor.shape, num_classes)``, int64."""
+    xp = array_module(tensor.data)
+    return Tensor((tensor.data[..., None] == xp.arange(num_classes)).astype(xp.int64))

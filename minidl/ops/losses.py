@@ -1,0 +1,219 @@
+"""Softmax and the losses. Reductions are PyTorch's: "mean", "sum" or "none"."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from minidl.backend import array_module
+from minidl.kernels import losses as kernels
+from minidl.ops.axes import axes_of
+from minidl.ops.fused import Fused
+from minidl.ops.indexing import take_along_dim
+from minidl.tensor import Function, Tensor
+
+REDUCTIONS = {"mean": lambda x: x.mean(), "sum": lambda x: x.sum(), "none": lambda x: x}
+
+
+def _reduce(values, reduction):
+    return REDUCTIONS[_check_reduction(reduction)](values)
+
+
+def _check_reduction(reduction):
+    if reduction not in REDUCTIONS:
+        raise ValueError(f"`reduction` is {reduction!r}; accepted: {', '.join(map(repr, REDUCTIONS))}")
+    return reduction
+
+
+class Softmax(Function):
+    def forward(self, x, axis):
+        self.axis = axis
+        e = array_module(x).exp(x - x.max(axis=axis, keepdims=True))
+        y = e / e.sum(axis=axis, keepdims=True)
+        self.save_for_backward(y)
+        return y
+
+    def backward(self, grad):
+        (y,) = self.saved_tensors
+        return y * (grad - (grad * y).sum(self.axis, keepdim=True)), None
+
+
+class LogSoftmax(Function):
+    def forward(self, x, axis):
+        self.axis = axis
+        xp = array_module(x)
+        shifted = x - x.max(axis=axis, keepdims=True)
+        y = shifted - xp.log(xp.exp(shifted).sum(axis=axis, keepdims=True))
+        self.save_for_backward(y)
+        return y
+
+    def backward(self, grad):
+        (y,) = self.saved_tensors
+        return grad - y.exp() * grad.sum(self.axis, keepdim=True), None
+
+
+def softmax(input, dim):
+    """exp(input) divided by its sum over `dim`."""
+    return Softmax.apply(input, axes_of(dim, input.ndim)[0])
+
+
+def log_softmax(input, dim):
+    """Logarithm of `softmax`, without overflow."""
+    return LogSoftmax.apply(input, axes_of(dim, input.ndim)[0])
+
+
+class CrossEntropy(Fused):
+    """Softmax and negative log-likelihood of class indices, rows (N, K)."""
+
+    @staticmethod
+    def definition(logits, target, weight, ignore_index, label_smoothing, reduction):
+        return (_cross_entropy_of_indices(logits, target, weight, ignore_index, label_smoothing, reduction),)
+
+    def fast_forward(self, logits, target, weight, ignore_index, label_smoothing, reduction):
+        result = kernels.cross_entropy(logits, target, weight, ignore_index, label_smoothing, reduction)
+        if result is NotImplemented:
+            return result
+        loss, *self.kept = result
+        return (loss,)
+
+    def fast_backward(self, grads, inputs, kept, **options):
+        logits, target, weight = inputs
+        if weight is not None and self.needs_input_grad[2]:
+            return NotImplemented
+        return kernels.cross_entropy_grad(grads[0], logits, target, weight, *kept, **options), None, None
+
+
+def _cross_entropy_of_indices(logits, target, weight, ignore_index, label_smoothing, reduction):
+    """(1 - s) * loss at the label + s * mean loss over the classes, ignored rows counting nothing."""
+    K = logits.shape[1]
+    log_p = log_softmax(logits, 1)
+    kept = target.data != ignore_index
+    label = Tensor(array_module(kept).where(kept, target.data, 0))
+    count = Tensor(kept.astype(logits.dtype))
+    row_weight = count if weight is None else weight[label] * count
+    losses = -take_along_dim(log_p, label.unsqueeze(1), 1).squeeze(1) * row_weight
+    if label_smoothing:
+        smooth = -(log_p if weight is None else log_p * weight).sum(1) * count / K
+        losses = (1 - label_smoothing) * losses + label_smoothing * smooth
+    if reduction == "mean":
+        return losses.sum() / row_weight.sum()
+    return _reduce(losses, reduction)
+
+
+def cross_entropy(input, target, weight=None, ignore_index=-100, reduction="mean", label_smoothing=0.0):
+    """Cross-entropy between logits and labels, as PyTorch's ``cross_entropy``.
+
+    Parameters
+    ----------
+    input : Tensor, shape (N, K) or (N, K, ...)
+        Logits: unnormalised log-probabilities.
+    target : Tensor, shape (N,) or (N, ...) of integers, or like `input` of probabilities
+        Class indices from 0 to K - 1, or soft targets.
+    weight : Tensor, shape (K,), optional
+        Weight of each class; "mean" divides by the weights of the labels.
+    ignore_index : int
+        Rows with this label count nothing.
+    label_smoothing : float
+        Share of the target spread evenly over all classes (Szegedy et al., arXiv 1512.00567).
+
+    Returns
+    -------
+    Tensor
+        0-d, or shaped like the labels for ``reduction="none"``.
+
+    Raises
+    ------
+    ValueError, TypeError
+        If shapes, dtypes or options do not fit.
+
+    Examples
+    --------
+    >>> import minidl
+    >>> logits = minidl.zeros(1, 2, requires_grad=True)
+    >>> minidl.cross_entropy(logits, minidl.tensor([0])).backward()
+    >>> logits.grad
+    tensor([[-0.5,  0.5]])
+    """
+    _check_reduction(reduction)
+    if not 0.0 <= label_smoothing <= 1.0:
+        raise ValueError(f"`label_smoothing` is {label_smoothing}; accepted: 0 to 1")
+    if input.ndim < 2:
+        raise ValueError(f"`input` must have shape (N, K) or (N, K, ...), found {input.shape}")
+    if weight is not None and weight.shape != input.shape[1:2]:
+        raise ValueError(f"`weight` has shape {weight.shape} but `input` has {input.shape[1]} classes")
+    if target.shape == input.shape and target.dtype.kind == "f":
+        return _soft_cross_entropy(input, target, weight, label_smoothing, reduction)
+    _check_labels(input, target)
+    rows, labels = _as_rows(input, target)
+    loss = CrossEntropy.apply(
+        rows, labels, weight, ignore_index=ignore_index, label_smoothing=label_smoothing, reduction=reduction
+    )
+    return loss.reshape(target.shape) if reduction == "none" else loss
+
+
+def _check_labels(input, target):
+    if target.dtype.kind not in "iu":
+        raise TypeError(f"`target` must hold integers, or probabilities shaped like `input`, found {target.dtype}")
+    if target.shape != input.shape[:1] + input.shape[2:]:
+        raise ValueError(f"`target` has shape {target.shape}; `input` of shape {input.shape} needs {input.shape[:1] + input.shape[2:]}")
+
+
+def _as_rows(input, target):
+    """(N, K, ...) as (rows, K) and the labels as (rows,)."""
+    if input.ndim == 2:
+        return input, target
+    K = input.shape[1]
+    return input.permute(0, *range(2, input.ndim), 1).reshape(-1, K), target.reshape(-1)
+
+
+def _soft_cross_entropy(input, target, weight, label_smoothing, reduction):
+    K = input.shape[1]
+    target = target * (1 - label_smoothing) + label_smoothing / K if label_smoothing else target
+    log_p = log_softmax(input, 1)
+    if weight is not None:
+        log_p = log_p * weight.reshape((1, K) + (1,) * (input.ndim - 2))
+    losses = -(target * log_p).sum(1)
+    return losses.sum() / (losses.data.size) if reduction == "mean" else _reduce(losses, reduction)
+
+
+def nll_loss(input, target, weight=None, ignore_index=-100, reduction="mean"):
+    """Negative log-likelihood of log-probabilities `input` (N, K, ...) at the labels `target` (N, ...)."""
+    _check_reduction(reduction)
+    _check_labels(input, target)
+    rows, labels = _as_rows(input, target)
+    kept = labels.data != ignore_index
+    label = Tensor(array_module(kept).where(kept, labels.data, 0))
+    count = Tensor(kept.astype(input.dtype))
+    row_weight = count if weight is None else weight[label] * count
+    losses = -take_along_dim(rows, label.unsqueeze(1), 1).squeeze(1) * row_weight
+    if reduction == "mean":
+        return losses.sum() / row_weight.sum()
+    return _reduce(losses.reshape(target.shape), reduction)
+
+
+def _check_same_shape(input, target):
+    if input.shape != target.shape:
+        raise ValueError(f"`input` has shape {input.shape} but `target` has {target.shape}")
+
+
+def mse_loss(input, target, reduction="mean"):
+    """Squared difference."""
+    _check_same_shape(input, target)
+    difference = input - target
+    return _reduce(difference * difference, reduction)
+
+
+def l1_loss(input, target, reduction="mean"):
+    """Absolute difference."""
+    _check_same_shape(input, target)
+    return _reduce((input - target).abs(), reduction)
+
+
+def binary_cross_entropy_with_logits(input, target, weight=None, reduction="mean", pos_weight=None):
+    """Cross-entropy of independent yes/no questions: `input` logits, `target` probabilities of yes.
+
+    Written as ``max(x, 0) - x * t + log(1 + exp(-|x|))``, which cannot overflow.
+    """
+    _check_same_shape(input, target)
+    positive = 1.0 if pos_weight is None else 1 + (pos_weight - 1) * target
+    losses = (1 - target) * input + positive * (-input).softplus()
+    return _reduce(losses if weight is None else losses * weight, reduction)

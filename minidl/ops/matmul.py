@@ -1,0 +1,76 @@
+"""Matrix products: all of them are batches of 2-D products on the kernel's tile."""
+
+from __future__ import annotations
+
+from minidl.kernels.matmul import matmul as kernel
+from minidl.ops.arithmetic import operand
+from minidl.tensor import Function
+
+
+class MatMul(Function):
+    """Operands of at least two axes; the leading ones broadcast."""
+
+    def forward(self, a, b):
+        self.save_for_backward(a, b)
+        return kernel(a, b)
+
+    def backward(self, grad):
+        a, b = self.saved_tensors
+        first, second = self.needs_input_grad
+        return grad @ b.transpose(-1, -2) if first else None, a.transpose(-1, -2) @ grad if second else None
+
+
+def matmul(input, other):
+    """Matrix product with NumPy's rules for vectors and batches.
+
+    Raises
+    ------
+    ValueError
+        If the inner lengths differ, or an operand is a scalar.
+    """
+    input, other = operand(input), operand(other)
+    if input.ndim == 0 or other.ndim == 0:
+        raise ValueError(f"matmul takes no scalars, found shapes {input.shape} and {other.shape}")
+    a = input.unsqueeze(0) if input.ndim == 1 else input
+    b = other.unsqueeze(1) if other.ndim == 1 else other
+    if a.shape[-1] != b.shape[-2]:
+        raise ValueError(
+            f"`input` of shape {input.shape} and `other` of shape {other.shape} do not fit: "
+            f"inner lengths {a.shape[-1]} and {b.shape[-2]}"
+        )
+    y = MatMul.apply(a, b)
+    y = y.squeeze(-2) if input.ndim == 1 else y
+    return y.squeeze(-1) if other.ndim == 1 else y
+
+
+class Linear(Function):
+    """x of shape (rows, in) times weight (out, in) transposed."""
+
+    def forward(self, x, weight):
+        self.save_for_backward(x, weight)
+        return kernel(x, weight.T)
+
+    def backward(self, grad):
+        x, weight = self.saved_tensors
+        first, second = self.needs_input_grad
+        return grad @ weight if first else None, grad.transpose() @ x if second else None
+
+
+def linear(input, weight, bias=None):
+    """``input @ weight.T + bias``: `input` (..., in), `weight` (out, in), `bias` (out,).
+
+    Raises
+    ------
+    ValueError
+        If the shapes do not fit.
+    """
+    if weight.ndim != 2 or input.ndim == 0 or input.shape[-1] != weight.shape[1]:
+        raise ValueError(f"`input` of shape {input.shape} does not fit `weight` of shape {weight.shape}, (out, in)")
+    if bias is not None and bias.shape != weight.shape[:1]:
+        raise ValueError(f"`bias` has shape {bias.shape} but `weight` of shape {weight.shape} needs ({weight.shape[0]},)")
+    rows = input if input.ndim == 2 else input.reshape(-1, input.shape[-1]) if input.data.size else None
+    if rows is None:
+        return input @ weight.transpose() if bias is None else input @ weight.transpose() + bias
+    y = Linear.apply(rows, weight)
+    y = y if input.ndim == 2 else y.reshape(*input.shape[:-1], weight.shape[0])
+    return y if bias is None else y + bias

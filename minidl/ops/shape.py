@@ -1,0 +1,303 @@
+"""Moving elements about without changing them.
+
+Every op here is linear, and each is the backward of another: reshape of reshape,
+permute of permute, broadcast of sum, pad of crop, concat of split, flip of flip.
+"""
+
+from __future__ import annotations
+
+import math
+
+from minidl.backend import array_module, check_same_device, device_of, is_device_name, to_device
+from minidl.ops.axes import axes_of
+from minidl.tensor import Function, Tensor
+
+
+class Reshape(Function):
+    may_alias = True
+
+    def forward(self, x, shape):
+        self.shape = x.shape
+        return x.reshape(shape)
+
+    def backward(self, grad):
+        return grad.reshape(self.shape), None
+
+
+class Permute(Function):
+    may_alias = True
+
+    def forward(self, x, axes):
+        self.inverse = tuple(sorted(range(len(axes)), key=axes.__getitem__))
+        return x.transpose(axes)
+
+    def backward(self, grad):
+        return grad.permute(self.inverse), None
+
+
+class BroadcastTo(Function):
+    may_alias = True
+
+    def forward(self, x, shape):
+        self.shape = x.shape
+        return array_module(x).broadcast_to(x, shape)
+
+    def backward(self, grad):
+        return grad.sum_to_size(self.shape), None
+
+
+class Flip(Function):
+    may_alias = True
+
+    def forward(self, x, axes):
+        self.axes = axes
+        return array_module(x).flip(x, axes)
+
+    def backward(self, grad):
+        return flip(grad, self.axes), None
+
+
+class Pad(Function):
+    """Surround with a constant; backward crops. Keeps the memory order of `x`."""
+
+    def forward(self, x, widths, value):
+        self.widths, self.shape = widths, x.shape
+        y = full_in_order_of(x, tuple(n + a + b for n, (a, b) in zip(x.shape, widths)), value)
+        y[_inside(widths, x.shape)] = x
+        return y
+
+    def backward(self, grad):
+        return grad[_inside(self.widths, self.shape)], None, None
+
+
+class Concat(Function):
+    def forward(self, *arrays, axis):
+        self.axis, self.sizes = axis, [a.shape[axis] for a in arrays]
+        return array_module(arrays[0]).concatenate(arrays, axis=axis)
+
+    def backward(self, grad):
+        return split(grad, self.sizes, self.axis)
+
+
+def _inside(widths, shape):
+    return tuple(slice(a, a + n) for n, (a, _) in zip(shape, widths))
+
+
+def full_in_order_of(x, shape, value):
+    """A new array of `shape` filled with `value`, its axes in memory in the order of those of `x`."""
+    order = sorted(range(x.ndim), key=lambda axis: -abs(x.strides[axis]))
+    inverse = sorted(range(x.ndim), key=order.__getitem__)
+    return array_module(x).full([shape[axis] for axis in order], value, dtype=x.dtype).transpose(inverse)
+
+
+def _shape_args(shape):
+    return tuple(shape[0]) if len(shape) == 1 and not isinstance(shape[0], int) else tuple(shape)
+
+
+def reshape(input, *shape):
+    """The same elements in another shape; one length may be -1.
+
+    Raises
+    ------
+    ValueError
+        If the number of elements does not fit.
+    """
+    shape = _shape_args(shape)
+    known = math.prod(n for n in shape if n != -1)
+    fits = input.data.size == known if -1 not in shape else known and input.data.size % known == 0
+    if not fits or shape.count(-1) > 1:
+        raise ValueError(f"`shape` is {shape} but the tensor has {input.data.size} elements in shape {input.shape}")
+    return Reshape.apply(input, shape)
+
+
+def view(input, *shape):
+    """PyTorch's name for `reshape`; copies where the memory does not allow a view."""
+    return reshape(input, *shape)
+
+
+def flatten(input, start_dim=0, end_dim=-1):
+    """Join the axes from `start_dim` to `end_dim` into one."""
+    if input.ndim == 0:
+        return reshape(input, 1)
+    start, end = (axes_of(d, input.ndim)[0] for d in (start_dim, end_dim))
+    return reshape(input, input.shape[:start] + (math.prod(input.shape[start : end + 1]),) + input.shape[end + 1 :])
+
+
+def permute(input, *dims):
+    """The axes in another order, without a copy."""
+    dims = _shape_args(dims)
+    if sorted(d % max(input.ndim, 1) for d in dims) != list(range(input.ndim)):
+        raise ValueError(f"`dims` is {dims}; accepted: each axis of a {input.ndim}-d tensor once")
+    return Permute.apply(input, tuple(d % input.ndim for d in dims))
+
+
+def transpose(input, dim0=None, dim1=None):
+    """Swap two axes; without arguments reverse all of them, as NumPy does."""
+    if dim0 is None:
+        return Permute.apply(input, tuple(reversed(range(input.ndim))))
+    axes = list(range(input.ndim))
+    a, b = axes_of(dim0, input.ndim)[0], axes_of(dim1, input.ndim)[0]
+    axes[a], axes[b] = axes[b], axes[a]
+    return Permute.apply(input, tuple(axes))
+
+
+def squeeze(input, dim=None):
+    """Drop axes of length 1: all of them, or those of `dim` that have it."""
+    axes = axes_of(dim, input.ndim)
+    return reshape(input, tuple(n for axis, n in enumerate(input.shape) if n != 1 or axis not in axes))
+
+
+def unsqueeze(input, dim):
+    """Insert an axis of length 1 at `dim`."""
+    axis = axes_of(dim, input.ndim + 1)[0]
+    return reshape(input, input.shape[:axis] + (1,) + input.shape[axis:])
+
+
+def broadcast_to(input, *shape):
+    """Repeat along axes of length 1, and new leading axes, without a copy."""
+    return BroadcastTo.apply(input, _shape_args(shape))
+
+
+def expand(input, *sizes):
+    """`broadcast_to` with -1 for "as it is"."""
+    sizes = _shape_args(sizes)
+    lead = len(sizes) - input.ndim
+    return broadcast_to(input, tuple(input.shape[i - lead] if n == -1 else n for i, n in enumerate(sizes)))
+
+
+def sum_to_size(input, *size):
+    """Sum over the axes that broadcasting to this shape would have added: the adjoint of `broadcast_to`."""
+    size = _shape_args(size)
+    lead = input.ndim - len(size)
+    axes = tuple(range(lead)) + tuple(
+        lead + i for i, n in enumerate(size) if n == 1 and input.shape[lead + i] != 1
+    )
+    out = input.sum(axes, keepdim=True) if axes else input
+    if out.shape[lead:] != size:
+        raise ValueError(f"shape {input.shape} is no broadcast of {size}")
+    return out.reshape(size) if lead else out
+
+
+def flip(input, dims):
+    """Reverse the order of the elements along `dims`."""
+    return Flip.apply(input, axes_of(dims, input.ndim))
+
+
+def pad(input, pad, mode="constant", value=0.0):
+    """Surround with a constant: `pad` is (left, right, top, bottom, ...) from the last axis on, as in PyTorch.
+
+    Negative widths crop.
+    """
+    if mode != "constant":
+        raise ValueError(f"`mode` is {mode!r}; accepted: 'constant'")
+    if len(pad) % 2 or len(pad) > 2 * input.ndim:
+        raise ValueError(f"`pad` has {len(pad)} widths; accepted: two for each of up to {input.ndim} axes")
+    pairs = [tuple(pad[i : i + 2]) for i in range(0, len(pad), 2)]
+    widths = [(0, 0)] * (input.ndim - len(pairs)) + pairs[::-1]
+    if any(w < 0 for pair in widths for w in pair):
+        input = input[tuple(slice(max(-a, 0), n - max(-b, 0)) for n, (a, b) in zip(input.shape, widths))]
+        widths = [(max(a, 0), max(b, 0)) for a, b in widths]
+    return Pad.apply(input, tuple(widths), value)
+
+
+def concat(tensors, dim=0):
+    """Join tensors along an axis; their other lengths must agree.
+
+    Examples
+    --------
+    >>> import minidl
+    >>> minidl.concat([minidl.zeros(1, 2), minidl.ones(1, 3)], dim=1)
+    tensor([[0., 0., 1., 1., 1.]])
+    """
+    tensors = tuple(tensors)
+    if not tensors:
+        raise ValueError("`tensors` is empty; concat() needs at least one")
+    axis = axes_of(dim, tensors[0].ndim)[0]
+    for i, t in enumerate(tensors):
+        check_same_device(("tensors[0]", tensors[0].data), (f"tensors[{i}]", t.data))
+        if t.ndim != tensors[0].ndim or any(
+            n != m for k, (n, m) in enumerate(zip(t.shape, tensors[0].shape)) if k != axis
+        ):
+            raise ValueError(
+                f"`tensors[{i}]` has shape {t.shape} but `tensors[0]` has {tensors[0].shape}: "
+                f"they may differ in axis {axis} only"
+            )
+    return Concat.apply(*tensors, axis=axis)
+
+
+cat = concat
+
+
+def stack(tensors, dim=0):
+    """Join tensors of one shape along a new axis."""
+    return concat([unsqueeze(t, dim) for t in tensors], dim)
+
+
+def split(tensor, split_size_or_sections, dim=0):
+    """Cut into pieces of a size, or of the given sizes; a tuple of views."""
+    axis = axes_of(dim, tensor.ndim)[0]
+    length, sizes = tensor.shape[axis], split_size_or_sections
+    if isinstance(sizes, int):
+        sizes = [min(sizes, length - start) for start in range(0, length, sizes)]
+    if sum(sizes) != length:
+        raise ValueError(f"`split_size_or_sections` adds up to {sum(sizes)} but axis {axis} has length {length}")
+    ends = [sum(sizes[: i + 1]) for i in range(len(sizes))]
+    lead = (slice(None),) * axis
+    return tuple(tensor[lead + (slice(end - n, end),)] for n, end in zip(sizes, ends))
+
+
+def chunk(input, chunks, dim=0):
+    """Cut into at most `chunks` pieces of equal length (the last may be shorter)."""
+    length = input.shape[axes_of(dim, input.ndim)[0]]
+    return split(input, -(-length // chunks), dim)
+
+
+def contiguous(input):
+    """A tensor whose memory lies in C order: itself if it is so already."""
+    return input if input.data.flags.c_contiguous else clone(input, order="C")
+
+
+class Clone(Function):
+    def forward(self, x, order):
+        return x.copy(order=order)
+
+    def backward(self, grad):
+        return grad, None
+
+
+def clone(input, order="K"):
+    """A copy of the values that gradients pass through."""
+    return Clone.apply(input, order)
+
+
+class Cast(Function):
+    def forward(self, x, dtype):
+        self.dtype = x.dtype
+        return x.astype(dtype)
+
+    def backward(self, grad):
+        return grad.astype(self.dtype), None
+
+
+def astype(input, dtype):
+    """The values as another dtype; gradients are cast back."""
+    return input if input.dtype == dtype else Cast.apply(input, dtype)
+
+
+class Transfer(Function):
+    def forward(self, x, device):
+        self.device = device_of(x)
+        return to_device(x, device)
+
+    def backward(self, grad):
+        return to(grad, self.device), None
+
+
+def to(input, *targets):
+    """On another device and/or as another dtype: ``x.to("cuda")``, ``x.to(np.float64)``; itself if nothing changes."""
+    for target in targets:
+        if is_device_name(target):
+            input = input if input.device == target.partition(":")[0] else Transfer.apply(input, target)
+        else:
+            input = astype(input, target)
+    return input

@@ -1,0 +1,61 @@
+"""Random streams: every draw is a function of (seed, stream, how often the stream was used).
+
+Nothing here depends on the number of threads or on the device. `get_rng_state` is a
+small dictionary of integers, so a checkpoint can hold it and a resumed run goes on
+with the same numbers.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+GENERAL = 0  # the stream of initialisers, randn() and functional dropout; layers count from 1
+
+_state = {"seed": 0, "layers": 0, "uses": {}}
+
+
+def manual_seed(seed):
+    """Start all random streams anew from `seed`, a non-negative integer below 2**64.
+
+    Examples
+    --------
+    >>> import minidl
+    >>> minidl.manual_seed(0)
+    >>> a = minidl.randn(3)
+    >>> minidl.manual_seed(0)
+    >>> minidl.equal(a, minidl.randn(3))
+    True
+    """
+    if not isinstance(seed, (int, np.integer)) or not 0 <= seed < 2**64:
+        raise ValueError(f"`seed` is {seed!r}; accepted: an integer from 0 to 2**64 - 1")
+    _state.update(seed=int(seed), layers=0, uses={})
+
+
+def new_layer():
+    """The number of the next layer that draws random numbers (a Dropout): its own stream."""
+    _state["layers"] += 1
+    return _state["layers"]
+
+
+def next_key(layer=GENERAL):
+    """(seed, layer, step) for one draw of the stream `layer`; the step counts the draws."""
+    step = _state["uses"].get(layer, 0)
+    _state["uses"][layer] = step + 1
+    return _state["seed"], layer, step
+
+
+def generator(layer=GENERAL):
+    """A NumPy generator for one draw on the CPU, such as the initial values of one parameter."""
+    seed, layer, step = next_key(layer)
+    return np.random.Generator(np.random.Philox(np.random.SeedSequence([seed, layer, step])))
+
+
+def get_rng_state():
+    """The state of all streams as a JSON-serialisable dictionary."""
+    return {"seed": _state["seed"], "layers": _state["layers"], "uses": {str(k): v for k, v in _state["uses"].items()}}
+
+
+def set_rng_state(state):
+    """Put back what `get_rng_state` returned."""
+    uses = {int(k): int(v) for k, v in state["uses"].items()}
+    _state.update(seed=int(state["seed"]), layers=int(state["layers"]), uses=uses)
