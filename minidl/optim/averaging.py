@@ -1,0 +1,167 @@
+"""Averages of the weights along the way: Polyak's and the exponential moving one.
+
+The point a noisy descent circles around is better than any point it passes. With n models
+averaged already, both averages are one rule, ``mean <- mean + weight(n) (w - mean)``:
+
+    Polyak       weight(n) = 1 / (n + 1)     every model counts the same
+    exponential  weight(n) = 1 - decay       a memory of about 1 / (1 - decay) updates
+
+and weight(0) = 1: the first model is copied. Buffers, such as running statistics, are
+copied from the newest model or, on request, averaged too. Means and count stay on the
+device and keep their memory. B. Polyak and A. Juditsky, "Acceleration of stochastic
+approximation by averaging", 1992; P. Izmailov et al., arXiv 1803.05407.
+"""
+
+from __future__ import annotations
+
+import contextlib
+
+from minidl import backend
+from minidl.optim import _updates as optimisers
+from minidl.optim.settings import FRACTION, check_keys, write
+
+
+class AveragedModel:
+    """The mean of a module's parameters over all calls of :meth:`update_parameters` (Polyak averaging).
+
+    Parameters
+    ----------
+    model : Module
+        Whose weights are averaged; the averages start as copies of them.
+    use_buffers : bool
+        Average floating-point buffers too, instead of copying the newest.
+
+    Examples
+    --------
+    >>> from minidl import nn
+    >>> model = nn.Linear(1, 1, bias=False)
+    >>> average = AveragedModel(model)
+    >>> for value in [1.0, 3.0]:
+    ...     model.weight.data[...] = value
+    ...     average.update_parameters()
+    >>> with average.applied():
+    ...     print(model.weight.item())
+    2.0
+    >>> print(model.weight.item())
+    3.0
+    """
+
+    def __init__(self, model, use_buffers=False):
+        self.model = model
+        self.use_buffers = use_buffers
+        live = _tensors(model)
+        if not live:
+            raise ValueError(f"`model` is a {type(model).__name__} without parameters; accepted: at least one")
+        self.averages = {name: tensor.data.copy() for name, tensor in live.items()}
+        copied = set() if use_buffers else {name for name, _ in model.named_buffers()}
+        self._averaged = {name for name, mean in self.averages.items() if mean.dtype.kind == "f"} - copied
+        first = next(iter(self.averages.values()))
+        self.n_averaged = backend.array_module(first).zeros((), dtype="float64")
+        self._applied = False
+
+    def weight(self, n):
+        """The share of a new model in the mean, given the count `n`, a 0-d array."""
+        return 1 / (n + 1)
+
+    def update_parameters(self, model=None):
+        """Take the present weights of `model` (default: the one of the constructor) into the averages."""
+        self._refuse_when_applied("update_parameters")
+        live = _tensors(self.model if model is None else model)
+        check_keys(self.averages, live)
+        weight = self.weight(self.n_averaged)
+        for name, mean in self.averages.items():
+            if name in self._averaged:
+                optimisers.lerp(mean, live[name].data, weight)
+            else:
+                mean[...] = live[name].data
+        self.n_averaged += 1
+
+    @contextlib.contextmanager
+    def applied(self):
+        """Context manager: inside, the model has the averaged weights; after it its own, bit for bit."""
+        self._refuse_when_applied("applied")
+        self._swap()
+        self._applied = True
+        try:
+            yield self.model
+        finally:
+            self._applied = False
+            self._swap()
+
+    def __call__(self, *args, **kwargs):
+        """The model's output with the averaged weights."""
+        with self.applied():
+            return self.model(*args, **kwargs)
+
+    def state_dict(self):
+        """The averages by name and the count ``n_averaged``: the object's own arrays, save them at once."""
+        self._refuse_when_applied("state_dict")
+        return {"n_averaged": self.n_averaged, **self.averages}
+
+    def load_state_dict(self, state_dict):
+        """Overwrite averages and count with what :meth:`state_dict` gave."""
+        self._refuse_when_applied("load_state_dict")
+        own = self.state_dict()
+        check_keys(own, state_dict)
+        for name, array in own.items():
+            write(array, state_dict[name], name)
+
+    def _swap(self):
+        for name, tensor in _tensors(self.model).items():
+            mean = self.averages[name]
+            live = tensor.data.copy()
+            tensor.data[...] = mean
+            mean[...] = live
+            tensor.bump_version()
+
+    def _refuse_when_applied(self, name):
+        if self._applied:
+            raise RuntimeError(f"{name}() inside applied(): the averages are in the model at present")
+
+
+def _tensors(model):
+    """The parameters and buffers of `model` by name."""
+    return {**dict(model.named_parameters()), **dict(model.named_buffers())}
+
+
+class ExponentialMovingAverage(AveragedModel):
+    """An average that forgets: each update keeps `decay` of the mean and takes the rest from the model.
+
+    Parameters
+    ----------
+    model : Module
+        Whose weights are averaged.
+    decay : float
+        From 0 (the newest weights) to 1 (the first).
+    warm_up : bool
+        Begin with a short memory: the decay is at most ``(1 + n) / (10 + n)``.
+    use_buffers : bool
+        Average floating-point buffers too, instead of copying the newest.
+
+    Raises
+    ------
+    ValueError
+        If `decay` is not from 0 to 1.
+
+    Examples
+    --------
+    >>> from minidl import nn
+    >>> model = nn.Linear(1, 1, bias=False)
+    >>> ema = ExponentialMovingAverage(model, decay=0.75)
+    >>> for value in [1.0, 3.0]:
+    ...     model.weight.data[...] = value
+    ...     ema.update_parameters()
+    >>> float(ema.averages["weight"][0, 0])
+    1.5
+    """
+
+    def __init__(self, model, decay=0.999, warm_up=False, use_buffers=False):
+        FRACTION.check("decay", decay)
+        self.decay = decay
+        self.warm_up = warm_up
+        super().__init__(model, use_buffers)
+
+    def weight(self, n):
+        xp = backend.array_module(n)
+        decay = xp.minimum(self.decay, (1 + n) / (10 + n)) if self.warm_up else self.decay
+        return xp.where(n == 0, 1.0, 1 - decay)

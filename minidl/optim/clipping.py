@@ -1,0 +1,101 @@
+"""Gradient clipping: one common factor, or a bound on every entry.
+
+The norm is that of all gradients written one after another. It stays on the device, and
+the gradients are multiplied by min(1, max_norm / (norm + 1e-6)) whether or not that is 1:
+no value is waited for. R. Pascanu et al., arXiv 1211.5063.
+"""
+
+from __future__ import annotations
+
+import math
+
+from minidl.backend import array_module, to_numpy
+from minidl.optim.settings import NON_NEGATIVE, Rule
+from minidl.tensor import Tensor
+
+NORM = Rule("a number > 0 or 'inf'", lambda v: float(v) > 0)
+
+
+def clip_grad_norm_(parameters, max_norm, norm_type=2.0, error_if_nonfinite=False):
+    """Scale the gradients in place so that their common norm is at most `max_norm`.
+
+    Parameters
+    ----------
+    parameters : Tensor or iterable of Tensor
+        Those without a gradient are passed over.
+    max_norm : float
+        Largest norm allowed.
+    norm_type : float
+        2 for the Euclidean norm, ``inf`` for the largest magnitude, any p > 0 otherwise.
+    error_if_nonfinite : bool
+        Raise when the norm is NaN or infinite; this waits for the device.
+
+    Returns
+    -------
+    Tensor
+        The norm before clipping, 0-d, on the gradients' device.
+
+    Raises
+    ------
+    ValueError
+        If `max_norm` is negative or `norm_type` not positive.
+    RuntimeError
+        With `error_if_nonfinite`, if the norm is NaN or infinite.
+
+    Examples
+    --------
+    >>> from minidl.tensor import Tensor
+    >>> w = Tensor([0.0, 0.0], requires_grad=True)
+    >>> w.grad = Tensor([3.0, 4.0])
+    >>> clip_grad_norm_([w], max_norm=1.0).item()
+    5.0
+    >>> w.grad.data.round(3)
+    array([0.6, 0.8], dtype=float32)
+    """
+    NON_NEGATIVE.check("max_norm", max_norm)
+    NORM.check("norm_type", norm_type)
+    gradients = _gradients(parameters)
+    if not gradients:
+        return Tensor(0.0)
+    total = _norm([gradient.data for gradient in gradients], float(norm_type))
+    if error_if_nonfinite and not math.isfinite(to_numpy(total)):
+        raise RuntimeError(f"the total norm of the gradients is {to_numpy(total)}; accepted: a finite norm to clip by")
+    factor = array_module(total).minimum(max_norm / (total + 1e-6), 1)
+    for gradient in gradients:
+        gradient.data *= factor.astype(gradient.dtype)
+        gradient.bump_version()
+    return Tensor(total)
+
+
+def clip_grad_value_(parameters, clip_value):
+    """Bound every entry of the gradients, in place, to ``[-clip_value, clip_value]``.
+
+    Examples
+    --------
+    >>> from minidl.tensor import Tensor
+    >>> w = Tensor([0.0, 0.0], requires_grad=True)
+    >>> w.grad = Tensor([3.0, -0.5])
+    >>> clip_grad_value_([w], 1.0)
+    >>> w.grad.data
+    array([ 1. , -0.5], dtype=float32)
+    """
+    NON_NEGATIVE.check("clip_value", clip_value)
+    for gradient in _gradients(parameters):
+        array_module(gradient.data).clip(gradient.data, -clip_value, clip_value, out=gradient.data)
+        gradient.bump_version()
+
+
+def _gradients(parameters):
+    parameters = [parameters] if isinstance(parameters, Tensor) else parameters
+    gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
+    return [gradient for gradient in gradients if gradient.data.size]
+
+
+def _norm(arrays, p):
+    """The p-norm of all `arrays` as one vector, a 0-d array."""
+    xp = array_module(arrays[0])
+    if p == math.inf:
+        return xp.max(xp.stack([xp.max(xp.abs(array)) for array in arrays]))
+    powers = [xp.sum(xp.square(array) if p == 2 else xp.abs(array) ** p) for array in arrays]
+    total = xp.sum(xp.stack(powers))
+    return xp.sqrt(total) if p == 2 else total ** (1 / p)

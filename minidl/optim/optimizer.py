@@ -1,0 +1,217 @@
+"""The base of all optimisers: groups of parameters, slots per parameter, saving and loading.
+
+A parameter group is a dict: ``"params"`` and the settings that hold for them, such as
+``"lr"``. A slot is an array that an optimiser keeps per parameter, such as a momentum
+buffer; ``optimizer.state[parameter]`` is a dict of them. An optimiser itself is the one
+method :meth:`Optimizer.update`, which changes one parameter's array in place. Nothing is
+read back from the device, and every array keeps its address, so that a step can be
+captured as a CUDA graph and replayed; a schedule then needs ``lr`` as a 0-d array of the
+device, which it overwrites.
+
+Layout and names are those of ``torch.optim.Optimizer``.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable
+
+from minidl import backend
+from minidl.optim.settings import assign, write
+from minidl.tensor import Tensor, enable_grad
+
+
+class Optimizer:
+    """Base class: a subclass gives ``rules``, a table of its settings, and :meth:`update`.
+
+    Parameters
+    ----------
+    params : iterable
+        Tensors, ``(name, tensor)`` pairs, or dicts (one per parameter group).
+    defaults : dict
+        Settings of the groups that do not set their own.
+
+    Raises
+    ------
+    TypeError
+        If `params` holds anything but Tensors.
+    ValueError
+        If there are no parameters, one appears twice, or a setting is out of range.
+
+    Examples
+    --------
+    >>> from minidl.tensor import Tensor
+    >>> class SignDescent(Optimizer):
+    ...     def update(self, param, grad, state, group):
+    ...         param -= group["lr"] * (grad > 0) - group["lr"] * (grad < 0)
+    >>> w = Tensor([1.0, 2.0], requires_grad=True)
+    >>> w.grad = Tensor([5.0, -5.0])
+    >>> SignDescent([w], {"lr": 0.5}).step()
+    >>> w.data
+    array([0.5, 2.5], dtype=float32)
+    """
+
+    rules = {}
+
+    def __init__(self, params, defaults):
+        self.defaults = defaults
+        self.state = defaultdict(dict)
+        self.param_groups = []
+        for group in _as_groups(params):
+            self.add_param_group(group)
+
+    def add_param_group(self, param_group):
+        """Add a dict with ``"params"`` and the settings in which the group differs from the defaults."""
+        if not isinstance(param_group, dict):
+            raise TypeError(f"`param_group` is {_kind(param_group)}; accepted: a dict")
+        if "params" not in param_group:
+            raise TypeError(f"`param_group` is a dict without the key 'params'; found: {sorted(param_group)}")
+        group = {**self.defaults, **param_group, **_split_names(param_group["params"])}
+        known = {id(p) for g in self.param_groups for p in g["params"]}
+        for index, param in enumerate(group["params"]):
+            _check_param(param, index, known)
+            known.add(id(param))
+        for name, rule in self.rules.items():
+            rule.check(name, group[name])
+        self.check_group(group)
+        if self.param_groups and ("param_names" in group) != ("param_names" in self.param_groups[0]):
+            raise ValueError("`param_group` differs from the other groups in naming its parameters; name all or none")
+        self.param_groups.append(group)
+
+    def check_group(self, group):
+        """Raise a `ValueError` when the settings of `group` do not go together; most optimisers accept any."""
+
+    # -- the step
+
+    def step(self, closure=None):
+        """Update every parameter that has a gradient.
+
+        Parameters
+        ----------
+        closure : callable, optional
+            Recomputes loss and gradients first; its result is returned.
+        """
+        loss = None
+        if closure is not None:
+            with enable_grad():
+                loss = closure()
+        for group in self.param_groups:
+            for param in group["params"]:
+                if param.grad is not None:
+                    self.update(param.data, param.grad.data, self.state[param], group)
+                    param.bump_version()
+        return loss
+
+    def update(self, param, grad, state, group):
+        """Change the array `param` in place, given its gradient's array, its slots and its group's settings."""
+        raise NotImplementedError(f"{type(self).__name__} does not define update(param, grad, state, group)")
+
+    def zero_grad(self, set_to_none=True):
+        """Forget the gradients, or fill them with zeros when `set_to_none` is False."""
+        for param in self._params():
+            if set_to_none:
+                param.grad = None
+            elif param.grad is not None:
+                param.grad = param.grad.detach()
+                param.grad.data[...] = 0
+                param.grad.bump_version()
+
+    def _params(self):
+        return [param for group in self.param_groups for param in group["params"]]
+
+    # -- saving and loading
+
+    def state_dict(self):
+        """The settings and slots as ``{"state": {index: slots}, "param_groups": [settings]}``.
+
+        Parameters are counted through the groups. The slots are the optimiser's own
+        arrays, as in PyTorch: save or copy them before the next step.
+        """
+        number = {id(param): index for index, param in enumerate(self._params())}
+        state = {number[id(param)]: dict(slots) for param, slots in self.state.items() if slots}
+        groups = [{**group, "params": [number[id(p)] for p in group["params"]]} for group in self.param_groups]
+        return {"state": state, "param_groups": groups}
+
+    def load_state_dict(self, state_dict):
+        """Take over settings and slots that :meth:`state_dict` gave; arrays are copied.
+
+        Raises
+        ------
+        ValueError
+            If the groups differ in number or size, or a slot in shape.
+        """
+        saved_groups = state_dict["param_groups"]
+        found, accepted = ([len(g["params"]) for g in groups] for groups in (saved_groups, self.param_groups))
+        if found != accepted:
+            raise ValueError(f"`state_dict` has parameter groups of {found} parameters; accepted: {accepted}")
+        numbers = [number for group in saved_groups for number in group["params"]]
+        loaded = {
+            param: _loaded_slots(self.state.get(param, {}), state_dict["state"].get(number, {}), param.data, index)
+            for index, (number, param) in enumerate(zip(numbers, self._params()))
+        }
+        self.state = defaultdict(dict, {param: slots for param, slots in loaded.items() if slots})
+        for group, saved in zip(self.param_groups, saved_groups):
+            for name, value in saved.items():
+                if name != "params":
+                    assign(group, name, value)
+
+    def __repr__(self):
+        lines = [f"{type(self).__name__} ("]
+        for index, group in enumerate(self.param_groups):
+            lines.append(f"Parameter Group {index}")
+            lines += [f"    {name}: {group[name]}" for name in sorted(group) if name != "params"]
+        return "\n".join([*lines, ")"])
+
+
+def _as_groups(params):
+    if isinstance(params, (Tensor, str, dict, set)) or not isinstance(params, Iterable):
+        raise TypeError(f"`params` is {_kind(params)}; accepted: an iterable of Tensors or of dicts")
+    params = list(params)
+    if not params:
+        raise ValueError("`params` is empty; accepted: at least one Tensor (was the generator used up?)")
+    return params if isinstance(params[0], dict) else [{"params": params}]
+
+
+def _split_names(params):
+    """The entries ``params`` and, for pairs of name and Tensor, ``param_names`` of a group."""
+    if isinstance(params, Tensor):
+        return {"params": [params]}
+    if isinstance(params, (set, str)) or not isinstance(params, Iterable):
+        raise TypeError(f"`params` is {_kind(params)}; accepted: a Tensor, or Tensors in an order that stays")
+    params = list(params)
+    named = [isinstance(param, tuple) for param in params]
+    if not any(named):
+        return {"params": params}
+    if not all(named):
+        raise ValueError("`params` names some of its parameters; accepted: names for all or for none")
+    names, params = zip(*params)
+    return {"params": list(params), "param_names": list(names)}
+
+
+def _check_param(param, index, known):
+    if not isinstance(param, Tensor):
+        raise TypeError(f"`params` holds {_kind(param)} at index {index}; accepted: Tensors")
+    if not param.is_leaf:
+        raise ValueError(f"`params` holds a computed Tensor at index {index}; accepted: leaves, such as parameters")
+    if id(param) in known:
+        raise ValueError(f"`params` holds the Tensor at index {index} twice; accepted: each parameter once")
+
+
+def _loaded_slots(current, saved, param, index):
+    """Slots with the values of `saved`, in the arrays of `current` where there are any."""
+    slots = {}
+    for name, value in saved.items():
+        slot = current.get(name)
+        slots[name] = empty_slot(name, param) if slot is None else slot
+        write(slots[name], value, f"{name}[{index}]")
+    return slots
+
+
+def empty_slot(name, param):
+    """Room for the slot `name` of `param`; a count of steps is 0-d and exact, any other slot is like `param`."""
+    xp = backend.array_module(param)
+    return xp.empty((), dtype="float64") if name == "step" else xp.empty_like(param)
+
+
+def _kind(value):
+    return f"a {type(value).__name__}"

@@ -1,0 +1,101 @@
+"""RMSprop: the gradient divided by the root of a running average of its square.
+
+    s <- alpha s + (1 - alpha) g^2
+    w <- w - lr g / (sqrt(s) + eps)
+
+Centred, the average of g is squared and taken off s, which leaves a variance; with
+momentum, a sum of such steps is taken. T. Tieleman and G. Hinton, Coursera lecture 6.5,
+2012; the centred form: A. Graves, arXiv 1308.0850.
+"""
+
+from __future__ import annotations
+
+from minidl import backend
+from minidl.optim import _updates as optimisers
+from minidl.optim.optimizer import Optimizer
+from minidl.optim.settings import FLAG, LEARNING_RATE, NON_NEGATIVE
+
+
+class RMSprop(Optimizer):
+    """RMSprop, optionally centred and with momentum.
+
+    Parameters
+    ----------
+    params : iterable of Tensor or dict
+        What to optimise, see `Optimizer`.
+    lr : float or 0-d array
+        Learning rate.
+    alpha : float
+        Decay of the running averages.
+    eps : float
+        Added to the denominator.
+    weight_decay : float
+        L2 penalty: this times the parameter is added to its gradient.
+    momentum : float
+        How much of the last step is repeated.
+    centered : bool
+        Divide by the deviation instead of the root mean square.
+    maximize : bool
+        Climb instead of descending.
+
+    Raises
+    ------
+    ValueError
+        If a setting is out of range.
+
+    Examples
+    --------
+    >>> from minidl.tensor import Tensor
+    >>> w = Tensor([1.0, 2.0], requires_grad=True)
+    >>> w.grad = Tensor([100.0, 0.01])
+    >>> RMSprop([w], lr=0.5, alpha=0.0).step()
+    >>> w.data.round(3)
+    array([0.5, 1.5], dtype=float32)
+    """
+
+    rules = {
+        "lr": LEARNING_RATE,
+        "alpha": NON_NEGATIVE,
+        "eps": NON_NEGATIVE,
+        "weight_decay": NON_NEGATIVE,
+        "momentum": NON_NEGATIVE,
+        "centered": FLAG,
+        "maximize": FLAG,
+    }
+
+    def __init__(
+        self, params, lr=1e-2, alpha=0.99, eps=1e-8, weight_decay=0, momentum=0, centered=False, *, maximize=False
+    ):
+        defaults = dict(
+            lr=lr,
+            momentum=momentum,
+            alpha=alpha,
+            eps=eps,
+            centered=centered,
+            weight_decay=weight_decay,
+            maximize=maximize,
+        )
+        super().__init__(params, defaults)
+
+    def update(self, param, grad, state, group):
+        if "step" not in state:
+            state.update(self._new_slots(param, group))
+        state["step"] += 1
+        optimisers.rmsprop(
+            param,
+            grad,
+            state["square_avg"],
+            state["grad_avg"] if group["centered"] else None,
+            state["momentum_buffer"] if group["momentum"] > 0 else None,
+            lr=group["lr"],
+            alpha=group["alpha"],
+            eps=group["eps"],
+            weight_decay=group["weight_decay"],
+            momentum=group["momentum"],
+            maximize=group["maximize"],
+        )
+
+    def _new_slots(self, param, group):
+        xp = backend.array_module(param)
+        names = ["square_avg"] + ["momentum_buffer"] * (group["momentum"] > 0) + ["grad_avg"] * group["centered"]
+        return {"step": xp.zeros((), dtype="float64"), **{name: xp.zeros_like(param) for name in names}}

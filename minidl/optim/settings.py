@@ -1,0 +1,99 @@
+"""The settings of an optimiser's groups: what is accepted, and how they are read and overwritten.
+
+A rule is a test and the words that tell the user what would pass it; each optimiser has a
+table of them. A setting may be a 0-d array on the device, so that a schedule can change it
+under a captured step: such an array is never replaced, and never read but on request.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from numbers import Integral
+from typing import Callable
+
+from minidl import backend
+from minidl.tensor import Tensor
+
+
+@dataclass(frozen=True)
+class Rule:
+    """A test that a setting must pass, and the words that tell the user what would."""
+
+    accepted: str
+    passes: Callable
+
+    def check(self, name, value):
+        """Raise a `ValueError` that names setting, value and what is accepted, unless `value` passes."""
+        try:
+            good = self.passes(value)
+        except (TypeError, ValueError):
+            good = False
+        if not good:
+            raise ValueError(f"`{name}` is {value!r}; accepted: {self.accepted}")
+
+
+def is_scalar_array(value) -> bool:
+    """Whether `value` is a one-element array, the form of a setting that a captured step can read anew."""
+    return backend.is_array(value) and value.size == 1
+
+
+def _whole(value):
+    return isinstance(value, Integral) and not isinstance(value, bool) and value >= 1
+
+
+# An array's value stays where it is (asking would wait for the device), so only its size is checked.
+LEARNING_RATE = Rule("a number >= 0 or a 0-d array", lambda v: is_scalar_array(v) or 0 <= v < float("inf"))
+NON_NEGATIVE = Rule("a number >= 0", lambda v: v >= 0)
+POSITIVE = Rule("a number > 0", lambda v: v > 0)
+NUMBER = Rule("a number", lambda v: v == v and -float("inf") < v < float("inf"))
+FRACTION = Rule("a number from 0 to 1", lambda v: 0 <= v <= 1)
+POSITIVE_FRACTION = Rule("a number > 0, at most 1", lambda v: 0 < v <= 1)
+BETAS = Rule("two numbers >= 0 and < 1", lambda v: len(v) == 2 and all(0 <= beta < 1 for beta in v))
+FLAG = Rule("True or False", lambda v: v in (True, False))
+COUNT = Rule("a whole number >= 1", _whole)
+
+
+def one_of(*choices):
+    """The rule that a setting is one of `choices`."""
+    return Rule(", ".join(map(repr, choices)), lambda v: v in choices)
+
+
+def assign(group, name, value):
+    """Set ``group[name]``; an array there is overwritten in place, since a captured step reads its address."""
+    if backend.is_array(group.get(name)):
+        write(group[name], value, name)
+    else:
+        group[name] = value.copy() if backend.is_array(value) else value
+
+
+def write(array, value, name):
+    """Overwrite `array` with `value`, a number, array or Tensor; `name` is for the error about shapes."""
+    value = value.data if isinstance(value, Tensor) else value
+    if backend.is_array(value):
+        if value.shape != array.shape:
+            raise ValueError(f"`{name}` has shape {value.shape}; accepted: {array.shape}")
+        value = backend.to_device(value, backend.device_of(array))
+    array[...] = value
+
+
+def as_float(value) -> float:
+    """A number, or an array or Tensor of one element, as a Python float (waits for the device)."""
+    value = value.data if isinstance(value, Tensor) else value
+    return float(backend.to_numpy(value).item() if backend.is_array(value) else value)
+
+
+def check_keys(needed, state_dict):
+    """Raise a `ValueError` that names what is missing from `state_dict`."""
+    missing = sorted(set(needed) - set(state_dict))
+    if missing:
+        raise ValueError(f"`state_dict` lacks {missing}; found: {sorted(state_dict)}")
+
+
+def per_group(name, value, optimizer):
+    """`value` as a list with an entry for each group; a list must have that length already."""
+    groups = len(optimizer.param_groups)
+    if not isinstance(value, (list, tuple)):
+        return [value] * groups
+    if len(value) != groups:
+        raise ValueError(f"`{name}` has {len(value)} entries; accepted: one, or {groups}, the number of groups")
+    return list(value)

@@ -1,0 +1,101 @@
+"""Stochastic gradient descent with momentum, as PyTorch writes it.
+
+With gradient g, momentum m, dampening d and learning rate lr,
+
+    b <- m b + (1 - d) g         (b is g at the first step)
+    w <- w - lr b                (Nesterov: w - lr (g + m b))
+
+so the buffer b holds a sum of gradients, not of steps: a change of lr acts at once.
+Sutskever et al., "On the importance of initialization and momentum in deep learning", 2013.
+"""
+
+from __future__ import annotations
+
+from minidl.optim import _updates as optimisers
+from minidl.optim.optimizer import Optimizer, empty_slot
+from minidl.optim.settings import FLAG, LEARNING_RATE, NON_NEGATIVE, NUMBER
+
+
+class SGD(Optimizer):
+    """Stochastic gradient descent, optionally with (Nesterov) momentum.
+
+    Parameters
+    ----------
+    params : iterable of Tensor or dict
+        What to optimise, see `Optimizer`.
+    lr : float or 0-d array
+        Learning rate.
+    momentum, dampening : float
+        How much of the old direction stays, and how much of the new gradient is held back.
+    weight_decay : float
+        L2 penalty: this times the parameter is added to its gradient.
+    nesterov : bool
+        Look one momentum step ahead.
+    maximize : bool
+        Climb instead of descending.
+
+    Raises
+    ------
+    ValueError
+        If a setting is out of range, or Nesterov comes without momentum or with dampening.
+
+    Examples
+    --------
+    >>> from minidl.tensor import Tensor
+    >>> w = Tensor([1.0, 2.0], requires_grad=True)
+    >>> w.grad = Tensor([1.0, 1.0])
+    >>> SGD([w], lr=0.5).step()
+    >>> w.data
+    array([0.5, 1.5], dtype=float32)
+    """
+
+    rules = {
+        "lr": LEARNING_RATE,
+        "momentum": NON_NEGATIVE,
+        "dampening": NUMBER,
+        "weight_decay": NON_NEGATIVE,
+        "nesterov": FLAG,
+        "maximize": FLAG,
+    }
+
+    def __init__(
+        self, params, lr=1e-3, momentum=0, dampening=0, weight_decay=0, nesterov=False, *, maximize=False
+    ):
+        defaults = dict(
+            lr=lr,
+            momentum=momentum,
+            dampening=dampening,
+            weight_decay=weight_decay,
+            nesterov=nesterov,
+            maximize=maximize,
+        )
+        super().__init__(params, defaults)
+
+    def check_group(self, group):
+        """Nesterov momentum needs momentum and no dampening."""
+        if group["nesterov"] and (group["momentum"] == 0 or group["dampening"] != 0):
+            raise ValueError(
+                f"`nesterov` is True with `momentum` {group['momentum']} and `dampening` {group['dampening']}; "
+                "accepted: a momentum > 0 and a dampening of 0"
+            )
+
+    def update(self, param, grad, state, group):
+        buffer = None
+        first = False
+        if group["momentum"] != 0:
+            first = state.get("momentum_buffer") is None
+            if first:
+                state["momentum_buffer"] = empty_slot("momentum_buffer", param)
+            buffer = state["momentum_buffer"]
+        optimisers.sgd(
+            param,
+            grad,
+            buffer,
+            lr=group["lr"],
+            momentum=group["momentum"],
+            dampening=group["dampening"],
+            weight_decay=group["weight_decay"],
+            nesterov=group["nesterov"],
+            maximize=group["maximize"],
+            first=first,
+        )
