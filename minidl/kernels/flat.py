@@ -1,0 +1,110 @@
+"""How the CPU kernels see an activation: one row of memory, and the step between its pixels.
+
+An activation of shape ``(N, C, H, W)`` with channels-last bytes is a list of pixels, each
+of ``C`` adjacent numbers, ``ld >= C`` numbers apart (more where it is a slice of a wider
+array). A kernel that takes the memory as a one-dimensional array and ``ld`` as a number
+is compiled once for all of them, and the compiler sees that channels are adjacent.
+
+Inner loops read with `get` and write with `put`. An ordinary ``x[i]`` must allow for a
+negative `i` and for an output that overlaps an input, and either keeps the compiler from
+vectorising; `get` and `put` promise that neither happens.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numba import types
+from numba.extending import intrinsic
+from numpy.lib.stride_tricks import as_strided
+
+from minidl import backend
+
+EXACT = frozenset()  # no fast-math flag: the same rounding wherever an expression is compiled
+TASK_SIZE = 1 << 15  # numbers that one task works on: they fit a core's L2 cache many times over
+
+
+def flat(x):
+    """The memory of `x`, channels-last, as a one-dimensional view, and its `ld`.
+
+    Examples
+    --------
+    >>> wide = np.arange(12.0).reshape(1, 1, 2, 6).transpose(0, 3, 1, 2)
+    >>> flat(wide[:, 2:5])
+    (array([ 2.,  3.,  4.,  5.,  6.,  7.,  8.,  9., 10.]), 6)
+    """
+    N, C, H, W = x.shape
+    sn, _, sh, sw = x.strides
+    size = x.itemsize
+    step = sw if W > 1 else sh if H > 1 else sn if N > 1 else C * size
+    return as_strided(x, ((N * H * W - 1) * (step // size) + C,), (size,)), step // size
+
+
+def target(out, shape, dtype, like):
+    """Where a kernel writes: `out` where its bytes are channels-last, else new memory for :func:`deliver`."""
+    if out is not None and out.shape != tuple(shape):
+        raise ValueError(f"`out` has shape {out.shape}; the result has {tuple(shape)}")
+    if out is not None and out.dtype == dtype and backend.is_channels_last(out):
+        return out
+    return backend.empty_channels_last(shape, dtype, like=like)
+
+
+def deliver(result, out):
+    """`result`, copied into `out` if that is another array."""
+    if out is None or out is result:
+        return result
+    out[...] = result
+    return out
+
+
+def floating(*arrays):
+    """Whether the kernels take these arrays: all float32 or all float64, none empty (None passes)."""
+    given = [array for array in arrays if array is not None]
+    dtype = given[0].dtype
+    return dtype.char in "fd" and all(array.dtype == dtype and array.size for array in given)
+
+
+def _input_scope(builder):
+    """LLVM's name for "memory that is only read": loads are in it, and stores are declared to be outside."""
+    module = builder.module
+    return module.add_metadata([module.add_metadata(["input", module.add_metadata(["minidl"])])])
+
+
+def _place(context, builder, signature, args):
+    data = context.make_array(signature.args[0])(context, builder, args[0]).data
+    return builder.gep(data, [args[1]], inbounds=True)
+
+
+@intrinsic
+def get(typingctx, array, index):
+    """``array[index]`` of a contiguous one-dimensional array to which the kernel writes nothing."""
+
+    def codegen(context, builder, signature, args):
+        load = builder.load(_place(context, builder, signature, args))
+        load.set_metadata("alias.scope", _input_scope(builder))
+        return load
+
+    return array.dtype(array, types.intp), codegen
+
+
+@intrinsic
+def put(typingctx, array, index, value):
+    """``array[index] = value`` in a contiguous one-dimensional array from which nothing is read by `get`."""
+
+    def codegen(context, builder, signature, args):
+        store = builder.store(args[2], _place(context, builder, signature, args))
+        store.set_metadata("noalias", _input_scope(builder))
+        return context.get_dummy_value()
+
+    return types.none(array, types.intp, array.dtype), codegen
+
+
+@intrinsic
+def own(typingctx, array, index):
+    """``array[index]`` of a contiguous one-dimensional array that the kernel writes to: a sum so far, say."""
+
+    def codegen(context, builder, signature, args):
+        load = builder.load(_place(context, builder, signature, args))
+        load.set_metadata("noalias", _input_scope(builder))
+        return load
+
+    return array.dtype(array, types.intp), codegen
