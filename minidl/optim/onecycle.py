@@ -68,7 +68,7 @@ class OneCycleLR(LRScheduler):
     ...     schedule.step(step)
     ...     print(f"{schedule.get_last_lr()[0]:.6f}")
     0.040000
-    0.995215
+    0.979747
     0.000004
     """
 

@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import math
 from bisect import bisect_right
-from collections import Counter
 
 from minidl.optim.optimizer import Optimizer
 from minidl.optim.settings import (
@@ -98,7 +97,7 @@ class LRScheduler:
             assign(group, "lr", lr)
 
     def state_dict(self):
-        """Everything but the optimizer, as a dict."""
+        """Everything but the optimizer, as a dict that survives JSON."""
         return {name: value for name, value in self.__dict__.items() if name != "optimizer"}
 
     def load_state_dict(self, state_dict):
@@ -187,12 +186,12 @@ class MultiStepLR(LRScheduler):
     """Times `gamma` at each epoch in `milestones` (one that appears twice counts twice)."""
 
     def __init__(self, optimizer, milestones, gamma=0.1, last_epoch=-1):
-        self.milestones = Counter(milestones)
+        self.milestones = sorted(milestones)
         self.gamma = gamma
         super().__init__(optimizer, last_epoch)
 
     def multiplier(self, epoch):
-        return self.gamma ** bisect_right(sorted(Counter(self.milestones).elements()), epoch)
+        return self.gamma ** bisect_right(self.milestones, epoch)
 
 
 class ExponentialLR(LRScheduler):
