@@ -18,11 +18,16 @@ from dataclasses import dataclass
 
 import llvmlite.binding
 import numba
+from llvmlite import ir
+from numba import types
+from numba.core import cgutils
+from numba.extending import intrinsic
 
 if numba.config.DISABLE_JIT:
     raise ImportError("NUMBA_DISABLE_JIT is set: the plain forms run", name="numba")
 
 _caching = True
+BYTE = ir.IntType(8)
 
 
 def jit(function=None, *, fastmath=frozenset({"contract", "nsz"}), **options):
@@ -107,3 +112,37 @@ def _features():
     if numba.config.CPU_FEATURES is not None:
         return {f[1:] for f in numba.config.CPU_FEATURES.split(",") if f.startswith("+")}
     return {name for name, present in llvmlite.binding.get_host_cpu_features().items() if present}
+
+
+@intrinsic
+def copy_bytes(typingctx, target, source, count):
+    """Copy `count` bytes from address `source` to address `target`."""
+
+    def codegen(context, builder, signature, args):
+        target, source = [builder.inttoptr(address, BYTE.as_pointer()) for address in args[:2]]
+        cgutils.raw_memcpy(builder, target, source, args[2], 1)
+        return context.get_dummy_value()
+
+    return types.void(types.int64, types.int64, types.int64), codegen
+
+
+@intrinsic
+def zero_bytes(typingctx, target, count):
+    """Set `count` bytes from address `target` to zero."""
+
+    def codegen(context, builder, signature, args):
+        cgutils.memset(builder, builder.inttoptr(args[0], BYTE.as_pointer()), args[1], 0)
+        return context.get_dummy_value()
+
+    return types.void(types.int64, types.int64), codegen
+
+
+@intrinsic
+def pointer(typingctx, address, like):
+    """A pointer to numbers of the type of `like` at `address`: ``pointer(address, zero)[i]`` is the i-th."""
+    kind = types.CPointer(like)
+
+    def codegen(context, builder, signature, args):
+        return builder.inttoptr(args[0], context.get_value_type(kind))
+
+    return kind(types.int64, like), codegen

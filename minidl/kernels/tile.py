@@ -70,8 +70,9 @@ class Shape:
     fma: bool
     dtype: str
 
-    def spec(self, rows, vectors, kind="pixels"):
+    def spec(self, rows=None, vectors=None, kind="pixels"):
         """The text that names one tile: a constant of the kernel, so part of its key in Numba's cache."""
+        rows, vectors = rows or self.rows, vectors or self.vectors
         return f"{kind} {rows} {vectors} {self.lanes} {self.dtype} {'fma' if self.fma else 'mul+add'} {SOURCE}"
 
 
@@ -104,38 +105,95 @@ def tile(typingctx, spec, a, a_row, a_step, a_runs, runs, length, b, start, star
     floor : float
         Lower bound of what is stored.
     """
-    if not isinstance(spec, types.StringLiteral):
-        raise RequireLiteralValue("the tile's `spec` has to be a constant")
-    kind, rows, vectors, lanes, dtype, fma, _ = spec.literal_value.split()
-    scalar = getattr(types, dtype)
-    emitter = _Emitter(kind, int(rows), int(vectors), int(lanes), dtype, fma == "fma")
+    emitter = _Emitter(spec)
 
     def codegen(context, builder, signature, args):
         emitter.emit(builder, *args[1:])
         return context.get_dummy_value()
 
-    return types.void(spec, *[types.int64] * 11, scalar), codegen
+    return types.void(spec, *[types.int64] * 11, emitter.number), codegen
+
+
+@intrinsic(prefer_literal=True)
+def tiles(typingctx, spec, rows, vectors, a, a_row, a_step, a_runs, runs, length, b, start, start_row, c, c_row, floor):
+    """A `tile` whose size is chosen at run time: the spec's `rows` or one less, and 1 to the spec's `vectors`."""
+    emitter = _Emitter(spec)
+
+    def codegen(context, builder, signature, args):
+        emitter.choose(builder, *args[1:])
+        return context.get_dummy_value()
+
+    return types.void(spec, *[types.int64] * 13, emitter.number), codegen
+
+
+@intrinsic(prefer_literal=True)
+def gather(typingctx, spec, vectors, source, step, count, target):
+    """Copy `count` rows of `vectors` vectors, `step` bytes apart at `source`, to `target` without gaps."""
+    emitter = _Emitter(spec)
+
+    def codegen(context, builder, signature, args):
+        emitter.gather(builder, *args[1:])
+        return context.get_dummy_value()
+
+    return types.void(spec, *[types.int64] * 5), codegen
 
 
 class _Emitter:
     """Writes the code of one tile."""
 
-    def __init__(self, kind, rows, vectors, lanes, dtype, fma):
-        self.kind, self.rows, self.vectors, self.lanes, self.fma = kind, rows, vectors, lanes, fma
-        self.scalar = {"float32": ir.FloatType(), "float64": ir.DoubleType()}[dtype]
-        self.size = np.dtype(dtype).itemsize
-        self.vector = ir.VectorType(self.scalar, lanes)
-        self.cells = [(i, j) for i in range(rows) for j in range(vectors)]
+    def __init__(self, spec, rows=None, vectors=None):
+        if not isinstance(spec, types.StringLiteral):
+            raise RequireLiteralValue("the tile's `spec` has to be a constant")
+        self.spec, (self.kind, *sizes, dtype, fma, _) = spec, spec.literal_value.split()
+        self.rows, self.vectors, self.lanes = [int(size) for size in sizes]
+        self.rows, self.vectors, self.fma = rows or self.rows, vectors or self.vectors, fma == "fma"
+        self.number, self.size = getattr(types, dtype), np.dtype(dtype).itemsize
+        self.scalar = ir.FloatType() if self.size == 4 else ir.DoubleType()
+        self.vector = ir.VectorType(self.scalar, self.lanes)
+
+    def choose(self, builder, rows, vectors, *args):
+        """A switch over the sizes, with the code of one tile under each label."""
+        done = builder.append_basic_block("tile.end")
+        labels = builder.switch(builder.add(builder.mul(rows, INT(8)), vectors), done)
+        for i in (self.rows, self.rows - 1):
+            for j in range(1, self.vectors + 1):
+                block = builder.append_basic_block("tile.size")
+                labels.add_case(INT(8 * i + j), block)
+                builder.position_at_end(block)
+                _Emitter(self.spec, i, j).emit(builder, *args)
+                builder.branch(done)
+        builder.position_at_end(done)
+
+    def gather(self, builder, vectors, source, step, count, target):
+        """A loop within a loop of vector loads and stores."""
+        self.builder, width = builder, INT(self.lanes * self.size)
+
+        def one(j, source, target):
+            builder.store(self._load(source), self._pointer(target, self.vector), align=self.size)
+            return [builder.add(source, width), builder.add(target, width)]
+
+        def row(i, source, target):
+            _, after = self._loop(vectors, [source, target], one)
+            return [builder.add(source, step), after]
+
+        self._loop(count, [source, target], row)
 
     def emit(self, builder, a, a_row, a_step, a_runs, runs, length, b, start, start_row, c, c_row, floor):
+        """The code of one tile, at the builder's place."""
         self.builder = builder
         if self.kind == "pixels":
             a_step = INT(self.size)
         else:
             a_row = INT(self.size)
-        first = [self._load(self._at(start, i, start_row, j)) for i, j in self.cells]
-        last = self._loop(runs, [b, *first], lambda r, b, *sums: self._run(r, a, a_row, a_step, a_runs, length, b, sums))
-        self._store(last[1:], c, c_row, floor)
+        first = [self._load(self._at(start, i, start_row, j)) for i, j in self._cells()]
+
+        def run(r, b, *sums):
+            return self._run(r, a, a_row, a_step, a_runs, length, b, sums)
+
+        self._store(self._loop(runs, [b, *first], run)[1:], c, c_row, floor)
+
+    def _cells(self):
+        return [(i, j) for i in range(self.rows) for j in range(self.vectors)]
 
     def _run(self, r, a, a_row, a_step, a_runs, length, b, sums):
         """One run of the reduction: `length` steps from where ``a_runs[r]`` points."""
@@ -157,7 +215,7 @@ class _Emitter:
 
     def _store(self, sums, c, c_row, floor):
         floor = self._spread(floor)
-        for (i, j), value in zip(self.cells, sums):
+        for (i, j), value in zip(self._cells(), sums):
             value = self.builder.select(self.builder.fcmp_ordered("<", value, floor), floor, value)
             pointer = self._pointer(self._at(c, i, c_row, j), self.vector)
             self.builder.store(value, pointer, align=self.size)
