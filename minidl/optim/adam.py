@@ -11,9 +11,8 @@ convergence of Adam and beyond", 2018.
 
 from __future__ import annotations
 
-from minidl import backend
 from minidl.optim import _updates as optimisers
-from minidl.optim.optimizer import Optimizer
+from minidl.optim.optimizer import Optimizer, slot
 from minidl.optim.settings import BETAS, FLAG, LEARNING_RATE, NON_NEGATIVE
 
 
@@ -88,16 +87,15 @@ class Adam(Optimizer):
         super().__init__(params, defaults)
 
     def update(self, param, grad, state, group):
-        if "step" not in state:
-            state.update(self._new_slots(param, group))
-        state["step"] += 1
+        step = slot(state, "step", param)
+        step += 1
         optimisers.adam(
             param,
             grad,
-            state["exp_avg"],
-            state["exp_avg_sq"],
-            state["max_exp_avg_sq"] if group["amsgrad"] else None,
-            step=state["step"],
+            slot(state, "exp_avg", param),
+            slot(state, "exp_avg_sq", param),
+            slot(state, "max_exp_avg_sq", param) if group["amsgrad"] else None,
+            step=step,
             lr=group["lr"],
             beta1=group["betas"][0],
             beta2=group["betas"][1],
@@ -106,12 +104,6 @@ class Adam(Optimizer):
             decoupled=group["decoupled_weight_decay"],
             maximize=group["maximize"],
         )
-
-    def _new_slots(self, param, group):
-        xp = backend.array_module(param)
-        names = ["exp_avg", "exp_avg_sq"] + ["max_exp_avg_sq"] * group["amsgrad"]
-        # The count stays on the device as well, so that a captured step counts on when replayed.
-        return {"step": xp.zeros((), dtype="float64"), **{name: xp.zeros_like(param) for name in names}}
 
 
 class AdamW(Adam):

@@ -17,7 +17,7 @@ from collections import defaultdict
 from collections.abc import Iterable
 
 from minidl import backend
-from minidl.optim.settings import assign, write
+from minidl.optim.settings import assign, check_shape, write
 from minidl.tensor import Tensor, enable_grad
 
 
@@ -145,11 +145,12 @@ class Optimizer:
         if found != accepted:
             raise ValueError(f"`state_dict` has parameter groups of {found} parameters; accepted: {accepted}")
         numbers = [number for group in saved_groups for number in group["params"]]
-        loaded = {
-            param: _loaded_slots(self.state.get(param, {}), state_dict["state"].get(number, {}), param.data, index)
-            for index, (number, param) in enumerate(zip(numbers, self._params()))
-        }
-        self.state = defaultdict(dict, {param: slots for param, slots in loaded.items() if slots})
+        loaded = [(param, state_dict["state"].get(number, {})) for number, param in zip(numbers, self._params())]
+        for index, (param, saved) in enumerate(loaded):  # all are checked before any is written
+            for name, value in saved.items():
+                check_shape(value, _slot_shape(name, param), f"{name}[{index}]")
+        state = {param: _loaded_slots(self.state.get(param, {}), saved, param.data) for param, saved in loaded if saved}
+        self.state = defaultdict(dict, state)
         for group, saved in zip(self.param_groups, saved_groups):
             for name, value in saved.items():
                 if name != "params":
@@ -197,20 +198,28 @@ def _check_param(param, index, known):
         raise ValueError(f"`params` holds the Tensor at index {index} twice; accepted: each parameter once")
 
 
-def _loaded_slots(current, saved, param, index):
+def _loaded_slots(current, saved, param):
     """Slots with the values of `saved`, in the arrays of `current` where there are any."""
     slots = {}
     for name, value in saved.items():
-        slot = current.get(name)
-        slots[name] = empty_slot(name, param) if slot is None else slot
-        write(slots[name], value, f"{name}[{index}]")
+        slots[name] = slot(current, name, param)
+        write(slots[name], value, name)
     return slots
 
 
-def empty_slot(name, param):
-    """Room for the slot `name` of `param`; a count of steps is 0-d and exact, any other slot is like `param`."""
-    xp = backend.array_module(param)
-    return xp.empty((), dtype="float64") if name == "step" else xp.empty_like(param)
+def slot(state, name, param):
+    """The array ``state[name]``, zeros at first: ``"step"``, a count, is 0-d and exact, any other is like `param`.
+
+    The count stays on the device as well, so that a captured step counts on when replayed.
+    """
+    if name not in state:
+        xp = backend.array_module(param)
+        state[name] = xp.zeros((), dtype="float64") if name == "step" else xp.zeros_like(param)
+    return state[name]
+
+
+def _slot_shape(name, param):
+    return () if name == "step" else param.shape
 
 
 def _kind(value):

@@ -10,9 +10,8 @@ momentum, a sum of such steps is taken. T. Tieleman and G. Hinton, Coursera lect
 
 from __future__ import annotations
 
-from minidl import backend
 from minidl.optim import _updates as optimisers
-from minidl.optim.optimizer import Optimizer
+from minidl.optim.optimizer import Optimizer, slot
 from minidl.optim.settings import FLAG, LEARNING_RATE, NON_NEGATIVE
 
 
@@ -78,15 +77,14 @@ class RMSprop(Optimizer):
         super().__init__(params, defaults)
 
     def update(self, param, grad, state, group):
-        if "step" not in state:
-            state.update(self._new_slots(param, group))
-        state["step"] += 1
+        step = slot(state, "step", param)
+        step += 1
         optimisers.rmsprop(
             param,
             grad,
-            state["square_avg"],
-            state["grad_avg"] if group["centered"] else None,
-            state["momentum_buffer"] if group["momentum"] > 0 else None,
+            slot(state, "square_avg", param),
+            slot(state, "grad_avg", param) if group["centered"] else None,
+            slot(state, "momentum_buffer", param) if group["momentum"] > 0 else None,
             lr=group["lr"],
             alpha=group["alpha"],
             eps=group["eps"],
@@ -94,8 +92,3 @@ class RMSprop(Optimizer):
             momentum=group["momentum"],
             maximize=group["maximize"],
         )
-
-    def _new_slots(self, param, group):
-        xp = backend.array_module(param)
-        names = ["square_avg"] + ["momentum_buffer"] * (group["momentum"] > 0) + ["grad_avg"] * group["centered"]
-        return {"step": xp.zeros((), dtype="float64"), **{name: xp.zeros_like(param) for name in names}}

@@ -68,12 +68,16 @@ def assign(group, name, value):
 
 def write(array, value, name):
     """Overwrite `array` with `value`, a number, array or Tensor; `name` is for the error about shapes."""
+    check_shape(value, array.shape, name)
     value = value.data if isinstance(value, Tensor) else value
-    if backend.is_array(value):
-        if value.shape != array.shape:
-            raise ValueError(f"`{name}` has shape {value.shape}; accepted: {array.shape}")
-        value = backend.to_device(value, backend.device_of(array))
-    array[...] = value
+    array[...] = backend.to_device(value, backend.device_of(array)) if backend.is_array(value) else value
+
+
+def check_shape(value, shape, name):
+    """Raise a `ValueError` unless `value` (a number has shape ``()``) has the given shape."""
+    found = getattr(value, "shape", ())
+    if found != shape:
+        raise ValueError(f"`{name}` has shape {found}; accepted: {shape}")
 
 
 def as_float(value) -> float:

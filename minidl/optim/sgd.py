@@ -12,7 +12,7 @@ Sutskever et al., "On the importance of initialization and momentum in deep lear
 from __future__ import annotations
 
 from minidl.optim import _updates as optimisers
-from minidl.optim.optimizer import Optimizer, empty_slot
+from minidl.optim.optimizer import Optimizer, slot
 from minidl.optim.settings import FLAG, LEARNING_RATE, NON_NEGATIVE, NUMBER
 
 
@@ -80,17 +80,11 @@ class SGD(Optimizer):
             )
 
     def update(self, param, grad, state, group):
-        buffer = None
-        first = False
-        if group["momentum"] != 0:
-            first = state.get("momentum_buffer") is None
-            if first:
-                state["momentum_buffer"] = empty_slot("momentum_buffer", param)
-            buffer = state["momentum_buffer"]
+        first = "momentum_buffer" not in state
         optimisers.sgd(
             param,
             grad,
-            buffer,
+            slot(state, "momentum_buffer", param) if group["momentum"] != 0 else None,
             lr=group["lr"],
             momentum=group["momentum"],
             dampening=group["dampening"],
