@@ -34,8 +34,17 @@ class Dataset:
 
     def batch(self, indices):
         """The items at `indices`, each field stacked: a tuple of arrays."""
-        fields = zip(*(self[int(index)] for index in indices))
-        return tuple(np.stack([np.asarray(value) for value in field]) for field in fields)
+        return stacked([self[int(index)] for index in indices])
+
+
+def stacked(items):
+    """Items (tuples of values, or single values) as a tuple of arrays with one row per item."""
+    rows = [item if isinstance(item, (tuple, list)) else (item,) for item in items]
+    return tuple(np.stack([_array(value) for value in field]) for field in zip(*rows))
+
+
+def _array(value):
+    return value.data if isinstance(value, Tensor) else np.asarray(value)
 
 
 class TensorDataset(Dataset):
@@ -51,7 +60,7 @@ class TensorDataset(Dataset):
 
     def __init__(self, *tensors):
         check(tensors, "`tensors` is empty: TensorDataset takes at least one array")
-        self.tensors = tuple(t.data if isinstance(t, Tensor) else np.asarray(t) for t in tensors)
+        self.tensors = tuple(_array(t) for t in tensors)
         lengths = [len(t) if t.ndim else None for t in self.tensors]
         check(None not in lengths, "`tensors` holds a 0-d array; each needs a first dimension of items")
         check(len(set(lengths)) == 1, f"`tensors` have different lengths: {lengths}")

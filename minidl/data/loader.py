@@ -16,6 +16,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 
 from minidl import backend
+from minidl.data.dataset import stacked
 from minidl.data.errors import check
 from minidl.data.random import ImageRandom, permutation
 from minidl.data.transforms import to_float
@@ -27,7 +28,7 @@ class DataLoader:
 
     For image data sets (``dataset.layout == "HWC"``) a batch is ``(images, labels)``:
     float32 of shape (N, C, H, W) with channels-last bytes, and int64 of shape (N,).
-    Other data sets give their fields as they are.
+    Other data sets give their fields as they are, always in a tuple.
 
     Iterating does not advance the epoch: call `set_epoch` before each epoch, or every
     one has the same order and the same augmentation.
@@ -169,7 +170,7 @@ class DataLoader:
     def _fetch(self, indices):
         if hasattr(self.dataset, "batch"):
             return self.dataset.batch(indices)
-        return _stacked([self.dataset[int(index)] for index in indices])
+        return stacked([self.dataset[int(index)] for index in indices])
 
     @property
     def _images(self):
@@ -178,12 +179,6 @@ class DataLoader:
     def _tensor(self, array):
         array = backend.to_device(array, self.device)
         return Tensor(array.transpose(0, 3, 1, 2) if self._images and array.ndim == 4 else array)
-
-
-def _stacked(items):
-    if not isinstance(items[0], tuple):
-        items = [(item,) for item in items]
-    return tuple(np.stack([np.asarray(value) for value in field]) for field in zip(*items))
 
 
 def _check_whole(name, value, least):
