@@ -35,7 +35,7 @@ SHAPE = shape("float32")
 ROWS, LANES = SHAPE.rows, SHAPE.lanes
 PANEL = 2 * LANES  # output channels of one register tile
 GROUP = 2  # panels whose products are held before their last transform
-BLOCK = 32  # tiles of a block at most
+BLOCK = 32  # tiles of a block at most; twice that for many channels, whose U has to come from afar
 TASKS = 8  # fewer blocks than this: the output channels are divided too
 INPUTS = 8  # input channels of one task when the weight is transformed
 WIDE, NARROW = SHAPE.spec(ROWS, 2), SHAPE.spec(ROWS, 1)
@@ -75,7 +75,7 @@ def plan(x, K, size, padding, window, out_pixel):
     m = TILE[window]
     rows, cols = -(-OH // m), -(-OW // m)
     tiles = N * rows * cols
-    most = BLOCK if C <= 8 * BLOCK else BLOCK // 2
+    most = BLOCK if C <= 256 else 2 * BLOCK
     block = round_up(-(-tiles // -(-tiles // most)), ROWS)
     groups = -(-K // (GROUP * PANEL))
     parts = min(groups, -(-TASKS // -(-tiles // block)))
