@@ -9,6 +9,7 @@ tensor([2., 4., 6.])
 
 from minidl.ops import functions as _functions
 from minidl.random import get_rng_state, manual_seed, set_rng_state
+from minidl import nn, optim
 from minidl.tensor import (
     Function,
     Tensor,

@@ -10,7 +10,7 @@ Reference: N. Srivastava et al., "Dropout", JMLR 15, 2014.
 from __future__ import annotations
 
 from minidl.kernels import random as kernels
-from minidl.random import next_key
+from minidl.random import GENERAL, next_key
 from minidl.tensor import Function
 
 
@@ -23,7 +23,7 @@ class Dropout(Function):
         return Dropout.apply(grad, self.p, self.key), None, None
 
 
-def dropout(input, p=0.5, training=True, key=None):
+def dropout(input, p=0.5, training=True, layer=GENERAL):
     """Zero each element with probability `p` and divide the others by ``1 - p``.
 
     Parameters
@@ -32,8 +32,8 @@ def dropout(input, p=0.5, training=True, key=None):
         From 0 to 1.
     training : bool
         Return `input` as it is when False.
-    key : (seed, layer, step), optional
-        Which mask; the next one of the general random stream when None.
+    layer : int
+        The random stream to draw from; every `nn.Dropout` has its own.
 
     Raises
     ------
@@ -46,4 +46,4 @@ def dropout(input, p=0.5, training=True, key=None):
         return input
     if p == 1.0:
         return input * 0.0
-    return Dropout.apply(input, p, next_key() if key is None else key)
+    return Dropout.apply(input, p, next_key(layer))

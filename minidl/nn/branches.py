@@ -1,0 +1,45 @@
+"""Convolution, normalisation and ReLU in one layer, and layers side by side: the bricks of Inception."""
+
+from __future__ import annotations
+
+from minidl import ops
+from minidl.nn.layers import BatchNorm2d, Conv2d
+from minidl.nn.module import Module
+
+
+class ConvNormReLU(Module):
+    """Convolution, batch normalisation (unless ``norm=False``) and ReLU.
+
+    Parameters
+    ----------
+    in_channels, out_channels, kernel_size : int
+    stride, padding : int
+    norm : bool
+        With batch normalisation the convolution has no bias of its own by default.
+    bias : bool, optional
+        Bias of the convolution; default ``not norm``.
+    eps : float
+        Of the batch normalisation.
+    """
+
+    def __init__(self, in_channels, out_channels, kernel_size, stride=1, padding=0, norm=True, bias=None, eps=1e-5):
+        super().__init__()
+        bias = not norm if bias is None else bias
+        self.conv = Conv2d(in_channels, out_channels, kernel_size, stride, padding, bias=bias)
+        if norm:
+            self.bn = BatchNorm2d(out_channels, eps=eps)
+        self.norm = norm
+
+    def forward(self, x):
+        y = self.conv(x)
+        return self.bn(y, relu=True) if self.norm else y.relu()
+
+
+class Branches(Module):
+    """Modules that read the same input; their outputs are joined along the channels.
+
+    Subclasses assign the branches as attributes, in the order of their channels.
+    """
+
+    def forward(self, x):
+        return ops.shape.concat([branch(x) for branch in self.children()], dim=1)

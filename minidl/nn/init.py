@@ -1,0 +1,120 @@
+"""Initial values, written in place into a parameter; each draw is the next of the random stream.
+
+References: X. Glorot and Y. Bengio, "Understanding the difficulty of training deep
+feedforward neural networks", 2010; K. He et al., "Delving Deep into Rectifiers", arXiv
+1502.01852.
+"""
+
+from __future__ import annotations
+
+import math
+
+from minidl import backend
+from minidl.random import generator
+
+GAINS = {
+    "linear": 1.0,
+    "sigmoid": 1.0,
+    "conv2d": 1.0,
+    "tanh": 5.0 / 3.0,
+    "relu": math.sqrt(2.0),
+    "selu": 0.75,
+}
+
+
+def calculate_gain(nonlinearity, param=None):
+    """Factor that keeps the variance through a nonlinearity."""
+    if nonlinearity == "leaky_relu":
+        return math.sqrt(2.0 / (1 + (0.01 if param is None else param) ** 2))
+    if nonlinearity not in GAINS:
+        raise ValueError(f"`nonlinearity` is {nonlinearity!r}; accepted: leaky_relu, {', '.join(GAINS)}")
+    return GAINS[nonlinearity]
+
+
+def fans(tensor):
+    """(inputs, outputs) that one unit of a weight sees: (out, in, ...) times the window."""
+    if tensor.ndim < 2:
+        raise ValueError(f"`tensor` has shape {tensor.shape}; fan-in and fan-out need at least 2 axes")
+    window = math.prod(tensor.shape[2:])
+    return tensor.shape[1] * window, tensor.shape[0] * window
+
+
+def _write(tensor, values):
+    tensor.data[...] = backend.to_device(values.astype(tensor.dtype), tensor.device)
+    tensor.bump_version()
+    return tensor
+
+
+def constant_(tensor, val):
+    """Fill with one value."""
+    tensor.data[...] = val
+    tensor.bump_version()
+    return tensor
+
+
+def zeros_(tensor):
+    """Fill with 0."""
+    return constant_(tensor, 0.0)
+
+
+def ones_(tensor):
+    """Fill with 1."""
+    return constant_(tensor, 1.0)
+
+
+def uniform_(tensor, a=0.0, b=1.0):
+    """Fill with uniform numbers from [a, b)."""
+    return _write(tensor, generator().uniform(a, b, tensor.shape))
+
+
+def normal_(tensor, mean=0.0, std=1.0):
+    """Fill with normal numbers."""
+    return _write(tensor, generator().normal(mean, std, tensor.shape))
+
+
+def trunc_normal_(tensor, mean=0.0, std=1.0, a=-2.0, b=2.0):
+    """Fill with normal numbers, those outside [a, b] drawn again.
+
+    Raises
+    ------
+    ValueError
+        If the interval is empty, or more than six deviations from the mean.
+    """
+    low, high = (a - mean) / std, (b - mean) / std
+    if low >= high or low > 6 or high < -6:
+        raise ValueError(f"`a` is {a} and `b` is {b}; accepted: an interval within 6 `std` of `mean` {mean}")
+    source = generator()
+    values = source.standard_normal(tensor.shape)
+    outside = (values < low) | (values > high)
+    while outside.any():
+        values[outside] = source.standard_normal(int(outside.sum()))
+        outside = (values < low) | (values > high)
+    return _write(tensor, values * std + mean)
+
+
+def xavier_uniform_(tensor, gain=1.0):
+    """Uniform with variance 2 / (fan_in + fan_out) * gain**2."""
+    bound = gain * math.sqrt(6.0 / sum(fans(tensor)))
+    return uniform_(tensor, -bound, bound)
+
+
+def xavier_normal_(tensor, gain=1.0):
+    """Normal with variance 2 / (fan_in + fan_out) * gain**2."""
+    return normal_(tensor, 0.0, gain * math.sqrt(2.0 / sum(fans(tensor))))
+
+
+def _fan(tensor, mode):
+    if mode not in ("fan_in", "fan_out"):
+        raise ValueError(f"`mode` is {mode!r}; accepted: 'fan_in', 'fan_out'")
+    return fans(tensor)[mode == "fan_out"]
+
+
+def kaiming_uniform_(tensor, a=0, mode="fan_in", nonlinearity="leaky_relu"):
+    """Uniform with variance gain**2 / fan."""
+    bound = calculate_gain(nonlinearity, a) * math.sqrt(3.0 / _fan(tensor, mode))
+    return uniform_(tensor, -bound, bound)
+
+
+def kaiming_normal_(tensor, a=0, mode="fan_in", nonlinearity="leaky_relu"):
+    """Normal with variance gain**2 / fan."""
+    return normal_(tensor, 0.0, calculate_gain(nonlinearity, a) / math.sqrt(_fan(tensor, mode)))

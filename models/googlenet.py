@@ -1,0 +1,260 @@
+"""GoogLeNet (Inception v1) and its variants, built from minidl's own ops.
+
+C. Szegedy et al., "Going Deeper with Convolutions", arXiv 1409.4842, table 1.
+
+One network, described by two tables: the nine inception blocks, and what the variants
+differ in. The parameters bear torchvision's names, so weights move both ways.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple, Optional
+
+import minidl
+from minidl import nn
+from minidl.nn import ConvNormReLU, init
+
+# block: (1x1, 3x3 reduce, 3x3, 5x5 reduce, 5x5, pool projection), table 1 row by row
+BLOCKS = {
+    "3a": (64, 96, 128, 16, 32, 32),
+    "3b": (128, 128, 192, 32, 96, 64),
+    "4a": (192, 96, 208, 16, 48, 64),
+    "4b": (160, 112, 224, 24, 64, 64),
+    "4c": (128, 128, 256, 24, 64, 64),
+    "4d": (112, 144, 288, 32, 64, 64),
+    "4e": (256, 160, 320, 32, 128, 128),
+    "5a": (256, 160, 320, 32, 128, 128),
+    "5b": (384, 192, 384, 48, 128, 128),
+}
+
+
+@dataclass(frozen=True)
+class Variant:
+    """What the published GoogLeNets differ in.
+
+    Attributes
+    ----------
+    large_input : bool
+        224x224 with the 7x7 stem; otherwise 32x32 with one 3x3 convolution.
+    norm : bool
+        Batch normalisation after every convolution, instead of local response normalisation.
+    bias : bool
+        Bias in the convolutions.
+    five : tuple of int
+        Windows of the branch that the paper calls "5x5".
+    eps : float
+        Of the batch normalisation.
+    ceil_mode, last_pool : bool, int
+        Whether pools count windows that hang over the edge; the window of the pool before 5a.
+    dropout, aux_dropout : float
+        Before the classifier, and in the auxiliary heads.
+    num_classes : int
+        By default.
+    """
+
+    large_input: bool
+    norm: bool
+    bias: bool
+    five: tuple = (5,)
+    eps: float = 1e-5
+    ceil_mode: bool = False
+    last_pool: int = 3
+    dropout: float = 0.0
+    aux_dropout: float = 0.7
+    num_classes: int = 10
+
+
+VARIANTS = {
+    "cifar": Variant(large_input=False, norm=True, bias=False),
+    "kuangliu": Variant(large_input=False, norm=True, bias=True, five=(3, 3)),
+    "paper": Variant(large_input=True, norm=False, bias=True, ceil_mode=True, dropout=0.4, num_classes=1000),
+    # Its "5x5" is 3x3: a known deviation that published weights depend on.
+    "torchvision": Variant(
+        large_input=True,
+        norm=True,
+        bias=False,
+        five=(3,),
+        eps=1e-3,
+        ceil_mode=True,
+        last_pool=2,
+        dropout=0.2,
+        num_classes=1000,
+    ),
+}
+
+
+def scaled(channels, width):
+    """`channels` times `width`, rounded to a multiple of 16, at least 16."""
+    return channels if width == 1 else max(16, round(channels * width / 16) * 16)
+
+
+class Inception(nn.Branches):
+    """Four branches side by side: 1x1; 1x1 and 3x3; 1x1 and 5x5; pool and 1x1."""
+
+    def __init__(self, in_channels, channels, variant):
+        super().__init__()
+        c1, c3_reduce, c3, c5_reduce, c5, c_pool = channels
+
+        def conv(inputs, outputs, size):
+            options = dict(norm=variant.norm, bias=variant.bias, eps=variant.eps)
+            return ConvNormReLU(inputs, outputs, size, padding=size // 2, **options)
+
+        inputs = [c5_reduce] + [c5] * (len(variant.five) - 1)
+        self.branch1 = conv(in_channels, c1, 1)
+        self.branch2 = nn.Sequential(conv(in_channels, c3_reduce, 1), conv(c3_reduce, c3, 3))
+        self.branch3 = nn.Sequential(
+            conv(in_channels, c5_reduce, 1), *[conv(c, c5, size) for c, size in zip(inputs, variant.five)]
+        )
+        self.branch4 = nn.Sequential(
+            nn.MaxPool2d(3, stride=1, padding=1, ceil_mode=variant.ceil_mode), conv(in_channels, c_pool, 1)
+        )
+        self.out_channels = c1 + c3 + c5 + c_pool
+
+
+class AuxiliaryHead(nn.Module):
+    """A small classifier on an inner block, which sends gradient to the lower layers while training."""
+
+    def __init__(self, in_channels, num_classes, variant):
+        super().__init__()
+        # The paper's 5x5 average pool with stride 3 gives 4x4 on its 14x14 maps.
+        fixed = variant.large_input and not variant.norm
+        self.pool = nn.AvgPool2d(5, stride=3) if fixed else nn.AdaptiveAvgPool2d(4)
+        self.conv = ConvNormReLU(in_channels, 128, 1, norm=variant.norm, bias=variant.bias, eps=variant.eps)
+        self.fc1 = nn.Linear(128 * 4 * 4, 1024)
+        self.dropout = nn.Dropout(variant.aux_dropout)
+        self.fc2 = nn.Linear(1024, num_classes)
+
+    def forward(self, x):
+        x = self.conv(self.pool(x)).flatten(1)
+        return self.fc2(self.dropout(self.fc1(x).relu()))
+
+
+class GoogLeNetOutputs(NamedTuple):
+    """What a network with auxiliary heads returns while training; torchvision's order."""
+
+    logits: minidl.Tensor
+    aux_logits2: Optional[minidl.Tensor]
+    aux_logits1: Optional[minidl.Tensor]
+
+
+class GoogLeNet(nn.Module):
+    """GoogLeNet; input (N, in_channels, H, W), logits (N, num_classes).
+
+    Parameters
+    ----------
+    variant : str
+        A row of :data:`VARIANTS`.
+    num_classes, in_channels : int
+        `num_classes` defaults to the variant's.
+    width : float
+        Factor on every channel count, rounded to a multiple of 16.
+    aux_logits : bool
+        Build the auxiliary heads at 4a and 4d; they answer in training only.
+    dropout : float, optional
+        Before the classifier; default the variant's.
+    transform_input : bool
+        Undo ImageNet's normalisation and apply (x - 0.5) / 0.5, as weights from TensorFlow want it.
+
+    Examples
+    --------
+    >>> import minidl, models
+    >>> net = models.GoogLeNet("cifar", width=0.25).eval()
+    >>> net(minidl.zeros(1, 3, 32, 32)).shape
+    (1, 10)
+    """
+
+    def __init__(
+        self,
+        variant="cifar",
+        num_classes=None,
+        in_channels=3,
+        width=1.0,
+        aux_logits=False,
+        dropout=None,
+        transform_input=False,
+    ):
+        super().__init__()
+        if variant not in VARIANTS:
+            raise ValueError(f"`variant` is {variant!r}; accepted: {', '.join(VARIANTS)}")
+        if not width > 0:
+            raise ValueError(f"`width` is {width}; accepted: a number > 0")
+        if transform_input and in_channels != 3:
+            raise ValueError(f"`transform_input` needs 3 channels, found `in_channels` {in_channels}")
+        self.variant = v = VARIANTS[variant]
+        self.transform_input = transform_input
+        num_classes = v.num_classes if num_classes is None else num_classes
+        options = dict(norm=v.norm, bias=v.bias, eps=v.eps)
+        pool = dict(stride=2, padding=0 if v.ceil_mode else 1, ceil_mode=v.ceil_mode)
+
+        if v.large_input:
+            c1, c2 = scaled(64, width), scaled(192, width)
+            self.conv1 = ConvNormReLU(in_channels, c1, 7, stride=2, padding=3, **options)
+            self.maxpool1 = nn.MaxPool2d(3, **pool)
+            self.conv2 = ConvNormReLU(c1, c1, 1, **options)
+            self.conv3 = ConvNormReLU(c1, c2, 3, padding=1, **options)
+            self.maxpool2 = nn.MaxPool2d(3, **pool)
+        else:
+            c2 = scaled(192, width)
+            self.conv1 = ConvNormReLU(in_channels, c2, 3, padding=1, **options)
+        # Krizhevsky's alpha multiplies the sum of squares; PyTorch's multiplies their mean, hence the 5.
+        self.lrn = None if v.norm else nn.LocalResponseNorm(5, alpha=5 * 1e-4, beta=0.75, k=2.0)
+
+        channels = c2
+        for name, row in BLOCKS.items():
+            block = Inception(channels, [scaled(c, width) for c in row], v)
+            setattr(self, f"inception{name}", block)
+            channels = block.out_channels
+            if name == "3b":
+                self.maxpool3 = nn.MaxPool2d(3, **pool)
+            if name == "4e":
+                self.maxpool4 = nn.MaxPool2d(v.last_pool, **({**pool, "padding": 0} if v.last_pool == 2 else pool))
+            if name in ("4a", "4d"):
+                head = AuxiliaryHead(channels, num_classes, v) if aux_logits else None
+                setattr(self, "aux1" if name == "4a" else "aux2", head)
+
+        self.avgpool = nn.AdaptiveAvgPool2d(1)
+        self.dropout = nn.Dropout(v.dropout if dropout is None else dropout)
+        self.fc = nn.Linear(channels, num_classes)
+        self.apply(_initialise)
+
+    def forward(self, x):
+        if self.transform_input:
+            x = _to_half(x)
+        x = self.stem(x)
+        x = self.inception3b(self.inception3a(x))
+        x = self.inception4a(self.maxpool3(x))
+        aux1 = self.aux1(x) if self.training and self.aux1 is not None else None
+        x = self.inception4d(self.inception4c(self.inception4b(x)))
+        aux2 = self.aux2(x) if self.training and self.aux2 is not None else None
+        x = self.maxpool4(self.inception4e(x))
+        x = self.avgpool(self.inception5b(self.inception5a(x))).flatten(1)
+        logits = self.fc(self.dropout(x))
+        return logits if aux1 is None else GoogLeNetOutputs(logits, aux2, aux1)
+
+    def stem(self, x):
+        """The layers before block 3a."""
+        x = self.conv1(x)
+        if not self.variant.large_input:
+            return x
+        x = self.maxpool1(x)
+        x = self.conv2(x if self.lrn is None else self.lrn(x))
+        x = self.conv3(x)
+        return self.maxpool2(x if self.lrn is None else self.lrn(x))
+
+
+def _to_half(x):
+    """From ImageNet's mean and deviation per channel to (x - 0.5) / 0.5."""
+    mean = minidl.tensor([0.485, 0.456, 0.406], device=x.device).reshape(1, 3, 1, 1)
+    std = minidl.tensor([0.229, 0.224, 0.225], device=x.device).reshape(1, 3, 1, 1)
+    return x * (std / 0.5) + (mean - 0.5) / 0.5
+
+
+def _initialise(module):
+    """Kaiming initialisation (arXiv 1502.01852) for what feeds a ReLU, small weights for the classifier."""
+    if isinstance(module, nn.Conv2d):
+        init.kaiming_normal_(module.weight, nonlinearity="relu")
+    elif isinstance(module, nn.Linear):
+        init.trunc_normal_(module.weight, std=0.01)
+    if isinstance(module, (nn.Conv2d, nn.Linear)) and module.bias is not None:
+        init.zeros_(module.bias)
