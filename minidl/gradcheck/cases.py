@@ -1,0 +1,42 @@
+"""The table of cases: one row per differentiable op (and variant), over which every check runs.
+
+A new op is one new row in ``rows_calculus.py`` or ``rows_layers.py``. The table serves the command
+line (``python -m minidl gradcheck``) and the test suite alike.
+"""
+
+from __future__ import annotations
+
+import difflib
+
+import numpy as np
+
+from minidl.gradcheck.case import Case
+from minidl.gradcheck.rows_calculus import ROWS_OF_CALCULUS
+from minidl.gradcheck.rows_layers import ROWS_OF_LAYERS
+
+CASES: list[Case] = ROWS_OF_CALCULUS + ROWS_OF_LAYERS
+
+
+def cases_named(name):
+    """The rows of one op (``"conv2d"``), or one row (``"conv2d/groups"``).
+
+    Raises
+    ------
+    KeyError
+        If there is no such row; the message offers similar names.
+
+    Examples
+    --------
+    >>> [case.name for case in cases_named("softmax")]
+    ['softmax', 'softmax/axis0']
+    """
+    found = [case for case in CASES if name in (case.name, case.op)]
+    if not found:
+        near = difflib.get_close_matches(name, sorted({case.op for case in CASES} | {case.name for case in CASES}))
+        raise KeyError(f"`name` is {name!r}, which is no row of the table" + (f"; did you mean {near}?" if near else ""))
+    return found
+
+
+def inputs_of(case, seed=0):
+    """The inputs of a case: float64 arrays that depend on its name and `seed` alone."""
+    return case.make_inputs(np.random.default_rng([seed, *case.name.encode()]))
