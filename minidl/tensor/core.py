@@ -1,0 +1,294 @@
+"""`Tensor`: an array with a memory of where it came from.
+
+This file knows no operation and no derivative: ``minidl/ops`` gives Tensor its
+operators and methods, ``walk.py`` its ``backward``, when they are imported.
+"""
+
+from __future__ import annotations
+
+import itertools
+import sys
+import weakref
+
+import numpy as np
+
+from minidl import backend
+from minidl.tensor.mode import _state
+
+
+class Tensor:
+    """An n-dimensional array that can be differentiated with respect to.
+
+    Parameters
+    ----------
+    data : array, Tensor, number or nested list
+        An array is used as it is, not copied. Python floats become float32.
+    requires_grad : bool
+        Whether gradients are to be computed for this tensor.
+
+    Attributes
+    ----------
+    data : array
+        The values: a NumPy or CuPy array.
+    grad : Tensor or None
+        What :meth:`backward` has summed up so far; same shape as `data`.
+
+    Examples
+    --------
+    >>> import minidl
+    >>> x = minidl.tensor([1.0, 2.0, 3.0], requires_grad=True)
+    >>> (x * x).sum().backward()
+    >>> x.grad
+    tensor([2., 4., 6.])
+    """
+
+    # NumPy must leave `array * tensor` to Tensor.__rmul__.
+    __array_ufunc__ = None
+
+    requires_grad = False
+    grad = None
+    node = None  # the Function that computed this tensor; None for a leaf
+    index = 0  # which output of `node` it is
+    _version_cell = None  # [changes, has views], shared by a tensor, its views and its detached twins
+    _is_view = False
+    _hooks = None
+    _grad_buffer = None
+
+    def __init__(self, data, requires_grad=False):
+        self.data = _as_array(data)
+        if requires_grad:
+            self.requires_grad_()
+
+    # -- description
+
+    @property
+    def shape(self):
+        """Lengths of the axes, a tuple of ints."""
+        return self.data.shape
+
+    @property
+    def ndim(self):
+        """Number of axes."""
+        return self.data.ndim
+
+    @property
+    def dtype(self):
+        """Type of the elements, a NumPy dtype."""
+        return self.data.dtype
+
+    @property
+    def device(self):
+        """Name of the device that holds the data: ``"cpu"`` or ``"cuda"``."""
+        return backend.device_of(self.data)
+
+    @property
+    def is_leaf(self):
+        """Whether this tensor was not computed by a recorded operation."""
+        return self.node is None
+
+    @property
+    def grad_fn(self):
+        """The node of the graph that computed this tensor (PyTorch's name for `node`)."""
+        return self.node
+
+    def __len__(self):
+        if not self.shape:
+            raise TypeError("len() of a 0-d tensor")
+        return self.shape[0]
+
+    def __bool__(self):
+        return bool(self.item())
+
+    def __float__(self):
+        return float(self.item())
+
+    def __int__(self):
+        return int(self.item())
+
+    def __index__(self):
+        return self.data.__index__()
+
+    def __format__(self, spec):
+        return format(self.item() if self.ndim == 0 else str(self), spec)
+
+    def __repr__(self):
+        values = np.array2string(backend.to_numpy(self.data), separator=", ", prefix="tensor(", precision=4)
+        notes = "" if self.dtype in (np.float32, np.int64, np.bool_) else f", dtype={self.dtype}"
+        notes += "" if self.device == "cpu" else f", device='{self.device}'"
+        if self.node is not None:
+            notes += f", grad_fn=<{self.node.name}>"
+        elif self.requires_grad:
+            notes += ", requires_grad=True"
+        return f"tensor({values}{notes})"
+
+    def __array__(self, dtype=None, copy=None):
+        if self.requires_grad:
+            raise RuntimeError("a tensor that requires grad is not turned into an array silently; use .detach().numpy()")
+        return np.array(self.numpy(), dtype=dtype, copy=copy)
+
+    # -- leaving the graph, other devices and types
+
+    def item(self):
+        """The value of a one-element tensor as a Python number (waits for the device)."""
+        if self.data.size != 1:
+            raise ValueError(f"item() takes a tensor of one element, found shape {self.shape}")
+        return backend.to_numpy(self.data).item()
+
+    def numpy(self):
+        """The values as a NumPy array; shares memory on the CPU."""
+        if self.requires_grad:
+            raise RuntimeError("numpy() of a tensor that requires grad; use .detach().numpy()")
+        return backend.to_numpy(self.data)
+
+    def tolist(self):
+        """The values as (nested) Python lists."""
+        return backend.to_numpy(self.data).tolist()
+
+    def detach(self):
+        """The same memory as a new tensor outside the graph."""
+        twin = _wrap(self.data.view())
+        twin._version_cell = self._cell()
+        return twin
+
+    def requires_grad_(self, requires_grad=True):
+        """Say whether gradients are wanted for this leaf; returns the tensor itself."""
+        if self.node is not None and not requires_grad:
+            raise RuntimeError("requires_grad can be switched off for leaves only; use detach()")
+        if requires_grad and self.dtype.kind not in "fc":
+            raise TypeError(f"`requires_grad` needs a floating-point tensor, found dtype {self.dtype}")
+        self.requires_grad = bool(requires_grad)
+        return self
+
+    # -- the graph
+
+    def register_hook(self, hook):
+        """Call ``hook(grad)`` whenever this tensor's gradient is computed; a returned tensor replaces it.
+
+        Returns an object whose ``remove()`` takes the hook off again.
+        """
+        if not self.requires_grad:
+            raise RuntimeError("register_hook() needs a tensor that requires grad")
+        if self.node is not None:
+            hooks = self.node.hooks.setdefault(self.index, {})
+        else:
+            if self._hooks is None:
+                self._hooks = {}
+            hooks = self._hooks
+        return HookHandle(hooks, hook)
+
+    def retain_grad(self):
+        """Keep ``.grad`` of this tensor although it is not a leaf."""
+        if self.node is None:
+            return
+        me = weakref.ref(self)  # the node must not own its output: that would be a cycle
+
+        def keep(gradient):
+            tensor = me()
+            if tensor is not None:
+                tensor._accumulate(gradient, gradient.requires_grad)
+
+        self.register_hook(keep)
+
+    def _accumulate(self, gradient, create_graph):
+        if create_graph:
+            self.grad = gradient if self.grad is None else self.grad + gradient
+        elif self.grad is None:
+            self.grad = _wrap(self._own_copy(gradient.data))
+        else:
+            self.grad.data += gradient.data
+            self.grad.bump_version()
+
+    def _own_copy(self, array):
+        """`array` in this tensor's own gradient buffer, whose address stays while nobody else holds it."""
+        buffer = self._grad_buffer
+        # Three references: the attribute, the local name, getrefcount's argument.
+        if buffer is None or sys.getrefcount(buffer) > 3 or buffer.dtype != array.dtype:
+            self._grad_buffer = buffer = backend.array_module(array).empty_like(array)
+        buffer[...] = array
+        return buffer
+
+    # -- changes in place
+
+    def _cell(self):
+        if self._version_cell is None:
+            self._version_cell = [0, False]
+        return self._version_cell
+
+    @property
+    def _version(self):
+        cell = self._version_cell
+        return 0 if cell is None else cell[0]
+
+    def bump_version(self):
+        """Tell the graph that the values were changed in place (see `Function.saved_tensors`)."""
+        self._cell()[0] += 1
+
+    def become(self, result):
+        """Overwrite the values with those of `result` and take its place in the graph.
+
+        All in-place operators end here: ``x += y`` is ``x.become(x + y)``. A leaf that
+        requires grad, a view, or a tensor with views in the graph is refused, since
+        their history could not be kept right.
+        """
+        if _state.grad_enabled and (self.requires_grad or result.requires_grad):
+            if self.node is None and self.requires_grad:
+                raise RuntimeError("a leaf that requires grad is changed in place; do it under no_grad()")
+            if self._is_view or self._cell()[1]:
+                raise RuntimeError("a tensor that shares memory with a view is changed in place; use a new tensor")
+        if result.shape != self.shape:
+            raise ValueError(f"an in-place change cannot turn shape {self.shape} into {result.shape}")
+        self.data[...] = result.data
+        self.bump_version()
+        if result.requires_grad:
+            self.node, self.index, self.requires_grad = result.node, result.index, True
+        return self
+
+
+class HookHandle:
+    """What `register_hook` returns: ``remove()`` takes the hook off."""
+
+    numbers = itertools.count()
+
+    def __init__(self, hooks, hook):
+        self.hooks = hooks
+        self.number = next(self.numbers)
+        hooks[self.number] = hook
+
+    def remove(self):
+        """Take the hook off; doing it twice does no harm."""
+        self.hooks.pop(self.number, None)
+
+
+def tensor(data, dtype=None, device="cpu", requires_grad=False):
+    """A new leaf tensor with a copy of `data` (PyTorch's ``torch.tensor``).
+
+    Examples
+    --------
+    >>> import minidl
+    >>> minidl.tensor([[1, 2], [3, 4]]).shape
+    (2, 2)
+    """
+    array = _as_array(data)
+    array = array.copy() if dtype is None else array.astype(dtype)
+    return Tensor(backend.to_device(array, device), requires_grad)
+
+
+def _as_array(data):
+    if isinstance(data, Tensor):
+        return data.data
+    if isinstance(data, np.generic):
+        return np.asarray(data)
+    if backend.is_array(data):
+        return data
+    array = np.asarray(data)
+    if array.dtype.kind not in "biufc":
+        raise TypeError(f"`data` must be numbers, found {type(data).__name__} of dtype {array.dtype}")
+    # Python numbers carry no precision of their own: float32, as in PyTorch.
+    return array.astype(np.float32) if array.dtype == np.float64 and not hasattr(data, "dtype") else array
+
+
+def _wrap(array):
+    """A Tensor around an array known to be one: `Tensor.__init__` without the questions."""
+    out = Tensor.__new__(Tensor)
+    out.data = array
+    return out

@@ -1,0 +1,195 @@
+"""`Function`: one operation; each call of it makes one node of the graph.
+
+A node points at the nodes of its inputs, never at its outputs, so that a graph has no
+cycle and dies with its last tensor, by reference counting alone.
+"""
+
+from __future__ import annotations
+
+import itertools
+
+import numpy as np
+
+from minidl import backend
+from minidl.tensor.core import Tensor, _wrap
+from minidl.tensor.mode import _state
+
+_order = itertools.count()
+_FREED = object()
+observer = None  # an object with forward(node, inputs, outputs) and backward(node, grads), see detect_anomaly
+
+
+def set_observer(new):
+    """Have every operation reported to `new` (None: to nobody); returns the observer before."""
+    global observer
+    before, observer = observer, new
+    return before
+
+
+class Function:
+    """One differentiable operation; an instance is one call of it, a node of the graph.
+
+    Subclasses define ``forward``, which takes and returns arrays, and ``backward``,
+    which takes the gradients of the outputs as Tensors and returns one gradient per
+    input (or None), computed with Tensor operations. PyTorch's spelling with
+    ``@staticmethod`` and ``ctx`` works too: the instance is the context.
+
+    A gradient that came out in the broadcast shape is summed to the input's shape, and
+    cast to its dtype, by the walk.
+
+    Examples
+    --------
+    >>> import minidl
+    >>> class Cube(minidl.Function):
+    ...     def forward(self, x):
+    ...         self.save_for_backward(x)
+    ...         return x ** 3
+    ...     def backward(self, grad):
+    ...         x, = self.saved_tensors
+    ...         return grad * 3 * x ** 2
+    >>> x = minidl.tensor(2.0, requires_grad=True)
+    >>> g, = minidl.grad(Cube.apply(x), x, create_graph=True)
+    >>> minidl.grad(g, x)
+    (tensor(12.),)
+    """
+
+    may_alias = False  # whether the output can be a view of the first input
+    needs_input_grad = ()
+    _saved = ()
+    _hooks = None
+    _not_differentiable = ()
+
+    def forward(self, *arrays, **options):
+        """The operation on arrays."""
+        raise NotImplementedError(f"{type(self).__name__} defines no forward()")
+
+    def backward(self, *grads):
+        """Gradients of the inputs from the gradients of the outputs, on Tensors."""
+        raise NotImplementedError(f"{type(self).__name__} defines no backward(): it cannot be differentiated")
+
+    @property
+    def name(self):
+        """The operation's name as it is shown to people."""
+        return type(self).__name__
+
+    @property
+    def hooks(self):
+        """Hooks by the index of the output."""
+        if self._hooks is None:
+            self._hooks = {}
+        return self._hooks
+
+    def save_for_backward(self, *arrays):
+        """Keep inputs, outputs or other arrays of the forward for the backward."""
+        self._saved = arrays
+
+    def mark_non_differentiable(self, *arrays):
+        """Outputs of the forward that have no gradient (an argmax, say)."""
+        self._not_differentiable = arrays
+
+    @classmethod
+    def apply(cls, *inputs, **options):
+        """Run ``forward`` on the arrays of `inputs` and record the call if a gradient is wanted.
+
+        Arguments that are not Tensors reach ``forward`` as they are.
+        """
+        node = cls()
+        arrays = [x.data if isinstance(x, Tensor) else x for x in inputs]
+        if len(arrays) > 1:
+            _check_pairs(inputs, arrays)
+        result = node.forward(*arrays, **options)
+        many = type(result) is tuple
+        outputs = [_output(array) for array in result] if many else [_output(result)]
+        if cls.may_alias:
+            _link_versions(inputs[0], outputs)
+        if _state.grad_enabled:
+            needs = tuple([isinstance(x, Tensor) and x.requires_grad for x in inputs])
+            if True in needs:
+                node._record(inputs, needs, outputs)
+        if observer is not None:
+            observer.forward(node, inputs, outputs)
+        return tuple(outputs) if many else outputs[0]
+
+    def _record(self, inputs, needs, outputs):
+        self.order = next(_order)
+        self.needs_input_grad = needs
+        self.edges = tuple([_edge(x) if need else None for x, need in zip(inputs, needs)])
+        self.output_kinds = [(t.data.shape, t.data.dtype) for t in outputs]
+        if self._saved:
+            self._saved = tuple([_bind(array, inputs, outputs) for array in self._saved])
+        for index, out in enumerate(outputs):
+            if out.data.dtype.kind in "fc" and not any(out.data is a for a in self._not_differentiable):
+                out.requires_grad, out.node, out.index = True, self, index
+        self._not_differentiable = ()
+
+    @property
+    def saved_tensors(self):
+        """What was saved, as Tensors bound to the graph; an error if it was changed since or freed."""
+        if self._saved is _FREED:
+            raise RuntimeError(
+                f"{self.name}: the graph was freed by an earlier backward; "
+                "pass retain_graph=True to the first one to walk it twice"
+            )
+        return tuple([self._unbind(*entry) for entry in self._saved])
+
+    def _unbind(self, value, source, cell, version):
+        if cell is not None and cell[0] != version:
+            raise RuntimeError(
+                f"{self.name}: a tensor of shape {value.shape} that was saved for backward has been changed "
+                f"in place since (version {cell[0]}, saved at {version}); clone it before the change"
+            )
+        if source is None:
+            return value if isinstance(value, (Tensor, float, int)) else _wrap(value)
+        out = _wrap(value)
+        out.requires_grad, out.node, out.index = True, self, source
+        return out
+
+    def release(self):
+        """Forget what was saved; the walk calls it unless the graph is retained."""
+        if self._saved:
+            self._saved = _FREED
+
+
+def _check_pairs(inputs, arrays):
+    """One device for all inputs, and one array object per tensor: `save_for_backward` goes by identity."""
+    tensors = [i for i, x in enumerate(inputs) if isinstance(x, Tensor)]
+    for k, i in enumerate(tensors):
+        if type(arrays[i]) is not type(arrays[tensors[0]]):
+            backend.check_same_device((f"input {tensors[0]}", arrays[tensors[0]]), (f"input {i}", arrays[i]))
+        for j in tensors[:k]:
+            if arrays[i] is arrays[j] and inputs[i] is not inputs[j]:
+                inputs[i].data = arrays[i] = arrays[i].view()
+
+
+def _output(array):
+    """Wrap what a forward returned: NumPy turns 0-d results into scalars, which are made arrays again."""
+    if isinstance(array, Tensor):
+        array = array.data
+    return _wrap(np.asarray(array) if isinstance(array, np.generic) else array)
+
+
+def _edge(x):
+    """Where the gradient of input `x` goes: a node's output, or the leaf itself."""
+    shape, dtype = x.data.shape, x.data.dtype
+    return (x.node, x.index, shape, dtype) if x.node is not None else (None, x, shape, dtype)
+
+
+def _bind(array, inputs, outputs):
+    """(value, output index, version cell, version): how a saved array finds its tensor again."""
+    for x in inputs:
+        if isinstance(x, Tensor) and x.data is array:
+            cell = x._cell()
+            return x, None, cell, cell[0]
+    for index, out in enumerate(outputs):
+        if out.data is array:
+            cell = out._cell()
+            return array, index, cell, cell[0]
+    return array, None, None, 0
+
+
+def _link_versions(base, outputs):
+    """Let a view and its base count their changes together."""
+    cell = base._cell()
+    cell[1] = True
+    for out in outputs:
+        out._version_cell, out._is_view = cell, True

@@ -1,0 +1,236 @@
+"""The backward walk: gradients flow from the youngest node to the oldest.
+
+Age is a topological order, since a node is always younger than what it was computed
+from; so a heap of the nodes that gradients wait at is all the walk needs.
+"""
+
+from __future__ import annotations
+
+import heapq
+
+from minidl import backend
+from minidl.tensor import function
+from minidl.tensor.core import Tensor, _wrap
+from minidl.tensor.function import _edge
+from minidl.tensor.mode import set_grad_enabled
+
+
+def grad(
+    outputs,
+    inputs,
+    grad_outputs=None,
+    retain_graph=None,
+    create_graph=False,
+    allow_unused=False,
+    materialize_grads=False,
+):
+    """Gradients of `outputs` with respect to `inputs`, without touching any ``.grad``.
+
+    Parameters
+    ----------
+    outputs, inputs : Tensor or sequence of Tensor
+    grad_outputs : Tensor or sequence, optional
+        Upstream gradients; may be omitted for one-element outputs.
+    retain_graph, create_graph : bool
+        As in `Tensor.backward`.
+    allow_unused : bool
+        Return None for an input that the outputs do not depend on, instead of raising.
+    materialize_grads : bool
+        Return zeros instead of that None.
+
+    Returns
+    -------
+    tuple of Tensor
+
+    Examples
+    --------
+    >>> import minidl
+    >>> x = minidl.tensor(3.0, requires_grad=True)
+    >>> dy, = minidl.grad(x * x * x, x, create_graph=True)
+    >>> minidl.grad(dy, x)
+    (tensor(18.),)
+    """
+    outputs, inputs = _as_tuple(outputs), _as_tuple(inputs)
+    grad_outputs = (None,) * len(outputs) if grad_outputs is None else _as_tuple(grad_outputs)
+    if len(grad_outputs) != len(outputs):
+        raise ValueError(f"`grad_outputs` has {len(grad_outputs)} entries for {len(outputs)} outputs")
+    found = _walk(outputs, grad_outputs, inputs, retain_graph, create_graph)
+    result = [found[id(x)][1] for x in inputs]
+    for position, gradient in enumerate(result):
+        if gradient is None and materialize_grads:
+            result[position] = _zeros(inputs[position].data)
+        elif gradient is None and not allow_unused:
+            raise RuntimeError(
+                f"`inputs[{position}]` of shape {inputs[position].shape} is not part of the graph of `outputs`; "
+                "allow_unused=True returns None for it"
+            )
+    return tuple(result)
+
+
+def backward(self, gradient=None, retain_graph=None, create_graph=False, inputs=None):
+    """Add the gradient of this tensor to ``.grad`` of every leaf it was computed from.
+
+    Parameters
+    ----------
+    gradient : Tensor, optional
+        The upstream gradient, shaped like this tensor; 1 for a one-element tensor.
+    retain_graph : bool, optional
+        Keep what was saved for the backward, for another walk. Default `create_graph`.
+    create_graph : bool
+        Record the walk itself, so that the gradients can be differentiated.
+    inputs : sequence of Tensor, optional
+        Add to ``.grad`` of these tensors only.
+
+    Raises
+    ------
+    RuntimeError
+        If the tensor is not part of a graph, has more than one element and no
+        `gradient`, or the graph was freed by an earlier walk.
+    """
+    targets = None if inputs is None else _as_tuple(inputs)
+    found = _walk([self], [gradient], targets, retain_graph, create_graph)
+    for tensor, gradient in found.values():
+        if gradient is not None:
+            tensor._accumulate(gradient, create_graph)
+
+
+Tensor.backward = backward
+
+
+def _walk(outputs, grad_outputs, targets, retain_graph, create_graph):
+    """Walk the graph back from `outputs`; {id: (tensor, gradient)} of the targets, or of all leaves if None."""
+    walk = _Walk(targets)
+    for output, gradient in zip(outputs, grad_outputs):
+        walk.start(output, gradient)
+    retain_graph = create_graph if retain_graph is None else retain_graph
+    with set_grad_enabled(create_graph):
+        walk.run(retain_graph)
+    return walk.found
+
+
+class _Walk:
+    """One backward pass: gradients waiting at nodes, and those that have arrived."""
+
+    def __init__(self, targets):
+        self.found = {}
+        self.heap = []
+        self.waiting = {}  # node -> gradients of its outputs, None where none arrived yet
+        self.leaf_only = targets is None
+        self.wanted = {}  # (id of node, output index) -> tensors whose gradient is asked for
+        self.targets = targets or ()
+        self.useful = None
+        for x in self.targets:
+            if not x.requires_grad:
+                raise RuntimeError(f"a gradient was asked for a tensor of shape {x.shape} that does not require grad")
+            self.found[id(x)] = (x, None)
+            if x.node is not None:
+                self.wanted.setdefault((id(x.node), x.index), []).append(x)
+
+    def start(self, output, gradient):
+        """Put the upstream gradient at `output`."""
+        if not output.requires_grad:
+            raise RuntimeError(f"backward from a tensor of shape {output.shape} that does not require grad")
+        if gradient is None:
+            if output.data.size != 1:
+                raise RuntimeError(f"`gradient` may be left out for one-element tensors only, found {output.shape}")
+            gradient = _wrap(backend.array_module(output.data).ones_like(output.data))
+        gradient = gradient if isinstance(gradient, Tensor) else Tensor(gradient)
+        if gradient.shape != output.shape:
+            raise ValueError(f"`gradient` has shape {gradient.shape} but the tensor has {output.shape}")
+        self.deliver(_edge(output), gradient)
+
+    def deliver(self, edge, gradient):
+        """Add `gradient` to what waits at the node or leaf that `edge` names."""
+        node, index, shape, dtype = edge
+        if gradient.data.shape != shape:
+            gradient = gradient.sum_to_size(shape)
+        if gradient.data.dtype != dtype:
+            gradient = gradient.to(dtype)
+        if node is None:
+            self.deliver_leaf(index, gradient)
+            return
+        slots = self.waiting.get(node)
+        if slots is None:
+            slots = self.waiting[node] = [None] * len(node.output_kinds)
+            heapq.heappush(self.heap, (-node.order, node))
+        slots[index] = gradient if slots[index] is None else slots[index] + gradient
+
+    def deliver_leaf(self, leaf, gradient):
+        known = self.found.get(id(leaf))
+        if known is None and not self.leaf_only:
+            return
+        self.found[id(leaf)] = (leaf, gradient if known is None or known[1] is None else known[1] + gradient)
+
+    def run(self, retain_graph):
+        """Visit the nodes, youngest first."""
+        if not self.leaf_only:
+            self.useful = _useful_nodes([node for _, node in self.heap], self.targets)
+        while self.heap:
+            node = heapq.heappop(self.heap)[1]
+            self.visit(node, self.waiting.pop(node), retain_graph)
+        for key, (leaf, gradient) in self.found.items():
+            if leaf._hooks and gradient is not None:
+                self.found[key] = (leaf, _run_hooks(leaf._hooks, gradient))
+
+    def visit(self, node, grads, retain_graph):
+        if node._hooks:
+            for index, hooks in node._hooks.items():
+                if grads[index] is not None:
+                    grads[index] = _run_hooks(hooks, grads[index])
+        if self.wanted:
+            for index, gradient in enumerate(grads):
+                for x in self.wanted.get((id(node), index), ()):
+                    self.found[id(x)] = (x, gradient)
+        if self.useful is not None and node not in self.useful:
+            return
+        if any(g is None for g in grads):
+            given = next(g for g in grads if g is not None)
+            grads = [_zeros(given.data, *kind) if g is None else g for g, kind in zip(grads, node.output_kinds)]
+        results = node.backward(*grads)
+        if function.observer is not None:
+            function.observer.backward(node, grads, results)
+        if not retain_graph:
+            node.release()
+        results = results if type(results) is tuple else (results,)
+        if len(results) != len(node.edges):
+            raise RuntimeError(f"{node.name}.backward returned {len(results)} gradients for {len(node.edges)} inputs")
+        del grads
+        for edge, gradient in zip(node.edges, results):
+            if edge is not None and gradient is not None:
+                self.deliver(edge, gradient if isinstance(gradient, Tensor) else Tensor(gradient))
+
+
+def _useful_nodes(roots, targets):
+    """The nodes from which a target can be reached; nodes older than every target are not searched."""
+    target_ids = {id(x) for x in targets if x.node is None}
+    target_nodes = {x.node for x in targets if x.node is not None}
+    oldest = -1 if target_ids else min(node.order for node in target_nodes)
+    seen, stack = set(roots), list(roots)
+    while stack:
+        for node, *_ in filter(None, stack.pop().edges):
+            if node is not None and node not in seen and node.order >= oldest:
+                seen.add(node)
+                stack.append(node)
+    useful = set()
+    for node in sorted(seen, key=lambda n: n.order):
+        for edge in filter(None, node.edges):
+            if edge[0] in useful or edge[0] in target_nodes or (edge[0] is None and id(edge[1]) in target_ids):
+                useful.add(node)
+                break
+    return useful
+
+
+def _run_hooks(hooks, gradient):
+    for hook in list(hooks.values()):
+        replaced = hook(gradient)
+        if replaced is not None:
+            gradient = replaced
+    return gradient
+
+
+def _zeros(like, shape=None, dtype=None):
+    return _wrap(backend.array_module(like).zeros(like.shape if shape is None else shape, dtype or like.dtype))
+
+
+def _as_tuple(value):
+    return (value,) if isinstance(value, Tensor) else tuple(value)
