@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from minidl import backend
-from minidl.kernels import pooling
+from minidl.kernels import normalisation, pooling, team
 
 TOLERANCE = {np.dtype(np.float32): 2e-5, np.dtype(np.float64): 1e-12}
 few = settings(max_examples=40, deadline=None)
@@ -140,3 +140,118 @@ def test_pooled_size_refuses_what_does_not_fit():
         pooling.pooled_size(2, 3, 1, 0)
     with pytest.raises(ValueError, match="at least 1"):
         pooling.pooled_size(2, 1, 0, 0)
+
+
+def batch_norm_reference(x, weight, bias, eps):
+    """Normalised values and statistics in float64."""
+    x = x.astype(np.float64)
+    mean, var = x.mean(axis=(0, 2, 3)), x.var(axis=(0, 2, 3))
+    normal = (x - mean[:, None, None]) / np.sqrt(var + eps)[:, None, None]
+    return normal * weight[:, None, None] + bias[:, None, None], normal, mean, var
+
+
+activations = st.tuples(st.integers(1, 4), st.sampled_from([1, 3, 16, 33, 70]), st.integers(1, 9), st.integers(2, 9))
+
+
+@few
+@given(activations, dtypes, st.booleans(), st.sampled_from([0.0, 100.0]), st.integers(0, 99))
+def test_batch_norm_and_its_gradient(shape, dtype, affine, offset, seed):
+    x = images(shape, dtype, seed, (seed % 3, seed % 2)) + dtype(offset)
+    x = images_like(x, shape, (seed % 3, 1))
+    N, C, H, W = shape
+    weight, bias = (np.linspace(0.5, 2.0, C).astype(dtype), np.linspace(-1, 1, C).astype(dtype)) if affine else [None] * 2
+    ones, zeros = (np.ones(C), np.zeros(C)) if not affine else (weight.astype(float), bias.astype(float))
+    y, mean, invstd, var = normalisation.batch_norm_train(
+        frozen(x), weight, bias, 1e-3, False, out=images(shape, dtype, seed, (1, 2))
+    )
+    expected, normal, true_mean, true_var = batch_norm_reference(x, ones, zeros, 1e-3)
+    precision = 1 + offset
+    close(y, expected.astype(dtype), scale=10 * precision)
+    close(mean, true_mean.astype(dtype), scale=precision)
+    close(var, true_var.astype(dtype), scale=precision)
+    for actual, value in zip(normalisation.batch_norm_stats(x), (true_mean, true_var)):
+        close(actual, value.astype(dtype), scale=precision)
+
+    clipped = normalisation.batch_norm_train(x, weight, bias, 1e-3, True)[0]
+    assert np.array_equal(clipped, np.maximum(y, 0))
+    grad = frozen(images(shape, dtype, seed + 1, (0, seed % 4)))
+    args = grad, x, weight, bias, mean, invstd
+    dx, dweight, dbias = normalisation.batch_norm_train_grad(*args, False, out=images(shape, dtype, 0, (3, 0)))
+    g = grad.astype(np.float64)
+    total, dot = g.sum(axis=(0, 2, 3)), (g * normal).sum(axis=(0, 2, 3))
+    inner = g - ((total[:, None, None] + normal * dot[:, None, None]) / (N * H * W))
+    slope = (ones / np.sqrt(true_var + 1e-3))[:, None, None]
+    close(dx, (inner * slope).astype(dtype), scale=40 * precision)
+    assert (dweight is None) == (weight is None)
+    if affine:
+        close(dweight, dot.astype(dtype), scale=20 * precision)
+        close(dbias, total.astype(dtype), scale=20)
+    through = normalisation.batch_norm_train_grad(*args, True)
+    masked = normalisation.batch_norm_train_grad(channels(grad * (clipped > 0)), *args[1:], False)
+    assert all(a is b is None or np.array_equal(a, b) for a, b in zip(through, masked))
+
+
+def channels(array):
+    return backend.channels_last(array)
+
+
+def images_like(values, shape, around):
+    """`values` in a slice of a wider array."""
+    x = images(shape, values.dtype, 0, around)
+    x[...] = values
+    return x
+
+
+@few
+@given(activations, dtypes, st.booleans(), st.booleans(), st.integers(0, 99))
+def test_batch_norm_by_given_statistics(shape, dtype, affine, relu, seed):
+    x = frozen(images(shape, dtype, seed, (seed % 3, 1)))
+    C = shape[1]
+    weight, bias, mean, var = np.random.default_rng(seed).uniform(0.5, 1.5, (4, C)).astype(dtype)
+    y = normalisation.batch_norm_eval(x, weight if affine else None, bias if affine else None, mean, var, 1e-5, relu)
+    expected = (x - mean[:, None, None]) / np.sqrt(var + 1e-5)[:, None, None]
+    expected = expected * weight[:, None, None] + bias[:, None, None] if affine else expected
+    close(y, (np.maximum(expected, 0) if relu else expected).astype(dtype))
+
+
+def test_batch_norm_lets_nan_through_and_keeps_it_to_its_channel():
+    x = images((2, 3, 4, 4), np.float32, 0)
+    x[0, 1, 2, 2] = np.nan
+    y, mean, invstd, var = normalisation.batch_norm_train(x, None, None, 1e-5, True)
+    assert np.isnan(y[:, 1]).all() and not np.isnan(y[:, [0, 2]]).any() and np.isnan([mean[1], invstd[1], var[1]]).all()
+
+
+def test_channel_statistics_survive_a_mean_far_above_the_deviation():
+    x = images((8, 4, 32, 32), np.float32, 0) + np.float32(3000)
+    mean, var = normalisation.batch_norm_stats(x)
+    exact = x.astype(np.float64)
+    np.testing.assert_allclose(mean, exact.mean(axis=(0, 2, 3)), rtol=1e-7)
+    np.testing.assert_allclose(var, exact.var(axis=(0, 2, 3)), rtol=1e-5)
+
+
+def same_for_any_number_of_threads(compute):
+    """Run `compute` with 1 to 3 threads and compare all arrays it returns, bit for bit."""
+    before, results = team.num_threads(), []
+    try:
+        for n in (1, 2, 3):
+            team.set_num_threads(n)
+            results.append([array.copy() for array in compute() if array is not None])
+    finally:
+        team.set_num_threads(before)
+    for other in results[1:]:
+        assert all(np.array_equal(a, b, equal_nan=True) for a, b in zip(results[0], other))
+
+
+def test_threads_change_no_bit_of_pooling_and_batch_norm():
+    x, weight, bias = images((8, 40, 23, 23), np.float32, 0), *images((1, 2, 1, 40), np.float32, 1)[0, :, 0]
+    bias, weight = bias.copy(), weight.copy()
+
+    def compute():
+        y, argmax = pooling.max_pool2d(x, (3, 3), (1, 1), (1, 1))
+        dx = pooling.max_unpool_scatter(y, argmax, x.shape, (3, 3), (1, 1), (1, 1))
+        average = pooling.avg_pool2d(x, (3, 3), (2, 2), (1, 1))
+        normal, mean, invstd, var = normalisation.batch_norm_train(x, weight, bias, 1e-5, True)
+        grads = normalisation.batch_norm_train_grad(dx, x, weight, bias, mean, invstd, True)
+        return y, argmax, dx, average, normal, mean, invstd, var, *grads
+
+    same_for_any_number_of_threads(compute)

@@ -140,17 +140,19 @@ def max_pool2d(x, kernel_size, stride, padding, dilation=(1, 1), ceil_mode=False
 @jit(fastmath=EXACT)
 def _add_three(dx, o, grad, g0, g1, g2, argmax, a0, a1, a2, t0, t1, t2, C):
     """Add what three windows give to a pixel: their gradient where their maximum came from it."""
+    zero = grad.dtype.type(0)  # a plain 0 would be an integer and make the sum float64
     for c in range(C):
-        share = get(grad, g0 + c) if get(argmax, a0 + c) == t0 else 0
-        share += get(grad, g1 + c) if get(argmax, a1 + c) == t1 else 0
-        share += get(grad, g2 + c) if get(argmax, a2 + c) == t2 else 0
+        share = get(grad, g0 + c) if get(argmax, a0 + c) == t0 else zero
+        share += get(grad, g1 + c) if get(argmax, a1 + c) == t1 else zero
+        share += get(grad, g2 + c) if get(argmax, a2 + c) == t2 else zero
         put(dx, o + c, own(dx, o + c) + share)
 
 
 @jit(fastmath=EXACT)
 def _add_one(dx, o, grad, g, argmax, a, tap, C):
+    zero = grad.dtype.type(0)
     for c in range(C):
-        put(dx, o + c, own(dx, o + c) + (get(grad, g + c) if get(argmax, a + c) == tap else 0))
+        put(dx, o + c, own(dx, o + c) + (get(grad, g + c) if get(argmax, a + c) == tap else zero))
 
 
 @jit(fastmath=EXACT)
