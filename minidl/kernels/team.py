@@ -261,11 +261,14 @@ def scratch(size, dtype):
 
     It belongs to the calling Python thread and is kept until its next call with the same `dtype`.
     """
-    key = np.dtype(dtype).char
-    rows = getattr(_kept, key, None)
+    dtype = np.dtype(dtype)
+    rows = getattr(_kept, dtype.char, None)
     if rows is None or rows.shape[0] < _size or rows.shape[1] < size:
-        rows = np.empty((_size, -(-size // 1024) * 1024 + 32), dtype)
-        setattr(_kept, key, rows)
+        line = -(-size * dtype.itemsize // 4096) * 4096 + 64  # rows begin on cache lines, not on the same ones
+        memory = np.empty(_size * line + 64, np.uint8)
+        start = -memory.ctypes.data % 64
+        rows = memory[start : start + _size * line].view(dtype).reshape(_size, -1)
+        setattr(_kept, dtype.char, rows)
     return rows
 
 

@@ -53,7 +53,8 @@ from numba.extending import intrinsic
 from minidl.kernels.cpu import simd
 
 INT = ir.IntType(64)
-SOURCE = hashlib.sha256(Path(__file__).read_bytes()).hexdigest()[:12]
+HELPERS = ("cpu.py", "team.py", "tile.py", "panels.py", "sweep.py")  # what kernels of other files have compiled into them
+SOURCE = hashlib.sha256(b"".join(Path(__file__).with_name(name).read_bytes() for name in HELPERS)).hexdigest()[:12]
 
 # Rows and vectors of a tile by the number of vector registers. Tiles of `rows` and `rows - 1` together
 # cover nearly every image width exactly: 8 and 7 for 32, 16, 8 as well as 28, 14, 7.
