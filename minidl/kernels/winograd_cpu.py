@@ -5,9 +5,9 @@ the image and the products before the last transform as much again: memory would
 the arithmetic saves. So the tiles are taken in blocks, and everything between image and
 image stays in one core's cache:
 
-    V[e]  (block, C)     = B^T d B        the block's tiles at point e = 0..35
-    M[e]  (block, 2 panels) = V[e] U[e]   36 products by the register tile, for a few K at a time
-    out                  = A^T M A        + bias, relu, straight into its place
+    V[e]  (block, C)         = B^T d B        the block's tiles at point e = 0..35
+    M[e]  (block, 2 panels)  = V[e] U[e]      36 products by the register tile, for a few K at a time
+    out                      = A^T M A        + bias, relu, straight into its place
 
 U = G g G^T is made once per call, in the order in which the products will read it: then
 the processor's prefetcher brings it from the outer cache in time. A *panel* is the width
@@ -24,22 +24,21 @@ import numpy as np
 
 from minidl import backend
 from minidl.kernels import team
+from minidl.kernels.convolution import output_size
 from minidl.kernels.cpu import jit
 from minidl.kernels.team import next_slot, next_task
-from minidl.kernels.tile import shape, tile
+from minidl.kernels.tile import tile
 from minidl.kernels.winograd import TILE
+from minidl.kernels.winograd_tiles import (
+    LANES, PANEL, POINTS, ROWS, SHAPE, SLACK, TABLES, address, channels_last_result, find_pixels, pixel_stride,
+    place, round_up, takes, transform_inputs, width_of, zeros_for,
+)  # fmt: skip
 from minidl.kernels.winograd_transform import spec, transform, transform_out
 
-POINTS = 36
-SHAPE = shape("float32")
-ROWS, LANES = SHAPE.rows, SHAPE.lanes
-PANEL = 2 * LANES  # output channels of one register tile
-GROUP = 2  # panels whose products are held before their last transform
+GROUP = 2 * PANEL  # output channels whose products are held before their last transform
 BLOCK = 32  # tiles of a block at most; twice that for many channels, whose U has to come from afar
 TASKS = 8  # fewer blocks than this: the output channels are divided too
 INPUTS = 8  # input channels of one task when the weight is transformed
-WIDE, NARROW = SHAPE.spec(ROWS, 2), SHAPE.spec(ROWS, 1)
-SLACK = 16  # numbers between planes, so that they do not all meet in the same cache set
 
 
 class Plan(NamedTuple):
@@ -62,170 +61,99 @@ class Plan(NamedTuple):
     tiles: int
     block: int
     parts: int  # of the output channels
-    groups: int
     v_row: int  # bytes
     v_plane: int
     m_plane: int
 
 
-def plan(x, K, size, padding, window, out_pixel):
-    """The plan for an image `x`, `K` output channels of `size`, decided by shapes alone."""
-    N, C, H, W = x.shape
-    OH, OW = size
+def plan(x, y, window, top, left):
+    """The plan for the convolution from `x` to `y`, decided by shapes alone."""
+    (N, C, H, W), (_, K, OH, OW) = x.shape, y.shape
     m = TILE[window]
     rows, cols = -(-OH // m), -(-OW // m)
     tiles = N * rows * cols
     most = BLOCK if C <= 256 else 2 * BLOCK
     block = round_up(-(-tiles // -(-tiles // most)), ROWS)
-    groups = -(-K // (GROUP * PANEL))
-    parts = min(groups, -(-TASKS // -(-tiles // block)))
+    parts = min(-(-K // GROUP), -(-TASKS // -(-tiles // block)))
     v_row = 4 * round_up(C, 16)
-    v_plane, m_plane = block * v_row + 4 * SLACK, 4 * (block * GROUP * PANEL + SLACK)
-    return Plan(C, H, W, pixel_stride(x), K, OH, OW, out_pixel, *padding, window, m,
-                rows, cols, tiles, block, parts, groups, v_row, v_plane, m_plane)  # fmt: skip
-
-
-def round_up(number, step):
-    return -(-number // step) * step
-
-
-def pixel_stride(x):
-    """Bytes from one pixel to the next of a channels-last (N, C, H, W) array."""
-    for axis in (3, 2, 0):
-        if x.shape[axis] > 1:
-            return x.strides[axis]
-    return x.shape[1] * x.itemsize
-
-
-@jit
-def find_pixels(table, image, height, width, pixel, top, left, size, outside):
-    """Write the addresses of a square of pixels to `table`; `outside` for those not in the image."""
-    for i in range(size):
-        for j in range(size):
-            inside = 0 <= top + i < height and 0 <= left + j < width
-            table[i * size + j] = image + ((top + i) * width + left + j) * pixel if inside else outside
-
-
-@jit
-def place(p, t):
-    """Image, row and column of tile `t`, the latter in pixels of the output."""
-    row, col = t // p.cols % p.rows * p.m, t % p.cols * p.m
-    return t // (p.rows * p.cols), row, col
-
-
-@jit
-def panels_of(p, group):
-    """Panels in a group, as many as are left."""
-    return min(GROUP, (p.K + PANEL - 1) // PANEL - group * GROUP)
-
-
-@jit
-def width_of(p, k):
-    """Numbers in a row of the panel that begins at output channel `k`."""
-    return PANEL if p.K - k > LANES else LANES
+    return Plan(C, H, W, pixel_stride(x), K, OH, OW, pixel_stride(y), top, left, window, m, rows, cols, tiles,
+                block, parts, v_row, block * v_row + SLACK, 4 * block * GROUP + SLACK)  # fmt: skip
 
 
 def _weight_kernel(G3, G5):
     @jit
-    def transform_weights(counter, n_tasks, p, weight, out_step, in_step, flip, U, scratch, tables):
+    def transform_weight(counter, n_tasks, p, weight, out_step, in_step, flip, U, scratch, tables):
         """U[group][point][panel][C][width] from the weight, its window turned round where `flip` is 1."""
         slot = next_slot(counter)
-        taps, source, target = scratch[slot], tables[slot], tables[slot, 64:]
+        taps, source, target = scratch[slot], tables[slot], tables[slot, TABLES // 2 :]
         area = p.window * p.window
         for e in range(area):
             source[e] = taps.ctypes.data + e * PANEL * 4
         task = next_task(counter)
         while task < n_tasks:
             for k in range(0, p.K, PANEL):
-                group, panel, width = k // (GROUP * PANEL), k // PANEL % GROUP, width_of(p, k)
-                count, panels = min(PANEL, p.K - k), panels_of(p, group)
-                first = U + (group * POINTS * GROUP + panel) * p.C * PANEL * 4
+                group, width, count = k // GROUP * GROUP, width_of(p.K, k), min(PANEL, p.K - k)
+                channels = round_up_to_panel(min(GROUP, p.K - group))
+                first = U + (group * POINTS + k - group) * p.C * 4
                 for c in range(task * INPUTS, min(p.C, (task + 1) * INPUTS)):
                     for o in range(count):
                         w = (k + o) * out_step + c * in_step
                         for e in range(area):
                             taps[e * PANEL + o] = weight[w + (area - 1 - e if flip else e)]
                     for e in range(POINTS):
-                        target[e] = first + (e * panels * p.C * PANEL + c * width) * 4
+                        target[e] = first + (e * channels * p.C + c * width) * 4
                     if p.window == 3:
                         transform(G3, source.ctypes.data, 0, target.ctypes.data, 0, count)
                     else:
                         transform(G5, source.ctypes.data, 0, target.ctypes.data, 0, count)
             task = next_task(counter)
 
-    return transform_weights
+    return transform_weight
 
 
-def _input_stage(BT):
-    @jit
-    def inputs(p, x, first, last, V, zeros, source, target):
-        """V = B^T d B of the tiles from `first` to `last`."""
-        for e in range(POINTS):
-            target[e] = V + e * p.v_plane
-        for t in range(first, last):
-            n, row, col = place(p, t)
-            image = x + n * p.H * p.W * p.x_pixel
-            find_pixels(source, image, p.H, p.W, p.x_pixel, row - p.top, col - p.left, 6, zeros)
-            transform(BT, source.ctypes.data, 0, target.ctypes.data, (t - first) * p.v_row, p.C)
-
-    return inputs
+@jit(inline="always")
+def round_up_to_panel(channels):
+    return (channels + PANEL - 1) // PANEL * PANEL
 
 
-def _product_stage(wide, narrow):
-    @jit
-    def products(p, count, group, V, U, M, zeros):
-        """M[e] = V[e] U[e] for `count` tiles and one group of panels, at all 36 points."""
-        panels, m_row, none = panels_of(p, group), GROUP * PANEL * 4, -np.float32(np.inf)
-        B = U + group * POINTS * GROUP * p.C * PANEL * 4
-        for e in range(POINTS):
-            for panel in range(panels):
-                k = (group * GROUP + panel) * PANEL
-                for row in range(0, count, ROWS):
-                    A = V + e * p.v_plane + row * p.v_row
-                    out = M + e * p.m_plane + row * m_row + panel * PANEL * 4
-                    if width_of(p, k) == PANEL:
-                        tile(wide, A, p.v_row, 0, zeros, 1, p.C, B, zeros, 0, out, m_row, none)
-                    else:
-                        tile(narrow, A, p.v_row, 0, zeros, 1, p.C, B, zeros, 0, out, m_row, none)
-                B += p.C * PANEL * 4
-
-    return products
+@jit(inline="always")
+def multiply(wide, narrow, p, count, group, V, U, M, zeros):
+    """M[e] = V[e] U[e] for `count` tiles and the output channels from `group` on, at all 36 points."""
+    channels, none = min(GROUP, p.K - group), -np.float32(np.inf)
+    B = U + group * POINTS * p.C * 4
+    for e in range(POINTS):
+        for k in range(0, channels, PANEL):
+            for row in range(0, count, ROWS):
+                A, out = V + e * p.v_plane + row * p.v_row, M + e * p.m_plane + (row * GROUP + k) * 4
+                if width_of(channels, k) == PANEL:
+                    tile(wide, A, p.v_row, 0, zeros, 1, p.C, B, zeros, 0, out, GROUP * 4, none)
+                else:
+                    tile(narrow, A, p.v_row, 0, zeros, 1, p.C, B, zeros, 0, out, GROUP * 4, none)
+            B += p.C * PANEL * 4
 
 
-def _output_stage(AT3, AT5):
-    @jit
-    def outputs(p, out, first, last, group, M, bias, floor, accumulate, nowhere, source, target):
-        """out = A^T M A + bias for one group of panels; pixels over the edge go `nowhere`."""
-        k = group * GROUP * PANEL
-        count = min(GROUP * PANEL, p.K - k)
-        for e in range(POINTS):
-            source[e] = M + e * p.m_plane
-        for t in range(first, last):
-            n, row, col = place(p, t)
-            image, at = out + n * p.OH * p.OW * p.out_pixel, (t - first) * GROUP * PANEL * 4
-            find_pixels(target, image + k * 4, p.OH, p.OW, p.out_pixel, row, col, p.m, nowhere)
-            s, d, b = source.ctypes.data, target.ctypes.data, bias + k * 4
-            if p.window == 3:
-                transform_out(AT3, s, at, d, 0, count, b, floor, accumulate)
-            else:
-                transform_out(AT5, s, at, d, 0, count, b, floor, accumulate)
-
-    return outputs
+@jit(inline="always")
+def transform_outputs(AT3, AT5, p, out, first, last, group, M, bias, floor, accumulate, nowhere, source, target):
+    """out = A^T M A + bias for the output channels from `group` on; pixels over the edge go `nowhere`."""
+    count, s, d, b = min(GROUP, p.K - group), source.ctypes.data, target.ctypes.data, bias + group * 4
+    for e in range(POINTS):
+        source[e] = M + e * p.m_plane
+    for t in range(first, last):
+        n, row, col = place(p, t)
+        image, at = out + n * p.OH * p.OW * p.out_pixel + group * 4, (t - first) * GROUP * 4
+        find_pixels(target, image, p.OH, p.OW, p.out_pixel, row, col, p.m, nowhere)
+        if p.window == 3:
+            transform_out(AT3, s, at, d, 0, count, b, floor, accumulate)
+        else:
+            transform_out(AT5, s, at, d, 0, count, b, floor, accumulate)
 
 
-_transform_weights = _weight_kernel(spec("G", 4, 3), spec("G", 2, 5))
-_inputs = _input_stage(spec("BT", 4, 3))
-_products = _product_stage(WIDE, NARROW)
-_outputs = _output_stage(spec("AT", 4, 3), spec("AT", 2, 5))
-
-
-def _convolve_kernel(*specs):
+def _kernel(wide, narrow, BT, AT3, AT5):
     @jit
     def convolve(counter, n_tasks, p, x, U, out, bias, floor, accumulate, zeros, scratch, tables):
         """One block of tiles, and one part of the output channels, per task."""
-        specs  # noqa: B018 (a constant of the kernel: see minidl.kernels.cpu)
         slot = next_slot(counter)
-        source, target = tables[slot], tables[slot, 64:]
+        source, target = tables[slot], tables[slot, TABLES // 2 :]
         V = (scratch[slot].ctypes.data + 63) // 64 * 64
         M = V + POINTS * p.v_plane
         nowhere = M + POINTS * p.m_plane
@@ -233,19 +161,24 @@ def _convolve_kernel(*specs):
         while task < n_tasks:
             first = task // p.parts * p.block
             last = min(p.tiles, first + p.block)
-            _inputs(p, x, first, last, V, zeros, source, target)
-            for group in range(task % p.parts, p.groups, p.parts):
-                _products(p, last - first, group, V, U, M, zeros)
-                _outputs(p, out, first, last, group, M, bias, floor, accumulate, nowhere, source, target)
+            transform_inputs(BT, p, x, first, last, p.C, V, zeros, source, target)
+            for group in range(task % p.parts * GROUP, p.K, p.parts * GROUP):
+                multiply(wide, narrow, p, last - first, group, V, U, M, zeros)
+                transform_outputs(
+                    AT3, AT5, p, out, first, last, group, M, bias, floor, accumulate, nowhere, source, target
+                )
             task = next_task(counter)
 
     return convolve
 
 
-_convolve = _convolve_kernel(WIDE, NARROW, spec("BT", 4, 3), spec("AT", 4, 3), spec("AT", 2, 5))
+_transform_weight = _weight_kernel(spec("G", 4, 3), spec("G", 2, 5))
+_convolve = _kernel(
+    SHAPE.spec(ROWS, 2), SHAPE.spec(ROWS, 1), spec("BT", 4, 3), spec("AT", 4, 3), spec("AT", 2, 5)
+)  # B^T of F(4, 3) and F(2, 5) are the same
 
 
-def conv2d(x, weight, bias=None, padding=(0, 0), out=None, relu=False):
+def conv2d(x, weight, bias=None, padding=((0, 0), (0, 0)), relu=False, out=None):
     """Convolution of stride 1 with a 3x3 or 5x5 window, float32; ``NotImplemented`` for anything else.
 
     Parameters
@@ -253,11 +186,11 @@ def conv2d(x, weight, bias=None, padding=(0, 0), out=None, relu=False):
     x : array (N, C, H, W)
     weight : array (K, C, r, r)
     bias : array (K,), optional
-    padding : (int, int)
+    padding : ((top, bottom), (left, right))
+    relu : bool
+        Clip the result at zero from below.
     out : array (N, K, OH, OW), optional
         Where to write; may be a slice of the channels of a wider array.
-    relu : bool
-        Take ``max(., 0)`` of the result.
 
     Examples
     --------
@@ -267,70 +200,51 @@ def conv2d(x, weight, bias=None, padding=(0, 0), out=None, relu=False):
            [ 99., 108., 117.],
            [144., 153., 162.]], dtype=float32)
     """
-    K, C, r, s = weight.shape
-    N, _, H, W = x.shape
+    (N, C, H, W), (K, _, r, s) = x.shape, weight.shape
     if not takes(x, weight, (r, s)):
         return NotImplemented
-    size = (H + 2 * padding[0] - r + 1, W + 2 * padding[1] - r + 1)
+    shape = (N, K, *output_size((H, W), (r, s), (1, 1), padding, (1, 1)))
     steps = (C * r * r, r * r, 0)
-    return _run(x, weight, steps, K, size, padding, bias, 0.0 if relu else -np.inf, False, out)
+    return _run(x, weight, steps, shape, padding, bias, 0.0 if relu else -np.inf, out, False)
 
 
-def conv2d_input_grad(dy, weight, size, padding=(0, 0), out=None, accumulate=False):
-    """Gradient of `conv2d` to its input, of height and width `size`; added to `out` where `accumulate`.
+def conv2d_input_grad(grad, weight, input_shape, padding=((0, 0), (0, 0)), out=None, accumulate=False):
+    """Gradient of `conv2d` to its input: `grad` (N, K, OH, OW) -> `input_shape`; added to `out` where `accumulate`.
+
+    It is the convolution of `grad` with the weight whose window is turned round and whose
+    channels are exchanged, which here is only another way of reading it.
 
     Examples
     --------
-    >>> dy, weight = np.ones((1, 1, 1, 1), np.float32), np.arange(9, dtype=np.float32).reshape(1, 1, 3, 3)
-    >>> conv2d_input_grad(dy, weight, (3, 3))[0, 0].round(3) + 0
+    >>> grad, weight = np.ones((1, 1, 1, 1), np.float32), np.arange(9, dtype=np.float32).reshape(1, 1, 3, 3)
+    >>> conv2d_input_grad(grad, weight, (1, 1, 3, 3))[0, 0].round(3) + 0
     array([[0., 1., 2.],
            [3., 4., 5.],
            [6., 7., 8.]], dtype=float32)
     """
     K, C, r, s = weight.shape
-    if not takes(dy, weight, (r, s)):
+    if not takes(grad, weight, (r, s)):
         return NotImplemented
-    padding = (r - 1 - padding[0], r - 1 - padding[1])
-    steps = (r * r, C * r * r, 1)
-    return _run(dy, weight, steps, C, size, padding, None, -np.inf, accumulate, out)
+    padding = tuple((r - 1 - before, r - 1 - after) for before, after in padding)
+    return _run(grad, weight, (r * r, C * r * r, 1), input_shape, padding, None, -np.inf, out, accumulate)
 
 
-def takes(a, b, window):
-    """Whether these kernels can work on `a` and `b`: float32, none empty, a window they know."""
-    known = window[0] == window[1] and window[0] in TILE
-    return known and a.dtype == b.dtype == np.float32 and a.size > 0 and b.size > 0
-
-
-def _run(x, weight, steps, K, size, padding, bias, floor, accumulate, out):
-    N, C, _, _ = x.shape
+def _run(x, weight, steps, shape, padding, bias, floor, out, accumulate):
+    """Transform the weight, then convolve; `steps` says how to read the weight: output, input, turned round."""
+    (N, C, H, W), K = x.shape, shape[1]
     x, weight = backend.channels_last(x), np.ascontiguousarray(weight)
-    if out is None or not backend.is_channels_last(out):
-        y = backend.empty_channels_last((N, K, *size), x.dtype, like=x)
-        if accumulate:
-            y[...] = out
-    else:
-        y = out
-    p = plan(x, K, size, padding, weight.shape[2], pixel_stride(y))
-    bias = None if bias is None else np.ascontiguousarray(bias, np.float32)
-    zeros = np.zeros(max(C, K, PANEL), np.float32)
-    U, offset = aligned(POINTS * p.groups * GROUP * C * PANEL, x)
-    scratch = team.scratch((POINTS * (p.v_plane + p.m_plane)) // 4 + GROUP * PANEL + 32, np.float32)
-    tables = team.scratch(128, np.int64)
-    team.run(_transform_weights, -(-C // INPUTS), p, weight.reshape(-1), *steps, offset, scratch, tables)
-    team.run(_convolve, -(-p.tiles // p.block) * p.parts, p, address(x), offset, address(y),
-             address(zeros if bias is None else bias), np.float32(floor), int(accumulate), address(zeros),
-             scratch, tables)  # fmt: skip
-    if out is not None and y is not out:
-        out[...] = y
-        return out
-    return y
-
-
-def address(array):
-    return array.ctypes.data
-
-
-def aligned(size, like):
-    """An array of at least `size` numbers, and the address in it that begins a cache line."""
-    array = backend.empty((size + 16,), np.float32, like=like)
-    return array, round_up(address(array), 64)
+    y = channels_last_result(shape, out, accumulate, like=x)
+    p = plan(x, y, weight.shape[2], padding[0][0], padding[1][0])
+    zeros = zeros_for(C, K)
+    bias = zeros if bias is None else np.ascontiguousarray(bias, np.float32)
+    U = backend.empty((POINTS * round_up(K, PANEL) * C + 16,), np.float32, like=x)
+    first = round_up(address(U), 64)
+    scratch = team.scratch(POINTS * (p.v_plane + p.m_plane) // 4 + GROUP + 16, np.float32)
+    tables = team.scratch(TABLES, np.int64)
+    team.run(_transform_weight, -(-C // INPUTS), p, weight.reshape(-1), *steps, first, scratch, tables)
+    team.run(_convolve, -(-p.tiles // p.block) * p.parts, p, address(x), first, address(y), address(bias),
+             np.float32(floor), int(accumulate), address(zeros), scratch, tables)  # fmt: skip
+    if out is None or y is out:
+        return y
+    out[...] = y
+    return out

@@ -33,7 +33,8 @@ from numba.extending import intrinsic
 from minidl.kernels import tile, winograd
 
 INT, SMALL, BIT, FLOAT = ir.IntType(64), ir.IntType(32), ir.IntType(1), ir.FloatType()
-SOURCE = hashlib.sha256(Path(__file__).read_bytes() + Path(winograd.__file__).read_bytes()).hexdigest()[:12]
+HELPERS = ("winograd.py", "winograd_transform.py", "winograd_tiles.py")  # what kernels have compiled into them
+SOURCE = hashlib.sha256(b"".join(Path(__file__).with_name(name).read_bytes() for name in HELPERS)).hexdigest()[:12]
 PAIRS = (1, 3)  # the points p, -p of a pair are rows (1, 2) and (3, 4)
 
 

@@ -26,8 +26,9 @@ from minidl.kernels.cpu import jit
 from minidl.kernels.team import next_slot, next_task
 from minidl.kernels.tile import tile
 from minidl.kernels.winograd import TILE
-from minidl.kernels.winograd_cpu import (
-    LANES, PANEL, POINTS, ROWS, SHAPE, SLACK, address, find_pixels, pixel_stride, place, round_up, takes,
+from minidl.kernels.winograd_tiles import (
+    PANEL, POINTS, ROWS, SHAPE, SLACK, TABLES, address, find_pixels, pixel_stride, place, round_up, takes,
+    transform_inputs, width_of, zeros_for,
 )  # fmt: skip
 from minidl.kernels.winograd_transform import spec, transform
 
@@ -35,7 +36,6 @@ SPAN = 1024  # tiles of one task at most
 BLOCK = 48  # tiles whose transforms are held at a time
 MOST_C, MOST_K = 96, 128  # channels of one task at most: 36 * 96 * 128 numbers are 1.7 MB
 COLUMN = 16  # output channels of one task when the spans are added
-WIDE, NARROW = SHAPE.spec(ROWS, 2, kind="rows"), SHAPE.spec(ROWS, 1, kind="rows")
 
 
 class Plan(NamedTuple):
@@ -48,7 +48,7 @@ class Plan(NamedTuple):
     K: int
     OH: int
     OW: int
-    dy_pixel: int
+    grad_pixel: int
     top: int
     left: int
     window: int
@@ -66,18 +66,17 @@ class Plan(NamedTuple):
     m_plane: int
 
 
-def plan(x, dy, window, padding):
+def plan(x, grad, window, top, left):
     """The plan, decided by shapes alone."""
-    N, C, H, W = x.shape
-    _, K, OH, OW = dy.shape
+    (N, C, H, W), (_, K, OH, OW) = x.shape, grad.shape
     m = TILE[window]
     rows, cols = -(-OH // m), -(-OW // m)
     c_part, k_part = _part(C, MOST_C, ROWS), _part(K, MOST_K, PANEL)
     v_row = 4 * round_up(c_part, 16)
     planes = BLOCK * v_row, 4 * BLOCK * k_part, 4 * c_part * k_part
-    return Plan(C, H, W, pixel_stride(x), K, OH, OW, pixel_stride(dy), *padding, window, m, rows, cols,
+    return Plan(C, H, W, pixel_stride(x), K, OH, OW, pixel_stride(grad), top, left, window, m, rows, cols,
                 N * rows * cols, c_part, k_part, -(-C // c_part), -(-K // k_part), v_row,
-                *(size + 4 * SLACK for size in planes))  # fmt: skip
+                *(size + SLACK for size in planes))  # fmt: skip
 
 
 def _part(channels, most, step):
@@ -85,128 +84,94 @@ def _part(channels, most, step):
     return round_up(-(-channels // -(-channels // most)), step)
 
 
-@jit
-def width_of(count, k):
-    """Numbers in a row of the panel that begins at channel `k` of `count`."""
-    return PANEL if count - k > LANES else LANES
+@jit(inline="always")
+def transform_gradients(G3, G5, p, grad, first, last, count, D, zeros, source, target):
+    """D = G dy G^T for `count` output channels, in panels: D[point][panel][tile][width]."""
+    s, d = source.ctypes.data, target.ctypes.data
+    for e in range(POINTS):
+        target[e] = D + e * p.d_plane
+    for t in range(first, last):
+        n, row, col = place(p, t)
+        image = grad + n * p.OH * p.OW * p.grad_pixel
+        find_pixels(source, image, p.OH, p.OW, p.grad_pixel, row, col, p.m, zeros)
+        for k in range(0, count, PANEL):
+            at = (k * BLOCK + (t - first) * width_of(count, k)) * 4
+            if p.window == 3:
+                transform(G3, s, k * 4, d, at, min(PANEL, count - k))
+            else:
+                transform(G5, s, k * 4, d, at, min(PANEL, count - k))
 
 
-def _input_stage(BT):
-    @jit
-    def inputs(p, x, first, last, count, V, zeros, source, target):
-        """V = B^T d B for `count` input channels of the tiles from `first` to `last`."""
-        for e in range(POINTS):
-            target[e] = V + e * p.v_plane
-        for t in range(first, last):
-            n, row, col = place(p, t)
-            image = x + n * p.H * p.W * p.x_pixel
-            find_pixels(source, image, p.H, p.W, p.x_pixel, row - p.top, col - p.left, 6, zeros)
-            transform(BT, source.ctypes.data, 0, target.ctypes.data, (t - first) * p.v_row, count)
-
-    return inputs
-
-
-def _gradient_stage(G3, G5):
-    @jit
-    def gradients(p, dy, first, last, count, D, zeros, source, target):
-        """D = G dy G^T for `count` output channels, in panels: D[point][panel][tile][width]."""
-        for e in range(POINTS):
-            target[e] = D + e * p.d_plane
-        s, d = source.ctypes.data, target.ctypes.data
-        for t in range(first, last):
-            n, row, col = place(p, t)
-            image = dy + n * p.OH * p.OW * p.dy_pixel
-            find_pixels(source, image, p.OH, p.OW, p.dy_pixel, row, col, p.m, zeros)
-            for k in range(0, count, PANEL):
-                at, some = (k * BLOCK + (t - first) * width_of(count, k)) * 4, min(PANEL, count - k)
-                if p.window == 3:
-                    transform(G3, s, k * 4, d, at, some)
+@jit(inline="always")
+def multiply(wide, narrow, p, length, channels, count, V, D, M, begin, zeros):
+    """M[e] += V[e]^T D[e] over `length` tiles; M[point][panel][C][width] starts from zero where `begin` is true."""
+    none = -np.float32(np.inf)
+    for e in range(POINTS):
+        for k in range(0, count, PANEL):
+            B, width = D + e * p.d_plane + k * BLOCK * 4, width_of(count, k)
+            for c in range(0, channels, ROWS):
+                A, row = V + e * p.v_plane + c * 4, width * 4
+                out = M + e * p.m_plane + (k * p.c_part + c * width) * 4
+                start, start_row = (zeros, 0) if begin else (out, row)
+                if width == PANEL:
+                    tile(wide, A, 0, p.v_row, zeros, 1, length, B, start, start_row, out, row, none)
                 else:
-                    transform(G5, s, k * 4, d, at, some)
-
-    return gradients
+                    tile(narrow, A, 0, p.v_row, zeros, 1, length, B, start, start_row, out, row, none)
 
 
-def _product_stage(wide, narrow):
+@jit(inline="always")
+def transform_sums(AT3, AT5, p, sums, channels, count, M, source, target):
+    """A^T M A to ``sums[tap][c][k]``."""
+    s, d = source.ctypes.data, target.ctypes.data
+    for e in range(POINTS):
+        source[e] = M + e * p.m_plane
+    for c in range(channels):
+        for e in range(p.window * p.window):
+            target[e] = sums + (e * p.C + c) * p.K * 4
+        for k in range(0, count, PANEL):
+            at = (k * p.c_part + c * width_of(count, k)) * 4
+            if p.window == 3:
+                transform(AT3, s, at, d, k * 4, min(PANEL, count - k))
+            else:
+                transform(AT5, s, at, d, k * 4, min(PANEL, count - k))
+
+
+def _kernel(wide, narrow, BT, G3, G5, AT3, AT5):
     @jit
-    def products(p, length, channels, count, V, D, M, start, zeros):
-        """M[e] += V[e]^T D[e] over `length` tiles; M[point][panel][C][width] begins at zero when `start` is 1."""
-        none = -np.float32(np.inf)
-        for e in range(POINTS):
-            for k in range(0, count, PANEL):
-                B, width = D + e * p.d_plane + k * BLOCK * 4, width_of(count, k)
-                for c in range(0, channels, ROWS):
-                    A = V + e * p.v_plane + c * 4
-                    out, row = M + e * p.m_plane + (k * p.c_part + c * width) * 4, width * 4
-                    begin, begin_row = (zeros, 0) if start else (out, row)
-                    if width == PANEL:
-                        tile(wide, A, 0, p.v_row, zeros, 1, length, B, begin, begin_row, out, row, none)
-                    else:
-                        tile(narrow, A, 0, p.v_row, zeros, 1, length, B, begin, begin_row, out, row, none)
-
-    return products
-
-
-def _result_stage(AT3, AT5):
-    @jit
-    def results(p, sums, channels, count, M, source, target):
-        """A^T M A to ``sums[tap][c][k]``."""
-        s, d = source.ctypes.data, target.ctypes.data
-        for e in range(POINTS):
-            source[e] = M + e * p.m_plane
-        for c in range(channels):
-            for e in range(p.window * p.window):
-                target[e] = sums + (e * p.C + c) * p.K * 4
-            for k in range(0, count, PANEL):
-                at = (k * p.c_part + c * width_of(count, k)) * 4
-                if p.window == 3:
-                    transform(AT3, s, at, d, k * 4, min(PANEL, count - k))
-                else:
-                    transform(AT5, s, at, d, k * 4, min(PANEL, count - k))
-
-    return results
-
-
-_inputs = _input_stage(spec("BT", 3, 4))
-_gradients = _gradient_stage(spec("G", 3, 4), spec("G", 5, 2))
-_products = _product_stage(WIDE, NARROW)
-_results = _result_stage(spec("AT", 3, 4), spec("AT", 5, 2))
-
-
-def _weight_grad_kernel(*specs):
-    @jit
-    def weight_grad(counter, n_tasks, p, x, dy, sums, zeros, scratch, tables):
+    def weight_grad(counter, n_tasks, p, x, grad, sums, zeros, scratch, tables):
         """Some input channels, some output channels, one span of tiles per task."""
-        specs  # noqa: B018 (a constant of the kernel: see minidl.kernels.cpu)
         slot = next_slot(counter)
-        source, target = tables[slot], tables[slot, 64:]
+        source, target = tables[slot], tables[slot, TABLES // 2 :]
         V = (scratch[slot].ctypes.data + 63) // 64 * 64
         D = V + POINTS * p.v_plane
         M = D + POINTS * p.d_plane
         task = next_task(counter)
         while task < n_tasks:
-            span, c, k = task // (p.c_parts * p.k_parts), task // p.k_parts % p.c_parts, task % p.k_parts
-            c, k = c * p.c_part, k * p.k_part
+            span, c = task // (p.c_parts * p.k_parts), task // p.k_parts % p.c_parts * p.c_part
+            k = task % p.k_parts * p.k_part
             channels, count = min(p.c_part, p.C - c), min(p.k_part, p.K - k)
             end = min(p.tiles, (span + 1) * SPAN)
             for first in range(span * SPAN, end, BLOCK):
                 last = min(end, first + BLOCK)
-                _inputs(p, x + c * 4, first, last, channels, V, zeros, source, target)
-                _gradients(p, dy + k * 4, first, last, count, D, zeros, source, target)
-                _products(p, last - first, channels, count, V, D, M, first == span * SPAN, zeros)
+                transform_inputs(BT, p, x + c * 4, first, last, channels, V, zeros, source, target)
+                transform_gradients(G3, G5, p, grad + k * 4, first, last, count, D, zeros, source, target)
+                multiply(wide, narrow, p, last - first, channels, count, V, D, M, first == span * SPAN, zeros)
             part = sums + ((span * p.window * p.window * p.C + c) * p.K + k) * 4
-            _results(p, part, channels, count, M, source, target)
+            transform_sums(AT3, AT5, p, part, channels, count, M, source, target)
             task = next_task(counter)
 
     return weight_grad
 
 
-_weight_grad = _weight_grad_kernel(WIDE, NARROW, *(spec(M, m, r) for M in ("BT", "G", "AT") for m, r in ((3, 4), (5, 2))))
+_weight_grad = _kernel(
+    SHAPE.spec(ROWS, 2, kind="rows"), SHAPE.spec(ROWS, 1, kind="rows"), spec("BT", 3, 4),
+    spec("G", 3, 4), spec("G", 5, 2), spec("AT", 3, 4), spec("AT", 5, 2),
+)  # fmt: skip
 
 
 @jit
-def _add_spans(counter, n_tasks, sums, dw):
-    """``dw[k, c, tap] = sum of sums[span, tap, c, k]``, for `COLUMN` values of k per task."""
+def _add_spans(counter, n_tasks, sums, weight):
+    """``weight[k, c, tap] = sum of sums[span, tap, c, k]``, for `COLUMN` values of k per task."""
     spans, area, C, K = sums.shape
     task = next_task(counter)
     while task < n_tasks:
@@ -216,40 +181,38 @@ def _add_spans(counter, n_tasks, sums, dw):
                     total = sums[0, tap, c, k]
                     for span in range(1, spans):
                         total += sums[span, tap, c, k]
-                    dw[k, c, tap] = total
+                    weight[k, c, tap] = total
         task = next_task(counter)
 
 
-def conv2d_weight_grad(x, dy, kernel_size, padding=(0, 0)):
-    """Gradient of a convolution of stride 1 to its weight: (K, C, r, r), float32, for windows 3x3 and 5x5.
-
-    ``NotImplemented`` for anything else.
+def conv2d_weight_grad(grad, x, weight_shape, padding=((0, 0), (0, 0))):
+    """Gradient of a convolution of stride 1 to its weight, windows 3x3 and 5x5, float32; else ``NotImplemented``.
 
     Parameters
     ----------
+    grad : array (N, K, OH, OW)
     x : array (N, C, H, W)
-    dy : array (N, K, OH, OW)
-    kernel_size, padding : (int, int)
+    weight_shape : (K, C, r, r)
+    padding : ((top, bottom), (left, right))
 
     Examples
     --------
-    >>> x, dy = np.arange(9, dtype=np.float32).reshape(1, 1, 3, 3), np.ones((1, 1, 1, 1), np.float32)
-    >>> conv2d_weight_grad(x, dy, (3, 3))[0, 0].round(3) + 0
+    >>> x, grad = np.arange(9, dtype=np.float32).reshape(1, 1, 3, 3), np.ones((1, 1, 1, 1), np.float32)
+    >>> conv2d_weight_grad(grad, x, (1, 1, 3, 3))[0, 0].round(3) + 0
     array([[0., 1., 2.],
            [3., 4., 5.],
            [6., 7., 8.]], dtype=float32)
     """
-    if not takes(x, dy, kernel_size):
+    K, C, r, s = weight_shape
+    if not takes(grad, x, (r, s)):
         return NotImplemented
-    x, dy = backend.channels_last(x), backend.channels_last(dy)
-    p = plan(x, dy, kernel_size[0], padding)
-    area, spans = p.window * p.window, -(-p.tiles // SPAN)
-    sums = backend.empty((spans, area, p.C, p.K), np.float32, like=x)
-    dw = backend.empty((p.K, p.C, area), np.float32, like=x)
-    zeros = np.zeros(max(p.C, p.K, PANEL), np.float32)
-    scratch = team.scratch(POINTS * (p.v_plane + p.d_plane + p.m_plane) // 4 + 32, np.float32)
-    tasks = spans * p.c_parts * p.k_parts
-    team.run(_weight_grad, tasks, p, address(x), address(dy), address(sums), address(zeros), scratch,
-             team.scratch(128, np.int64))  # fmt: skip
-    team.run(_add_spans, -(-p.K // COLUMN), sums, dw)
-    return dw.reshape(p.K, p.C, p.window, p.window)
+    x, grad = backend.channels_last(x), backend.channels_last(grad)
+    p = plan(x, grad, r, padding[0][0], padding[1][0])
+    spans, zeros = -(-p.tiles // SPAN), zeros_for(C, K)
+    sums = backend.empty((spans, r * r, C, K), np.float32, like=x)
+    weight = backend.empty((K, C, r * r), np.float32, like=x)
+    scratch = team.scratch(POINTS * (p.v_plane + p.d_plane + p.m_plane) // 4 + 16, np.float32)
+    team.run(_weight_grad, spans * p.c_parts * p.k_parts, p, address(x), address(grad), address(sums),
+             address(zeros), scratch, team.scratch(TABLES, np.int64))  # fmt: skip
+    team.run(_add_spans, -(-K // COLUMN), sums, weight)
+    return weight.reshape(weight_shape)
