@@ -48,16 +48,21 @@ class Kernel:
         return add
 
     def __call__(self, first, *args, **options):
-        if _fast:
-            kind = type(first)
-            if kind not in self.searched:
-                self._search(kind, first)
-            form = self.forms.get(kind)
-            if form is not None:
-                result = form(first, *args, **options)
-                if result is not NotImplemented:
-                    return result
+        form = self.find(first)
+        if form is not None:
+            result = form(first, *args, **options)
+            if result is not NotImplemented:
+                return result
         return self.plain(first, *args, **options)
+
+    def find(self, first):
+        """The faster form for arrays like `first`, or None."""
+        if not _fast:
+            return None
+        kind = type(first)
+        if kind not in self.searched:
+            self._search(kind, first)
+        return self.forms.get(kind)
 
     def _search(self, kind, first):
         """Import the file with the faster forms for this array type, if there is one."""

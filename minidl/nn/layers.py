@@ -197,26 +197,21 @@ class _BatchNorm(Module):
 
     def forward(self, x, relu=False):
         self._check(x)
-        uses_batch = self.training or not self.track_running_stats
-        momentum = self.count_batch() if self.training else 0.0
-        return F.batch_norm(
-            x,
-            self.running_mean,
-            self.running_var,
-            self.weight,
-            self.bias,
-            training=uses_batch,
-            momentum=momentum,
-            eps=self.eps,
-            relu=relu,
-        )
+        if not self.training and self.track_running_stats:
+            return ops.normalisation.batch_norm_eval(
+                x, self.running_mean, self.running_var, self.weight, self.bias, self.eps, relu
+            )
+        y, mean, var = ops.normalisation.batch_norm_train(x, self.weight, self.bias, self.eps, relu)
+        if self.training:
+            self.update(mean, var, x.data.size // self.num_features)
+        return y
 
-    def count_batch(self):
-        """Count one more batch; the weight it gets in the running statistics."""
-        if not self.track_running_stats:
-            return 0.0
-        self.num_batches_tracked.data += 1
-        return 1.0 / self.num_batches_tracked.data if self.momentum is None else self.momentum
+    def update(self, mean, var, count):
+        """Move the running statistics towards those of a batch of `count` values per channel."""
+        if self.track_running_stats:
+            self.num_batches_tracked.data += 1
+            momentum = 1.0 / self.num_batches_tracked.data if self.momentum is None else self.momentum
+            F.update_running(self.running_mean, self.running_var, mean, var, count, momentum)
 
     def _check(self, x):
         if x.ndim not in self.axes or x.shape[1] != self.num_features:
