@@ -1,7 +1,7 @@
 """Layers and networks: what keeps parameters. Reading order: module, layers, containers, branches, inference."""
 
 from minidl.nn import activations as _activations
-from minidl.nn import functional, init, utils
+from minidl.nn import functional, inference, init, utils
 from minidl.nn.branches import Branches, ConvNormReLU
 from minidl.nn.containers import ModuleDict, ModuleList, Sequential
 from minidl.nn.layers import (

@@ -61,7 +61,7 @@ class Branches(Module):
 
     def _plan(self):
         """(the ConvNormReLUs, the steps of each branch) if the block can run as one operation, else None."""
-        branches = [_layers(branch) for branch in self.children()]
+        branches = [branch_layers(branch) for branch in self.children()]
         if any(layers is None for layers in branches):
             return None
         steps = tuple(tuple(_step(layer) for layer in layers) for layers in branches)
@@ -70,7 +70,7 @@ class Branches(Module):
         return [layer for layers in branches for layer in layers if isinstance(layer, ConvNormReLU)], steps
 
 
-def _layers(branch):
+def branch_layers(branch):
     """The layers of a branch in order, or None if someone watches it from outside."""
     if type(branch) is Sequential:
         return None if branch.has_hooks else list(branch)
@@ -82,9 +82,7 @@ def _step(layer):
     if layer.has_hooks:
         return None
     if type(layer) is MaxPool2d:
-        kernel, padding, dilation = (pair(v, "option") for v in (layer.kernel_size, layer.padding, layer.dilation))
-        keeps = pair(layer.stride, "stride") == (1, 1) and _keeps_size(kernel, [(p, p) for p in padding], dilation)
-        return PoolStep(kernel, padding, dilation) if keeps else None
+        return pool_step(layer)
     if type(layer) is not ConvNormReLU or not layer.norm or not _is_trained(layer):
         return None
     conv = layer.conv
@@ -92,6 +90,13 @@ def _step(layer):
     if conv.stride != (1, 1) or not _keeps_size(conv.kernel_size, padding, conv.dilation):
         return None
     return ConvStep(conv.kernel_size, padding, conv.dilation, conv.groups, layer.bn.eps)
+
+
+def pool_step(layer):
+    """A max pooling as a step, or None if it does not keep height and width."""
+    kernel, padding, dilation = (pair(v, "option") for v in (layer.kernel_size, layer.padding, layer.dilation))
+    keeps = pair(layer.stride, "stride") == (1, 1) and _keeps_size(kernel, [(p, p) for p in padding], dilation)
+    return PoolStep(kernel, padding, dilation) if keeps else None
 
 
 def _is_trained(layer):
