@@ -1,0 +1,164 @@
+"""The gradient of a convolution to its weight, on the register tile.
+
+    w'[k, c, u, v] = sum over all pixels of  y'[n, k, i, j] * x[n, c, i + u - p, j + v - p]
+
+is again a matrix product, now with the pixels as its reduction: the tile's rows are 8
+adjacent inputs of a window's row (of kw C), its columns 48 output channels, and each
+step goes on to the next pixel. Both operands already lie the right way in channels-last.
+
+The work is cut twice. *Chunks* of the images each get a sum of their own, which are
+added in order at the end: so the result does not depend on who computed what. Where the
+weights are many, *groups* of panels are separate tasks as well, so that a task's part of
+the sum stays in the second-level cache. Within a chunk, block after block of some 512
+pixels is added to the chunk's sum:
+
+    for each block of the chunk:                     # rows of x: copied with their border
+        for each panel of the group:                 # columns of y': copied side by side
+            for each row of the window:
+                sum[kw C, 48] += x[pixels, kw C]^T . y'[pixels, 48]
+"""
+
+from __future__ import annotations
+
+import functools
+
+import numpy as np
+from numba import literally
+
+from minidl import backend
+from minidl.kernels import team
+from minidl.kernels.convolution_direct_cpu import part_of, read_bands, rows_of
+from minidl.kernels.convolution_plan import TASKS, layout
+from minidl.kernels.cpu import copy_bytes, jit, pointer, zero_bytes
+from minidl.kernels.panels import panel
+from minidl.kernels.sweep import Rows, Size, sweep
+from minidl.kernels.team import next_slot, next_task
+from minidl.kernels.tile import gather, shape
+
+PIXELS = 512  # per block
+GROUP = 1 << 19  # bytes of the sum that a task works on
+
+
+@jit
+def read_lines(t, stride, down, table):
+    """Write how many bytes after the first the lines of part `t` begin to `table`."""
+    starts = pointer(table, 0)
+    for i in range(t.images):
+        for k in range(t.lines):
+            starts[i * t.lines + k] = i * stride + k * down
+
+
+@jit
+def copy_line(size, source, step, pixels, count, valid, target):
+    """Copy `valid` numbers of each pixel to a row of `count` vectors, the rest of which is zero."""
+    width = count * size.lanes * size.bytes
+    for _ in range(pixels):
+        copy_bytes(target, source, valid * size.bytes)
+        zero_bytes(target + valid * size.bytes, width - valid * size.bytes)
+        source, target = source + step, target + width
+
+
+@jit
+def read_columns(spec, size, p, t, pixels, grad, skip, count, valid, target):
+    """Copy the part's pixels of `grad`, `count` vectors of channels from byte `skip` on, without gaps."""
+    literally(spec)
+    for line in range(t.images * t.lines):
+        i, k = line // t.lines, line % t.lines
+        source = grad + (t.image + i) * p.image + (t.top + k) * p.row + skip
+        if valid == count * size.lanes:
+            gather(spec, count, source, p.pixel, pixels, target)
+        else:
+            copy_line(size, source, p.pixel, pixels, count, valid, target)
+        target += pixels * count * size.lanes * size.bytes
+
+
+@functools.cache
+def _summing(dtype):
+    """The kernel that computes each chunk's sum."""
+    SPEC, SIZE, EDGE = shape(dtype).spec(kind="rows"), Size.of(dtype), Size.of(dtype).edge()
+    FLOOR = np.dtype(dtype).type(-np.inf)
+
+    @jit
+    def sum_chunks(counter, n_tasks, p, g, rows, x, taps, grad, start, sums, groups, blocks, scratch, spare):
+        edge = scratch + next_slot(counter) * spare
+        vectors = -(-p.channels // SIZE.lanes)
+        panels = -(-vectors // SIZE.vectors)
+        line_starts = edge + EDGE
+        columns = line_starts + p.group * p.band * 64
+        band = columns + p.group * p.band * rows.total * SIZE.vectors * SIZE.lanes * SIZE.bytes
+        chunks, depth = n_tasks // groups, len(taps) * rows.length * SIZE.lanes * SIZE.bytes
+        task = next_task(counter)
+        while task < n_tasks:
+            group, chunk = task % groups, task // groups
+            begin = chunk * blocks // chunks
+            for block in range(begin, (chunk + 1) * blocks // chunks):
+                t = part_of(p, block, panels)
+                a, stride = read_bands(p, g, t, x, band)
+                read_lines(t, stride, p.down, line_starts)
+                pixels = rows_of(p, t, rows).total
+                r = Rows(rows.length, p.copied, SIZE.bytes, rows.stride, t.images * t.lines, pixels)
+                for j in range(group * panels // groups, (group + 1) * panels // groups):
+                    first, count = panel(j, panels, vectors)
+                    skip, width = first * SIZE.lanes, count * SIZE.lanes
+                    valid = min(width, p.channels - skip)
+                    read_columns(SPEC, SIZE, p, t, pixels, grad, skip * SIZE.bytes, count, valid, columns)
+                    c, c_row = sums + (chunk * vectors + first) * depth, width * SIZE.bytes
+                    for tap in range(len(taps)):
+                        sweep(
+                            SPEC, SIZE, r, a + taps[tap], line_starts, columns, count, width, start,
+                            c + tap * rows.length * c_row, c_row, block > begin, FLOOR, edge,
+                        )  # fmt: skip
+            task = next_task(counter)
+
+    return sum_chunks
+
+
+@functools.cache
+def _adding(dtype):
+    """The kernel that adds the chunks' sums in order and writes them as weights (K, C, kh, kw)."""
+    SIZE, ZERO = Size.of(dtype), np.dtype(dtype).type(0)
+
+    @jit
+    def add_chunks(counter, n_tasks, sums, chunks, weight, K, C, taps):
+        vectors = -(-K // SIZE.lanes)
+        task = next_task(counter)
+        while task < n_tasks:
+            first, count = panel(task, n_tasks, vectors)
+            width, begin = count * SIZE.lanes, first * SIZE.lanes
+            source, target = pointer(sums, ZERO), pointer(weight, ZERO)
+            for row in range(taps * C):
+                at = begin * taps * C + row * width
+                for chunk in range(1, chunks):
+                    other = at + chunk * vectors * SIZE.lanes * taps * C
+                    for k in range(width):
+                        source[at + k] += source[other + k]
+                to = (begin * C + row % C) * taps + row // C
+                for k in range(min(width, K - begin)):
+                    target[to + k * C * taps] = source[at + k]
+            task = next_task(counter)
+
+    return add_chunks
+
+
+def weight_gradient(grad, x, weight, stride, origin, dilation):
+    """Write the gradient to `weight` (K, C, kh, kw; C-ordered) of `convolve` for `grad` (N, K, OH, OW)."""
+    (K, C, kh, kw), size = weight.shape, Size.of(x.dtype)
+    plan, band, rows, taps, blocks, spare = layout(
+        size, x.shape, x.strides, grad.shape, grad.strides, (kh, kw), stride, origin, dilation, block=PIXELS
+    )
+    vectors = -(-K // size.lanes)
+    panels = -(-vectors // size.vectors)
+    length = vectors * size.lanes * C * kh * kw
+    groups = min(panels, -(-length * size.bytes // GROUP))
+    chunks = min(blocks, -(-TASKS // groups))
+    sums = backend.empty((chunks, length), x.dtype, like=x)
+    start = np.zeros(size.vectors * size.lanes, x.dtype)
+    lines = plan.group * plan.band
+    spare += size.edge() + lines * (64 + plan.width * size.vectors * size.lanes * size.bytes)
+    scratch = team.scratch(spare, np.uint8)
+    team.run(
+        _summing(x.dtype), chunks * groups, plan, band, rows, x.ctypes.data, taps, grad.ctypes.data, start.ctypes.data,
+        sums.ctypes.data, groups, blocks, scratch.ctypes.data, scratch.strides[0],
+    )  # fmt: skip
+    team.run(_adding(x.dtype), panels, sums.ctypes.data, chunks, weight.ctypes.data, K, C, kh * kw)
+    return weight
