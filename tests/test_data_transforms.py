@@ -170,7 +170,8 @@ def test_hue_is_colorsys():
         for i in range(H):
             for j in range(W):
                 h, s, v = colorsys.rgb_to_hsv(*values[n, i, j].tolist())
-                np.testing.assert_allclose(turned[n, i, j], colorsys.hsv_to_rgb((h + turns[n, 0, 0]) % 1, s, v), atol=2e-6)
+                expected = colorsys.hsv_to_rgb((h + turns[n, 0, 0]) % 1, s, v)
+                np.testing.assert_allclose(turned[n, i, j], expected, atol=2e-6)
 
 
 def test_colour_jitter_step_by_step():

@@ -109,7 +109,8 @@ def _idx(source, class_names, **facts):
 
     def loader(data_dir, download):
         paths = find(source, data_dir, download)
-        train, test = (_idx_part(paths, part, count, class_names) for part, count in (("train", 60_000), ("t10k", 10_000)))
+        train = _idx_part(paths, "train", 60_000, class_names)
+        test = _idx_part(paths, "t10k", 10_000, class_names)
         return _splits(source.name, train, test, channels=1, image_size=28, **facts)
 
     return loader
@@ -120,7 +121,8 @@ def _idx_part(paths, part, count, class_names):
     labels = idx.read_labels(labels_path, len(class_names), count)
     images = idx.read_images(images_path, (28, 28), count)
     if len(images) != len(labels):
-        raise broken(labels_path, f"{len(images):,} labels, one for each image in {shown(images_path)}", f"{len(labels):,}")
+        expected = f"{len(images):,} labels, one for each image in {shown(images_path)}"
+        raise broken(labels_path, expected, f"{len(labels):,}")
     return ArrayDataset(images[..., None], labels, class_names)
 
 
@@ -148,22 +150,28 @@ def load_folder(root, image_size=None):
     if test_folder:
         test = _same_classes(test_folder, train)
     else:
-        kept, held_out = stratified_split(train.labels, TEST, SPLIT_SEED)
-        train, test = Subset(train, kept), Subset(train, held_out)
+        train, test = _divided(root, train, TEST)
     return _folder_splits(root, train, test, val_folder)
 
 
 def _folder_splits(root, train, test, val_folder):
     index = train.dataset if isinstance(train, Subset) else train
     facts = dict(channels=index.channels, image_size=index.image_size[0], flips=index.channels == 3)
-    kept, val = stratified_split(train.labels, VALIDATION, SPLIT_SEED)
-    val = _same_classes(val_folder, index) if val_folder else Subset(train, val)
-    train = train if val_folder else Subset(train, kept)
+    train, val = (train, _same_classes(val_folder, index)) if val_folder else _divided(root, train, VALIDATION)
     mean, std = survey(train)
     for part in (val, test):
         survey(part)
     name = os.path.basename(os.path.abspath(root))
     return DataSplits(name, train, val, test, tuple(index.class_names), mean=mean, std=std, **facts)
+
+
+def _divided(root, dataset, fraction):
+    """The large and the small part of a stratified split."""
+    try:
+        large, small = stratified_split(dataset.labels, fraction, SPLIT_SEED)
+    except ValueError as error:
+        raise DataError(f"{shown(root)}: {error}") from None
+    return Subset(dataset, large), Subset(dataset, small)
 
 
 def _parts(root):

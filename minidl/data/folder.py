@@ -8,6 +8,7 @@ decoded at a reduced scale where that is enough.
 
 from __future__ import annotations
 
+import io
 import itertools
 import os
 from concurrent.futures import ThreadPoolExecutor
@@ -19,7 +20,8 @@ from minidl.data.errors import DataError, broken, check, shown
 from minidl.data.transforms import pair
 
 FORMATS = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".bmp": "BMP", ".gif": "GIF", ".webp": "WEBP"}
-MAX_PIXELS = 1 << 24
+MAX_BYTES = 1 << 25
+MAX_PIXELS = 1 << 23  # a 4K screen; larger JPEG files are decoded at a reduced scale
 GRAY_MODES = ("1", "L", "LA", "I", "I;16", "I;16B")
 
 
@@ -116,10 +118,9 @@ def open_picture(path, size=None):
     """A Pillow image, its header read; a JPEG prepared to be decoded at no more than it takes for `size`."""
     from PIL import Image
 
-    if not os.path.isfile(path):
-        raise broken(path, "a file", "none, or something that is not a file")
+    contents = io.BytesIO(_bytes(path))  # a file would make room for whatever length a chunk claims to have
     try:
-        image = Image.open(path, formats=sorted(set(FORMATS.values())))
+        image = Image.open(contents, formats=sorted(set(FORMATS.values())))
         if size is not None and image.format == "JPEG":
             image.draft(None, (2 * size[1], 2 * size[0]))
     except Exception as error:  # decoders raise nearly anything on broken files
@@ -129,6 +130,15 @@ def open_picture(path, size=None):
         image.close()
         raise broken(path, f"at most {MAX_PIXELS:,} pixels", found)
     return image
+
+
+def _bytes(path):
+    if not os.path.isfile(path):
+        raise broken(path, "a file", "none, or something that is not a file")
+    if os.path.getsize(path) > MAX_BYTES:
+        raise broken(path, f"at most {MAX_BYTES:,} bytes", f"{os.path.getsize(path):,} bytes")
+    with open(path, "rb") as file:
+        return file.read()
 
 
 def _reason(error):
@@ -142,13 +152,13 @@ def decode(path, size, channels):
 
     with open_picture(path, size) as image:
         try:
+            ImageOps.exif_transpose(image, in_place=True)
             if image.mode.startswith("I"):  # 16-bit gray: Pillow's own conversion would clip, not scale
-                image = Image.fromarray((np.asarray(image).astype(np.int64) >> 8).clip(0, 255).astype(np.uint8))
-            if "transparency" in image.info:
-                image = image.convert("RGBA")
-            image = ImageOps.exif_transpose(image).convert("L" if channels == 1 else "RGB")
+                image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
+            elif image.mode not in ("L", "RGB"):
+                image = image.convert("RGBA")  # palettes with transparency pass through RGBA without a warning
             image = ImageOps.fit(image, size[::-1], Image.Resampling.BILINEAR)
-            return np.asarray(image).reshape(*size, channels)
+            return np.asarray(image.convert("L" if channels == 1 else "RGB")).reshape(*size, channels)
         except Exception as error:
             raise broken(path, "a whole picture", _reason(error)) from None
 

@@ -25,7 +25,8 @@ def check_batch(batch):
 
 def check_random(transform, random):
     """A random transform called without its source of random numbers is a mistake, not "do nothing"."""
-    check(random is not None, f"{type(transform).__name__} needs `random`: call it as transform(batch, ImageRandom(...))")
+    name = type(transform).__name__
+    check(random is not None, f"{name} needs `random`: call it as transform(batch, ImageRandom(...))")
 
 
 def check_probability(name, p):
