@@ -47,7 +47,7 @@ class Kernel:
 
         return add
 
-    def __call__(self, first, *args, **options):
+    def __call__(self, first, /, *args, **options):
         form = self.find(first)
         if form is not None:
             result = form(first, *args, **options)

@@ -11,7 +11,7 @@ convergence of Adam and beyond", 2018.
 
 from __future__ import annotations
 
-from minidl.optim import _updates as optimisers
+from minidl.kernels import optimisers
 from minidl.optim.optimizer import Optimizer, slot
 from minidl.optim.settings import BETAS, FLAG, LEARNING_RATE, NON_NEGATIVE
 

@@ -17,7 +17,7 @@ from __future__ import annotations
 import contextlib
 
 from minidl import backend
-from minidl.optim import _updates as optimisers
+from minidl.kernels import optimisers
 from minidl.optim.settings import FRACTION, check_keys, write
 
 

@@ -10,7 +10,7 @@ momentum, a sum of such steps is taken. T. Tieleman and G. Hinton, Coursera lect
 
 from __future__ import annotations
 
-from minidl.optim import _updates as optimisers
+from minidl.kernels import optimisers
 from minidl.optim.optimizer import Optimizer, slot
 from minidl.optim.settings import FLAG, LEARNING_RATE, NON_NEGATIVE
 

@@ -11,7 +11,7 @@ Sutskever et al., "On the importance of initialization and momentum in deep lear
 
 from __future__ import annotations
 
-from minidl.optim import _updates as optimisers
+from minidl.kernels import optimisers
 from minidl.optim.optimizer import Optimizer, slot
 from minidl.optim.settings import FLAG, LEARNING_RATE, NON_NEGATIVE, NUMBER
 
