@@ -54,7 +54,7 @@ class Fused(Function):
         if self.is_fast and not is_grad_enabled():
             kept = [t.data for t in saved]
             arrays = [None if x is None else x.data for x in inputs]
-            result = self.fast_backward([g.data for g in grads], arrays, kept, **self.options)
+            result = self.fast_backward([g.data for g in grads[: self.outputs]], arrays, kept, **self.options)
             if result is not NotImplemented:
                 return tuple(None if g is None else Tensor(g) for g in result)
         return self.through_definition(grads[: self.outputs], inputs)
