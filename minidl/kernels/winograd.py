@@ -153,20 +153,16 @@ def _fit(x, top, left, H, W):
     return y
 
 
-def conv2d(x, weight, padding=0):
-    """Convolution of stride 1 by F(m x m, r x r), the textbook's way.
+def conv2d(x, weight, padding=((0, 0), (0, 0))):
+    """Convolution of stride 1 by F(m x m, r x r), the textbook's way: (N, K, OH, OW).
 
     Parameters
     ----------
     x : array (N, C, H, W)
     weight : array (K, C, r, r)
         Any `r` up to 6; 3 and 5 take the tiles of the fast kernels (`TILE`).
-    padding : int or (int, int)
-        Zeros on each side; may be negative, which cuts.
-
-    Returns
-    -------
-    array (N, K, H + 2 padding - r + 1, W + 2 padding - r + 1)
+    padding : ((top, bottom), (left, right))
+        Zeros on each side; fewer than none cuts.
 
     Examples
     --------
@@ -176,59 +172,54 @@ def conv2d(x, weight, padding=0):
            [ 99., 108., 117.],
            [144., 153., 162.]])
     """
-    N, C, H, W = x.shape
-    K, _, r, _ = weight.shape
-    py, px = _pair(padding)
+    (N, C, H, W), (K, _, r, _) = x.shape, weight.shape
+    OH, OW = H + sum(padding[0]) - r + 1, W + sum(padding[1]) - r + 1
     m = TILE.get(r, 7 - r)
-    OH, OW = H + 2 * py - r + 1, W + 2 * px - r + 1
-    rows, cols = -(-OH // m), -(-OW // m)  # the last tiles may hang over the edge
     AT, G, BT = matrices(m, r)
-    xp = array_module(x)
-    d = _tiles(_fit(x, py, px, m * rows + r - 1, m * cols + r - 1), m + r - 1, m, rows, cols)
-    V = _both_sides(BT, d)  # (6, 6, N, C, rows, cols)
+    V = _both_sides(BT, _input_tiles(x, m, r, OH, OW, padding))  # (6, 6, N, C, rows, cols)
     U = _both_sides(G, weight.transpose(2, 3, 0, 1))  # (6, 6, K, C)
-    M = xp.einsum("ijkc,ijncyx->ijnkyx", U, V)
-    Y = _both_sides(AT, M)  # (m, m, N, K, rows, cols)
-    y = Y.transpose(2, 3, 4, 0, 5, 1).reshape(N, K, rows * m, cols * m)
-    return y[:, :, :OH, :OW]
+    M = array_module(x).einsum("ijkc,ijncyx->ijnkyx", U, V)
+    Y = _both_sides(AT, M).transpose(2, 3, 4, 0, 5, 1)  # (N, K, rows, m, cols, m)
+    return Y.reshape(N, K, Y.shape[2] * m, Y.shape[4] * m)[:, :, :OH, :OW]
 
 
-def conv2d_input_grad(dy, weight, padding=0):
-    """Gradient of `conv2d` to its input: `dy` convolved with the flipped weight, channels exchanged.
+def conv2d_input_grad(grad, weight, input_shape, padding=((0, 0), (0, 0))):
+    """Gradient of `conv2d` to its input: `grad` convolved with the weight turned round, channels exchanged.
 
     Examples
     --------
-    >>> conv2d_input_grad(np.ones((1, 1, 1, 1)), np.arange(9.0).reshape(1, 1, 3, 3)).round(9)[0, 0]
+    >>> conv2d_input_grad(np.ones((1, 1, 1, 1)), np.arange(9.0).reshape(1, 1, 3, 3), (1, 1, 3, 3)).round(9)[0, 0]
     array([[0., 1., 2.],
            [3., 4., 5.],
            [6., 7., 8.]])
     """
     r = weight.shape[2]
-    py, px = _pair(padding)
-    return conv2d(dy, weight[:, :, ::-1, ::-1].transpose(1, 0, 2, 3), (r - 1 - py, r - 1 - px))
+    turned = weight[:, :, ::-1, ::-1].transpose(1, 0, 2, 3)
+    return conv2d(grad, turned, tuple((r - 1 - before, r - 1 - after) for before, after in padding))
 
 
-def conv2d_weight_grad(x, dy, kernel_size, padding=0):
+def conv2d_weight_grad(grad, x, weight_shape, padding=((0, 0), (0, 0))):
     """Gradient of `conv2d` to its weight by F(r x r, m x m): (K, C, r, r).
 
     Examples
     --------
-    >>> conv2d_weight_grad(np.arange(9.0).reshape(1, 1, 3, 3), np.ones((1, 1, 1, 1)), 3).round(9)[0, 0]
+    >>> conv2d_weight_grad(np.ones((1, 1, 1, 1)), np.arange(9.0).reshape(1, 1, 3, 3), (1, 1, 3, 3)).round(9)[0, 0]
     array([[0., 1., 2.],
            [3., 4., 5.],
            [6., 7., 8.]])
     """
-    N, K, OH, OW = dy.shape
-    r, (py, px) = kernel_size, _pair(padding)
+    (N, K, OH, OW), r = grad.shape, weight_shape[2]
     m = TILE.get(r, 7 - r)
-    rows, cols = -(-OH // m), -(-OW // m)
     AT, G, BT = matrices(r, m)
-    xp = array_module(x)
-    d = _tiles(_fit(x, py, px, m * rows + r - 1, m * cols + r - 1), m + r - 1, m, rows, cols)
-    g = _tiles(_fit(dy, 0, 0, m * rows, m * cols), m, m, rows, cols)
-    M = xp.einsum("ijnkyx,ijncyx->ijkc", _both_sides(G, g), _both_sides(BT, d))
+    V = _both_sides(BT, _input_tiles(x, m, r, OH, OW, padding))  # (6, 6, N, C, rows, cols)
+    rows, cols = V.shape[4:]
+    D = _both_sides(G, _tiles(_fit(grad, 0, 0, m * rows, m * cols), m, m, rows, cols))  # (6, 6, N, K, rows, cols)
+    M = array_module(x).einsum("ijnkyx,ijncyx->ijkc", D, V)
     return _both_sides(AT, M).transpose(2, 3, 0, 1)
 
 
-def _pair(value):
-    return tuple(value) if isinstance(value, (tuple, list)) else (value, value)
+def _input_tiles(x, m, r, OH, OW, padding):
+    """The overlapping tiles of `x` for an output of OH x OW; the last may hang over the edge."""
+    rows, cols = -(-OH // m), -(-OW // m)
+    image = _fit(x, padding[0][0], padding[1][0], m * rows + r - 1, m * cols + r - 1)
+    return _tiles(image, m + r - 1, m, rows, cols)
