@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from minidl import backend
-from minidl.kernels import normalisation, pooling, team
+from minidl.kernels import elementwise, losses, normalisation, optimisers, pooling, random, team
 
 TOLERANCE = {np.dtype(np.float32): 2e-5, np.dtype(np.float64): 1e-12}
 few = settings(max_examples=40, deadline=None)
@@ -253,5 +253,188 @@ def test_threads_change_no_bit_of_pooling_and_batch_norm():
         normal, mean, invstd, var = normalisation.batch_norm_train(x, weight, bias, 1e-5, True)
         grads = normalisation.batch_norm_train_grad(dx, x, weight, bias, mean, invstd, True)
         return y, argmax, dx, average, normal, mean, invstd, var, *grads
+
+    same_for_any_number_of_threads(compute)
+
+
+@few
+@given(
+    st.integers(1, 40),
+    st.integers(1, 12),
+    dtypes,
+    st.booleans(),
+    st.sampled_from([0.0, 0.1]),
+    st.sampled_from(["mean", "sum", "none"]),
+    st.integers(0, 99),
+)
+def test_cross_entropy_is_pytorchs(N, K, dtype, weighted, smoothing, reduction, seed):
+    torch = pytest.importorskip("torch")
+    rng = np.random.default_rng(seed)
+    logits = frozen((rng.standard_normal((N, 2 * K)) * 5).astype(dtype)[:, ::2])
+    target = rng.integers(0, K, N)
+    target[1::3] = -7
+    weight = rng.uniform(0.5, 2, K).astype(dtype) if weighted else None
+    options = dict(ignore_index=-7, label_smoothing=smoothing, reduction=reduction)
+    loss, *kept = losses.cross_entropy(logits, target, weight, **options)
+    z = torch.tensor(logits, requires_grad=True)
+    expected = torch.nn.functional.cross_entropy(
+        z, torch.tensor(target), None if weight is None else torch.tensor(weight), **options
+    )
+    close(loss, expected.detach().numpy(), scale=10)
+    grad = rng.standard_normal(loss.shape).astype(dtype)
+    expected.backward(torch.tensor(grad))
+    close(losses.cross_entropy_grad(grad, logits, target, weight, *kept, **options), z.grad.numpy(), scale=10)
+
+
+def test_cross_entropy_of_large_logits_is_finite_and_targets_are_checked():
+    logits = np.array([[1e4, 1e4 - 1]], np.float32)
+    loss, *kept = losses.cross_entropy(logits, np.array([1]), None, -100, 0.0, "mean")
+    assert abs(float(loss) - np.log1p(np.exp(1.0))) < 1e-6
+    with pytest.raises(IndexError, match="`target` holds 2; accepted: 0 to 1"):
+        losses.cross_entropy(logits, np.array([2]), None, -100, 0.0, "mean")
+    nothing = losses.cross_entropy(logits, np.array([-100]), None, -100, 0.0, "mean")[0]
+    assert np.isnan(nothing)
+
+
+def both_forms(kernel, arrays, *settings):
+    """Run an in-place kernel in its plain and its fast form, and compare all arrays bit for bit."""
+    twins = [[None if a is None else a.copy(order="K") for a in arrays] for _ in range(2)]
+    kernel.plain(*twins[0], *settings)
+    form = kernel.forms.get(np.ndarray) or kernel.plain
+    assert form(*twins[1], *settings) is not NotImplemented
+    for a, b in zip(*twins):
+        assert a is None or np.array_equal(a, b)
+
+
+shapes = st.sampled_from([(1,), (7, 3), (5, 4, 3, 3), (40000,)])
+
+
+@few
+@given(shapes, dtypes, st.sampled_from([0.0, 0.9]), st.sampled_from([0, 0.01]), st.booleans(), st.booleans(), st.booleans())
+def test_sgd(shape, dtype, momentum, decay, nesterov, maximize, first):
+    optimisers.sgd(np.ones(1), np.ones(1), None, 0.1, 0, 0, 0, False, False, False)  # finds the fast form
+    arrays = list(np.random.default_rng(0).standard_normal((3, *shape)).astype(dtype))
+    arrays[2] = arrays[2] if momentum else None
+    for lr in (0.1, np.array(0.1)):
+        both_forms(optimisers.sgd, arrays, lr, momentum, 0.1, decay, nesterov, maximize, first)
+
+
+@few
+@given(shapes, dtypes, st.sampled_from([0.3, 0.9]), st.sampled_from([0, 0.01]), *[st.booleans()] * 3)
+def test_adam(shape, dtype, beta1, decay, decoupled, maximize, amsgrad):
+    optimisers.adam(*np.ones((4, 1)), None, 1, 0.1, 0.9, 0.9, 0, 0, False, False)
+    arrays = list(np.random.default_rng(0).standard_normal((5, *shape)).astype(dtype))
+    arrays[3] = arrays[3] ** 2
+    arrays[4] = arrays[4] ** 2 if amsgrad else None
+    for step in (3, np.array(3.0)):
+        both_forms(optimisers.adam, arrays, step, 0.1, beta1, 0.99, 1e-8, decay, decoupled, maximize)
+
+
+@few
+@given(shapes, dtypes, st.sampled_from([0.4, 0.99]), st.sampled_from([0, 0.01]), *[st.booleans()] * 3)
+def test_rmsprop(shape, dtype, alpha, decay, momentum, maximize, centered):
+    optimisers.rmsprop(*np.ones((3, 1)), None, None, 0.1, 0.9, 0, 0, 0, False)
+    param, grad, square, mean, buffer = np.random.default_rng(0).standard_normal((5, *shape)).astype(dtype)
+    arrays = [param, grad, square**2 + 1, mean * dtype(0.1) if centered else None, buffer if momentum else None]
+    both_forms(optimisers.rmsprop, arrays, 0.1, alpha, 1e-8, decay, 0.9, maximize)
+
+
+@few
+@given(shapes, dtypes, st.sampled_from([0.1, 0.5, 0.999]))
+def test_lerp(shape, dtype, weight):
+    optimisers.lerp(np.ones(1), np.ones(1), 0.5)
+    arrays = list(np.random.default_rng(0).standard_normal((2, *shape)).astype(dtype))
+    both_forms(optimisers.lerp, arrays, weight)
+    both_forms(optimisers.lerp, arrays, np.array(weight))
+
+
+def test_a_gradient_in_another_memory_order_updates_the_same():
+    param, grad = np.random.default_rng(0).standard_normal((2, 4, 3, 2, 2))
+    expected = param - 0.1 * grad
+    optimisers.sgd(param, grad.transpose(0, 2, 3, 1).copy().transpose(0, 3, 1, 2), None, 0.1, 0, 0, 0, False, False, False)
+    assert np.array_equal(param, expected)
+
+
+# Random123's kat_vectors for philox4x32-10: counter, key, result.
+KNOWN_ANSWERS = """
+00000000 00000000 00000000 00000000 00000000 00000000 6627e8d5 e169c58d bc57ac4c 9b00dbd8
+ffffffff ffffffff ffffffff ffffffff ffffffff ffffffff 408f276d 41c83b0e a20bc7c6 6d5451fd
+243f6a88 85a308d3 13198a2e 03707344 a4093822 299f31d0 d16cfe09 94fdcceb 5001e420 24126ea1
+"""
+
+
+@pytest.mark.parametrize("line", KNOWN_ANSWERS.split("\n")[1:-1])
+def test_philox_known_answers(line):
+    *words, = (int(word, 16) for word in line.split())
+    counter, key, answer = words[:4], words[4:6], words[6:]
+    assert [int(w) for w in random.philox([np.array(c, np.uint64) for c in counter], key)] == answer
+    random_cpu = pytest.importorskip("minidl.kernels.random_cpu")
+    c0, *rest = (np.uint64(word) for word in words[:6])
+    assert [int(w) for w in random_cpu._philox(c0, *rest)] == answer
+
+
+@few
+@given(st.sampled_from([(1,), (6,), (3, 5), (2, 3, 5, 7), (1, 70000)]), dtypes, st.integers(0, 2**64 - 1), st.integers(0, 2**40))
+def test_random_numbers_are_the_same_in_both_forms(shape, dtype, seed, step):
+    like, key = np.zeros(1, dtype), (seed, 3, step)
+    drawn = random.random_uint32(shape, *key, like)
+    assert np.array_equal(drawn, random.fill_uint32.plain(np.empty(shape, np.uint32), *key))
+    x = images(shape, dtype, 1, (0, 1)) if len(shape) == 4 else np.random.default_rng(0).standard_normal(shape).astype(dtype)
+    y = random.dropout(frozen(x), 0.3, *key)
+    assert np.array_equal(y, random.dropout.plain(x, 0.3, *key)) and y.dtype == dtype
+    mask = random.dropout_mask(shape, 0.3, *key, like)
+    assert np.array_equal(y != 0, mask)
+    assert np.array_equal(y, random.dropout(np.ascontiguousarray(x), 0.3, *key))
+    u = random.uniform(shape, *key, like)
+    assert u.dtype == dtype and u.shape == shape and (0 <= u).all() and (u < 1).all()
+
+
+def test_random_numbers_have_the_right_distribution():
+    like = np.zeros(1, np.float32)
+    u, x = random.uniform((100000,), 1, 2, 3, like), random.normal((100001,), 1, 2, 3, like)
+    assert abs(u.mean() - 0.5) < 0.005 and abs(u.var() - 1 / 12) < 0.002
+    assert abs(x.mean()) < 0.02 and abs(x.var() - 1) < 0.03 and abs((x**4).mean() - 3) < 0.15
+    assert abs(random.dropout(np.ones(100000), 0.3, 1, 2, 3).mean() - 1) < 0.01
+    assert not np.array_equal(u, random.uniform((100000,), 1, 3, 3, like))
+    assert not np.array_equal(u, random.uniform((100000,), 1, 2, 4, like))
+
+
+def orders(seed, dtype):
+    """Arrays large enough for threads: C order, channels-last, and a slice of channels."""
+    rng = np.random.default_rng(seed)
+    flat = rng.standard_normal((301, 777)).astype(dtype)
+    image = images((3, 40, 41, 43), dtype, seed)
+    part = images((3, 40, 41, 43), dtype, seed, (5, 3))
+    for x in (flat, image, part):
+        x[0, 0] = np.nan
+    return flat, image, part
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("order", [0, 1, 2])
+def test_elementwise_passes(dtype, order):
+    x, other = orders(0, dtype)[order], orders(1, dtype)[order]
+    y = elementwise.relu(frozen(x))
+    assert np.array_equal(y, np.maximum(x, 0), equal_nan=True) and y.dtype == dtype
+    dx = elementwise.relu_grad(frozen(other), y)
+    assert np.array_equal(dx, elementwise.relu_grad.plain(other, y), equal_nan=True)
+    for result in (y, dx):
+        assert result.ndim == 2 or backend.is_channels_last(result)
+    total = other + x
+    into = images_like(other, other.shape, (2, 2)) if order else other.copy()
+    assert elementwise.add_into(into, x) is into
+    assert np.array_equal(into, total, equal_nan=True)
+
+
+def test_threads_change_no_bit_of_the_rest():
+    rng = np.random.default_rng(0)
+    logits, target = rng.standard_normal((3000, 11)).astype(np.float32), rng.integers(0, 11, 3000)
+
+    def compute():
+        loss, *kept = losses.cross_entropy(logits, target, None, -100, 0.1, "mean")
+        dlogits = losses.cross_entropy_grad(loss, logits, target, None, *kept, -100, 0.1, "mean")
+        param = logits.copy()
+        optimisers.sgd(param, dlogits, None, 0.1, 0, 0, 0, False, False, False)
+        return loss, dlogits, param, random.dropout(logits, 0.5, 1, 2, 3), random.random_uint32((50001,), 1, 2, 3, logits)
 
     same_for_any_number_of_threads(compute)

@@ -39,6 +39,24 @@ def flat(x):
     return as_strided(x, ((N * H * W - 1) * (step // size) + C,), (size,)), step // size
 
 
+def alike(*arrays):
+    """One-dimensional views of arrays of one shape that lie in memory in the same order, without gaps; else None.
+
+    Examples
+    --------
+    >>> a = np.arange(6.0).reshape(2, 3)
+    >>> [view.tolist() for view in alike(a.T, a.T)], alike(a, a[:, ::-1])
+    ([[0.0, 1.0, 2.0, 3.0, 4.0, 5.0], [0.0, 1.0, 2.0, 3.0, 4.0, 5.0]], None)
+    """
+    if all(array.flags.c_contiguous and array.shape == arrays[0].shape for array in arrays):
+        return [array.reshape(-1) for array in arrays]
+    order = sorted(range(arrays[0].ndim), key=lambda axis: -arrays[0].strides[axis])
+    turned = [array.transpose(order) for array in arrays if array.shape == arrays[0].shape]
+    if len(turned) < len(arrays) or not all(array.flags.c_contiguous for array in turned):
+        return None
+    return [array.reshape(-1) for array in turned]
+
+
 def target(out, shape, dtype, like):
     """Where a kernel writes: `out` where its bytes are channels-last, else new memory for :func:`deliver`."""
     if out is not None and out.shape != tuple(shape):

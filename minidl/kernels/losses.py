@@ -29,7 +29,8 @@ def cross_entropy(logits, target, weight, ignore_index, label_smoothing, reducti
     Returns
     -------
     loss : array, 0-d, or of shape (N,) for ``"none"``
-    logsumexp : array, shape (N,)
+    normaliser : array, shape (N, 2)
+        Largest logit of each row, and the logarithm of the sum of exponentials relative to it.
     total_weight : array, 0-d
         Sum of the weights of the targets, by which ``"mean"`` divides.
 
@@ -43,7 +44,7 @@ def cross_entropy(logits, target, weight, ignore_index, label_smoothing, reducti
 
 @Kernel
 def cross_entropy_grad(
-    grad, logits, target, weight, logsumexp, total_weight, ignore_index, label_smoothing, reduction
+    grad, logits, target, weight, normaliser, total_weight, ignore_index, label_smoothing, reduction
 ):
     """Gradient to the logits, given the upstream `grad` of the loss and what `cross_entropy` returned."""
     return NotImplemented
