@@ -23,6 +23,7 @@ a convolution with stride 2 is four convolutions with stride 1, one per parity.
 from __future__ import annotations
 
 import functools
+import math
 from typing import NamedTuple
 
 import numpy as np
@@ -124,3 +125,60 @@ def convolve(x, weight, out, stride, origin, dilation, bias=None, relu=False, ac
         x.dtype.type(0 if relu else -np.inf), scratch.ctypes.data, scratch.strides[0],
     )  # fmt: skip
     return out
+
+
+def conv2d(x, weight, bias, stride, padding, dilation, relu, out):
+    """Forward convolution (see :mod:`minidl.kernels.convolution`) of one group, into `out`."""
+    (top, _), (left, _) = padding
+    return convolve(x, weight, out, stride, (top, left), dilation, bias, relu)
+
+
+def conv2d_input_grad(grad, weight, input_shape, stride, padding, dilation, out, accumulate):
+    """Gradient to the input, one convolution of stride 1 per residue of the input's rows and columns.
+
+    Input row h takes part in output row i through the window's row u where h = s i + d u - p.
+    For h = s q + phase, only every m-th u fits (m = s / gcd(s, d)), and i falls by a fixed
+    amount from one such u to the next: a convolution of `grad` with those rows, turned round.
+    """
+    (top, _), (left, _) = padding
+    H, W = input_shape[2:]
+    kh, kw = weight.shape[2:]
+    for down in phases(H, kh, stride[0], top, dilation[0]):
+        for right in phases(W, kw, stride[1], left, dilation[1]):
+            part = out[:, :, down.places, right.places]
+            taps = weight[:, :, down.taps, right.taps].transpose(1, 0, 2, 3)
+            if taps.size:
+                origin, steps = (down.origin, right.origin), (down.dilation, right.dilation)
+                convolve(grad, taps, part, (1, 1), origin, steps, accumulate=accumulate)
+            elif not accumulate:
+                part[...] = 0
+    return out
+
+
+class Phase(NamedTuple):
+    """The rows (or columns) of the input with one residue, and the window's rows that reach them."""
+
+    places: slice
+    taps: slice
+    origin: int
+    dilation: int
+
+
+def phases(size, kernel, stride, padding, dilation):
+    """The phases of an axis of length `size`.
+
+    Examples
+    --------
+    A window of 3 with stride 2: even places are reached by taps 2 and 0 (padding 0), odd ones by tap 1.
+
+    >>> for phase in phases(6, 3, 2, 0, 1): print(phase.places, phase.taps, phase.origin, phase.dilation)
+    slice(0, None, 2) slice(2, None, -2) 1 1
+    slice(1, None, 2) slice(1, None, -2) 0 1
+    """
+    step = stride // math.gcd(stride, dilation)
+    for phase in range(min(stride, size)):
+        fitting = [u for u in range(kernel) if (phase + padding - u * dilation) % stride == 0]
+        last = fitting[-1] if fitting else 0
+        origin = -((phase + padding - last * dilation) // stride)
+        taps = slice(last, None, -step) if fitting else slice(0, 0)
+        yield Phase(slice(phase, None, stride), taps, origin, step * dilation // stride)

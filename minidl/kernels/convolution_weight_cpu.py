@@ -140,11 +140,13 @@ def _adding(dtype):
     return add_chunks
 
 
-def weight_gradient(grad, x, weight, stride, origin, dilation):
-    """Write the gradient to `weight` (K, C, kh, kw; C-ordered) of `convolve` for `grad` (N, K, OH, OW)."""
-    (K, C, kh, kw), size = weight.shape, Size.of(x.dtype)
+def conv2d_weight_grad(grad, x, weight_shape, stride, padding, dilation):
+    """Gradient to the weight (see :mod:`minidl.kernels.convolution`) of one group."""
+    (K, C, kh, kw), size = weight_shape, Size.of(x.dtype)
+    (top, _), (left, _) = padding
+    weight = backend.empty(weight_shape, x.dtype, like=x)
     plan, band, rows, taps, blocks, spare = layout(
-        size, x.shape, x.strides, grad.shape, grad.strides, (kh, kw), stride, origin, dilation, block=PIXELS
+        size, x.shape, x.strides, grad.shape, grad.strides, (kh, kw), stride, (top, left), dilation, block=PIXELS
     )
     vectors = -(-K // size.lanes)
     panels = -(-vectors // size.vectors)

@@ -1,0 +1,80 @@
+"""Convolution on the CPU: checks and layout, then the first algorithm of the table that takes it.
+
+Groups are convolutions of their own on slices of the channels, which cost no copies.
+What an algorithm needs to know of groups is therefore nothing.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from minidl import backend
+from minidl.kernels import convolution
+from minidl.kernels.algorithms import Case, run
+from minidl.kernels.convolution import output_size, split
+
+NUMBERS = (np.dtype(np.float32), np.dtype(np.float64))
+
+
+def _takes(a, b, out):
+    """Whether the kernels can work on `a` and `b` and write to `out`."""
+    fits = a.dtype == b.dtype and a.dtype in NUMBERS and a.size and b.size
+    return fits and (out is None or (out.dtype == a.dtype and out.size > 0 and _writable(out)))
+
+
+def _writable(out):
+    """Whether the channels of a pixel of `out` are adjacent."""
+    return out.shape[1] == 1 or out.strides[1] == out.itemsize
+
+
+@convolution.conv2d.register(np.ndarray)
+def _conv2d(
+    x, weight, bias=None, stride=(1, 1), padding=((0, 0), (0, 0)), dilation=(1, 1), groups=1, relu=False, out=None
+):
+    if not _takes(x, weight, out):
+        return NotImplemented
+    (N, C, H, W), (K, _, *kernel) = x.shape, weight.shape
+    OH, OW = output_size((H, W), kernel, stride, padding, dilation)
+    if min(OH, OW) < 1:
+        return NotImplemented
+    y = backend.empty_channels_last((N, K, OH, OW), x.dtype, like=x) if out is None else out
+    case = Case("forward", N, C // groups, K // groups, tuple(kernel), tuple(stride), tuple(dilation), OH, OW)
+    biases = [None] * groups if bias is None else np.split(bias, groups)
+    x = backend.channels_last(x)
+    for x_g, w_g, b_g, y_g in zip(split(x, groups, 1), split(weight, groups, 0), biases, split(y, groups, 1)):
+        run(case, x_g, w_g, b_g, stride=stride, padding=padding, dilation=dilation, relu=relu, out=y_g)
+    return y
+
+
+@convolution.conv2d_input_grad.register(np.ndarray)
+def _conv2d_input_grad(
+    grad, weight, input_shape, stride=(1, 1), padding=((0, 0), (0, 0)), dilation=(1, 1), groups=1,
+    out=None, accumulate=False,
+):  # fmt: skip
+    if not _takes(grad, weight, out) or min(input_shape) < 1:
+        return NotImplemented
+    (N, K, OH, OW), (_, C, *kernel) = grad.shape, weight.shape
+    x = backend.empty_channels_last(input_shape, grad.dtype, like=grad) if out is None else out
+    case = Case("input_grad", N, C, K // groups, tuple(kernel), tuple(stride), tuple(dilation), OH, OW)
+    grad = backend.channels_last(grad)
+    for g_g, w_g, x_g in zip(split(grad, groups, 1), split(weight, groups, 0), split(x, groups, 1)):
+        options = dict(stride=stride, padding=padding, dilation=dilation, out=x_g, accumulate=accumulate)
+        run(case, g_g, w_g, x_g.shape, **options)
+    return x
+
+
+@convolution.conv2d_weight_grad.register(np.ndarray)
+def _conv2d_weight_grad(
+    grad, x, weight_shape, stride=(1, 1), padding=((0, 0), (0, 0)), dilation=(1, 1), groups=1
+):  # fmt: skip
+    if not _takes(grad, x, None) or 0 in weight_shape:
+        return NotImplemented
+    (N, K, OH, OW), (_, C, *kernel) = grad.shape, weight_shape
+    case = Case("weight_grad", N, C, K // groups, tuple(kernel), tuple(stride), tuple(dilation), OH, OW)
+    grad, x = backend.channels_last(grad), backend.channels_last(x)
+    options = dict(stride=stride, padding=padding, dilation=dilation)
+    pieces = [
+        run(case, g_g, x_g, (K // groups, *weight_shape[1:]), **options)
+        for g_g, x_g in zip(split(grad, groups, 1), split(x, groups, 1))
+    ]
+    return pieces[0] if groups == 1 else np.concatenate(pieces)

@@ -1,0 +1,262 @@
+"""Every fast convolution against the plain one, over shapes that are awkward on purpose."""
+
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from minidl import backend
+from minidl.kernels import convolution, matmul, using
+
+pytest.importorskip("numba")
+from minidl.kernels import algorithms, team  # noqa: E402
+
+SETTINGS = settings(max_examples=120, deadline=None)
+DTYPES = st.sampled_from([np.float32, np.float64])
+
+
+@st.composite
+def cases(draw):
+    """A convolution's arrays and options: odd sizes, windows larger than the image, groups, strides."""
+    small = st.integers(1, 3)
+    kernel, stride, dilation = [(draw(small), draw(small)) for _ in range(3)]
+    if draw(st.booleans()):  # the common case more often than chance has it
+        size = draw(st.sampled_from([1, 3, 5]))
+        kernel, stride, dilation = (size, size), (1, 1), (1, 1)
+    spans = [d * (k - 1) + 1 for k, d in zip(kernel, dilation)]
+    padding = tuple((draw(st.integers(0, 3)), draw(st.integers(0, 3))) for _ in range(2))
+    H, W = [max(draw(st.integers(1, 19)), span - sum(p)) for span, p in zip(spans, padding)]
+    groups = draw(st.sampled_from([1, 1, 1, 2, 3]))
+    C, K = groups * draw(st.integers(1, 20)), groups * draw(st.sampled_from([1, 2, 5, 16, 17, 40, 70]))
+    N, dtype, layout = draw(st.integers(1, 3)), draw(DTYPES), draw(st.sampled_from(["last", "first", "slice", "flipped"]))
+    rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
+    x = arranged(rng.standard_normal((N, C, H, W)).astype(dtype), layout)
+    weight = rng.standard_normal((K, C // groups, *kernel)).astype(dtype)
+    return x, weight, dict(stride=stride, padding=padding, dilation=dilation, groups=groups), layout, rng
+
+
+def arranged(x, layout):
+    """`x` with other bytes: channels last or first, as channels of a wider array, or with negative strides."""
+    if layout == "first":
+        return np.ascontiguousarray(x)
+    if layout == "flipped":
+        return np.ascontiguousarray(x[:, ::-1, :, ::-1])[:, ::-1, :, ::-1]
+    if layout == "slice":
+        N, C, H, W = x.shape
+        y = np.full((N, H, W, C + 5), np.nan, x.dtype).transpose(0, 3, 1, 2)[:, 3 : C + 3]
+    else:
+        y = backend.empty_channels_last(x.shape, x.dtype, like=x)
+    y[...] = x
+    return y
+
+
+def close(actual, expected, terms):
+    """Equal up to rounding: a few times eps * sqrt(terms) of the largest number that can occur."""
+    assert actual.shape == expected.shape and actual.dtype == expected.dtype
+    scale = max(1.0, float(np.abs(expected).max(initial=0)))
+    assert np.abs(actual - expected).max(initial=0) <= 16 * np.finfo(actual.dtype).eps * terms**0.5 * scale
+
+
+def both(kernel, *args, **options):
+    """The result of the fast form (which must not change its arguments) and that of the plain one."""
+    copies = [a.copy() if isinstance(a, np.ndarray) else a for a in args]
+    with algorithms.override(winograd_f4_3=False, winograd_f2_5=False):
+        fast = kernel(*args, **options)
+    for before, after in zip(copies, args):
+        np.testing.assert_array_equal(before, after)
+    return fast, kernel.plain(*args, **options)
+
+
+@SETTINGS
+@given(cases(), st.booleans(), st.booleans())
+def test_forward(case, with_bias, relu):
+    x, weight, options, _, rng = case
+    bias = rng.standard_normal(len(weight)).astype(x.dtype) if with_bias else None
+    fast, plain = both(convolution.conv2d, x, weight, bias, relu=relu, **options)
+    assert backend.is_channels_last(fast)
+    close(fast, plain, weight[0].size)
+
+
+@SETTINGS
+@given(cases(), st.booleans())
+def test_gradient_to_input(case, accumulate):
+    x, weight, options, layout, rng = case
+    y = convolution.conv2d.plain(x, weight, **options)
+    grad = arranged(rng.standard_normal(y.shape).astype(x.dtype), layout)
+    before = arranged(rng.standard_normal(x.shape).astype(x.dtype), "slice")
+    results = []
+    for kernel in (convolution.conv2d_input_grad, convolution.conv2d_input_grad.plain):
+        out = arranged(before, "slice")
+        kernel(grad, weight, x.shape, out=out, accumulate=accumulate, **options)
+        results.append(out)
+    close(*results, terms=weight[:, 0].size)
+
+
+@SETTINGS
+@given(cases())
+def test_gradient_to_weight(case):
+    x, weight, options, layout, rng = case
+    y = convolution.conv2d.plain(x, weight, **options)
+    grad = arranged(rng.standard_normal(y.shape).astype(x.dtype), layout)
+    fast, plain = both(convolution.conv2d_weight_grad, grad, x, weight.shape, **options)
+    close(fast, plain, y[:, 0].size)
+
+
+@SETTINGS
+@given(cases())
+def test_output_into_channels_of_a_wider_array(case):
+    x, weight, options, _, _ = case
+    plain = convolution.conv2d.plain(x, weight, **options)
+    N, K, OH, OW = plain.shape
+    wide = np.full((N, OH, OW, K + 7), 7, x.dtype).transpose(0, 3, 1, 2)
+    out = wide[:, 2 : K + 2]
+    assert convolution.conv2d(x, weight, out=out, **options) is out
+    close(out, plain, weight[0].size * 9)  # with Winograd where the table says so
+    assert (wide[:, :2] == 7).all() and (wide[:, K + 2 :] == 7).all()
+
+
+@SETTINGS
+@given(cases())
+def test_im2col_and_col2im_are_adjoint(case):
+    x, weight, options, _, rng = case
+    geometry = dict(kernel_size=weight.shape[2:], **{k: v for k, v in options.items() if k != "groups"})
+    columns = convolution.im2col(x, **geometry)
+    other = rng.standard_normal(columns.shape).astype(x.dtype)
+    image = convolution.col2im(other, x.shape, **geometry)
+    left, right = np.vdot(columns.astype(float), other), np.vdot(x.astype(float), image)
+    assert abs(left - right) <= 1e-4 * max(1, np.abs(columns).sum())
+
+
+@SETTINGS
+@given(st.lists(st.integers(1, 70), min_size=3, max_size=3), DTYPES, st.booleans(), st.booleans(), st.integers(0, 9))
+def test_matmul(sizes, dtype, flip_a, flip_b, seed):
+    M, K, N = sizes
+    rng = np.random.default_rng(seed)
+    a = rng.standard_normal((K, M) if flip_a else (M, K)).astype(dtype)
+    b = rng.standard_normal((N, K) if flip_b else (K, N)).astype(dtype)
+    fast, plain = both(matmul.matmul, a.T if flip_a else a, b.T if flip_b else b)
+    close(fast, plain, K)
+
+
+def test_matmul_of_batches_and_odd_operands():
+    rng = np.random.default_rng(0)
+    for a, b in [((4, 3, 5), (5, 2)), ((2, 1, 3, 5), (4, 5, 6)), ((3, 5), (7, 5, 2)), ((0, 5), (5, 3)), ((2, 0), (0, 3))]:
+        a, b = rng.standard_normal(a), rng.standard_normal(b)
+        fast, plain = both(matmul.matmul, a, b)
+        close(fast, plain, 5)
+    mixed = np.ones((2, 3), np.float32), np.ones((3, 2))
+    assert matmul.matmul(*mixed).dtype == np.float64
+    np.testing.assert_array_equal(matmul.matmul(np.ones((2, 3), int), np.ones((3, 2), int)), np.full((2, 2), 3))
+
+
+def test_nan_passes_through_and_relu_keeps_it():
+    x = np.ones((1, 16, 4, 4), np.float32)
+    x[0, 3, 1, 1] = np.nan
+    y = convolution.conv2d(x, -np.ones((5, 16, 1, 1), np.float32), relu=True)
+    assert np.isnan(y[:, :, 1, 1]).all() and np.isnan(y).sum() == 5 and np.nansum(y) == 0
+
+
+def test_integers_and_mixed_types_take_the_plain_form():
+    x, weight = np.ones((1, 2, 3, 3), np.int64), np.ones((1, 2, 2, 2), np.int64)
+    assert convolution.conv2d(x, weight)[0, 0].tolist() == [[8, 8], [8, 8]]
+
+
+SHAPES = [(3, 13, 11, 70, 3, 1), (5, 64, 8, 48, 1, 1), (2, 16, 24, 24, 5, 2), (1, 3, 30, 16, 7, 2), (24, 16, 9, 16, 3, 1)]
+
+
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+def test_same_bits_for_any_number_of_threads(shape):
+    before, results = team.num_threads(), []
+    try:
+        for threads in (1, 2, 4):
+            team.set_num_threads(threads)
+            results.append([r.tobytes() for r in all_three(*shape)])
+    finally:
+        team.set_num_threads(before)
+    assert results[0] == results[1] == results[2]
+
+
+def all_three(N, C, H, K, k, stride, dtype=np.float32):
+    """Output and both gradients of one convolution on fixed random numbers."""
+    rng = np.random.default_rng(0)
+    x, weight = [rng.standard_normal(s).astype(dtype) for s in ((N, C, H, H), (K, C, k, k))]
+    options = dict(stride=(stride, stride), padding=((k // 2, k // 2),) * 2)
+    y = convolution.conv2d(x, weight, **options)
+    grad = rng.standard_normal(y.shape).astype(dtype)
+    return (
+        y,
+        convolution.conv2d_input_grad(grad, weight, x.shape, **options),
+        convolution.conv2d_weight_grad(grad, x, weight.shape, **options),
+    )
+
+
+def check_all_three():
+    """The shapes above, float32 and float64, against the plain forms: what a child process runs."""
+    for shape in SHAPES[:4]:
+        for dtype in (np.float32, np.float64):
+            with algorithms.override(winograd_f4_3=False, winograd_f2_5=False):
+                fast = all_three(*shape, dtype)
+            with using("plain"):
+                plain = all_three(*shape, dtype)
+            for a, b, terms in zip(fast, plain, (2000, 2000, 4000)):
+                close(a, b, terms)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("unit", ["sse", "avx2", "neon", "avx512"])
+def test_other_vector_units(unit, tmp_path):
+    """Code emitted for narrower registers is right as well (LLVM splits what this processor lacks)."""
+    environment = dict(os.environ, MINIDL_SIMD=unit, NUMBA_CACHE_DIR=str(tmp_path))
+    command = "import test_kernels_convolution as t; t.check_all_three()"
+    directory = os.path.dirname(__file__)
+    environment["PYTHONPATH"] = os.pathsep.join([directory, os.path.dirname(directory)])
+    subprocess.run([sys.executable, "-c", command], env=environment, cwd=directory, check=True, timeout=300)
+
+
+def test_an_unwritable_cache_is_one_warning(tmp_path):
+    command = (
+        "import warnings; warnings.simplefilter('error', RuntimeWarning)\n"
+        "from minidl.kernels import cpu\n"
+        "def fail(*args, **options): raise RuntimeError('cannot cache function')\n"
+        "numba_njit = cpu.numba.njit\n"
+        "cpu.numba.njit = lambda *a, **o: fail() if o.pop('cache', False) else numba_njit(*a, **o)\n"
+        "with warnings.catch_warnings(record=True) as seen:\n"
+        "    warnings.simplefilter('always')\n"
+        "    from minidl.kernels import team\n"
+        "assert len(seen) == 1 and 'NUMBA_CACHE_DIR' in str(seen[0].message), seen\n"
+    )
+    root = os.path.dirname(os.path.dirname(__file__))
+    subprocess.run([sys.executable, "-c", command], cwd=root, check=True, timeout=60)
+
+
+def test_the_table_can_be_printed_and_overridden():
+    case = algorithms.Case("forward", 8, 64, 64, (3, 3), (1, 1), (1, 1), 16, 16)
+    assert algorithms.algorithms(case)[-1] == "direct"
+    with algorithms.override(winograd_f4_3=False):
+        assert algorithms.algorithms(case) == ["direct"]
+        assert "switched off" in algorithms.table()
+    with pytest.raises(ValueError, match="accepted: winograd_f4_3"), algorithms.override(direct=False):
+        pass
+
+
+def test_a_second_thread_and_a_fork_can_convolve_too():
+    import threading
+
+    expected = [r.tobytes() for r in all_three(*SHAPES[0])]
+    found = []
+    threads = [threading.Thread(target=lambda: found.append([r.tobytes() for r in all_three(*SHAPES[0])])) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    found.append([r.tobytes() for r in all_three(*SHAPES[0])])
+    for thread in threads:
+        thread.join()
+    assert found == [expected] * 4
+    if hasattr(os, "fork"):
+        child = os.fork()
+        if child == 0:
+            os._exit(0 if [r.tobytes() for r in all_three(*SHAPES[0])] == expected else 1)
+        assert os.waitpid(child, 0)[1] == 0
