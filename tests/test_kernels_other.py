@@ -438,3 +438,37 @@ def test_threads_change_no_bit_of_the_rest():
         return loss, dlogits, param, random.dropout(logits, 0.5, 1, 2, 3), random.random_uint32((50001,), 1, 2, 3, logits)
 
     same_for_any_number_of_threads(compute)
+
+
+@few
+@given(st.integers(1, 9), st.integers(1, 70), dtypes, st.booleans(), st.sampled_from([0.0, 100.0]), st.integers(0, 99))
+def test_layer_norm_is_pytorchs(N, d, dtype, affine, offset, seed):
+    torch = pytest.importorskip("torch")
+    rng = np.random.default_rng(seed)
+    x = frozen((rng.standard_normal((2, N, d)) + offset).astype(dtype))
+    weight, bias = rng.standard_normal((2, d)).astype(dtype) if affine else (None, None)
+    y, mean, invstd = normalisation.layer_norm(x, d, weight, bias, 1e-2)
+    grad = frozen(rng.standard_normal(x.shape).astype(dtype))
+    dx, dweight, dbias = normalisation.layer_norm_grad(grad, x, d, weight, bias, mean, invstd)
+    exact = [None if a is None else torch.tensor(a, dtype=torch.float64, requires_grad=True) for a in (x, weight, bias)]
+    expected = torch.nn.functional.layer_norm(exact[0], (d,), *exact[1:], 1e-2)
+    expected.backward(torch.tensor(grad, dtype=torch.float64))
+    close(y, expected.detach().numpy().astype(dtype), scale=10 * (1 + offset))
+    for actual, a in zip((dx, dweight, dbias), exact):
+        assert (actual is None) == (a is None)
+        if a is not None:
+            close(actual, a.grad.numpy().astype(dtype), scale=50 * (1 + offset))
+
+
+@few
+@given(activations, st.integers(1, 8), st.sampled_from([0.75, 0.5, 1.3]), dtypes, st.integers(0, 99))
+def test_local_response_norm_is_pytorchs(shape, size, beta, dtype, seed):
+    torch = pytest.importorskip("torch")
+    x, grad = images(shape, dtype, seed, (1, 2)), images(shape, dtype, seed + 1, (seed % 2, 0))
+    y = normalisation.local_response_norm(frozen(x), size, 0.3, beta, 1.5)
+    dx = normalisation.local_response_norm_grad(frozen(grad), x, size, 0.3, beta, 1.5)
+    z = torch.tensor(x, requires_grad=True)
+    expected = torch.nn.functional.local_response_norm(z, size, 0.3, beta, 1.5)
+    expected.backward(torch.tensor(grad))
+    close(y, expected.detach().numpy())
+    close(dx, z.grad.numpy(), scale=5)

@@ -14,7 +14,7 @@ from __future__ import annotations
 import numpy as np
 
 from minidl import backend
-from minidl.kernels import normalisation, team
+from minidl.kernels import normalisation, normalisation_rows_cpu, team  # noqa: F401 (registers its kernels)
 from minidl.kernels.cpu import jit
 from minidl.kernels.flat import EXACT, TASK_SIZE, deliver, flat, floating, get, own, put, target
 from minidl.kernels.team import next_task
