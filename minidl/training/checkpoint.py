@@ -1,0 +1,132 @@
+"""A checkpoint is one safetensors file: arrays by name, facts as JSON, and a sha256 over both.
+
+No pickle anywhere: reading a checkpoint runs no code from it. One file rather than
+several, so that a kill between two writes cannot mix two states. The format is that of
+https://github.com/huggingface/safetensors, readable by any of its tools; the facts and
+the checksum lie in its metadata.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+
+import numpy as np
+
+from minidl import backend
+from minidl.data.errors import shown
+from minidl.tensor import Tensor
+from minidl.training.atomic import write_bytes
+
+FORMAT = "minidl-1"
+
+
+class CheckpointError(ValueError):
+    """A checkpoint that is missing, broken, or not one of ours."""
+
+
+def save_arrays(path, arrays, facts):
+    """Write a checkpoint atomically.
+
+    Parameters
+    ----------
+    path : path
+    arrays : dict of str to Tensor or array (any device)
+    facts : anything that JSON can hold
+
+    Raises
+    ------
+    OSError
+        If it cannot be written; a file that was there before is still whole.
+    """
+    from safetensors.numpy import save
+
+    arrays = {name: on_cpu(value) for name, value in arrays.items()}
+    text = json.dumps(facts)
+    metadata = {"format": FORMAT, "facts": text, "sha256": _digest(arrays, text)}
+    write_bytes(path, save(arrays, metadata))
+
+
+def load_arrays(path):
+    """The arrays and facts of a checkpoint.
+
+    Returns
+    -------
+    arrays : dict of str to NumPy array
+    facts : as they were saved
+
+    Raises
+    ------
+    CheckpointError
+        With the path, if the file is missing, cut off, changed, or of another kind.
+
+    Examples
+    --------
+    >>> import os, tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     path = os.path.join(folder, "state.safetensors")
+    ...     save_arrays(path, {"weight": np.ones(2)}, {"epoch": 3})
+    ...     load_arrays(path)
+    ({'weight': array([1., 1.])}, {'epoch': 3})
+    """
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, "numpy") as file:
+            metadata = file.metadata() or {}
+            arrays = {name: file.get_tensor(name) for name in file.keys()}
+    except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:
+        raise CheckpointError(f"{shown(path)}: not a readable checkpoint ({shown(error)})") from error
+    return arrays, _checked_facts(path, arrays, metadata)
+
+
+def _checked_facts(path, arrays, metadata):
+    if metadata.get("format") != FORMAT:
+        found = shown(metadata.get("format", "no such mark"))
+        raise CheckpointError(f"{shown(path)}: expected a checkpoint of format {FORMAT}, found {found}")
+    if _digest(arrays, metadata.get("facts", "")) != metadata.get("sha256"):
+        raise CheckpointError(f"{shown(path)}: the contents do not match their sha256, the file was damaged")
+    return json.loads(metadata["facts"])
+
+
+def save_weights(path, weights):
+    """Write a network's weights for use elsewhere: a plain safetensors file, atomically."""
+    from safetensors.numpy import save
+
+    write_bytes(path, save({name: on_cpu(value) for name, value in weights.items()}, {"format": "pt"}))
+
+
+def on_cpu(value):
+    """A Tensor or array of any device as a NumPy array with C-ordered bytes (0-d stays 0-d)."""
+    array = backend.to_numpy(value.data if isinstance(value, Tensor) else value)
+    return np.asarray(array, order="C")
+
+
+def _digest(arrays, text):
+    digest = hashlib.sha256(text.encode())
+    for name in sorted(arrays):
+        array = arrays[name]
+        digest.update(f"{name} {array.dtype.str} {array.shape}".encode())
+        digest.update(array.tobytes() if array.ndim == 0 else memoryview(array).cast("B") if array.size else b"")
+    return digest.hexdigest()
+
+
+def newest(folder):
+    """The paths of the checkpoints in `folder`, newest first."""
+    return sorted(Path(folder).glob("checkpoint-*.safetensors"), reverse=True)
+
+
+def load_newest(folder):
+    """Arrays and facts of the newest checkpoint in `folder`, or of the one before if the newest is damaged."""
+    paths = newest(folder)
+    if not paths:
+        raise CheckpointError(f"{shown(folder)}: expected a run's folder with a checkpoint, found none; "
+                              "a run can be resumed once its first epoch has ended")
+    for older in paths[1:]:
+        try:
+            return load_arrays(paths[0])
+        except CheckpointError as error:
+            print(f"{error}; going on from {shown(older.name)}")
+            return load_arrays(older)
+    return load_arrays(paths[0])

@@ -1,0 +1,106 @@
+"""``python -m minidl info``: what the engine runs on, for a bug report or before a benchmark."""
+
+from __future__ import annotations
+
+import os
+import platform
+from importlib import metadata
+
+import minidl
+from minidl import backend
+
+LIBRARIES = ("numpy", "numba", "llvmlite", "scikit-learn", "matplotlib", "safetensors", "pillow", "cupy")
+GIB = 1 << 30
+
+
+def add_arguments(parser):
+    """`info` has no options."""
+
+
+def run(args):
+    """Print a table; the exit status is 0."""
+    for name, value in facts().items():
+        print(f"{name:<12}{value}")
+    return 0
+
+
+def facts():
+    """Names and descriptions, in the order in which they are shown.
+
+    Examples
+    --------
+    >>> list(facts())[:4]
+    ['minidl', 'python', 'system', 'processor']
+    """
+    return {
+        "minidl": f"{minidl.__version__} in {os.path.dirname(minidl.__file__)}",
+        "python": f"{platform.python_version()} ({platform.python_implementation()})",
+        "system": f"{platform.system()} {platform.release()} {platform.machine()}",
+        "processor": processor(),
+        "memory": memory(),
+        "kernels": kernels(),
+        "threads": threads(),
+        "devices": devices(),
+        "libraries": ", ".join(f"{name} {version(name)}" for name in LIBRARIES if version(name)),
+    }
+
+
+def version(distribution):
+    """The version of an installed distribution, or None."""
+    try:
+        return metadata.version(distribution)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def processor():
+    """The processor's name and its number of cores that this process may use."""
+    try:
+        with open("/proc/cpuinfo") as file:
+            name = next(line.partition(":")[2].strip() for line in file if line.startswith("model name"))
+    except (OSError, StopIteration):
+        name = platform.processor() or platform.machine()
+    return f"{name}, {usable_cores()} usable cores"
+
+
+def usable_cores():
+    """Cores that this process may run on."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+
+
+def memory():
+    """The size of main memory."""
+    try:
+        total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (AttributeError, ValueError, OSError):
+        return "unknown"
+    return f"{total / GIB:.1f} GiB"
+
+
+def kernels():
+    """Which kernels run, and for which vector unit they are compiled."""
+    if backend.default_kernels == "plain":
+        return "plain (MINIDL_KERNELS)"
+    try:
+        from minidl.kernels import cpu
+    except ImportError as error:
+        return f"plain ({error})"
+    return f"fast, compiled by Numba for {cpu.simd().name}"
+
+
+def threads():
+    """How many threads a kernel uses."""
+    try:
+        from minidl.kernels import team
+    except ImportError:
+        return "1"
+    return f"{team.num_threads()}" + (" (MINIDL_NUM_THREADS)" if "MINIDL_NUM_THREADS" in os.environ else "")
+
+
+def devices():
+    """The devices that ``--device`` accepts here."""
+    try:
+        backend.kind_named("cuda")
+    except RuntimeError as error:
+        return f"cpu (no cuda: {error})"
+    return "cpu, cuda"

@@ -1,0 +1,144 @@
+"""Loss and accuracy, summed up on the device and read only when they are shown.
+
+Asking a GPU for a number makes the program wait until the GPU has caught up. So the
+meter writes each step's loss into an array beside the data, without looking at it, and
+looks at all of them when a line is due. That is also when a NaN is found, with the step
+in which it arose.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+import minidl
+from minidl import backend
+
+
+class NonFiniteLoss(ArithmeticError):
+    """The loss became NaN or infinite."""
+
+
+class EpochMeter:
+    """Mean loss and accuracy over the batches of an epoch.
+
+    Parameters
+    ----------
+    steps : int
+        Batches in the epoch, at most.
+    epoch : int
+        Its number from 1, for messages.
+    """
+
+    def __init__(self, steps, epoch=1):
+        self.steps, self.epoch = steps, epoch
+        self.losses = self.correct = None
+        self.sizes, self.lr = [], None
+
+    def add(self, loss, logits, labels, lr=None):
+        """Take down one batch: mean `loss`, `logits` (N, classes), `labels` (N,); nothing is waited for."""
+        xp = backend.array_module(loss.data)
+        if self.losses is None:
+            self.losses, self.correct = xp.zeros(self.steps, "float32"), xp.zeros(self.steps, "int64")
+        step = len(self.sizes)
+        self.losses[step] = loss.data
+        self.correct[step] = (logits.data.argmax(axis=1) == labels.data).sum()
+        self.sizes.append(len(labels.data))
+        self.lr = lr
+
+    @property
+    def images(self):
+        """Images seen."""
+        return sum(self.sizes)
+
+    def read(self):
+        """(mean loss, accuracy) so far; waits for the device.
+
+        Raises
+        ------
+        NonFiniteLoss
+            If a loss was NaN or infinite; the message names epoch, step and learning rate.
+        """
+        steps = len(self.sizes)
+        losses = backend.to_numpy(self.losses)[:steps].astype(np.float64)
+        bad = np.flatnonzero(~np.isfinite(losses))
+        if bad.size:
+            raise NonFiniteLoss(f"the loss is {losses[bad[0]]} in epoch {self.epoch}, step {bad[0] + 1} of {self.steps}, "
+                                f"at learning rate {self.lr:.3g}; a lower --lr usually helps")
+        mean = float(losses @ np.array(self.sizes) / self.images)
+        return mean, int(backend.to_numpy(self.correct)[:steps].sum()) / self.images
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What a network makes of a data set.
+
+    Attributes
+    ----------
+    loss, accuracy : float
+    labels, predictions : int64 arrays, shape (N,)
+    confidences : float32 array, shape (N,)
+        The probability that the network gave to its prediction.
+    """
+
+    loss: float
+    accuracy: float
+    labels: np.ndarray
+    predictions: np.ndarray
+    confidences: np.ndarray
+
+
+def evaluate(model, loader):
+    """Loss and accuracy of `model` on all images of `loader`, in evaluation mode and without a graph.
+
+    Raises
+    ------
+    NonFiniteLoss
+        If the mean loss is NaN or infinite.
+    """
+    was_training = model.training
+    model.eval()
+    with minidl.no_grad():
+        batches = [_judge(model(images), labels) for images, labels in loader]
+    model.train(was_training)
+    losses, labels, predictions, confidences = (np.concatenate([backend.to_numpy(a) for a in part]) for part in zip(*batches))
+    loss = float(losses.mean(dtype=np.float64))
+    if not math.isfinite(loss):
+        raise NonFiniteLoss(f"the loss on held-out images is {loss}: the weights have run away; "
+                            "a lower --lr usually helps")
+    return Evaluation(loss, float((predictions == labels).mean()), labels, predictions, confidences)
+
+
+def _judge(logits, labels):
+    """Per image: loss, label, prediction, confidence; arrays on the device."""
+    losses = minidl.cross_entropy(logits, labels, reduction="none")
+    probabilities = minidl.softmax(logits, 1).data
+    return losses.data, labels.data, logits.data.argmax(axis=1), probabilities.max(axis=1)
+
+
+def as_tuple(outputs):
+    """What a network returned, as a tuple: logits first, then those of auxiliary heads, if any."""
+    return outputs if isinstance(outputs, tuple) else (outputs,)
+
+
+def try_out(model, data):
+    """Feed `model` two blank images of the size of `data`'s, and leave it and the random streams as they were.
+
+    Raises
+    ------
+    ValueError
+        If the network cannot take images of that size.
+    """
+    random, buffers = minidl.get_rng_state(), {name: value.data.copy() for name, value in model.named_buffers()}
+    device = next(model.parameters()).device
+    try:
+        with minidl.no_grad():
+            model.train()(minidl.zeros(2, data.channels, data.image_size, data.image_size, device=device))
+    except (ValueError, ZeroDivisionError) as error:
+        size = f"{data.image_size}x{data.image_size}"
+        raise ValueError(f"the network does not fit images of {size} pixels: {error}") from error
+    for name, value in model.named_buffers():
+        value.data[...] = buffers[name]
+    minidl.set_rng_state(random)

@@ -1,0 +1,114 @@
+"""What a run shows while it goes on: a bar per epoch, and a table with a line per epoch."""
+
+from __future__ import annotations
+
+import itertools
+import math
+import sys
+import time
+
+from tqdm import tqdm
+
+COLUMNS = (
+    ("epoch", "{epoch:>7}"),
+    ("train loss", "{train_loss:>10.4f}"),
+    ("accuracy", "{train_accuracy:>8.2%}"),
+    ("val loss", "{val_loss:>8.4f}"),
+    ("accuracy", "{val_accuracy:>8.2%}"),
+    ("learn rate", "{lr:>10.2e}"),
+    ("seconds", "{seconds:>7.1f}"),
+    ("images/s", "{images_per_second:>8.0f}"),
+)
+LINE = "  ".join(form for _, form in COLUMNS)
+
+
+class Progress:
+    """The bar and the table of a run.
+
+    Parameters
+    ----------
+    epochs : int
+    steps_per_epoch : int
+    max_steps : int, optional
+        Where a smoke test ends.
+    every : float
+        Seconds between two looks at loss and accuracy.
+
+    Attributes
+    ----------
+    epochs : int
+        Those that there will be, the cut-short one included.
+    """
+
+    def __init__(self, epochs, steps_per_epoch, max_steps=None, every=0.5):
+        self.steps_per_epoch, self.every = steps_per_epoch, every
+        self.total_steps = min(epochs * steps_per_epoch, max_steps or math.inf)
+        self.epochs = math.ceil(self.total_steps / steps_per_epoch)
+        self.header_shown = False
+        self.started = self.training_seconds = None
+
+    def steps(self, epoch):
+        """How many steps epoch number `epoch`, counted from 0, has."""
+        return min(self.steps_per_epoch, self.total_steps - epoch * self.steps_per_epoch)
+
+    def track(self, loader, meter):
+        """The batches of `loader`, behind a bar that shows what `meter` has summed up.
+
+        The meter is read now and then, and at the end, so that a loss that is not
+        finite is noticed within `every` seconds.
+        """
+        self.started = looked = time.perf_counter()
+        bar = tqdm(itertools.islice(loader, meter.steps), total=meter.steps, unit="batch", leave=False, dynamic_ncols=True, disable=None,
+                   bar_format="{desc} {percentage:3.0f}% |{bar}| {elapsed} < {remaining}{postfix}")
+        bar.set_description_str(f"epoch {meter.epoch}/{self.epochs}" + (", making kernels" if meter.epoch == 1 else ""))
+        with bar:
+            for batch in bar:
+                yield batch
+                now = time.perf_counter()
+                if now - looked > self.every:
+                    looked = now
+                    self._show(bar, meter)
+        self.training_seconds = self.seconds
+
+    def _show(self, bar, meter):
+        loss, accuracy = meter.read()
+        bar.set_description_str(f"epoch {meter.epoch}/{self.epochs}", refresh=False)
+        rate = meter.images / self.seconds
+        bar.set_postfix_str(f"loss {loss:.4f}, accuracy {accuracy:.1%}, {rate:.0f} images/s")
+
+    @property
+    def seconds(self):
+        """Time since the epoch began."""
+        return time.perf_counter() - self.started
+
+    def entry(self, meter, validation):
+        """The history's entry for the epoch that has just been validated: a line of ``metrics.jsonl``."""
+        train_loss, train_accuracy = meter.read()
+        return {
+            "epoch": meter.epoch,
+            "train_loss": train_loss,
+            "train_accuracy": train_accuracy,
+            "val_loss": validation.loss,
+            "val_accuracy": validation.accuracy,
+            "lr": meter.lr,
+            "seconds": round(self.seconds, 3),
+            "images_per_second": round(meter.images / self.training_seconds, 1),
+        }
+
+    def line(self, entry, best):
+        """One line of the table; an asterisk marks the best epoch so far."""
+        if not self.header_shown:
+            print(header())
+            self.header_shown = True
+        text = LINE.format(**{**entry, "epoch": f"{entry['epoch']}/{self.epochs}"})
+        print(text + (" *" if best else ""))
+        sys.stdout.flush()
+
+
+def header():
+    """The table's first line, each name over its column."""
+    widths = [len(form.format(**EXAMPLE)) for _, form in COLUMNS]
+    return "  ".join(f"{name:>{width}}" for (name, _), width in zip(COLUMNS, widths))
+
+
+EXAMPLE = dict(epoch="1/1", train_loss=0, train_accuracy=0, val_loss=0, val_accuracy=0, lr=0, seconds=0, images_per_second=0)

@@ -1,0 +1,94 @@
+"""The end of a run: the test set is read, once, and the results are printed, written and drawn."""
+
+from __future__ import annotations
+
+import os
+import statistics
+
+import numpy as np
+
+from minidl import nn
+from minidl.data.errors import shown
+from minidl.training import figures
+from minidl.training.atomic import write_json, write_text
+from minidl.training.machine import peak_memory_mb
+from minidl.training.metrics import evaluate
+
+
+def finish(run, state, data, loader):
+    """Test the best weights, write the run's results and print them.
+
+    Parameters
+    ----------
+    run : Run
+    state : TrainingState
+        Its model ends with the weights of the best epoch.
+    data : DataSplits
+    loader : DataLoader
+        Over the test images.
+
+    Returns
+    -------
+    dict
+        What ``summary.json`` holds.
+    """
+    state.model.load_state_dict(state.best_weights)
+    run.write_weights(state.best_weights)
+    run.write_history(state.history)
+    test = evaluate(state.model, loader)
+    table = classification_table(test, data.class_names)
+    write_text(run.folder / "report.txt", table)
+    draw(run, state, data, test)
+    summary = summarise(run.settings, state, test)
+    write_json(run.folder / "summary.json", summary)
+    show(run, state, summary, table)
+    return summary
+
+
+def classification_table(test, class_names):
+    """Precision, recall and F1 of every class, as text (scikit-learn's classification report)."""
+    from sklearn.metrics import classification_report
+
+    names = [shown(name) for name in class_names]
+    return classification_report(test.labels, test.predictions, labels=range(len(names)), target_names=names,
+                                 digits=4, zero_division=0)
+
+
+def draw(run, state, data, test):
+    """All pictures of the run."""
+    from sklearn.metrics import confusion_matrix
+
+    title = f"{run.settings.model} on {data.name}"
+    counts = confusion_matrix(test.labels, test.predictions, labels=range(len(data.class_names)))
+    score = f"{test.accuracy:.2%} of {len(test.labels):,} test images right"
+    figures.learning_curves(state.history, run.figures / "learning_curves.png", title, state.best["epoch"])
+    figures.confusion_matrix(counts, data.class_names, run.figures / "confusion_matrix.png", f"{title}: {score}")
+    wrong = np.flatnonzero(test.predictions != test.labels)
+    wrong = wrong[np.argsort(-test.confidences[wrong], kind="stable")][:20]
+    if wrong.size:
+        figures.mistakes(data.test.batch(wrong)[0], test.labels[wrong], test.predictions[wrong], test.confidences[wrong],
+                         data.class_names, run.figures / "mistakes.png", f"{title}: the surest of its mistakes")
+
+
+def summarise(settings, state, test):
+    """The fields of ``summary.json``."""
+    return {
+        "test_accuracy": test.accuracy,
+        "test_loss": test.loss,
+        "parameters": nn.utils.count_parameters(state.model),
+        "seconds": round(state.seconds, 2),
+        "images_per_second": round(statistics.median(entry["images_per_second"] for entry in state.history), 1),
+        "peak_memory_mb": peak_memory_mb(),
+        "model": settings.model,
+        "data": settings.data,
+        "seed": settings.seed,
+    }
+
+
+def show(run, state, summary, table):
+    """Print the results and where they are."""
+    print(f"\nTest images, read once, with the weights of epoch {state.best['epoch']} (best on validation):\n\n{table}")
+    print(f"test accuracy {summary['test_accuracy']:.2%}, loss {summary['test_loss']:.4f}, "
+          f"{summary['parameters']:,} parameters, {summary['seconds']:.0f} s from start to end")
+    print(f"{shown(run.folder)}{os.sep}  holds model.safetensors, figures{os.sep}learning_curves.png and "
+          f"confusion_matrix.png, report.txt, summary.json")

@@ -1,0 +1,173 @@
+"""Command-line options from a dataclass: each field is a setting, its help text says when to change it.
+
+The rule of this file: a wrong value ends the program with one line and exit status 2,
+before anything is trained. Values are looked for in this order: the command line, the
+recipe of the data set, the field's default. A resumed run has the settings it was
+started with; an option that says otherwise is refused by name.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import dataclasses
+import math
+import sys
+
+from minidl.data.catalogue import ALIASES
+from minidl.data.errors import shown
+from minidl.training.identity import PER_RUN, saved_settings
+
+
+def option(default, help, type=str):
+    """A dataclass field that is a command-line option.
+
+    Parameters
+    ----------
+    default
+        None where the recipe of the data set decides.
+    help : str
+    type : callable
+        Text to value; raises `argparse.ArgumentTypeError` saying what is accepted.
+    """
+    return dataclasses.field(default=default, metadata={"help": help, "type": type})
+
+
+def whole(least, most=None):
+    """The type of an option that is a whole number from `least` to `most`."""
+    return _checked(int, f"a whole number, {least} or more" + (f", at most {most}" if most else ""),
+                    lambda value: least <= value and (most is None or value <= most))
+
+
+def number(least, most=math.inf, *, above=False):
+    """The type of an option that is a number from `least` (or above it) to `most`.
+
+    Examples
+    --------
+    >>> number(0, 1)("0.5")
+    0.5
+    """
+    words = f"a number above {least}" if above else f"a number, {least} or more"
+    words += "" if most == math.inf else f", at most {most}"
+    return _checked(float, words, lambda value: least <= value <= most and (value > least or not above)
+                    and math.isfinite(value))
+
+
+def one_of(choices):
+    """The type of an option that is one of the strings `choices`."""
+    return _checked(str, ", ".join(choices), lambda value: value in choices)
+
+
+def _checked(convert, accepted, passes):
+    def parse_value(text):
+        try:
+            value = convert(text)
+            if passes(value):
+                return value
+        except ValueError:
+            pass
+        raise argparse.ArgumentTypeError(f"{text!r} found; accepted: {accepted}")
+
+    parse_value.accepted = accepted
+    return parse_value
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message):
+        fail(message, self.prog)
+
+
+def fail(message, program=None, status=2):
+    """End the program with one line on stderr."""
+    lines = " ".join(str(message).split("\n"))
+    print(f"{program or program_name()}: error: {shown(lines)}", file=sys.stderr)
+    raise SystemExit(status)
+
+
+def program_name():
+    """How the running script is called in messages."""
+    return sys.argv[0].rpartition("/")[2] or "minidl"
+
+
+@contextlib.contextmanager
+def usage_errors():
+    """Inside, an error is the user's: a wrong value, file or device, said in one line with exit status 2."""
+    try:
+        yield
+    except (ValueError, OSError, RuntimeError) as error:
+        fail(_described(error))
+
+
+def _described(error):
+    if isinstance(error, OSError) and error.filename is not None:
+        return f"{shown(error.filename)}: {error.strerror}"
+    return str(error) or type(error).__name__
+
+
+def parse(settings_type, recipes, description=None, argv=None):
+    """The settings of a run: command line, then recipe, then defaults.
+
+    Parameters
+    ----------
+    settings_type : dataclass
+        Whose fields were made by `option`.
+    recipes : dict
+        Defaults by data set; "folder" is for folders of pictures.
+    description : str, optional
+        What ``--help`` shows above the options.
+    argv : list of str, optional
+        The default is the command line of this process.
+
+    Returns
+    -------
+    settings_type
+
+    Raises
+    ------
+    SystemExit
+        With status 2 and one line, where a value is wrong.
+    """
+    given = vars(_parser(settings_type, description).parse_args(argv))
+    if given.get("resume"):
+        with usage_errors():
+            return _resumed(settings_type, given, saved_settings(given["resume"]))
+    defaults = {f.name: f.default for f in dataclasses.fields(settings_type)}
+    recipe = recipe_for(given.get("data", defaults["data"]), recipes)
+    return settings_type(**{**defaults, **recipe, **given})
+
+
+def recipe_for(data, recipes):
+    """The row of `recipes` for a data set's name, or "folder"."""
+    name = ALIASES.get(data.lower(), data.lower())
+    return recipes.get(name, recipes["folder"])
+
+
+def _parser(settings_type, description):
+    parser = _Parser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter,
+                     allow_abbrev=False, argument_default=argparse.SUPPRESS)
+    for f in dataclasses.fields(settings_type):
+        kind = f.metadata["type"]
+        accepted = f"; {kind.accepted}" if hasattr(kind, "accepted") else ""
+        default = "depends on the data" if f.default is None else f"default {f.default}"
+        text = f"{f.metadata['help']} ({default}{accepted})"
+        parser.add_argument(flag(f.name), type=kind, help=text.replace("%", "%%"), metavar=f.name.upper())
+    return parser
+
+
+def flag(name):
+    """The option's spelling on the command line."""
+    return "--" + name.replace("_", "-")
+
+
+def _resumed(settings_type, given, saved):
+    """The saved settings, after a check that `given` does not contradict them."""
+    names = {f.name for f in dataclasses.fields(settings_type)}
+    for name in sorted(set(saved) ^ names):
+        raise ValueError(f"the configuration of {given['resume']} does not fit this version: `{name}` is in one only")
+    for name, value in given.items():
+        if name not in PER_RUN and saved[name] != value:
+            raise ValueError(f"`{flag(name)}` is {value} but {given['resume']} was started with {saved[name]}; "
+                             "leave it out to resume, or start a new run")
+    if "output" in given:
+        raise ValueError("`--output` does not go with `--resume`: the run stays in its folder")
+    return settings_type(**{**saved, **given, "output": given["resume"]})

@@ -1,0 +1,147 @@
+"""Train GoogLeNet, or another network, to tell images apart.
+
+    python train.py                                      # real handwritten digits, no download, under two minutes
+    python train.py --data mnist                         # 70,000 digits, downloaded on first use
+    python train.py --data cifar10 --width 1             # the full network on 32x32 colour photographs
+    python train.py --data cifar10 --data-dir ../data    # files that are there already: ../data/cifar-10/*.bin
+    python train.py --data my-pictures                   # a folder with one folder of pictures per class
+    python train.py --model cnn --optimizer adam --lr 0.002
+    python train.py --resume runs/digits-googlenet-1     # go on after the last finished epoch, to the same bits
+    python train.py --help                               # every option
+
+Each run gets a folder of its own, runs/DATA-MODEL-NUMBER, with weights, figures and results.
+"""
+
+from dataclasses import dataclass
+
+import minidl
+import models
+from minidl import optim, training
+from minidl.data import PRESETS, DataLoader, load
+from minidl.training import number, one_of, option, whole
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Every setting, and when to change it. Where the default is None, the table RECIPES below decides."""
+
+    # What is learnt, and by which network.
+    data: str = option("digits", "digits, mnist, fashion-mnist, cifar10, or a folder with one folder of pictures per class")
+    data_dir: str = option(None, "where the official files lie, in folders named like the data sets, if you have them")
+    image_size: int = option(None, "side in pixels to which the pictures of a folder are resized; larger shows more", whole(8, 512))
+    model: str = option("googlenet", "the network; cnn is small and quick to read", one_of(models.MODELS))
+    width: float = option(None, "factor on all channel counts; more learns more and takes longer", number(0, 8, above=True))
+
+    # How long and how fast. Longer training is the surest way to a better result.
+    epochs: int = option(None, "passes over the training images", whole(1, 100_000))
+    batch_size: int = option(None, "images per step; with a larger one raise --lr too", whole(1, 1 << 20))
+    lr: float = option(None, "peak learning rate; lower it when the loss jumps or becomes NaN", number(0, above=True))
+    optimizer: str = option("sgd", "adamw needs a lower --lr, such as 0.003", one_of(training.OPTIMIZERS))
+    schedule: str = option("one-cycle", "how --lr rises and falls over the run", one_of(training.SCHEDULES))
+
+    # Against learning by heart: more of these when training accuracy is far above validation.
+    weight_decay: float = option(5e-4, "pull of the weights towards zero", number(0))
+    label_smoothing: float = option(0.1, "share of each label that is spread over all classes", number(0, 0.99))
+    augmentation: str = option("default", "random changes to training images", one_of(["default", *PRESETS]))
+    aux_weight: float = option(0.0, "weight of GoogLeNet's two auxiliary losses (the paper has 0.3); 0 builds none", number(0))
+    ema: float = option(None, "decay of the averaged weights that are evaluated, such as 0.998; 0 for none", number(0, 0.999999))
+
+    # Where and with what it runs; none of these but seed and device changes a bit of the result.
+    seed: int = option(0, "another one for another run of chance", whole(0, 2**64 - 1))
+    device: str = option("cpu", "cpu or cuda")
+    workers: int = option(0, "threads that prepare batches; more for folders of large pictures", whole(0, 64))
+    output: str = option(None, "the run's folder, which must be new; default runs/DATA-MODEL-NUMBER")
+    resume: str = option(None, "the folder of a run to go on with; its settings are kept")
+    max_steps: int = option(None, "stop after so many steps, for a smoke test", whole(1))
+
+
+# What suits each data set, found by trying. The columns that are missing have one default for all.
+RECIPES = {
+    "digits": dict(width=0.25, epochs=12, batch_size=32, lr=0.1, ema=0.0),
+    "mnist": dict(width=0.25, epochs=4, batch_size=128, lr=0.2, ema=0.0),
+    "fashion-mnist": dict(width=0.25, epochs=15, batch_size=128, lr=0.2, ema=0.0),
+    "cifar10": dict(width=0.5, epochs=30, batch_size=128, lr=0.2, ema=0.998),
+    "folder": dict(width=0.25, epochs=30, batch_size=32, lr=0.1, ema=0.0),
+}
+
+
+def main():
+    settings = training.parse(Settings, RECIPES, __doc__)
+    with training.usage_errors():  # a wrong value ends here: one line, exit status 2, nothing trained
+        images = load(settings.data, settings.data_dir, image_size=settings.image_size)
+        loaders = create_loaders(settings, images)
+        state = create_state(settings, images, steps_per_epoch=len(loaders["train"]))
+        run = training.Run(settings, images, state)  # resumed, the state is read here
+    with run:  # Ctrl-C or a loss that is NaN ends here: one line that says what is left
+        train(settings, loaders, state, run)
+        training.finish(run, state, images, loaders["test"])
+
+
+def create_loaders(settings, images):
+    """Batches for training (shuffled and augmented), validation and test."""
+    options = dict(batch_size=settings.batch_size, num_workers=settings.workers, device=settings.device)
+    augmented, plain = images.transform(settings.augmentation), images.transform("none")
+    return {
+        "train": DataLoader(images.train, shuffle=True, seed=settings.seed, transform=augmented, **options),
+        "val": DataLoader(images.val, transform=plain, **options),
+        "test": DataLoader(images.test, transform=plain, **options),
+    }
+
+
+def create_state(settings, images, steps_per_epoch):
+    """All that changes while training: network, optimiser, schedule, averaged weights."""
+    minidl.manual_seed(settings.seed)
+    model = create_model(settings, images).to(settings.device)
+    training.try_out(model, images)
+    optimizer = training.create_optimizer(settings.optimizer, model, settings.lr, settings.weight_decay)
+    steps = settings.epochs * steps_per_epoch
+    schedule = training.create_schedule(settings.schedule, optimizer, settings.lr, steps, steps_per_epoch)
+    average = None
+    if settings.ema:
+        average = optim.ExponentialMovingAverage(model, settings.ema, warm_up=True, use_buffers=True)
+    return training.TrainingState(model, optimizer, schedule, average)
+
+
+def create_model(settings, images):
+    """The network for these images."""
+    options = dict(num_classes=len(images.class_names), in_channels=images.channels, width=settings.width)
+    if settings.aux_weight and settings.model == "cnn":
+        raise ValueError(f"`--aux-weight` is {settings.aux_weight}, but cnn has no auxiliary heads; accepted: 0")
+    if settings.aux_weight:
+        options["aux_logits"] = True
+    return models.create(settings.model, **options)
+
+
+def train(settings, loaders, state, run):
+    """The lesson: look at a batch, measure how wrong the network is, move every weight a little downhill."""
+    model, optimizer, schedule = state.model, state.optimizer, state.schedule
+    progress = training.Progress(settings.epochs, len(loaders["train"]), settings.max_steps)
+
+    for epoch in range(state.epoch, progress.epochs):
+        loaders["train"].set_epoch(epoch)  # the order of the images is a function of seed and epoch
+        meter = training.EpochMeter(progress.steps(epoch), epoch + 1)
+        model.train()
+
+        for images, labels in progress.track(loaders["train"], meter):
+            logits, *auxiliary = training.as_tuple(model(images))
+            loss = minidl.cross_entropy(logits, labels, label_smoothing=settings.label_smoothing)
+            for extra in auxiliary:
+                loss = loss + settings.aux_weight * minidl.cross_entropy(extra, labels)
+
+            optimizer.zero_grad()
+            loss.backward()  # every parameter's .grad: which way the loss rises
+            meter.add(loss, logits, labels, schedule.get_last_lr()[0])
+            optimizer.step()  # one step the other way
+
+            state.after_step()  # averaged weights, learning rate
+
+        with state.averaged():  # inside, the network has the averaged weights, if there are any
+            validation = training.evaluate(model, loaders["val"])
+            entry = progress.entry(meter, validation)
+            best = state.finish_epoch(entry, model.state_dict())
+        run.save(state, best)
+        progress.line(entry, best)
+
+
+if __name__ == "__main__":
+    main()
