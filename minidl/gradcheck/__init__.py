@@ -1,1 +1,16 @@
-"""Derivatives that can be trusted: a checker for them, and Jacobians, Hessians and their products."""
+"""Derivatives that can be trusted: a checker for them, and Jacobians, Hessians and their products.
+
+Reading order: maps (what is checked), differences (what it is compared with), values and manners
+(the checks), check (their order), report and hints and blame (what a failure says), case and cases
+(the table of all ops), derivatives and sharpness.
+
+>>> import minidl, numpy as np
+>>> report = check_gradients(minidl.mul, np.ones(3), np.arange(3.0))
+>>> report.passed
+True
+"""
+
+from minidl.gradcheck.check import check_gradients
+from minidl.gradcheck.report import GradientError, Report
+
+__all__ = ["GradientError", "Report", "check_gradients"]

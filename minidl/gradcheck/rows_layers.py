@@ -6,6 +6,7 @@ import numpy as np
 
 from minidl.gradcheck.case import Case, apart, away_from_zero, both, normal, uniform
 from minidl.ops import functions as op
+from minidl.ops.dropout import Dropout
 from minidl.tensor import Tensor
 
 LINEAR = ((0, 0),)
@@ -139,7 +140,7 @@ LOSSES = [
          reference=lambda x, t: -(t * np.log(1 / (1 + np.exp(-x))) + (1 - t) * np.log(1 / (1 + np.exp(x)))).mean()),
     loss("binary_cross_entropy_with_logits", PROBABILITIES, "/weights", make=away_from_zero((4, 3)),
          weight=Tensor(WEIGHT), pos_weight=Tensor(WEIGHT), reduction="sum"),
-    Case("dropout", bound("dropout", 0.4, True, (7, 1, 3)), normal((4, 5)), zero_blocks=LINEAR),
+    Case("dropout", lambda x: Dropout.apply(x, 0.4, (7, 1, 3)), normal((4, 5)), zero_blocks=LINEAR),
 ]
 
 ROWS_OF_LAYERS = CONVOLUTION + POOLING + NORMALISATION + LOSSES

@@ -58,8 +58,8 @@ class AvgPool2d(Function):
 
 
 class AvgPool2dGrad(Function):
-    def forward(self, grad, input_shape, **options):
-        self.options = options
+    def forward(self, grad, input_shape, ceil_mode, **options):
+        self.options = dict(options, ceil_mode=ceil_mode)  # the kernel sees it in the shape of `grad`
         return kernels.avg_pool2d_grad(grad, input_shape, **options)
 
     def backward(self, outer):

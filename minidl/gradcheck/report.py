@@ -1,0 +1,132 @@
+"""What the checker found: a table of checks, and an error that a student can act on."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+
+class GradientError(AssertionError):
+    """A derivative that is wrong, or that could not be checked.
+
+    Attributes
+    ----------
+    function, argument, check : str
+        What was checked, to which argument, and by which check of the table.
+    order : int
+        1 for the gradient, 2 for the gradient of the gradient.
+    index : tuple of int
+        The worst element of the argument.
+    backward, numeric : float
+        The two values there.
+    ratio : float
+        ``backward / numeric``.
+    hint : str
+        A guess at the mistake.
+    culprit : str or None
+        The operation inside the function whose backward is wrong.
+    gradient, expected : ndarray or None
+        All values that were compared, for `save_picture`.
+    direction : dict
+        The direction per argument along which the disagreement shows.
+    report : Report
+        The whole table.
+    """
+
+    def __init__(self, message, check, order=1, function="", argument="", **found):
+        super().__init__(message)
+        self.check, self.order, self.function, self.argument = check, order, function, argument
+        for name in ("index", "backward", "numeric", "ratio", "hint", "culprit", "gradient", "expected", "report"):
+            setattr(self, name, found.get(name))
+        self.direction = found.get("direction", {})
+
+    def save_picture(self, path):
+        """Draw where the errors lie and how the two gradients compare; a PNG or SVG file."""
+        from minidl.gradcheck.picture import draw_errors
+
+        draw_errors(self, path)
+
+
+@dataclass
+class Row:
+    """One check of one argument: its relative error and the limit for it."""
+
+    order: int
+    check: str
+    argument: str
+    error: float
+    limit: float
+    passed: bool
+    note: str = ""
+    failure: GradientError | None = field(default=None, repr=False)
+
+
+@dataclass
+class Report:
+    """The checks of one function; printing it shows the table.
+
+    Attributes
+    ----------
+    function : str
+    rows : list of Row
+    """
+
+    function: str
+    rows: list = field(default_factory=list)
+
+    @property
+    def passed(self):
+        """Whether all checks passed."""
+        return all(row.passed for row in self.rows)
+
+    @property
+    def failures(self):
+        """The errors of the checks that did not pass."""
+        return [row.failure for row in self.rows if row.failure is not None]
+
+    def add(self, *args, **options):
+        """Append a :class:`Row`; returns it."""
+        self.rows.append(Row(*args, **options))
+        return self.rows[-1]
+
+    def worst(self, check=None, order=None):
+        """The largest relative error over the rows of one check and order, NaN if there is none."""
+        errors = [r.error for r in self.rows if check in (None, r.check) and order in (None, r.order)]
+        return max(errors, default=float("nan"))
+
+    def __str__(self):
+        head = f"{self.function}: {'all checks passed' if self.passed else 'FAILED'}"
+        titles = ("order", "check", "argument", "error", "limit", "", "")
+        body = [
+            (str(r.order), r.check, r.argument, _number(r.error), _number(r.limit), "ok" if r.passed else "FAIL", r.note)
+            for r in self.rows
+        ]
+        widths = [max(len(line[i]) for line in [titles, *body]) for i in range(len(titles))]
+        lines = ["  ".join(cell.ljust(w) for cell, w in zip(line, widths)).rstrip() for line in [titles, *body]]
+        return "\n".join([head, *("  " + line for line in lines)])
+
+
+def _number(x):
+    return "" if x is None or np.isnan(x) else "0" if x == 0 else f"{x:.1e}"
+
+
+ORDERS = {1: "gradient", 2: "second derivative", 3: "third derivative"}
+
+
+def wrong_gradient(map_name, argument, order, estimate, **found):
+    """The message of a wrong derivative, as a :class:`GradientError`."""
+    index, backward, numeric = found["index"], found["backward"], found["numeric"]
+    ratio = found["ratio"] = backward / numeric if numeric else float("inf")
+    wrong, total = found.pop("wrong"), found.pop("total")
+    along = found.pop("along")
+    lines = [
+        f"the {ORDERS.get(order, f'derivative of order {order}')} of `{map_name}` to `{argument}` is wrong",
+        f"  worst at index {index}: backward gives {backward:.8g}, differences give {numeric:.8g}",
+        f"  ratio backward / differences: {ratio:.6g}; {wrong} of the {total} elements compared are wrong",
+        f"  along a random direction: backward {along:.8g}, differences {estimate.value:.8g} (step {estimate.step:.1e})",
+        f"  a guess: {found['hint']}",
+    ]
+    lines += [f"  {found['culprit']}"] if found.get("culprit") else []
+    lines.append("  error.save_picture('errors.png') shows where the errors lie")
+    return GradientError("\n".join(lines), "gradient", order, map_name, argument, **found)
