@@ -94,9 +94,9 @@ def _install():
     Tensor.long = lambda self: self.astype("int64")
     Tensor.cpu = lambda self: self.to("cpu")
     Tensor.cuda = lambda self: self.to("cuda")
-    Tensor.zero_ = lambda self: self.become(creation.zeros_like(self))
-    Tensor.fill_ = lambda self, value: self.become(creation.full_like(self, value))
-    Tensor.copy_ = lambda self, source: self.become(source.broadcast_to(self.shape))
+    Tensor.fill_ = lambda self, value: indexing.setitem(self, Ellipsis, value)
+    Tensor.copy_ = lambda self, source: indexing.setitem(self, Ellipsis, source)
+    Tensor.zero_ = lambda self: self.fill_(0)
 
 
 _install()

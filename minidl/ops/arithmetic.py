@@ -20,6 +20,33 @@ def operand(x):
     return x.item() if isinstance(x, np.generic) else Tensor(x)
 
 
+def operands(a, b):
+    """Both operands as an op takes them, in the precision that PyTorch would choose.
+
+    An integer tensor has no say beside a float, nor a 0-d tensor beside one with axes,
+    nor a Python number beside a tensor of its kind.
+    """
+    a, b = operand(a), operand(b)
+    if not isinstance(a, Tensor):
+        return a, _beside_number(b, a)
+    if not isinstance(b, Tensor):
+        return _beside_number(a, b), b
+    if a.data.dtype is b.data.dtype:
+        return a, b
+    return _beside(a, b), _beside(b, a)
+
+
+def _beside_number(x, number):
+    return x.astype(np.float32) if isinstance(number, float) and x.dtype.kind in "iub" else x
+
+
+def _beside(x, other):
+    """`x` in the dtype of `other` if that one has the say."""
+    x_float, other_float = x.dtype.kind in "fc", other.dtype.kind in "fc"
+    yields = other_float and (not x_float or (x.ndim == 0 and other.ndim > 0))
+    return x.astype(other.dtype) if yields else x
+
+
 def module_of(*arrays):
     """The array namespace of the first operand that is an array."""
     for array in arrays:
@@ -46,18 +73,17 @@ class Sub(Function):
 
 class Mul(Function):
     def forward(self, a, b):
-        self.save_for_backward(a, b)
+        self.save_factors(a, b)
         return a * b
 
     def backward(self, grad):
         a, b = self.saved_tensors
-        first, second = self.needs_input_grad
-        return grad * b if first else None, grad * a if second else None
+        return None if b is None else grad * b, None if a is None else grad * a
 
 
 class Div(Function):
     def forward(self, a, b):
-        self.save_for_backward(a, b)
+        self.save_for_backward(a if self.needs_input_grad[1] else None, b)
         return a / b
 
     def backward(self, grad):
@@ -108,7 +134,8 @@ class Maximum(Function):
         return module_of(a, b).maximum(a, b)
 
     def backward(self, grad):
-        return _share(grad, *_data(*self.saved_tensors))
+        a, b = _data(*self.saved_tensors)
+        return _share(grad, a, b), _share(grad, b, a)
 
 
 class Minimum(Function):
@@ -120,7 +147,7 @@ class Minimum(Function):
 
     def backward(self, grad):
         a, b = _data(*self.saved_tensors)
-        return _share(grad, b, a)
+        return _share(grad, b, a), _share(grad, a, b)
 
 
 def _data(*operands):
@@ -128,43 +155,58 @@ def _data(*operands):
 
 
 def _share(grad, larger, smaller):
-    """`grad` to the first where it is larger, half to each at a tie."""
-    first = ((larger > smaller) + 0.5 * (larger == smaller)).astype(grad.dtype)
-    return grad * Tensor(first), grad * Tensor(1 - first)
+    """The gradient of the one that should be larger: all, half at a tie, nothing where it is not; all beside a NaN."""
+    lost, tied = larger < smaller, larger == smaller
+    return grad * Tensor((1 - 0.5 * tied - lost).astype(grad.dtype))
+
+
+class Clamp(Function):
+    """Between two numbers, either of which may be None."""
+
+    def forward(self, x, low, high):
+        y = array_module(x).clip(x, low, high)
+        self.save_for_backward(x == y)
+        return y
+
+    def backward(self, grad):
+        (inside,) = self.saved_tensors
+        return where(inside, grad, 0.0), None, None
 
 
 class Where(Function):
     def forward(self, condition, a, b):
-        self.condition = condition
+        self.save_for_backward(condition)
         return module_of(a, b, condition).where(condition, a, b)
 
     def backward(self, grad):
-        return None, where(self.condition, grad, 0.0), where(self.condition, 0.0, grad)
+        (condition,) = self.saved_tensors
+        return None, where(condition, grad, 0.0), where(condition, 0.0, grad)
 
 
 def add(input, other, *, alpha=1):
     """input + alpha * other."""
-    return Add.apply(operand(input), operand(other) if alpha == 1 else operand(other) * alpha)
+    return Add.apply(*operands(input, other if alpha == 1 else operand(other) * alpha))
 
 
 def sub(input, other, *, alpha=1):
     """input - alpha * other."""
-    return Sub.apply(operand(input), operand(other) if alpha == 1 else operand(other) * alpha)
+    return Sub.apply(*operands(input, other if alpha == 1 else operand(other) * alpha))
 
 
 def mul(input, other):
     """Element-wise product."""
-    return Mul.apply(operand(input), operand(other))
+    return Mul.apply(*operands(input, other))
 
 
 def div(input, other):
-    """Element-wise quotient; integers give floats."""
-    return Div.apply(operand(input), operand(other))
+    """Element-wise quotient; integers give float32."""
+    a, b = operands(input, other)
+    return Div.apply(_beside_number(a, 0.5) if isinstance(a, Tensor) else a, b)
 
 
 def pow(input, exponent):
     """input to the power of `exponent`, element by element."""
-    return Pow.apply(operand(input), operand(exponent))
+    return Pow.apply(*operands(input, exponent))
 
 
 def neg(input):
@@ -174,12 +216,12 @@ def neg(input):
 
 def maximum(input, other):
     """The larger of each two elements; NaN if either is NaN."""
-    return Maximum.apply(operand(input), operand(other))
+    return Maximum.apply(*operands(input, other))
 
 
 def minimum(input, other):
     """The smaller of each two elements; NaN if either is NaN."""
-    return Minimum.apply(operand(input), operand(other))
+    return Minimum.apply(*operands(input, other))
 
 
 def where(condition, input, other):
@@ -193,10 +235,10 @@ def where(condition, input, other):
     >>> x.grad
     tensor([0.1, 1. ])
     """
-    condition = condition.data if isinstance(condition, Tensor) else condition
-    input, other = operand(input), operand(other)
+    condition = condition if isinstance(condition, Tensor) else Tensor(condition)
+    input, other = operands(input, other)
     if not isinstance(input, Tensor) and not isinstance(other, Tensor):
-        input = Tensor(array_module(condition).full((), input, dtype=np.float32 if isinstance(input, float) else None))
+        input = Tensor(array_module(condition.data).full((), input, dtype=np.float32 if isinstance(input, float) else None))
     return Where.apply(condition, input, other)
 
 
@@ -210,24 +252,10 @@ def clamp(input, min=None, max=None):
     """
     if min is None and max is None:
         raise ValueError("`min` and `max` are both None; clamp() needs at least one")
-    inside = True
-    if min is not None:
-        inside = input.data >= _data(min)[0]
-    if max is not None:
-        inside = inside & (input.data <= _data(max)[0])
     if isinstance(min, Tensor) or isinstance(max, Tensor):
-        out = input if min is None else maximum(input, min)
-        return out if max is None else minimum(out, max)
-    return _Clamp.apply(input, min, max, inside)
-
-
-class _Clamp(Function):
-    def forward(self, x, low, high, inside):
-        self.inside = inside
-        return array_module(x).clip(x, low, high)
-
-    def backward(self, grad):
-        return where(self.inside, grad, 0.0), None, None, None
+        out = input if min is None else where(input < min, min, input)
+        return out if max is None else where(out > max, max, out)
+    return Clamp.apply(input, min, max)
 
 
 def lerp(input, end, weight):

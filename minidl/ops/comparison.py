@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from minidl.backend import array_module
+from minidl.backend import array_module, check_same_device, is_array
 from minidl.ops.arithmetic import module_of
+from minidl.ops.axes import axes_of, kept_shape
 from minidl.tensor import Tensor, _wrap
 
 TABLE = {
@@ -26,6 +27,7 @@ def _array(x):
 def _make(name, rule):
     def function(input, other):
         a, b = _array(input), _array(other)
+        check_same_device(*[(n, x) for n, x in (("input", a), ("other", b)) if is_array(x)])
         return Tensor(rule(module_of(a, b), a, b))
 
     function.__name__ = function.__qualname__ = name
@@ -69,7 +71,7 @@ def argmin(input, dim=None, keepdim=False):
 def _argument(name, input, dim, keepdim):
     xp = array_module(input.data)
     index = xp.asarray(getattr(xp, name)(input.data, axis=dim))
-    return _wrap(xp.expand_dims(index, dim) if keepdim and dim is not None else index)
+    return _wrap(index.reshape(kept_shape(input.shape, axes_of(dim, input.ndim))) if keepdim else index)
 
 
 def argsort(input, dim=-1, descending=False, stable=True):

@@ -67,7 +67,7 @@ class Col2Im(Function):
 class Conv2d(Function):
     def forward(self, x, weight, bias, **geometry):
         self.geometry, self.shapes = geometry, (x.shape, weight.shape)
-        self.save_for_backward(x, weight)
+        self.save_factors(x, weight)
         return kernels.conv2d(x, weight, bias, **geometry)
 
     def backward(self, grad):
@@ -84,7 +84,7 @@ class Conv2d(Function):
 class ConvInputGrad(Function):
     def forward(self, grad, weight, input_shape, **geometry):
         self.geometry, self.weight_shape = geometry, weight.shape
-        self.save_for_backward(grad, weight)
+        self.save_factors(grad, weight)
         return kernels.conv2d_input_grad(grad, weight, input_shape, **geometry)
 
     def backward(self, outer):
@@ -99,7 +99,7 @@ class ConvInputGrad(Function):
 class ConvWeightGrad(Function):
     def forward(self, grad, x, weight_shape, **geometry):
         self.geometry, self.input_shape = geometry, x.shape
-        self.save_for_backward(grad, x)
+        self.save_factors(grad, x)
         return kernels.conv2d_weight_grad(grad, x, weight_shape, **geometry)
 
     def backward(self, outer):

@@ -12,6 +12,7 @@ import math
 from minidl.backend import array_module
 from minidl.kernels import elementwise as kernels
 from minidl.ops.arithmetic import where
+from minidl.ops.creation import zeros_like
 from minidl.tensor import Function, Tensor
 
 
@@ -47,11 +48,13 @@ TABLE = {
     "tanh": ("y", lambda xp, x: xp.tanh(x), lambda g, y: g * (1 - y * y), "Hyperbolic tangent."),
     "sigmoid": ("y", _sigmoid, lambda g, y: g * y * (1 - y), "1 / (1 + exp(-x))."),
     "softplus": ("x", _softplus, lambda g, x: g * x.sigmoid(), "log(1 + exp(x))."),
-    "sign": ("", lambda xp, x: xp.sign(x), lambda g: None, "-1, 0 or 1; derivative 0."),
-    "floor": ("", lambda xp, x: xp.floor(x), lambda g: None, "Largest integer <= x; derivative 0."),
-    "ceil": ("", lambda xp, x: xp.ceil(x), lambda g: None, "Smallest integer >= x; derivative 0."),
-    "round": ("", lambda xp, x: xp.rint(x), lambda g: None, "Nearest integer, halves to even; derivative 0."),
+    "sign": ("", lambda xp, x: xp.sign(x), lambda g: zeros_like(g), "-1, 0 or 1; derivative 0."),
+    "floor": ("", lambda xp, x: xp.floor(x), lambda g: zeros_like(g), "Largest integer <= x; derivative 0."),
+    "ceil": ("", lambda xp, x: xp.ceil(x), lambda g: zeros_like(g), "Smallest integer >= x; derivative 0."),
+    "round": ("", lambda xp, x: xp.rint(x), lambda g: zeros_like(g), "Nearest integer, halves to even; derivative 0."),
 }
+
+EXACT = {"abs", "square", "sign", "floor", "ceil", "round"}  # integers stay integers; elsewhere they become float32
 
 
 def _make(name, saved, value, slope, text):
@@ -68,7 +71,9 @@ def _make(name, saved, value, slope, text):
     kind = type(name.capitalize(), (Function,), {"forward": forward, "backward": backward, "__module__": __name__})
 
     def function(input):
-        return kind.apply(input if isinstance(input, Tensor) else Tensor(input))
+        input = input if isinstance(input, Tensor) else Tensor(input)
+        whole = input.data.dtype.kind in "iub" and name not in EXACT
+        return kind.apply(input.astype("float32") if whole else input)
 
     function.__name__ = function.__qualname__ = name
     function.__doc__ = f"{text} Any shape; same shape and dtype out."
@@ -119,12 +124,12 @@ def relu(input):
 
 def leaky_relu(input, negative_slope=0.01):
     """input where positive, negative_slope * input elsewhere."""
-    return where(input.data > 0, input, input * negative_slope)
+    return where(input > 0, input, input * negative_slope)
 
 
 def elu(input, alpha=1.0):
     """input where positive, alpha * (exp(input) - 1) elsewhere (Clevert et al., arXiv 1511.07289)."""
-    positive = input.data > 0
+    positive = input > 0
     return where(positive, input, alpha * where(positive, 0.0, input).expm1())
 
 

@@ -10,13 +10,21 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
+
 from minidl.backend import array_module
+from minidl.ops.arithmetic import operand
 from minidl.tensor import Function, Tensor
 
 
 def _is_basic(index):
-    parts = index if isinstance(index, tuple) else (index,)
-    return all(p is None or p is Ellipsis or isinstance(p, slice) or (isinstance(p, int) and p is not True and p is not False) for p in parts)
+    return all(map(_is_basic_part, index if isinstance(index, tuple) else (index,)))
+
+
+def _is_basic_part(part):
+    if part is None or part is Ellipsis or isinstance(part, slice):
+        return True
+    return isinstance(part, (int, np.integer)) and not isinstance(part, bool)
 
 
 def _raw(index):
@@ -130,21 +138,34 @@ class SetItem(Function):
 
     def forward(self, x, value, index):
         self.index = index
-        y = x.copy()
+        y = x.copy(order="K")
         y[index] = value
         return y
 
     def backward(self, grad):
-        return SetItem.apply(grad, 0.0, self.index), grad[self.index], None
+        need_x, need_value, _ = self.needs_input_grad
+        return (
+            SetItem.apply(grad, 0.0, self.index) if need_x else None,
+            grad[self.index] if need_value else None,
+            None,
+        )
 
 
 def setitem(input, index, value):
     """``input[index] = value`` in place, with gradients for both (see `Tensor.become`)."""
-    value = value if isinstance(value, (Tensor, int, float)) else Tensor(value)
-    input.become(SetItem.apply(input, value, _raw(index)))
+    value = operand(value)
+    if isinstance(value, Tensor):
+        place = input.data[_raw(index)].shape
+        extra = value.ndim - len(place)  # NumPy allows leading axes of length 1 beyond those of the place
+        value = value.reshape(value.shape[extra:]) if extra > 0 and value.shape[:extra] == (1,) * extra else value
+    return input.become(SetItem.apply(input, value, _raw(index)))
 
 
-def one_hot(tensor, num_classes):
-    """1 at each label, 0 elsewhere: shape ``(*tensor.shape, num_classes)``, int64."""
+def one_hot(tensor, num_classes=-1):
+    """1 at each label, 0 elsewhere: shape ``(*tensor.shape, num_classes)``, int64.
+
+    -1 classes means the largest label + 1, for which the device is waited for.
+    """
     xp = array_module(tensor.data)
+    num_classes = int(tensor.max()) + 1 if num_classes == -1 else num_classes
     return Tensor((tensor.data[..., None] == xp.arange(num_classes)).astype(xp.int64))

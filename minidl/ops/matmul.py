@@ -11,13 +11,12 @@ class MatMul(Function):
     """Operands of at least two axes; the leading ones broadcast."""
 
     def forward(self, a, b):
-        self.save_for_backward(a, b)
+        self.save_factors(a, b)
         return kernel(a, b)
 
     def backward(self, grad):
         a, b = self.saved_tensors
-        first, second = self.needs_input_grad
-        return grad @ b.transpose(-1, -2) if first else None, a.transpose(-1, -2) @ grad if second else None
+        return None if b is None else grad @ b.transpose(-1, -2), None if a is None else a.transpose(-1, -2) @ grad
 
 
 def matmul(input, other):
@@ -47,13 +46,12 @@ class Linear(Function):
     """x of shape (rows, in) times weight (out, in) transposed."""
 
     def forward(self, x, weight):
-        self.save_for_backward(x, weight)
+        self.save_factors(x, weight)
         return kernel(x, weight.T)
 
     def backward(self, grad):
         x, weight = self.saved_tensors
-        first, second = self.needs_input_grad
-        return grad @ weight if first else None, grad.transpose() @ x if second else None
+        return None if weight is None else grad @ weight, None if x is None else grad.transpose() @ x
 
 
 def linear(input, weight, bias=None):

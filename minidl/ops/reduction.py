@@ -87,7 +87,8 @@ def var(input, dim=None, unbiased=True, keepdim=False, correction=None):
     axes = axes_of(dim, input.ndim)
     correction = int(unbiased) if correction is None else correction
     deviation = input - mean(input, axes, keepdim=True)
-    return sum(deviation * deviation, axes, keepdim) / (_count(input.shape, axes) - correction)
+    freedom = _count(input.shape, axes) - correction
+    return sum(deviation * deviation, axes, keepdim) / (freedom if freedom > 0 else 0)
 
 
 @numpy_names
@@ -107,7 +108,7 @@ def prod(input, dim=None, keepdim=False):
 
 @numpy_names
 def amax(input, dim=None, keepdim=False):
-    """Largest element over `dim`; tied elements share the gradient evenly."""
+    """Largest element over `dim`; tied elements share the gradient evenly; NaN if there is one."""
     return Extreme.apply(input, "max", axes_of(dim, input.ndim), keepdim)
 
 
@@ -119,16 +120,15 @@ def amin(input, dim=None, keepdim=False):
 
 class Extreme(Function):
     def forward(self, x, name, axes, keepdim):
-        self.axes, self.kept = axes, kept_shape(x.shape, axes)
-        y = getattr(x, name)(axis=axes, keepdims=keepdim)
-        self.save_for_backward(x)
-        xp = array_module(x)
-        winners = x == xp.asarray(y).reshape(self.kept)
-        self.share = winners / winners.sum(axis=axes, keepdims=True).astype(x.dtype)
-        return y
+        self.kept = kept_shape(x.shape, axes)
+        y = getattr(x, name)(axis=axes, keepdims=True)
+        winners = (x == y) | ((x != x) & (y != y))  # a NaN wins, and does not equal itself
+        self.save_for_backward((winners / winners.sum(axis=axes, keepdims=True)).astype(x.dtype))
+        return y if keepdim else y.reshape(_dropped(x.shape, axes))
 
     def backward(self, grad):
-        return grad.reshape(self.kept) * Tensor(self.share.astype(grad.dtype)), None, None, None
+        (share,) = self.saved_tensors
+        return grad.reshape(self.kept) * share, None, None, None
 
 
 class ValuesAndIndices(NamedTuple):
@@ -167,12 +167,29 @@ def _extreme(name, input, dim, keepdim):
 @numpy_names
 def logsumexp(input, dim, keepdim=False):
     """log(sum(exp(input))) over `dim` without overflow; the largest element is a constant in it."""
-    axes = axes_of(dim, input.ndim)
-    xp = array_module(input.data)
-    largest = input.data.max(axis=axes, keepdims=True)
-    shift = Tensor(xp.where(xp.isfinite(largest), largest, xp.zeros_like(largest)))
-    out = sum((input - shift).exp(), axes, keepdim=True).log() + shift
-    return out if keepdim else out.reshape(_dropped(out.shape, axes))
+    return LogSumExp.apply(input, axes_of(dim, input.ndim), keepdim)
+
+
+class LogSumExp(Function):
+    """The derivative is the softmax, exp(x - y)."""
+
+    def forward(self, x, axes, keepdim):
+        xp = array_module(x)
+        self.kept = kept_shape(x.shape, axes)
+        shift = _finite(xp, x.max(axis=axes, keepdims=True))
+        y = xp.log(xp.exp(x - shift).sum(axis=axes, keepdims=True)) + shift
+        y = y if keepdim else y.reshape(_dropped(x.shape, axes))
+        self.save_for_backward(x, y)
+        return y
+
+    def backward(self, grad):
+        x, y = self.saved_tensors
+        y = where(y.isfinite(), y, 0.0).reshape(self.kept)
+        return grad.reshape(self.kept) * (x - y).exp(), None, None
+
+
+def _finite(xp, x):
+    return xp.where(xp.isfinite(x), x, 0)
 
 
 def _dropped(shape, axes):

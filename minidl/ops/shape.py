@@ -91,7 +91,8 @@ def full_in_order_of(x, shape, value):
 
 
 def _shape_args(shape):
-    return tuple(shape[0]) if len(shape) == 1 and not isinstance(shape[0], int) else tuple(shape)
+    """``(2, 3)`` from both ``f(2, 3)`` and ``f((2, 3))``."""
+    return tuple(shape[0]) if len(shape) == 1 and not hasattr(shape[0], "__index__") else tuple(shape)
 
 
 def reshape(input, *shape):
@@ -120,6 +121,8 @@ def flatten(input, start_dim=0, end_dim=-1):
     if input.ndim == 0:
         return reshape(input, 1)
     start, end = (axes_of(d, input.ndim)[0] for d in (start_dim, end_dim))
+    if start > end:
+        raise ValueError(f"`start_dim` is {start_dim} but `end_dim` is {end_dim}: nothing lies between them")
     return reshape(input, input.shape[:start] + (math.prod(input.shape[start : end + 1]),) + input.shape[end + 1 :])
 
 
@@ -133,6 +136,8 @@ def permute(input, *dims):
 
 def transpose(input, dim0=None, dim1=None):
     """Swap two axes; without arguments reverse all of them, as NumPy does."""
+    if (dim0 is None) != (dim1 is None):
+        raise TypeError(f"transpose() swaps `dim0` and `dim1`, found {dim0} and {dim1}")
     if dim0 is None:
         return Permute.apply(input, tuple(reversed(range(input.ndim))))
     axes = list(range(input.ndim))
@@ -155,13 +160,19 @@ def unsqueeze(input, dim):
 
 def broadcast_to(input, *shape):
     """Repeat along axes of length 1, and new leading axes, without a copy."""
-    return BroadcastTo.apply(input, _shape_args(shape))
+    shape = _shape_args(shape)
+    lead = len(shape) - input.ndim
+    if lead < 0 or any(n != 1 and n != m for n, m in zip(input.shape, shape[lead:])):
+        raise ValueError(f"`shape` is {shape}, which a tensor of shape {input.shape} does not broadcast to")
+    return BroadcastTo.apply(input, shape)
 
 
 def expand(input, *sizes):
     """`broadcast_to` with -1 for "as it is"."""
     sizes = _shape_args(sizes)
     lead = len(sizes) - input.ndim
+    if lead < 0 or -1 in sizes[:lead]:
+        raise ValueError(f"`sizes` is {sizes} for a tensor of shape {input.shape}; -1 may stand for its axes only")
     return broadcast_to(input, tuple(input.shape[i - lead] if n == -1 else n for i, n in enumerate(sizes)))
 
 
@@ -238,7 +249,9 @@ def split(tensor, split_size_or_sections, dim=0):
     axis = axes_of(dim, tensor.ndim)[0]
     length, sizes = tensor.shape[axis], split_size_or_sections
     if isinstance(sizes, int):
-        sizes = [min(sizes, length - start) for start in range(0, length, sizes)]
+        if sizes < 1:
+            raise ValueError(f"`split_size_or_sections` is {sizes}; accepted: a size >= 1 or a list of sizes")
+        sizes = [min(sizes, length - start) for start in range(0, max(length, 1), sizes)]
     if sum(sizes) != length:
         raise ValueError(f"`split_size_or_sections` adds up to {sum(sizes)} but axis {axis} has length {length}")
     ends = [sum(sizes[: i + 1]) for i in range(len(sizes))]
@@ -249,7 +262,9 @@ def split(tensor, split_size_or_sections, dim=0):
 def chunk(input, chunks, dim=0):
     """Cut into at most `chunks` pieces of equal length (the last may be shorter)."""
     length = input.shape[axes_of(dim, input.ndim)[0]]
-    return split(input, -(-length // chunks), dim)
+    if chunks < 1:
+        raise ValueError(f"`chunks` is {chunks}; accepted: integers >= 1")
+    return split(input, max(-(-length // chunks), 1), dim)
 
 
 def contiguous(input):
@@ -293,9 +308,9 @@ class Transfer(Function):
         return to(grad, self.device), None
 
 
-def to(input, *targets):
+def to(input, *targets, device=None, dtype=None):
     """On another device and/or as another dtype: ``x.to("cuda")``, ``x.to(np.float64)``; itself if nothing changes."""
-    for target in targets:
+    for target in targets + tuple(t for t in (device, dtype) if t is not None):
         if is_device_name(target):
             input = input if input.device == target.partition(":")[0] else Transfer.apply(input, target)
         else:

@@ -13,8 +13,9 @@ References: A. Griewank and A. Walther, *Evaluating Derivatives*, SIAM 2008, cha
 A. Paszke et al., "Automatic differentiation in PyTorch", 2017.
 """
 
-from minidl.tensor.core import HookHandle, Tensor, _wrap, tensor
+from minidl.tensor.core import Tensor, _wrap, tensor
 from minidl.tensor.function import Function, set_observer
+from minidl.tensor.hooks import HookHandle
 from minidl.tensor.mode import enable_grad, is_grad_enabled, no_grad, set_grad_enabled
 from minidl.tensor.walk import grad
 

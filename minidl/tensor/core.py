@@ -6,13 +6,15 @@ operators and methods, ``walk.py`` its ``backward``, when they are imported.
 
 from __future__ import annotations
 
-import itertools
+import math
+import operator
 import sys
 import weakref
 
 import numpy as np
 
 from minidl import backend
+from minidl.tensor.hooks import HookHandle
 from minidl.tensor.mode import _state
 
 
@@ -71,6 +73,18 @@ class Tensor:
         """Number of axes."""
         return self.data.ndim
 
+    def size(self, dim=None):
+        """`shape`, or the length of one axis (PyTorch's name)."""
+        return self.shape if dim is None else self.shape[dim]
+
+    def dim(self):
+        """Number of axes (PyTorch's name)."""
+        return self.data.ndim
+
+    def numel(self):
+        """Number of elements (PyTorch's name)."""
+        return self.data.size
+
     @property
     def dtype(self):
         """Type of the elements, a NumPy dtype."""
@@ -81,20 +95,16 @@ class Tensor:
         """Name of the device that holds the data: ``"cpu"`` or ``"cuda"``."""
         return backend.device_of(self.data)
 
-    @property
-    def is_leaf(self):
-        """Whether this tensor was not computed by a recorded operation."""
-        return self.node is None
-
-    @property
-    def grad_fn(self):
-        """The node of the graph that computed this tensor (PyTorch's name for `node`)."""
-        return self.node
+    is_leaf = property(lambda self: self.node is None, doc="Whether no recorded operation computed this tensor.")
+    grad_fn = property(lambda self: self.node, doc="The node that computed this tensor: PyTorch's name for `node`.")
 
     def __len__(self):
         if not self.shape:
             raise TypeError("len() of a 0-d tensor")
         return self.shape[0]
+
+    def __iter__(self):
+        return (self[i] for i in range(len(self)))
 
     def __bool__(self):
         return bool(self.item())
@@ -106,7 +116,7 @@ class Tensor:
         return int(self.item())
 
     def __index__(self):
-        return self.data.__index__()
+        return operator.index(self.item())
 
     def __format__(self, spec):
         return format(self.item() if self.ndim == 0 else str(self), spec)
@@ -187,11 +197,11 @@ class Tensor:
             if tensor is not None:
                 tensor._accumulate(gradient, gradient.requires_grad)
 
-        self.register_hook(keep)
+        HookHandle(self.node.hooks.setdefault(self.index, {}), keep, number=math.inf)  # behind all others
 
     def _accumulate(self, gradient, create_graph):
         if create_graph:
-            self.grad = gradient if self.grad is None else self.grad + gradient
+            self.grad = gradient.clone() if self.grad is None else self.grad + gradient
         elif self.grad is None:
             self.grad = _wrap(self._own_copy(gradient.data))
         else:
@@ -200,10 +210,9 @@ class Tensor:
 
     def _own_copy(self, array):
         """`array` in this tensor's own gradient buffer, whose address stays while nobody else holds it."""
+        if self._grad_buffer is None or _holders(self) > _ALONE or self._grad_buffer.dtype != array.dtype:
+            self._grad_buffer = backend.array_module(array).empty_like(array)
         buffer = self._grad_buffer
-        # Three references: the attribute, the local name, getrefcount's argument.
-        if buffer is None or sys.getrefcount(buffer) > 3 or buffer.dtype != array.dtype:
-            self._grad_buffer = buffer = backend.array_module(array).empty_like(array)
         buffer[...] = array
         return buffer
 
@@ -237,6 +246,8 @@ class Tensor:
                 raise RuntimeError("a tensor that shares memory with a view is changed in place; use a new tensor")
         if result.shape != self.shape:
             raise ValueError(f"an in-place change cannot turn shape {self.shape} into {result.shape}")
+        if not np.can_cast(result.dtype, self.dtype, "same_kind"):
+            raise TypeError(f"an in-place change cannot turn dtype {self.dtype} into {result.dtype}")
         self.data[...] = result.data
         self.bump_version()
         if result.requires_grad:
@@ -244,23 +255,13 @@ class Tensor:
         return self
 
 
-class HookHandle:
-    """What `register_hook` returns: ``remove()`` takes the hook off."""
-
-    numbers = itertools.count()
-
-    def __init__(self, hooks, hook):
-        self.hooks = hooks
-        self.number = next(self.numbers)
-        hooks[self.number] = hook
-
-    def remove(self):
-        """Take the hook off; doing it twice does no harm."""
-        self.hooks.pop(self.number, None)
+def _holders(tensor):
+    """How many references there are to a tensor's gradient buffer, those of this question included."""
+    return sys.getrefcount(tensor._grad_buffer)
 
 
-def tensor(data, dtype=None, device="cpu", requires_grad=False):
-    """A new leaf tensor with a copy of `data` (PyTorch's ``torch.tensor``).
+def tensor(data, dtype=None, device=None, requires_grad=False):
+    """A new leaf tensor with a copy of `data` (PyTorch's ``torch.tensor``), where `data` lies or on `device`.
 
     Examples
     --------
@@ -270,7 +271,7 @@ def tensor(data, dtype=None, device="cpu", requires_grad=False):
     """
     array = _as_array(data)
     array = array.copy() if dtype is None else array.astype(dtype)
-    return Tensor(backend.to_device(array, device), requires_grad)
+    return Tensor(array if device is None else backend.to_device(array, device), requires_grad)
 
 
 def _as_array(data):
@@ -292,3 +293,8 @@ def _wrap(array):
     out = Tensor.__new__(Tensor)
     out.data = array
     return out
+
+
+_probe = Tensor(0.0)
+_probe._grad_buffer = np.empty(0)
+_ALONE = _holders(_probe)  # what `_holders` counts when nobody else holds the buffer

@@ -12,7 +12,7 @@ import numpy as np
 
 from minidl import backend
 from minidl.tensor.core import Tensor, _wrap
-from minidl.tensor.mode import _state
+from minidl.tensor.mode import _state, no_grad
 
 _order = itertools.count()
 _FREED = object()
@@ -32,7 +32,8 @@ class Function:
     Subclasses define ``forward``, which takes and returns arrays, and ``backward``,
     which takes the gradients of the outputs as Tensors and returns one gradient per
     input (or None), computed with Tensor operations. PyTorch's spelling with
-    ``@staticmethod`` and ``ctx`` works too: the instance is the context.
+    ``@staticmethod`` and ``ctx`` works too: the instance is the context, and ``forward``
+    takes and returns Tensors.
 
     A gradient that came out in the broadcast shape is summed to the input's shape, and
     cast to its dtype, by the walk.
@@ -54,10 +55,21 @@ class Function:
     """
 
     may_alias = False  # whether the output can be a view of the first input
-    needs_input_grad = ()
+    needs_input_grad = ()  # for each input, whether its gradient is wanted; known before forward runs
+    _takes_tensors = False
     _saved = ()
     _hooks = None
     _not_differentiable = ()
+
+    def __init_subclass__(cls, **options):
+        """Make PyTorch's static ``forward(ctx, ...)`` a method, whose ``self`` is the context."""
+        super().__init_subclass__(**options)
+        for name in ("forward", "backward"):
+            method = cls.__dict__.get(name)
+            if isinstance(method, staticmethod):
+                setattr(cls, name, method.__func__)
+            if name == "forward" and method is not None:
+                cls._takes_tensors = isinstance(method, staticmethod)
 
     def forward(self, *arrays, **options):
         """The operation on arrays."""
@@ -83,6 +95,11 @@ class Function:
         """Keep inputs, outputs or other arrays of the forward for the backward."""
         self._saved = arrays
 
+    def save_factors(self, a, b):
+        """Of the factors of a product, the first two inputs, keep each only if the gradient of the other needs it."""
+        first, second, *_ = self.needs_input_grad
+        self._saved = (a if second else None, b if first else None)
+
     def mark_non_differentiable(self, *arrays):
         """Outputs of the forward that have no gradient (an argmax, say)."""
         self._not_differentiable = arrays
@@ -97,29 +114,40 @@ class Function:
         arrays = [x.data if isinstance(x, Tensor) else x for x in inputs]
         if len(arrays) > 1:
             _check_pairs(inputs, arrays)
-        result = node.forward(*arrays, **options)
+        if _state.grad_enabled:
+            node.needs_input_grad = tuple([isinstance(x, Tensor) and x.requires_grad for x in inputs])
+        else:
+            node.needs_input_grad = (False,) * len(inputs)
+        result = node._forward_tensors(inputs, options) if cls._takes_tensors else node.forward(*arrays, **options)
         many = type(result) is tuple
-        outputs = [_output(array) for array in result] if many else [_output(result)]
+        outputs = [_output(y, inputs, arrays) for y in result] if many else [_output(result, inputs, arrays)]
         if cls.may_alias:
             _link_versions(inputs[0], outputs)
-        if _state.grad_enabled:
-            needs = tuple([isinstance(x, Tensor) and x.requires_grad for x in inputs])
-            if True in needs:
-                node._record(inputs, needs, outputs)
+        if True in node.needs_input_grad:
+            node._record(inputs, result if many else (result,), outputs)
         if observer is not None:
             observer.forward(node, inputs, outputs)
         return tuple(outputs) if many else outputs[0]
 
-    def _record(self, inputs, needs, outputs):
+    def _forward_tensors(self, inputs, options):
+        """Run a forward in PyTorch's spelling, which takes, returns and saves Tensors."""
+        with no_grad():
+            result = self.forward(*inputs, **options)
+        self._saved, self._not_differentiable = map(_arrays, (self._saved, self._not_differentiable))
+        return _arrays(result) if isinstance(result, (tuple, list)) else _arrays([result])[0]
+
+    def _record(self, inputs, results, outputs):
         self.order = next(_order)
-        self.needs_input_grad = needs
-        self.edges = tuple([_edge(x) if need else None for x, need in zip(inputs, needs)])
-        self.output_kinds = [(t.data.shape, t.data.dtype) for t in outputs]
-        if self._saved:
-            self._saved = tuple([_bind(array, inputs, outputs) for array in self._saved])
-        for index, out in enumerate(outputs):
-            if out.data.dtype.kind in "fc" and not any(out.data is a for a in self._not_differentiable):
+        self.edges = [_edge(x) if need else None for x, need in zip(inputs, self.needs_input_grad)]
+        self.output_kinds = kinds = []
+        for index, (array, out) in enumerate(zip(results, outputs)):
+            if out.data.dtype.kind in "fc" and not _is_one_of(array, self._not_differentiable):
                 out.requires_grad, out.node, out.index = True, self, index
+                kinds.append((out.data.shape, out.data.dtype))
+            else:
+                kinds.append(None)
+        if self._saved:
+            self._saved = [_bind(array, inputs, results, outputs) for array in self._saved]
         self._not_differentiable = ()
 
     @property
@@ -132,16 +160,20 @@ class Function:
             )
         return tuple([self._unbind(*entry) for entry in self._saved])
 
-    def _unbind(self, value, source, cell, version):
-        if cell is not None and cell[0] != version:
+    def _unbind(self, value, place, cell, version):
+        if cell is None:
+            return value
+        if cell[0] != version:
             raise RuntimeError(
                 f"{self.name}: a tensor of shape {value.shape} that was saved for backward has been changed "
                 f"in place since (version {cell[0]}, saved at {version}); clone it before the change"
             )
-        if source is None:
-            return value if isinstance(value, (Tensor, float, int)) else _wrap(value)
+        if isinstance(value, Tensor):
+            return value
         out = _wrap(value)
-        out.requires_grad, out.node, out.index = True, self, source
+        if place is not None and _state.grad_enabled:
+            out.requires_grad, (node, out.index), out._version_cell = True, place, cell
+            out.node = node or self
         return out
 
     def release(self):
@@ -150,8 +182,18 @@ class Function:
             self._saved = _FREED
 
 
+def _arrays(values):
+    return tuple([x.data if isinstance(x, Tensor) else x for x in values])
+
+
+def _is_one_of(array, arrays):
+    return any(array is other for other in arrays)
+
+
 def _check_pairs(inputs, arrays):
     """One device for all inputs, and one array object per tensor: `save_for_backward` goes by identity."""
+    if len(arrays) == 2 and type(arrays[0]) is type(arrays[1]) and arrays[0] is not arrays[1]:
+        return  # the common case, at once
     tensors = [i for i, x in enumerate(inputs) if isinstance(x, Tensor)]
     for k, i in enumerate(tensors):
         if type(arrays[i]) is not type(arrays[tensors[0]]):
@@ -161,11 +203,20 @@ def _check_pairs(inputs, arrays):
                 inputs[i].data = arrays[i] = arrays[i].view()
 
 
-def _output(array):
-    """Wrap what a forward returned: NumPy turns 0-d results into scalars, which are made arrays again."""
-    if isinstance(array, Tensor):
-        array = array.data
-    return _wrap(np.asarray(array) if isinstance(array, np.generic) else array)
+def _output(array, inputs, arrays):
+    """Wrap what a forward returned; an input that it returned as it is becomes a view of it."""
+    if isinstance(array, np.generic):  # what NumPy turns 0-d results into
+        return _wrap(np.asarray(array))
+    for given in arrays:
+        if array is given:
+            return _alias(next(x for x, a in zip(inputs, arrays) if a is array))
+    return _wrap(array)
+
+
+def _alias(x):
+    out = _wrap(x.data.view())
+    _link_versions(x, [out])
+    return out
 
 
 def _edge(x):
@@ -174,17 +225,24 @@ def _edge(x):
     return (x.node, x.index, shape, dtype) if x.node is not None else (None, x, shape, dtype)
 
 
-def _bind(array, inputs, outputs):
-    """(value, output index, version cell, version): how a saved array finds its tensor again."""
+def _bind(array, inputs, results, outputs):
+    """(value, place in the graph, version cell, version): how a saved array finds its tensor again.
+
+    The place is (node, output index), with None for the node that saves its own output:
+    a node that owned itself, or a tensor that may yet be changed in place to come from
+    this node, would be a cycle.
+    """
     for x in inputs:
         if isinstance(x, Tensor) and x.data is array:
             cell = x._cell()
-            return x, None, cell, cell[0]
-    for index, out in enumerate(outputs):
-        if out.data is array:
+            if x.node is None:
+                return x if x.requires_grad else array, None, cell, cell[0]
+            return array, (x.node, x.index), cell, cell[0]
+    for index, (result, out) in enumerate(zip(results, outputs)):
+        if result is array:
             cell = out._cell()
-            return array, index, cell, cell[0]
-    return array, None, None, 0
+            return out.data, (None, index) if out.requires_grad else None, cell, cell[0]
+    return _wrap(array) if backend.is_array(array) else array, None, None, 0
 
 
 def _link_versions(base, outputs):

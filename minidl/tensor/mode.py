@@ -13,17 +13,8 @@ class _State(threading.local):
 _state = _State()
 
 
-class set_grad_enabled(contextlib.ContextDecorator):
-    """Context manager (or decorator): record the graph inside, or do not.
-
-    Examples
-    --------
-    >>> import minidl
-    >>> x = minidl.tensor([1.0, 2.0], requires_grad=True)
-    >>> with minidl.set_grad_enabled(False):
-    ...     (x * 2).requires_grad
-    False
-    """
+class GradMode(contextlib.ContextDecorator):
+    """Context manager or decorator: record the graph inside, or do not."""
 
     def __init__(self, mode):
         self.mode = bool(mode)
@@ -37,15 +28,55 @@ class set_grad_enabled(contextlib.ContextDecorator):
     def __exit__(self, *exception):
         _state.grad_enabled = self.before.pop()
 
-
-def no_grad():
-    """Context manager or decorator under which no graph is recorded."""
-    return set_grad_enabled(False)
+    def _recreate_cm(self):
+        return GradMode(self.mode)  # a decorated function may run in several threads at once
 
 
-def enable_grad():
+class set_grad_enabled(GradMode):
+    """`GradMode` that holds from the call on, with or without ``with``.
+
+    Examples
+    --------
+    >>> import minidl
+    >>> x = minidl.tensor([1.0, 2.0], requires_grad=True)
+    >>> with minidl.set_grad_enabled(False):
+    ...     (x * 2).requires_grad
+    False
+    """
+
+    def __init__(self, mode):
+        super().__init__(mode)
+        self.outer = _state.grad_enabled
+        _state.grad_enabled = self.mode
+
+    def __enter__(self):
+        super().__enter__()
+        self.before[-1] = self.outer
+        return self
+
+    def __call__(self, function):
+        _state.grad_enabled = self.outer
+        return super().__call__(function)
+
+
+def no_grad(function=None):
+    """Context manager or decorator under which no graph is recorded.
+
+    Examples
+    --------
+    >>> import minidl
+    >>> @minidl.no_grad()
+    ... def double(x):
+    ...     return x * 2
+    >>> double(minidl.tensor(1.0, requires_grad=True)).requires_grad
+    False
+    """
+    return GradMode(False) if function is None else GradMode(False)(function)
+
+
+def enable_grad(function=None):
     """Context manager or decorator under which the graph is recorded again."""
-    return set_grad_enabled(True)
+    return GradMode(True) if function is None else GradMode(True)(function)
 
 
 def is_grad_enabled() -> bool:

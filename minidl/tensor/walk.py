@@ -11,8 +11,9 @@ import heapq
 from minidl import backend
 from minidl.tensor import function
 from minidl.tensor.core import Tensor, _wrap
-from minidl.tensor.function import _edge
-from minidl.tensor.mode import set_grad_enabled
+from minidl.tensor.function import _edge, _output
+from minidl.tensor.hooks import run_hooks
+from minidl.tensor.mode import GradMode, is_grad_enabled
 
 
 def grad(
@@ -103,7 +104,7 @@ def _walk(outputs, grad_outputs, targets, retain_graph, create_graph):
     for output, gradient in zip(outputs, grad_outputs):
         walk.start(output, gradient)
     retain_graph = create_graph if retain_graph is None else retain_graph
-    with set_grad_enabled(create_graph):
+    with GradMode(create_graph):
         walk.run(retain_graph)
     return walk.found
 
@@ -153,13 +154,13 @@ class _Walk:
         if slots is None:
             slots = self.waiting[node] = [None] * len(node.output_kinds)
             heapq.heappush(self.heap, (-node.order, node))
-        slots[index] = gradient if slots[index] is None else slots[index] + gradient
+        slots[index] = gradient if slots[index] is None else _sum(slots[index], gradient)
 
     def deliver_leaf(self, leaf, gradient):
         known = self.found.get(id(leaf))
         if known is None and not self.leaf_only:
             return
-        self.found[id(leaf)] = (leaf, gradient if known is None or known[1] is None else known[1] + gradient)
+        self.found[id(leaf)] = (leaf, gradient if known is None or known[1] is None else _sum(known[1], gradient))
 
     def run(self, retain_graph):
         """Visit the nodes, youngest first."""
@@ -170,22 +171,21 @@ class _Walk:
             self.visit(node, self.waiting.pop(node), retain_graph)
         for key, (leaf, gradient) in self.found.items():
             if leaf._hooks and gradient is not None:
-                self.found[key] = (leaf, _run_hooks(leaf._hooks, gradient))
+                self.found[key] = (leaf, run_hooks(leaf._hooks, gradient))
 
     def visit(self, node, grads, retain_graph):
         if node._hooks:
             for index, hooks in node._hooks.items():
                 if grads[index] is not None:
-                    grads[index] = _run_hooks(hooks, grads[index])
+                    grads[index] = run_hooks(hooks, grads[index])
         if self.wanted:
             for index, gradient in enumerate(grads):
                 for x in self.wanted.get((id(node), index), ()):
                     self.found[id(x)] = (x, gradient)
         if self.useful is not None and node not in self.useful:
             return
-        if any(g is None for g in grads):
-            given = next(g for g in grads if g is not None)
-            grads = [_zeros(given.data, *kind) if g is None else g for g, kind in zip(grads, node.output_kinds)]
+        if len(grads) > 1:
+            grads = _fill(grads, node.output_kinds)
         results = node.backward(*grads)
         if function.observer is not None:
             function.observer.backward(node, grads, results)
@@ -220,12 +220,15 @@ def _useful_nodes(roots, targets):
     return useful
 
 
-def _run_hooks(hooks, gradient):
-    for hook in list(hooks.values()):
-        replaced = hook(gradient)
-        if replaced is not None:
-            gradient = replaced
-    return gradient
+def _fill(grads, kinds):
+    """Zeros for the outputs that no gradient arrived at; None for those that have none."""
+    given = next(g for g in grads if g is not None)
+    return [_zeros(given.data, *kind) if g is None and kind else g for g, kind in zip(grads, kinds)]
+
+
+def _sum(a, b):
+    """Two gradients of one tensor added up; without the ceremony of an operation where no graph is wanted."""
+    return a + b if is_grad_enabled() else _output(a.data + b.data, (), ())
 
 
 def _zeros(like, shape=None, dtype=None):
