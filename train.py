@@ -26,11 +26,11 @@ class Settings:
     """Every setting, and when to change it. Where the default is None, the table RECIPES below decides."""
 
     # What is learnt, and by which network.
-    data: str = option("digits", "digits, mnist, fashion-mnist, cifar10, or a folder with one folder of pictures per class")
+    data: str = option("digits", "digits, mnist, fashion-mnist, cifar10, or a folder: pictures in a folder per class")
     data_dir: str = option(None, "where the official files lie, in folders named like the data sets, if you have them")
-    image_size: int = option(None, "side in pixels to which the pictures of a folder are resized; larger shows more", whole(8, 512))
+    image_size: int = option(None, "side in pixels of the pictures of a folder; larger shows more", whole(8, 512))
     model: str = option("googlenet", "the network; cnn is small and quick to read", one_of(models.MODELS))
-    width: float = option(None, "factor on all channel counts; more learns more and takes longer", number(0, 8, above=True))
+    width: float = option(None, "factor on all channel counts; more learns more, slower", number(0, 8, above=True))
 
     # How long and how fast. Longer training is the surest way to a better result.
     epochs: int = option(None, "passes over the training images", whole(1, 100_000))
@@ -43,8 +43,8 @@ class Settings:
     weight_decay: float = option(5e-4, "pull of the weights towards zero", number(0))
     label_smoothing: float = option(0.1, "share of each label that is spread over all classes", number(0, 0.99))
     augmentation: str = option("default", "random changes to training images", one_of(["default", *PRESETS]))
-    aux_weight: float = option(0.0, "weight of GoogLeNet's two auxiliary losses (the paper has 0.3); 0 builds none", number(0))
-    ema: float = option(None, "decay of the averaged weights that are evaluated, such as 0.998; 0 for none", number(0, 0.999999))
+    aux_weight: float = option(0.0, "weight of GoogLeNet's two auxiliary losses; the paper has 0.3", number(0))
+    ema: float = option(None, "decay of averaged weights, such as 0.998; 0 for none", number(0, 0.999999))
 
     # Where and with what it runs; none of these but seed and device changes a bit of the result.
     seed: int = option(0, "another one for another run of chance", whole(0, 2**64 - 1))

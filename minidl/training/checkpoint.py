@@ -44,8 +44,8 @@ def save_arrays(path, arrays, facts):
 
     arrays = {name: on_cpu(value) for name, value in arrays.items()}
     text = json.dumps(facts)
-    metadata = {"format": FORMAT, "facts": text, "sha256": _digest(arrays, text)}
-    write_bytes(path, save(arrays, metadata))
+    mark = {"format": FORMAT, "sha256": _digest(arrays, text), "facts": text}
+    write_bytes(path, save(arrays, {"minidl": json.dumps(mark)}))  # one entry: several would come in any order
 
 
 def load_arrays(path):
@@ -74,20 +74,20 @@ def load_arrays(path):
 
     try:
         with safe_open(path, "numpy") as file:
-            metadata = file.metadata() or {}
+            mark = json.loads((file.metadata() or {}).get("minidl", "{}"))
             arrays = {name: file.get_tensor(name) for name in file.keys()}
     except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:
         raise CheckpointError(f"{shown(path)}: not a readable checkpoint ({shown(error)})") from error
-    return arrays, _checked_facts(path, arrays, metadata)
+    return arrays, _checked_facts(path, arrays, mark)
 
 
-def _checked_facts(path, arrays, metadata):
-    if metadata.get("format") != FORMAT:
-        found = shown(metadata.get("format", "no such mark"))
-        raise CheckpointError(f"{shown(path)}: expected a checkpoint of format {FORMAT}, found {found}")
-    if _digest(arrays, metadata.get("facts", "")) != metadata.get("sha256"):
+def _checked_facts(path, arrays, mark):
+    if not isinstance(mark, dict) or mark.get("format") != FORMAT:
+        raise CheckpointError(f"{shown(path)}: expected a checkpoint of format {FORMAT}, found another file")
+    text = str(mark.get("facts"))
+    if _digest(arrays, text) != mark.get("sha256"):
         raise CheckpointError(f"{shown(path)}: the contents do not match their sha256, the file was damaged")
-    return json.loads(metadata["facts"])
+    return json.loads(text)
 
 
 def save_weights(path, weights):

@@ -8,6 +8,7 @@ as matplotlib's formula language.
 from __future__ import annotations
 
 import io
+import warnings
 
 import numpy as np
 
@@ -25,7 +26,9 @@ def _figure(width, height):
 
 def _save(figure, path):
     buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=120)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph .* missing")  # a script that the font lacks becomes boxes
+        figure.savefig(buffer, format="png", dpi=120)
     write_bytes(path, buffer.getvalue())
 
 
@@ -35,8 +38,8 @@ def name_of(text, limit=24):
     return (text if len(text) <= limit else text[: limit - 1] + "…").replace("$", r"\$")
 
 
-def learning_curves(history, path, title, best_epoch):
-    """Loss, accuracy and learning rate over the epochs."""
+def learning_curves(history, path, title, best_epoch, label_smoothing=0.0):
+    """Loss, accuracy and learning rate over the epochs; the legend says where smoothed labels lift the loss."""
     from matplotlib.ticker import MaxNLocator
 
     figure = _figure(12, 3.8)
@@ -46,7 +49,8 @@ def learning_curves(history, path, title, best_epoch):
     for axes, (metric, unit, factor) in panels:
         for part, label, colour, mark in (("train", "training", TRAIN, "o"), ("val", "validation", VALIDATION, "s")):
             values = [factor * entry[f"{part}_{metric}"] for entry in history]
-            axes.plot(epochs, values, marker=mark, markersize=4, color=colour, label=label)
+            smoothed = ", smoothed labels" if label_smoothing and (part, metric) == ("train", "loss") else ""
+            axes.plot(epochs, values, marker=mark, markersize=4, color=colour, label=label + smoothed)
         axes.axvline(best_epoch, color="0.6", linestyle=":", label=f"best epoch, {best_epoch}")
         axes.set(title=metric.capitalize(), xlabel="epoch", ylabel=unit)
         axes.legend()

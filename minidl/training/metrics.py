@@ -35,9 +35,9 @@ class EpochMeter:
     def __init__(self, steps, epoch=1):
         self.steps, self.epoch = steps, epoch
         self.losses = self.correct = None
-        self.sizes, self.lr = [], None
+        self.sizes, self.lrs = [], []  # per step: images, learning rate
 
-    def add(self, loss, logits, labels, lr=None):
+    def add(self, loss, logits, labels, lr):
         """Take down one batch: mean `loss`, `logits` (N, classes), `labels` (N,); nothing is waited for."""
         xp = backend.array_module(loss.data)
         if self.losses is None:
@@ -46,7 +46,7 @@ class EpochMeter:
         self.losses[step] = loss.data
         self.correct[step] = (logits.data.argmax(axis=1) == labels.data).sum()
         self.sizes.append(len(labels.data))
-        self.lr = lr
+        self.lrs.append(lr)
 
     @property
     def images(self):
@@ -65,8 +65,9 @@ class EpochMeter:
         losses = backend.to_numpy(self.losses)[:steps].astype(np.float64)
         bad = np.flatnonzero(~np.isfinite(losses))
         if bad.size:
-            raise NonFiniteLoss(f"the loss is {losses[bad[0]]} in epoch {self.epoch}, step {bad[0] + 1} of {self.steps}, "
-                                f"at learning rate {self.lr:.3g}; a lower --lr usually helps")
+            where = f"in epoch {self.epoch}, step {bad[0] + 1} of {self.steps}"
+            raise NonFiniteLoss(f"the loss is {losses[bad[0]]} {where}, at learning rate {self.lrs[bad[0]]:.3g}; "
+                                "a lower --lr usually helps")
         mean = float(losses @ np.array(self.sizes) / self.images)
         return mean, int(backend.to_numpy(self.correct)[:steps].sum()) / self.images
 
@@ -103,12 +104,16 @@ def evaluate(model, loader):
     with minidl.no_grad():
         batches = [_judge(model(images), labels) for images, labels in loader]
     model.train(was_training)
-    losses, labels, predictions, confidences = (np.concatenate([backend.to_numpy(a) for a in part]) for part in zip(*batches))
+    losses, labels, predictions, confidences = map(_joined, zip(*batches))
     loss = float(losses.mean(dtype=np.float64))
     if not math.isfinite(loss):
         raise NonFiniteLoss(f"the loss on held-out images is {loss}: the weights have run away; "
                             "a lower --lr usually helps")
     return Evaluation(loss, float((predictions == labels).mean()), labels, predictions, confidences)
+
+
+def _joined(arrays):
+    return np.concatenate([backend.to_numpy(array) for array in arrays])
 
 
 def _judge(logits, labels):

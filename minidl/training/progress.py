@@ -58,8 +58,8 @@ class Progress:
         finite is noticed within `every` seconds.
         """
         self.started = looked = time.perf_counter()
-        bar = tqdm(itertools.islice(loader, meter.steps), total=meter.steps, unit="batch", leave=False, dynamic_ncols=True, disable=None,
-                   bar_format="{desc} {percentage:3.0f}% |{bar}| {elapsed} < {remaining}{postfix}")
+        bar = tqdm(itertools.islice(loader, meter.steps), total=meter.steps, leave=False, dynamic_ncols=True,
+                   disable=None, bar_format="{desc} {percentage:3.0f}% |{bar}| {elapsed} < {remaining}{postfix}")
         bar.set_description_str(f"epoch {meter.epoch}/{self.epochs}" + (", making kernels" if meter.epoch == 1 else ""))
         with bar:
             for batch in bar:
@@ -90,7 +90,7 @@ class Progress:
             "train_accuracy": train_accuracy,
             "val_loss": validation.loss,
             "val_accuracy": validation.accuracy,
-            "lr": meter.lr,
+            "lr": meter.lrs[-1],
             "seconds": round(self.seconds, 3),
             "images_per_second": round(meter.images / self.training_seconds, 1),
         }
@@ -107,8 +107,9 @@ class Progress:
 
 def header():
     """The table's first line, each name over its column."""
-    widths = [len(form.format(**EXAMPLE)) for _, form in COLUMNS]
+    example = dict.fromkeys(("train_loss", "train_accuracy", "val_loss", "val_accuracy"), 0.0)
+    example |= dict(epoch="1/1", lr=0.0, seconds=0.0, images_per_second=0.0)
+    widths = [len(form.format(**example)) for _, form in COLUMNS]
     return "  ".join(f"{name:>{width}}" for (name, _), width in zip(COLUMNS, widths))
 
 
-EXAMPLE = dict(epoch="1/1", train_loss=0, train_accuracy=0, val_loss=0, val_accuracy=0, lr=0, seconds=0, images_per_second=0)

@@ -61,13 +61,15 @@ def draw(run, state, data, test):
     title = f"{run.settings.model} on {data.name}"
     counts = confusion_matrix(test.labels, test.predictions, labels=range(len(data.class_names)))
     score = f"{test.accuracy:.2%} of {len(test.labels):,} test images right"
-    figures.learning_curves(state.history, run.figures / "learning_curves.png", title, state.best["epoch"])
+    figures.learning_curves(state.history, run.figures / "learning_curves.png", title, state.best["epoch"],
+                            run.settings.label_smoothing)
     figures.confusion_matrix(counts, data.class_names, run.figures / "confusion_matrix.png", f"{title}: {score}")
     wrong = np.flatnonzero(test.predictions != test.labels)
     wrong = wrong[np.argsort(-test.confidences[wrong], kind="stable")][:20]
     if wrong.size:
-        figures.mistakes(data.test.batch(wrong)[0], test.labels[wrong], test.predictions[wrong], test.confidences[wrong],
-                         data.class_names, run.figures / "mistakes.png", f"{title}: the surest of its mistakes")
+        columns = test.labels[wrong], test.predictions[wrong], test.confidences[wrong]
+        figures.mistakes(data.test.batch(wrong)[0], *columns, data.class_names, run.figures / "mistakes.png",
+                         f"{title}: the surest of its mistakes")
 
 
 def summarise(settings, state, test):

@@ -74,9 +74,9 @@ class Run:
 
     def __enter__(self):
         data, count = self.data, count_parameters(self.state.model)
-        sizes = f"{len(data.train):,} images to learn from, {len(data.val):,} to choose by, {len(data.test):,} to test with"
-        print(f"{self.settings.model}, {count:,} parameters; {shown(data.name)}: {sizes}, "
-              f"{data.image_size}x{data.image_size}, {len(data.class_names)} classes; {shown(self.folder)}")
+        sizes = f"{len(data.train):,} images to learn from, {len(data.val):,} to choose by, {len(data.test):,} to test"
+        print(f"{shown(self.folder)}: {self.settings.model}, {count:,} parameters\n"
+              f"{shown(data.name)}: {sizes}; {data.image_size}x{data.image_size}, {len(data.class_names)} classes\n")
         if self.state.epoch:
             print(f"going on after epoch {self.state.epoch}")
         return self
@@ -95,7 +95,7 @@ class Run:
     def last_good(self):
         """Which checkpoint is left."""
         paths = checkpoint.newest(self.folder)
-        return f"the last good checkpoint is {shown(paths[0])}" if paths else "no epoch had ended, so there is no checkpoint"
+        return f"the last good checkpoint is {shown(paths[0])}" if paths else "there is no checkpoint yet"
 
     def how_to_go_on(self):
         """The command that resumes this run."""

@@ -1,0 +1,123 @@
+"""Metrics, tables and pictures against scikit-learn and by hand."""
+
+import numpy as np
+import pytest
+from sklearn.metrics import accuracy_score, log_loss
+
+import minidl
+from minidl import nn
+from minidl.data import ArrayDataset, DataLoader
+from minidl.training import EpochMeter, Evaluation, NonFiniteLoss, Progress, as_tuple, evaluate, figures, try_out
+from minidl.training.progress import header
+from minidl.training.report import classification_table
+
+HOSTILE = ["plain", "a\x1b[31mred", "two\nlines", "$\\frac{", "x" * 200, "<svg onload=x>", "日本"]
+
+
+class Fixed(nn.Module):
+    """Gives logits that do not depend on training; the first pixel says which row."""
+
+    def __init__(self, logits):
+        super().__init__()
+        self.logits = logits
+
+    def forward(self, x):
+        return minidl.tensor(self.logits[np.rint(x.data[:, 0, 0, 0] * 255).astype(int)])
+
+
+def test_evaluate_matches_scikit_learn():
+    generator = np.random.default_rng(0)
+    logits, labels = generator.normal(size=(50, 4)).astype(np.float32), generator.integers(0, 4, 50)
+    pictures = np.zeros((50, 2, 2, 1), np.uint8)
+    pictures[:, 0, 0, 0] = np.arange(50)
+    model = Fixed(logits)
+    result = evaluate(model, DataLoader(ArrayDataset(pictures, labels, list("abcd")), batch_size=16))
+    probabilities = np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
+    assert result.accuracy == accuracy_score(labels, logits.argmax(1))
+    assert result.loss == pytest.approx(log_loss(labels, probabilities, labels=range(4)), rel=1e-5)
+    np.testing.assert_allclose(result.confidences, probabilities.max(1), rtol=1e-5)
+    assert model.training  # the mode is put back
+
+
+def test_evaluate_refuses_weights_that_ran_away():
+    model = Fixed(np.full((1, 2), np.nan, np.float32))
+    loader = DataLoader(ArrayDataset(np.zeros((1, 1, 1, 1), np.uint8), np.array([0]), ["a", "b"]))
+    with pytest.raises(NonFiniteLoss, match="held-out"):
+        evaluate(model, loader)
+
+
+def test_meter_weighs_batches_by_size():
+    meter = EpochMeter(3)
+    for loss, labels in ((1.0, [0, 1, 1]), (5.0, [0])):
+        meter.add(minidl.tensor(loss), minidl.tensor([[1.0, 0.0]] * len(labels)), minidl.tensor(labels), 0.1)
+    assert meter.read() == (2.0, 0.5) and meter.images == 4
+
+
+@pytest.mark.parametrize("bad", [float("nan"), float("inf")])
+def test_meter_names_the_step_of_a_bad_loss(bad):
+    meter = EpochMeter(9, epoch=4)
+    for loss, lr in ((1.0, 0.1), (bad, 0.2), (bad, 0.3)):
+        meter.add(minidl.tensor(loss), minidl.zeros(1, 2), minidl.tensor([0]), lr)
+    with pytest.raises(NonFiniteLoss, match="epoch 4, step 2 of 9, at learning rate 0.2"):
+        meter.read()
+
+
+def test_meter_reads_nothing_before_it_is_asked(monkeypatch):
+    """No step waits for the device: the meter adds without turning a number into a Python one."""
+    monkeypatch.setattr(minidl.Tensor, "item", lambda self: pytest.fail("item() in a step"))
+    meter = EpochMeter(1)
+    meter.add(minidl.tensor(1.0), minidl.zeros(1, 2), minidl.tensor([0]), 0.1)
+
+
+def test_outputs_as_tuple():
+    x = minidl.zeros(1)
+    assert as_tuple(x) == (x,) and as_tuple((x, x)) == (x, x)
+
+
+def test_trying_out_leaves_no_trace():
+    class Data:
+        channels, image_size = 3, 8
+
+    minidl.manual_seed(1)
+    model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.Dropout(0.5))
+    state, before = minidl.get_rng_state(), {k: v.data.copy() for k, v in model.state_dict().items()}
+    try_out(model, Data)
+    assert minidl.get_rng_state() == state
+    assert all((value.data == before[name]).all() for name, value in model.state_dict().items())
+    Data.image_size = 2
+    with pytest.raises(ValueError, match="does not fit images of 2x2 pixels"):
+        try_out(model, Data)
+
+
+@pytest.mark.parametrize(("epochs", "steps", "most", "expected"), [
+    (3, 10, None, [10, 10, 10]), (3, 10, 10, [10]), (3, 10, 12, [10, 2]), (3, 10, 99, [10, 10, 10]),
+])
+def test_steps_of_each_epoch(epochs, steps, most, expected):
+    progress = Progress(epochs, steps, most)
+    assert [progress.steps(epoch) for epoch in range(progress.epochs)] == expected
+
+
+def test_table_lines_are_as_wide_as_the_header(capsys):
+    entry = dict(epoch=10, train_loss=1, train_accuracy=1, val_loss=2, val_accuracy=0.5, lr=0.1, seconds=3,
+                 images_per_second=12345)
+    Progress(100, 1).line(entry, best=False)
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == header() and len(lines[0]) == len(lines[1]) and len(lines[0]) < 90
+
+
+def test_names_from_data_are_escaped_in_the_table():
+    labels = np.arange(len(HOSTILE))
+    table = classification_table(Evaluation(0, 1, labels, labels, labels), HOSTILE)
+    assert "\x1b" not in table and "a\\x1b[31mred" in table and len(table.splitlines()) == len(HOSTILE) + 6
+
+
+def test_figures_can_be_drawn_from_anything(tmp_path):
+    entry = dict(epoch=1, train_loss=1.0, train_accuracy=0.5, val_loss=2.0, val_accuracy=0.5, lr=0.1)
+    K = len(HOSTILE)
+    figures.learning_curves([entry], tmp_path / "a.png", HOSTILE[3], 1)
+    figures.confusion_matrix(np.eye(K, dtype=int), HOSTILE, tmp_path / "b.png", HOSTILE[1])
+    figures.confusion_matrix(np.eye(100, dtype=int), [str(k) for k in range(100)], tmp_path / "c.png", "many")
+    for count, channels in ((1, 3), (7, 1), (30, 3)):
+        pictures, labels = np.zeros((count, 8, 8, channels), np.uint8), np.arange(count) % K
+        figures.mistakes(pictures, labels, labels, np.ones(count), HOSTILE, tmp_path / f"d{count}.png", "mistakes")
+    assert all(path.read_bytes().startswith(b"\x89PNG") for path in tmp_path.iterdir())
