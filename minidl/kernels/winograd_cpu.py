@@ -178,8 +178,8 @@ _convolve = _kernel(
 )  # B^T of F(4, 3) and F(2, 5) are the same
 
 
-def conv2d(x, weight, bias=None, padding=((0, 0), (0, 0)), relu=False, out=None):
-    """Convolution of stride 1 with a 3x3 or 5x5 window, float32; ``NotImplemented`` for anything else.
+def conv2d(x, weight, bias=None, stride=(1, 1), padding=((0, 0), (0, 0)), dilation=(1, 1), relu=False, out=None):
+    """Convolution of stride 1 with a dense 3x3 or 5x5 window, float32; ``NotImplemented`` for anything else.
 
     Parameters
     ----------
@@ -201,14 +201,16 @@ def conv2d(x, weight, bias=None, padding=((0, 0), (0, 0)), relu=False, out=None)
            [144., 153., 162.]], dtype=float32)
     """
     (N, C, H, W), (K, _, r, s) = x.shape, weight.shape
-    if not takes(x, weight, (r, s)):
+    if not takes(x, weight, (r, s), stride, dilation):
         return NotImplemented
     shape = (N, K, *output_size((H, W), (r, s), (1, 1), padding, (1, 1)))
     steps = (C * r * r, r * r, 0)
     return _run(x, weight, steps, shape, padding, bias, 0.0 if relu else -np.inf, out, False)
 
 
-def conv2d_input_grad(grad, weight, input_shape, padding=((0, 0), (0, 0)), out=None, accumulate=False):
+def conv2d_input_grad(
+    grad, weight, input_shape, stride=(1, 1), padding=((0, 0), (0, 0)), dilation=(1, 1), out=None, accumulate=False
+):
     """Gradient of `conv2d` to its input: `grad` (N, K, OH, OW) -> `input_shape`; added to `out` where `accumulate`.
 
     It is the convolution of `grad` with the weight whose window is turned round and whose
@@ -223,7 +225,7 @@ def conv2d_input_grad(grad, weight, input_shape, padding=((0, 0), (0, 0)), out=N
            [6., 7., 8.]], dtype=float32)
     """
     K, C, r, s = weight.shape
-    if not takes(grad, weight, (r, s)):
+    if not takes(grad, weight, (r, s), stride, dilation):
         return NotImplemented
     padding = tuple((r - 1 - before, r - 1 - after) for before, after in padding)
     return _run(grad, weight, (r * r, C * r * r, 1), input_shape, padding, None, -np.inf, out, accumulate)

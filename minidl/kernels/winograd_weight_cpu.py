@@ -33,6 +33,7 @@ from minidl.kernels.winograd_tiles import (
 from minidl.kernels.winograd_transform import spec, transform
 
 SPAN = 1024  # tiles of one task at most
+TASKS = 8  # least number of tasks to aim at
 BLOCK = 48  # tiles whose transforms are held at a time
 MOST_C, MOST_K = 96, 128  # channels of one task at most: 36 * 96 * 128 numbers are 1.7 MB
 COLUMN = 16  # output channels of one task when the spans are added
@@ -60,6 +61,7 @@ class Plan(NamedTuple):
     k_part: int
     c_parts: int
     k_parts: int
+    span: int  # tiles of a task
     v_row: int  # bytes
     v_plane: int
     d_plane: int
@@ -73,9 +75,12 @@ def plan(x, grad, window, top, left):
     rows, cols = -(-OH // m), -(-OW // m)
     c_part, k_part = _part(C, MOST_C, ROWS), _part(K, MOST_K, PANEL)
     v_row = 4 * round_up(c_part, 16)
+    c_parts, k_parts, tiles = -(-C // c_part), -(-K // k_part), N * rows * cols
+    spans = max(-(-tiles // SPAN), -(-TASKS // (c_parts * k_parts)))
+    span = round_up(-(-tiles // spans), BLOCK)
     planes = BLOCK * v_row, 4 * BLOCK * k_part, 4 * c_part * k_part
     return Plan(C, H, W, pixel_stride(x), K, OH, OW, pixel_stride(grad), top, left, window, m, rows, cols,
-                N * rows * cols, c_part, k_part, -(-C // c_part), -(-K // k_part), v_row,
+                tiles, c_part, k_part, c_parts, k_parts, span, v_row,
                 *(size + SLACK for size in planes))  # fmt: skip
 
 
@@ -150,12 +155,12 @@ def _kernel(wide, narrow, BT, G3, G5, AT3, AT5):
             span, c = task // (p.c_parts * p.k_parts), task // p.k_parts % p.c_parts * p.c_part
             k = task % p.k_parts * p.k_part
             channels, count = min(p.c_part, p.C - c), min(p.k_part, p.K - k)
-            end = min(p.tiles, (span + 1) * SPAN)
-            for first in range(span * SPAN, end, BLOCK):
+            end = min(p.tiles, (span + 1) * p.span)
+            for first in range(span * p.span, end, BLOCK):
                 last = min(end, first + BLOCK)
                 transform_inputs(BT, p, x + c * 4, first, last, channels, V, zeros, source, target)
                 transform_gradients(G3, G5, p, grad + k * 4, first, last, count, D, zeros, source, target)
-                multiply(wide, narrow, p, last - first, channels, count, V, D, M, first == span * SPAN, zeros)
+                multiply(wide, narrow, p, last - first, channels, count, V, D, M, first == span * p.span, zeros)
             part = sums + ((span * p.window * p.window * p.C + c) * p.K + k) * 4
             transform_sums(AT3, AT5, p, part, channels, count, M, source, target)
             task = next_task(counter)
@@ -185,8 +190,8 @@ def _add_spans(counter, n_tasks, sums, weight):
         task = next_task(counter)
 
 
-def conv2d_weight_grad(grad, x, weight_shape, padding=((0, 0), (0, 0))):
-    """Gradient of a convolution of stride 1 to its weight, windows 3x3 and 5x5, float32; else ``NotImplemented``.
+def conv2d_weight_grad(grad, x, weight_shape, stride=(1, 1), padding=((0, 0), (0, 0)), dilation=(1, 1)):
+    """Gradient of a convolution to its weight: stride 1, dense 3x3 or 5x5, float32; else ``NotImplemented``.
 
     Parameters
     ----------
@@ -204,11 +209,11 @@ def conv2d_weight_grad(grad, x, weight_shape, padding=((0, 0), (0, 0))):
            [6., 7., 8.]], dtype=float32)
     """
     K, C, r, s = weight_shape
-    if not takes(grad, x, (r, s)):
+    if not takes(grad, x, (r, s), stride, dilation):
         return NotImplemented
     x, grad = backend.channels_last(x), backend.channels_last(grad)
     p = plan(x, grad, r, padding[0][0], padding[1][0])
-    spans, zeros = -(-p.tiles // SPAN), zeros_for(C, K)
+    spans, zeros = -(-p.tiles // p.span), zeros_for(C, K)
     sums = backend.empty((spans, r * r, C, K), np.float32, like=x)
     weight = backend.empty((K, C, r * r), np.float32, like=x)
     scratch = team.scratch(POINTS * (p.v_plane + p.d_plane + p.m_plane) // 4 + 16, np.float32)
