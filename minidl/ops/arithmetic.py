@@ -200,8 +200,7 @@ def mul(input, other):
 
 def div(input, other):
     """Element-wise quotient; integers give float32."""
-    a, b = operands(input, other)
-    return Div.apply(_beside_number(a, 0.5) if isinstance(a, Tensor) else a, b)
+    return Div.apply(*[_beside_number(x, 0.5) if isinstance(x, Tensor) else x for x in operands(input, other)])
 
 
 def pow(input, exponent):
