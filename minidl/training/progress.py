@@ -68,6 +68,7 @@ class Progress:
                 if now - looked > self.every:
                     looked = now
                     self._show(bar, meter)
+        meter.read()
         self.training_seconds = self.seconds
 
     def _show(self, bar, meter):

@@ -1,0 +1,204 @@
+"""train.py as a user calls it: what a run leaves, what bad input says, how it stops."""
+
+import importlib.util
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from safetensors.numpy import load_file
+
+import minidl
+import models
+import train as train_script
+
+ROOT = Path(__file__).resolve().parents[1]
+QUICK = ["--model", "cnn", "--width", "0.25", "--epochs", "1", "--batch-size", "128"]
+# A dead proxy: where a file is missing, the download fails at once instead of succeeding.
+OFFLINE = {"https_proxy": "http://127.0.0.1:9", "http_proxy": "http://127.0.0.1:9"}
+
+
+def command(*argv, cwd, **env):
+    options = dict(cwd=cwd, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    return subprocess.Popen([sys.executable, str(ROOT / "train.py"), *map(str, argv)],
+                            env={**os.environ, **OFFLINE, **env}, **options)
+
+
+def train(*argv, cwd, status=0, **env):
+    process = command(*argv, cwd=cwd, **env)
+    out, err = process.communicate(timeout=300)
+    assert process.returncode == status, (out, err)
+    return out, err
+
+
+@pytest.fixture
+def refused(tmp_path, monkeypatch, capsys):
+    """``refused(*argv)``: the one line that train.py says, in this process; nothing trained and no folder made."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("MINIDL_DATA", "")
+
+    def call(*argv):
+        monkeypatch.setattr("sys.argv", ["train.py", *map(str, argv)])
+        with pytest.raises(SystemExit) as exit:
+            train_script.main()
+        out, err = capsys.readouterr()
+        assert exit.value.code == 2 and out == "" and not (tmp_path / "runs").exists()
+        assert err.startswith("train.py: error: ") and err.count("\n") == 1
+        return err
+
+    return call
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """One finished run, and what it printed."""
+    folder = tmp_path_factory.mktemp("a finished run")
+    out, err = train(*QUICK, "--epochs", "2", cwd=folder)
+    return folder / "runs" / "digits-cnn-1", out, err
+
+
+def test_files_of_a_run(finished):
+    run, out, err = finished
+    names = {str(path.relative_to(run)) for path in run.rglob("*") if path.is_file()}
+    assert names >= {"config.json", "metrics.jsonl", "summary.json", "model.safetensors", "report.txt",
+                     "figures/learning_curves.png", "figures/confusion_matrix.png", "checkpoint-0002.safetensors"}
+    assert not [name for name in names if name.endswith(".tmp")]
+
+
+def test_metrics_have_one_object_per_epoch(finished):
+    entries = [json.loads(line) for line in (finished[0] / "metrics.jsonl").read_text().splitlines()]
+    assert [entry["epoch"] for entry in entries] == [1, 2]
+    assert all(set(entry) == {"epoch", "train_loss", "train_accuracy", "val_loss", "val_accuracy", "lr", "seconds",
+                              "images_per_second"} for entry in entries)
+
+
+def test_summary(finished):
+    run, out, err = finished
+    summary = json.loads((run / "summary.json").read_text())
+    assert set(summary) == {"test_accuracy", "test_loss", "parameters", "seconds", "images_per_second",
+                            "peak_memory_mb", "model", "data", "seed"}
+    assert (summary["model"], summary["data"], summary["seed"]) == ("cnn", "digits", 0)
+    assert 0.1 < summary["test_accuracy"] <= 1 and 0 < summary["seconds"] < 300 and 50 < summary["peak_memory_mb"] < 4000
+    assert f"{summary['test_accuracy']:.2%}" in out
+
+
+def test_weights_load_into_a_network(finished):
+    weights = load_file(finished[0] / "model.safetensors")
+    model = models.create("cnn", in_channels=1, width=0.25)
+    model.load_state_dict(weights)
+    assert np.isfinite(model.eval()(minidl.zeros(1, 1, 16, 16)).detach().numpy()).all()
+
+
+def test_what_is_printed(finished):
+    run, out, err = finished
+    assert "2/2" in out and "precision" in out and "test accuracy" in out and os.path.join("runs", "digits-cnn-1") in out
+    assert err == "" and max(map(len, out.splitlines())) <= 120  # no bar where nobody watches
+
+
+def test_runs_are_numbered_and_never_overwritten(finished):
+    run = finished[0]
+    before = {path: path.read_bytes() for path in run.rglob("*.*")}
+    train(*QUICK, "--max-steps", "1", cwd=run.parents[1])
+    assert (run.parent / "digits-cnn-2").is_dir() and before == {path: path.read_bytes() for path in run.rglob("*.*")}
+    out, err = train(*QUICK, "--output", run, cwd=run.parents[1], status=2)
+    assert "`--output`" in err and "exists already" in err
+
+
+def test_bad_data_is_refused(refused):
+    assert "neither one of digits, mnist" in refused("--data", "minst")
+    assert "`image_size` is for folders" in refused("--image-size", "32")
+
+
+def test_bad_folders_are_refused(refused, tmp_path):
+    pictures = tmp_path / "pictures"
+    pictures.mkdir()
+    assert "pictures" in refused("--data", "pictures")
+    for name in ("one", "two"):
+        (pictures / name).mkdir()
+    assert "pictures" in refused("--data", "pictures")
+    for name in ("one", "two"):
+        (pictures / name / "broken.png").write_bytes(b"no picture")
+    assert "broken.png" in refused("--data", "pictures")
+
+
+def test_a_corrupted_file_is_refused(refused, tmp_path):
+    folder = tmp_path / "cifar-10"
+    folder.mkdir()
+    for name in [*(f"data_batch_{k}.bin" for k in range(1, 6)), "test_batch.bin"]:
+        (folder / name).write_bytes(b"\0" * 3072)
+    said = refused("--data", "cifar10", "--data-dir", tmp_path)
+    assert "data_batch_1.bin" in said
+
+
+def test_bad_devices_networks_and_folders_are_refused(refused, tmp_path):
+    assert "`device` is 'tpu'" in refused("--device", "tpu")
+    assert "no auxiliary heads" in refused("--model", "cnn", "--aux-weight", "0.3")
+    (tmp_path / "file").write_text("")
+    assert "exists already" in refused(*QUICK, "--output", "file")
+    assert "file" in refused(*QUICK, "--output", "file/below")
+    assert "--model" in refused("--model", "resnet")
+    assert "expected a run's folder" in refused("--resume", "nowhere")
+
+
+@pytest.mark.skipif(importlib.util.find_spec("cupy") is not None, reason="CuPy is installed")
+def test_a_missing_gpu_is_said(refused):
+    assert "needs CuPy: pip install" in refused("--device", "cuda")
+
+
+def test_offline_without_files_is_said(tmp_path):
+    out, err = train("--data", "mnist", cwd=tmp_path, status=2, MINIDL_DATA="", MINIDL_CACHE=str(tmp_path))
+    said = err.splitlines()[-1]
+    assert said.startswith("train.py: error: mnist: not found") and "train-images-idx3-ubyte.gz" in said
+    assert out == "" and not (tmp_path / "runs").exists()
+
+
+def test_a_loss_that_is_not_finite_stops_the_run(tmp_path):
+    out, err = train(*QUICK, "--lr", "1e30", "--schedule", "constant", cwd=tmp_path, status=1)
+    assert "epoch 1, step" in err and "learning rate 1e+30" in err and "there is no checkpoint" in err
+    assert err.count("\n") == 1 and not list(tmp_path.rglob("checkpoint*"))
+
+
+def test_ctrl_c_is_one_line_and_the_last_epoch_stays(tmp_path):
+    process = command(*QUICK, "--epochs", "1000", cwd=tmp_path)
+    seen = []
+    for line in process.stdout:
+        seen.append(line)
+        if " 2/1000" in line:
+            break
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == 130 and "Traceback" not in err
+    assert err.strip().count("\n") == 0 and "--resume" in err and "digits-cnn-1" in err
+    assert len(list(tmp_path.rglob("checkpoint-*.safetensors"))) == 2
+    assert not list(tmp_path.rglob("summary.json"))
+
+
+def test_class_names_are_escaped_in_the_terminal(tmp_path):
+    from PIL import Image
+
+    for name, colour in (("a\x1b[31mred", 250), ("b$\\frac{", 5)):
+        (tmp_path / "pictures" / name).mkdir(parents=True)
+        for k in range(12):
+            Image.new("L", (8, 8), colour).save(tmp_path / "pictures" / name / f"{k}.png")
+    out, err = train("--data", "pictures", "--image-size", "8", *QUICK, cwd=tmp_path)
+    assert "\x1b" not in out and "a\\x1b[31mred" in out
+    assert "\x1b" not in (tmp_path / "runs/pictures-cnn-1/report.txt").read_text()
+
+
+@pytest.mark.parametrize("argv", [["info"], []])
+def test_command_line_of_the_package(argv):
+    process = subprocess.run([sys.executable, "-m", "minidl", *argv], cwd=ROOT, capture_output=True, text=True)
+    assert process.returncode == (0 if argv else 2)
+    assert ("kernels" in process.stdout) if argv else ("COMMAND" in process.stderr)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(5))
+def test_digits_reach_98_percent_in_two_minutes(tmp_path, seed):
+    train("--seed", seed, cwd=tmp_path)
+    summary = json.loads((tmp_path / "runs/digits-googlenet-1/summary.json").read_text())
+    assert summary["test_accuracy"] >= 0.98 and summary["seconds"] <= 120
