@@ -157,9 +157,9 @@ def detect_anomaly(check_inf=True):
     >>> import minidl
     >>> x = minidl.tensor([1.0, 0.0], requires_grad=True)
     >>> try:
-    ...     with minidl.detect_anomaly():
+    ...     with detect_anomaly():
     ...         x.sqrt().sum().backward()
-    ... except minidl.anomaly.AnomalyError as error:
+    ... except AnomalyError as error:
     ...     print(error.phase, error.op)
     backward Sqrt
     """

@@ -11,6 +11,18 @@ True
 """
 
 from minidl.gradcheck.check import check_gradients
+from minidl.gradcheck.derivatives import hessian, hvp, jacobian, jvp, vjp
 from minidl.gradcheck.report import GradientError, Report
+from minidl.gradcheck.sharpness import largest_eigenvalue
 
-__all__ = ["GradientError", "Report", "check_gradients"]
+__all__ = [
+    "GradientError",
+    "Report",
+    "check_gradients",
+    "hessian",
+    "hvp",
+    "jacobian",
+    "jvp",
+    "largest_eigenvalue",
+    "vjp",
+]

@@ -11,13 +11,17 @@ import numpy as np
 
 from minidl.gradcheck import manners, values
 from minidl.gradcheck.maps import GradientMap, map_of
-from minidl.gradcheck.report import GradientError, Report
+from minidl.gradcheck.report import Report
 from minidl.gradcheck.subject import Settings, Subject
 from minidl.random import set_rng_state
 
+STREAM = 0x67726164  # keeps our numbers apart from inputs that the caller drew with the same seed
+
 # Stages of one order: all checks of a stage run, and the next stage only if they passed.
 FIRST = (
-    (manners.check_shapes, manners.check_unmutated),
+    (values.check_graph,),
+    (manners.check_shapes,),
+    (manners.check_unmutated,),
     (manners.check_same_bits,),
     (Subject.differentiate, values.check_kinks),
     (values.check_directions,),
@@ -25,7 +29,8 @@ FIRST = (
     (manners.check_layout, manners.check_both_backwards, manners.check_float32),
 )
 HIGHER = (
-    (manners.check_same_bits, manners.check_unmutated),
+    (manners.check_unmutated,),
+    (manners.check_same_bits,),
     (Subject.differentiate, values.check_kinks),
     (values.check_directions,),
     (values.check_jacobian, values.check_complex_step, values.check_taylor, values.check_zero_blocks),
@@ -108,7 +113,8 @@ def check_gradients(
         map_ = map_of(f, inputs, name)
         settings = Settings(rtol, atol, directions, full_limit, _numbers(map_, zero), (), on_kink, float32)
         settings.zero_blocks = tuple(_numbers(map_, pair) for pair in zero_blocks)
-        report = _check_orders(map_, order, settings, np.random.default_rng(seed))
+        with np.errstate(all="ignore"):
+            report = _check_orders(map_, order, settings, np.random.default_rng([STREAM, seed]))
     finally:
         _restore(map_, originals)
     if raise_exception and not report.passed:
@@ -138,7 +144,6 @@ def _check_orders(map_, order, settings, rng):
     report = Report(map_.name)
     for n in range(1, order + 1):
         subject = Subject(map_, n, settings, report, rng)
-        _check_is_differentiable(subject)
         for stage in FIRST if n == 1 else HIGHER:
             for check in stage:
                 check(subject)
@@ -149,16 +154,6 @@ def _check_orders(map_, order, settings, rng):
     return report
 
 
-def _check_is_differentiable(s):
-    """No output with a graph: a detached result, or nothing but integers."""
-    if not np.all(np.isfinite(s.point.centre)):
-        raise s.fail("finite", "", f"`{s.map.name}` gives NaN or Inf at these inputs; see minidl.detect_anomaly")
-    if not s.map.active:
-        text = f"no output of `{s.map.name}` has a graph: was it detached, or computed under no_grad or with .data?"
-        raise s.fail("graph", "", text, hint="keep Tensors from input to output")
-
-
 def _attach(report):
     for failure in report.failures:
-        if isinstance(failure, GradientError):
-            failure.report = report
+        failure.report = report

@@ -50,7 +50,8 @@ class Point:
 
     def noise(self, upstream):
         """Rounding error of ``upstream @ outputs``; divided by h, that of a difference quotient."""
-        return ROUNDING * EPS * float(np.linalg.norm(upstream * self.centre))
+        size = max(float(np.linalg.norm(upstream * self.centre)), float(np.linalg.norm(upstream)))
+        return ROUNDING * EPS * size  # at least that of numbers around 1, which may have cancelled
 
 
 def _moved(x, t, direction):

@@ -19,7 +19,8 @@ class Evidence:
 
     `backward` and `numeric` have the argument's shape, or are vectors of samples of it. `sizes` are
     named lengths that a mean may divide by; `factors` named arrays of the same shape that a product
-    rule may forget; `others` the numerical gradients of the other arguments.
+    rule may forget; `others` the numerical gradients of the other arguments; `matrices` named 2-D
+    arrays that a product may be made of.
     """
 
     backward: np.ndarray
@@ -27,6 +28,7 @@ class Evidence:
     sizes: dict = field(default_factory=dict)
     factors: dict = field(default_factory=dict)
     others: dict = field(default_factory=dict)
+    matrices: dict = field(default_factory=dict)
 
     def same(self, a, b):
         """Whether two arrays agree to the precision of the differences."""
@@ -111,6 +113,16 @@ def _moved(e):
         return "the right values in the wrong places: an index, a reshape or a stride"
 
 
+def _product(e):
+    """A matrix product with an operand that is transposed and should not be, or the other way round."""
+    sides = [pair for name, m in e.matrices.items() for pair in ((name, m), (f"{name}.T", m.T))]
+    pairs = [(f"{a} @ {b}", x @ y) for a, x in sides for b, y in sides if a[:4] != b[:4] and x.shape[1] == y.shape[0]]
+    right = next((text for text, m in pairs if e.same(m, e.numeric)), None)
+    wrong = next((text for text, m in pairs if e.same(m, e.backward)), None)
+    if right:
+        return f"it should be {right}" + (f", but is {wrong}: transposed" if wrong else "")
+
+
 def _factor(e):
     """One factor of the chain rule too few or too many."""
     for name, factor in e.factors.items():
@@ -152,13 +164,12 @@ def _only_some(e):
         if len(hit) < wrong.shape[axis]
     ]
     place = f", only at {' and '.join(where)}" if where else ""
-    less = np.abs(e.backward[wrong]) < np.abs(e.numeric[wrong])
-    cause = ": is an element that is used several times added up (+=), not overwritten (=)?" if less.all() else ""
-    return f"wrong at {int(wrong.sum())} of {wrong.size} elements{place}{cause}"
+    cause = "elements used several times must be added up (+=, not =); else a border, a pad or an index"
+    return f"wrong at {int(wrong.sum())} of {wrong.size} elements{place}: {cause}"
 
 
 def _listed(numbers):
     return ", ".join(map(str, numbers[:6])) + (", ..." if len(numbers) > 6 else "")
 
 
-RULES = (_nothing, _unasked, _constant_ratio, _swapped, _moved, _factor, _missing_term, _only_some)
+RULES = (_nothing, _unasked, _constant_ratio, _swapped, _moved, _product, _factor, _missing_term, _only_some)

@@ -74,7 +74,7 @@ class GradientMap(Map):
         suffix = [f"[{i}]" for i in range(len(upstream))] if len(upstream) > 1 else [""]
         prime = "upstream" if not isinstance(inner, GradientMap) else "upstream'"
         names = list(inner.names) + [prime + s for s in suffix]
-        super().__init__(f"the gradient of {inner.name}", self._gradients, inner.leaves + self.upstream, names)
+        super().__init__(inner.name, self._gradients, inner.leaves + self.upstream, names)
 
     def _gradients(self, record):
         with set_grad_enabled(True):

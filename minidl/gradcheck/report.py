@@ -111,7 +111,7 @@ def _number(x):
     return "" if x is None or np.isnan(x) else "0" if x == 0 else f"{x:.1e}"
 
 
-ORDERS = {1: "gradient", 2: "second derivative", 3: "third derivative"}
+ORDERS = {1: "gradient", 2: "second derivative", 3: "third derivative", 4: "fourth derivative"}
 
 
 def wrong_gradient(map_name, argument, order, estimate, **found):
@@ -121,11 +121,11 @@ def wrong_gradient(map_name, argument, order, estimate, **found):
     wrong, total = found.pop("wrong"), found.pop("total")
     along = found.pop("along")
     lines = [
-        f"the {ORDERS.get(order, f'derivative of order {order}')} of `{map_name}` to `{argument}` is wrong",
+        f"the {ORDERS[order]} of `{map_name}` to `{argument}` is wrong",
         f"  worst at index {index}: backward gives {backward:.8g}, differences give {numeric:.8g}",
         f"  ratio backward / differences: {ratio:.6g}; {wrong} of the {total} elements compared are wrong",
         f"  along a random direction: backward {along:.8g}, differences {estimate.value:.8g} (step {estimate.step:.1e})",
-        f"  a guess: {found['hint']}",
+        f"  hint: {found['hint']}",
     ]
     lines += [f"  {found['culprit']}"] if found.get("culprit") else []
     lines.append("  error.save_picture('errors.png') shows where the errors lie")

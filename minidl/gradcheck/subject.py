@@ -10,7 +10,7 @@ from minidl import backend
 from minidl.gradcheck import blame
 from minidl.gradcheck.differences import Point, directional
 from minidl.gradcheck.hints import Evidence, guess
-from minidl.gradcheck.report import GradientError, wrong_gradient
+from minidl.gradcheck.report import ORDERS, GradientError, wrong_gradient
 
 SAMPLES = 64  # elements that are looked at one by one where an argument has more than MOST_ELEMENTS
 MOST_ELEMENTS = 600
@@ -105,6 +105,9 @@ class Subject:
 
     def fail(self, check, argument, message, **found):
         """A :class:`GradientError` about this map."""
+        hint = found.get("hint")
+        message = f"{message}\n  hint: {hint}" if hint else message
+        message = f"{ORDERS[self.order]}: {message}" if self.order > 1 else message
         return GradientError(message, check, self.order, self.map.name, argument, **found)
 
     def wrong(self, i, directions, estimate):
@@ -145,7 +148,8 @@ class Subject:
             for k in range(len(self.gradients))
             if k != i and whole and self.gradients[k].shape == backward.shape and backward.size <= MOST_ELEMENTS
         }
-        return Evidence(backward, numeric, self.sizes(i), factors, others)
+        matrices = {name: array for name, array in self.known_arrays(i) if array.ndim == 2} if whole else {}
+        return Evidence(backward, numeric, self.sizes(i), factors, others, matrices)
 
     def known_arrays(self, i):
         """(name, array) of what a derivative is usually made of."""

@@ -12,30 +12,46 @@ from minidl.gradcheck.subject import MOST_ELEMENTS, filled
 from minidl.tensor import grad
 
 
+def check_graph(s):
+    """There is something to differentiate, and it is finite."""
+    failure = None
+    if not s.map.active:
+        text = f"no output of `{s.map.name}` has a graph: was it detached, or computed under no_grad or with .data?"
+        failure = s.fail("graph", "", text, hint="keep Tensors from input to output")
+    elif not np.all(np.isfinite(s.point.centre)):
+        text = f"`{s.map.name}` gives NaN or Inf at these inputs"
+        failure = s.fail("finite", "", text, hint="run it under minidl.detect_anomaly() to see where from")
+    s.report.add(s.order, "finite", "", math.nan, math.nan, failure is None, failure=failure)
+
+
 def check_kinks(s):
     """Nothing can be checked where the function has no derivative."""
-    phi = s.number(s.joint)
-    gap = kink(phi, 0.0, s.noise)
+    gap = kink(s.number(s.joint), 0.0, s.noise)
     failure = None
     if gap and s.settings.on_kink == "raise":
-        failure = s.fail("kink", "", _kink_message(s), hint="move the inputs away from the kink")
+        text = (
+            f"`{s.map.name}` sits on a kink: {_kinks(s) or 'along a random direction'}: the slopes to the left and to "
+            "the right differ however small the step, so there is no derivative to compare with"
+        )
+        failure = s.fail("kink", "", text, hint=KINK_HINT)
     s.report.add(s.order, "smooth", "", gap, 1e-4, failure is None, note="on a kink" if gap else "", failure=failure)
 
 
-def _kink_message(s):
-    found = [f"`{s.map.names[i]}` at {index}" for i in range(len(s.gradients)) for index in _kinks_of(s, i)]
-    place = ", ".join(found[:5]) + (f" and {len(found) - 5} more" if len(found) > 5 else "")
-    return (
-        f"`{s.map.name}` sits on a kink: {'input ' + place if place else 'along a random direction'}; the slopes to the "
-        "left and to the right differ however small the step, so there is no derivative to compare with\n"
-        "  a ReLU or |x| at 0, a tie in a maximum, a rounding: move the inputs away from it, or pass on_kink='ignore'"
-    )
+KINK_HINT = (
+    "a ReLU or |x| at 0, a tie in a maximum, a rounding: move the inputs away from it, or pass on_kink='ignore'"
+)
 
 
-def _kinks_of(s, i):
-    if s.gradients[i].size > MOST_ELEMENTS:
-        return []
-    return [p for p in np.ndindex(s.gradients[i].shape) if kink(s.number(s.unit(i, p)), 0.0, s.noise)]
+def _kinks(s):
+    """The elements that sit on a kink, as text; small arguments only."""
+    lists = []
+    for i, name in enumerate(s.map.names):
+        places = np.ndindex(s.gradients[i].shape) if s.gradients[i].size <= MOST_ELEMENTS else ()
+        found = [p for p in places if kink(s.number(s.unit(i, p)), 0.0, s.noise)]
+        if found:
+            more = f" and {len(found) - 5} more" if len(found) > 5 else ""
+            lists.append(f"`{name}` at {', '.join(map(str, found[:5]))}{more}")
+    return "; ".join(lists)
 
 
 def check_directions(s):
@@ -49,8 +65,7 @@ def check_directions(s):
         found = [(v, s.expected(v), s.along(v)) for v in drawn]
         alive = _add_direction_row(s, i, name, found) or alive
     if s.order > 1 and not alive:
-        failure = s.fail("vacuous", "", _vacuous_message(s, "any argument"), hint="raise `upstream` or lower `atol`")
-        s.report.add(s.order, "not vacuous", "", 0.0, 0.0, False, failure=failure)
+        s.report.add(s.order, "not vacuous", "", 0.0, 0.0, False, failure=_vacuous(s, "", "any argument"))
 
 
 def _add_direction_row(s, i, name, found):
@@ -64,7 +79,7 @@ def _add_direction_row(s, i, name, found):
     if not worst.agrees:
         failure = s.wrong(i, v, worst)
     elif empty and s.order == 1:
-        failure = s.fail("vacuous", name, _vacuous_message(s, f"`{name}`"), hint="weight the output, or declare it in `zero`")
+        failure = _vacuous(s, name, f"`{name}`")
     steps = f"step {worst.step:.0e}" if worst.agrees and worst.step < 2.0**-10 else ""
     note = "zero" if empty else steps
     s.report.add(s.order, "direction", name, error, s.settings.rtol, failure is None, note=note, failure=failure)
@@ -75,14 +90,19 @@ def _badness(expected, estimate):
     return math.inf if math.isnan(expected - estimate.value) else abs(estimate.value - expected) - estimate.limit
 
 
-def _vacuous_message(s, argument):
-    return (
-        f"the check of `{s.map.name}` to {argument} is vacuous: backward and differences are both 0 within the tolerance, "
-        "so any gradient would pass\n"
-        "  the sum of a batch-normalised or softmax output does not depend on its input, for one: return the output itself "
-        "(it is weighted at random) or a weighted sum\n"
-        "  an argument that really has no influence is declared by zero=(...), a tiny gradient needs a smaller atol"
+VACUOUS_HINT = (
+    "the sum of a batch-normalised or softmax output does not depend on its input, for one: return the output itself "
+    "(it is weighted at random) or a weighted sum; declare an argument without influence by zero=(...); "
+    "lower atol for tiny gradients"
+)
+
+
+def _vacuous(s, name, argument):
+    text = (
+        f"the check of `{s.map.name}` to {argument} is vacuous: backward and differences are both 0 within the "
+        "tolerance, so any gradient would pass"
     )
+    return s.fail("vacuous", name, text, hint=VACUOUS_HINT)
 
 
 def _check_zero(s, i, name):
