@@ -115,15 +115,16 @@ class Inception(nn.Branches):
 class AuxiliaryHead(nn.Module):
     """A small classifier on an inner block, which sends gradient to the lower layers while training."""
 
-    def __init__(self, in_channels, num_classes, variant):
+    def __init__(self, in_channels, num_classes, width, variant):
         super().__init__()
+        channels, hidden = scaled(128, width), scaled(1024, width)
         # The paper's 5x5 average pool with stride 3 gives 4x4 on its 14x14 maps.
         fixed = variant.large_input and not variant.norm
         self.pool = nn.AvgPool2d(5, stride=3) if fixed else nn.AdaptiveAvgPool2d(4)
-        self.conv = ConvNormReLU(in_channels, 128, 1, norm=variant.norm, bias=variant.bias, eps=variant.eps)
-        self.fc1 = nn.Linear(128 * 4 * 4, 1024)
+        self.conv = ConvNormReLU(in_channels, channels, 1, norm=variant.norm, bias=variant.bias, eps=variant.eps)
+        self.fc1 = nn.Linear(channels * 4 * 4, hidden)
         self.dropout = nn.Dropout(variant.aux_dropout)
-        self.fc2 = nn.Linear(1024, num_classes)
+        self.fc2 = nn.Linear(hidden, num_classes)
 
     def forward(self, x):
         x = self.conv(self.pool(x)).flatten(1)
@@ -177,8 +178,8 @@ class GoogLeNet(nn.Module):
         super().__init__()
         if variant not in VARIANTS:
             raise ValueError(f"`variant` is {variant!r}; accepted: {', '.join(VARIANTS)}")
-        if not width > 0:
-            raise ValueError(f"`width` is {width}; accepted: a number > 0")
+        if not isinstance(width, (int, float)) or not width > 0:
+            raise ValueError(f"`width` is {width!r}; accepted: a number > 0")
         if transform_input and in_channels != 3:
             raise ValueError(f"`transform_input` needs 3 channels, found `in_channels` {in_channels}")
         self.variant = v = VARIANTS[variant]
@@ -210,7 +211,7 @@ class GoogLeNet(nn.Module):
             if name == "4e":
                 self.maxpool4 = nn.MaxPool2d(v.last_pool, **({**pool, "padding": 0} if v.last_pool == 2 else pool))
             if name in ("4a", "4d"):
-                head = AuxiliaryHead(channels, num_classes, v) if aux_logits else None
+                head = AuxiliaryHead(channels, num_classes, width, v) if aux_logits else None
                 setattr(self, "aux1" if name == "4a" else "aux2", head)
 
         self.avgpool = nn.AdaptiveAvgPool2d(1)
@@ -245,9 +246,10 @@ class GoogLeNet(nn.Module):
 
 def _to_half(x):
     """From ImageNet's mean and deviation per channel to (x - 0.5) / 0.5."""
-    mean = minidl.tensor([0.485, 0.456, 0.406], device=x.device).reshape(1, 3, 1, 1)
-    std = minidl.tensor([0.229, 0.224, 0.225], device=x.device).reshape(1, 3, 1, 1)
-    return x * (std / 0.5) + (mean - 0.5) / 0.5
+    means, deviations = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+    scale = minidl.tensor([d / 0.5 for d in deviations], dtype=x.dtype, device=x.device)
+    shift = minidl.tensor([(m - 0.5) / 0.5 for m in means], dtype=x.dtype, device=x.device)
+    return x * scale.reshape(1, 3, 1, 1) + shift.reshape(1, 3, 1, 1)
 
 
 def _initialise(module):

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from minidl.nn import functional as F
 from minidl.nn.module import Module
-from minidl.ops import functions
 
 # module: (op, options)
 ACTIVATIONS = {
@@ -14,7 +14,7 @@ ACTIVATIONS = {
     "GELU": ("gelu", {"approximate": "tanh"}),
     "Sigmoid": ("sigmoid", {}),
     "Tanh": ("tanh", {}),
-    "Softplus": ("softplus", {}),
+    "Softplus": ("softplus", {"beta": 1.0, "threshold": 20.0}),
     "LogSigmoid": ("logsigmoid", {}),
     "Softmax": ("softmax", {"dim": -1}),
     "LogSoftmax": ("log_softmax", {"dim": -1}),
@@ -35,20 +35,27 @@ LOSSES = {
 
 
 class _Functional(Module):
-    """A module that applies one op; positional arguments fill the options in their order."""
+    """A module that applies one op; positional arguments fill the options in their order.
+
+    A last option `inplace` is taken for PyTorch's sake; ops mutate nothing, so it has no effect.
+    """
 
     op, defaults = None, {}
 
     def __init__(self, *values, **options):
         super().__init__()
-        unknown = [name for name in options if name not in self.defaults and name != "inplace"]
-        if unknown or len(values) > len(self.defaults):
-            raise TypeError(f"{type(self).__name__} takes {', '.join(self.defaults) or 'no options'}; found {unknown or values}")
-        options.pop("inplace", None)  # PyTorch's; ours has no effect, since ops mutate nothing
-        self.options = {**self.defaults, **dict(zip(self.defaults, values)), **options}
+        names = [*self.defaults, "inplace"]
+        given = dict(zip(names, values))
+        unknown = [name for name in options if name not in names or name in given]
+        if unknown or len(values) > len(names):
+            found = ", ".join(unknown) or f"{len(values)} positional arguments"
+            raise TypeError(f"{type(self).__name__} takes {', '.join(names)}, each once; found {found}")
+        options = {**self.defaults, **given, **options}
+        options.pop("inplace", None)
+        self.options = options
 
     def forward(self, *inputs):
-        return functions[self.op](*inputs, **self.options)
+        return getattr(F, self.op)(*inputs, **self.options)
 
     def extra_repr(self):
         return ", ".join(f"{name}={value!r}" for name, value in self.options.items() if value is not None)

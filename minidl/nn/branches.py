@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from minidl.nn.containers import Sequential
-from minidl.nn.layers import BatchNorm2d, Conv2d, MaxPool2d
+from minidl.nn.layers import Conv2d
 from minidl.nn.module import Module
+from minidl.nn.normalisation import BatchNorm2d
+from minidl.nn.pooling import MaxPool2d
 from minidl.ops.branches import BranchesOp, ConvStep, PoolStep, can_fuse
 from minidl.ops.convolution import pair, paddings
 from minidl.ops.shape import concat
@@ -49,7 +51,7 @@ class Branches(Module):
     """
 
     def forward(self, x):
-        plan = self._plan() if is_grad_enabled() and x.data.size and x.shape[0] * x.shape[2] * x.shape[3] > 1 else None
+        plan = self._plan(x) if is_grad_enabled() else None
         if plan is None:
             return concat([branch(x) for branch in self.children()], dim=1)
         units, steps = plan
@@ -59,15 +61,28 @@ class Branches(Module):
             unit.bn.update(mean, var, y.data.size // y.shape[1])
         return y
 
-    def _plan(self):
-        """(the ConvNormReLUs, the steps of each branch) if the block can run as one operation, else None."""
+    def _plan(self, x):
+        """(the ConvNormReLUs, the steps of each branch) if the block can run as one operation on `x`, else None."""
         branches = [branch_layers(branch) for branch in self.children()]
         if any(layers is None for layers in branches):
             return None
         steps = tuple(tuple(_step(layer) for layer in layers) for layers in branches)
         if any(step is None for branch in steps for step in branch) or not can_fuse(steps):
             return None
-        return [layer for layers in branches for layer in layers if isinstance(layer, ConvNormReLU)], steps
+        bricks = [[layer for layer in layers if isinstance(layer, ConvNormReLU)] for layers in branches]
+        if not all(_takes(layers, x) for layers in bricks):
+            return None
+        return [layer for layers in bricks for layer in layers], steps
+
+
+def _takes(layers, x):
+    """Whether a chain of ConvNormReLUs fits together and to `x`; if not, calling them says what is wrong."""
+    if x.ndim != 4 or x.data.size <= x.shape[1]:
+        return False
+    convs = [layer.conv for layer in layers]
+    channels = [x.shape[1], *(conv.out_channels for conv in convs)]
+    dtypes = {p.dtype for layer in layers for p in layer.parameters()}
+    return dtypes == {x.dtype} and all(conv.in_channels == c for conv, c in zip(convs, channels))
 
 
 def branch_layers(branch):
@@ -85,16 +100,23 @@ def _step(layer):
         return pool_step(layer)
     if type(layer) is not ConvNormReLU or not layer.norm or not _is_trained(layer):
         return None
-    conv = layer.conv
+    return conv_step(layer)
+
+
+def conv_step(layer):
+    """A ConvNormReLU as a step, or None if it does not keep height and width."""
+    conv, eps = layer.conv, layer.bn.eps if layer.norm else 0.0
     padding = paddings(conv.padding, conv.kernel_size, conv.stride, conv.dilation)
     if conv.stride != (1, 1) or not _keeps_size(conv.kernel_size, padding, conv.dilation):
         return None
-    return ConvStep(conv.kernel_size, padding, conv.dilation, conv.groups, layer.bn.eps)
+    return ConvStep(conv.kernel_size, padding, conv.dilation, conv.groups, eps)
 
 
 def pool_step(layer):
     """A max pooling as a step, or None if it does not keep height and width."""
     kernel, padding, dilation = (pair(v, "option") for v in (layer.kernel_size, layer.padding, layer.dilation))
+    if layer.return_indices:
+        return None
     keeps = pair(layer.stride, "stride") == (1, 1) and _keeps_size(kernel, [(p, p) for p in padding], dilation)
     return PoolStep(kernel, padding, dilation) if keeps else None
 

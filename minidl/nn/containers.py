@@ -2,10 +2,66 @@
 
 from __future__ import annotations
 
+import operator
+
 from minidl.nn.module import Module
 
 
-class Sequential(Module):
+class _Row(Module):
+    """What `Sequential` and `ModuleList` share: modules numbered in order, used like a list."""
+
+    def __len__(self):
+        return len(self._modules)
+
+    def __iter__(self):
+        return iter(self._modules.values())
+
+    def _name(self, index):
+        """The name of the module at `index`, counted from the end if negative."""
+        index = operator.index(index)
+        if not -len(self) <= index < len(self):
+            raise IndexError(f"`index` is {index}; there are {len(self)} modules")
+        return list(self._modules)[index]
+
+    def __getitem__(self, index):
+        if isinstance(index, slice):
+            return self._rebuilt(list(self._modules.items())[index])
+        return self._modules[self._name(index)]
+
+    def __setitem__(self, index, module):
+        setattr(self, self._name(index), module)
+
+    def __delitem__(self, index):
+        doomed = list(self._modules)[index] if isinstance(index, slice) else [self._name(index)]
+        self._renumber([module for name, module in self._modules.items() if name not in doomed])
+
+    def _renumber(self, modules):
+        self._modules.clear()
+        self.extend(modules)
+
+    def insert(self, index, module):
+        """Put a module before the one at `index`; the names behind it move on by one."""
+        modules = list(self)
+        modules.insert(index, module)
+        self._renumber(modules)
+        return self
+
+    def append(self, module):
+        """Add a module at the end; returns the container."""
+        self.add_module(str(len(self)), module)
+        return self
+
+    def extend(self, modules):
+        """Add several modules at the end; returns the container."""
+        for module in modules:
+            self.append(module)
+        return self
+
+    def __iadd__(self, modules):
+        return self.extend(modules)
+
+
+class Sequential(_Row):
     """Modules called one after the other; also indexed, sliced and extended like a list.
 
     Examples
@@ -24,54 +80,23 @@ class Sequential(Module):
             self.add_module(str(name), module)
 
     def forward(self, x):
-        for module in self._modules.values():
+        for module in self:
             x = module(x)
         return x
 
-    def __len__(self):
-        return len(self._modules)
-
-    def __iter__(self):
-        return iter(self._modules.values())
-
-    def __getitem__(self, index):
-        if isinstance(index, slice):
-            return type(self)(dict(list(self._modules.items())[index]))
-        return list(self._modules.values())[index]
-
-    def append(self, module):
-        """Add a module at the end; returns the container."""
-        self.add_module(str(len(self)), module)
-        return self
+    def _rebuilt(self, items):
+        return type(self)(dict(items))
 
 
-class ModuleList(Module):
+class ModuleList(_Row):
     """A list of modules whose parameters are found; calling it is an error."""
 
     def __init__(self, modules=()):
         super().__init__()
         self.extend(modules)
 
-    def __len__(self):
-        return len(self._modules)
-
-    def __iter__(self):
-        return iter(self._modules.values())
-
-    def __getitem__(self, index):
-        modules = list(self._modules.values())
-        return ModuleList(modules[index]) if isinstance(index, slice) else modules[index]
-
-    def append(self, module):
-        """Add a module at the end; returns the list."""
-        self.add_module(str(len(self)), module)
-        return self
-
-    def extend(self, modules):
-        """Add several modules at the end; returns the list."""
-        for module in modules:
-            self.append(module)
-        return self
+    def _rebuilt(self, items):
+        return type(self)(module for _, module in items)
 
 
 class ModuleDict(Module):
@@ -79,14 +104,16 @@ class ModuleDict(Module):
 
     def __init__(self, modules=None):
         super().__init__()
-        for name, module in (modules or {}).items():
-            self.add_module(name, module)
+        self.update(modules or {})
 
     def __getitem__(self, name):
         return self._modules[name]
 
     def __setitem__(self, name, module):
         self.add_module(name, module)
+
+    def __delitem__(self, name):
+        del self._modules[name]
 
     def __contains__(self, name):
         return name in self._modules
@@ -96,6 +123,11 @@ class ModuleDict(Module):
 
     def __iter__(self):
         return iter(self._modules)
+
+    def update(self, modules):
+        """Add or replace the modules of a dictionary or of (name, module) pairs."""
+        for name, module in dict(modules).items():
+            self.add_module(name, module)
 
     def keys(self):
         """The names."""

@@ -1,9 +1,10 @@
-"""The stateless functions under PyTorch's ``nn.functional`` names: the ops, and batch norm with running statistics."""
+"""The stateless functions under PyTorch's ``nn.functional`` names: the ops, and what is put together from them."""
 
 from __future__ import annotations
 
 from minidl.ops import functions
-from minidl.ops.normalisation import batch_norm_eval, batch_norm_train
+from minidl.ops.arithmetic import where
+from minidl.ops.normalisation import batch_norm_eval, batch_norm_train, layer_norm
 
 globals().update(functions)
 
@@ -32,6 +33,24 @@ def batch_norm(
     if running_mean is not None:
         update_running(running_mean, running_var, mean, var, input.data.size // input.shape[1], momentum)
     return y
+
+
+def group_norm(input, num_groups, weight=None, bias=None, eps=1e-5):
+    """Normalise each of `num_groups` groups of channels of every sample of `input`, (N, C, ...)."""
+    N, C = input.shape[:2]
+    if num_groups < 1 or C % num_groups:
+        raise ValueError(f"`num_groups` is {num_groups}, which must divide the {C} channels of `input` {input.shape}")
+    groups = input.reshape(N, num_groups, -1)
+    y = layer_norm(groups, groups.shape[2], eps=eps).reshape(input.shape)
+    per_channel = (1, C) + (1,) * (input.ndim - 2)
+    y = y if weight is None else y * weight.reshape(per_channel)
+    return y if bias is None else y + bias.reshape(per_channel)
+
+
+def softplus(input, beta=1.0, threshold=20.0):
+    """``log(1 + exp(beta * input)) / beta``; the input itself where ``beta * input`` exceeds `threshold`."""
+    scaled = beta * input
+    return where(scaled > threshold, input, functions["softplus"](scaled) / beta)
 
 
 def update_running(running_mean, running_var, mean, var, count, momentum):

@@ -3,7 +3,8 @@
 In evaluation mode batch norm is one scale and one shift per channel, and so is part of
 the convolution before it: ``scale * (w * x) + shift = (scale * w) * x + shift``.
 :func:`fold` returns a new module in which every such pair, with the ReLU behind it, is
-one kernel call. Blocks of branches write into their joint output directly.
+one kernel call. Blocks of branches write into their joint output directly. Modules
+that someone watches through a hook stay as they are.
 """
 
 from __future__ import annotations
@@ -13,11 +14,13 @@ import copy
 from minidl import backend
 from minidl.kernels import convolution, pooling
 from minidl.nn.activations import ReLU  # made from a table
-from minidl.nn.branches import Branches, ConvNormReLU, branch_layers, pool_step
+from minidl.nn.branches import Branches, ConvNormReLU, branch_layers, conv_step, pool_step
 from minidl.nn.containers import Sequential
-from minidl.nn.layers import BatchNorm2d, Conv2d, MaxPool2d
+from minidl.nn.layers import Conv2d
 from minidl.nn.module import Module
-from minidl.ops.branches import PoolStep, slices
+from minidl.nn.normalisation import BatchNorm2d
+from minidl.nn.pooling import MaxPool2d
+from minidl.ops.branches import slices
 from minidl.ops.convolution import paddings
 from minidl.tensor import Tensor, no_grad
 
@@ -143,32 +146,52 @@ class FoldedPool(Module):
 
 
 def _folded(module):
-    """`module` with everything below it folded where a rule applies."""
-    if isinstance(module, ConvNormReLU) and type(module.conv) is Conv2d:
+    """`module` with everything below it folded where a rule applies; what is watched by a hook stays as it is."""
+    if _is_brick(module):
         return FoldedConv(module.conv, module.bn if module.norm else None, relu=True)
-    if isinstance(module, Branches):
+    if isinstance(module, Branches) and type(module).forward is Branches.forward and not module.has_hooks:
         branches = [_folded_branch(branch) for branch in module.children()]
-        if all(branch is not None for branch in branches):
+        if branches and all(branch is not None for branch in branches):
             return FoldedBranches(branches)
-    if type(module) is Sequential:
+    if type(module) is Sequential and not module.has_hooks:
         return Sequential(*_folded_sequence(list(module)))
     for name, child in module.named_children():
         setattr(module, name, _folded(child))
     return module
 
 
+def _is_brick(module):
+    """Whether `module` is a ConvNormReLU made of a convolution and a norm that can be folded."""
+    if type(module) is not ConvNormReLU or module.has_hooks or not _is_plain(module.conv, Conv2d):
+        return False
+    return not module.norm or _has_statistics(module.bn)
+
+
+def _is_plain(module, kind):
+    return type(module) is kind and not module.has_hooks
+
+
+def _has_statistics(module):
+    """Whether evaluation is one scale and shift: without running statistics it is not."""
+    return _is_plain(module, BatchNorm2d) and module.running_mean is not None
+
+
 def _folded_branch(branch):
     """The layers of a branch as (FoldedPool, FoldedConv ...), or None if it has others."""
-    layers = []
-    for layer in branch_layers(branch) or [None]:
-        step = pool_step(layer) if type(layer) is MaxPool2d else None
-        if isinstance(step, PoolStep):
-            layers.append(FoldedPool(step))
-        elif isinstance(layer, ConvNormReLU) and layer.conv.stride == (1, 1):
-            layers.append(_folded(layer))
-        else:
-            return None
-    return layers if isinstance(layers[-1], FoldedConv) else None
+    layers = [_folded_step(layer) for layer in branch_layers(branch) or [None]]
+    if any(layer is None for layer in layers) or not isinstance(layers[-1], FoldedConv):
+        return None
+    return layers
+
+
+def _folded_step(layer):
+    """A layer that keeps height and width, on arrays, or None."""
+    if _is_plain(layer, MaxPool2d):
+        step = pool_step(layer)
+        return None if step is None else FoldedPool(step)
+    if not _is_brick(layer) or conv_step(layer) is None:
+        return None
+    return _folded(layer)
 
 
 def _folded_sequence(layers):
@@ -176,11 +199,11 @@ def _folded_sequence(layers):
     out = []
     while layers:
         layer = layers.pop(0)
-        if type(layer) is Conv2d and layers and type(layers[0]) is BatchNorm2d and layers[0].track_running_stats:
-            bn = layers.pop(0)
-            relu = bool(layers) and type(layers[0]) is ReLU
-            layers = layers[1:] if relu else layers
-            out.append(FoldedConv(layer, bn, relu))
-        else:
+        if not _is_plain(layer, Conv2d):
             out.append(_folded(layer))
+            continue
+        bn = layers.pop(0) if layers and _has_statistics(layers[0]) else None
+        relu = bool(layers) and _is_plain(layers[0], ReLU)
+        layers = layers[1:] if relu else layers
+        out.append(FoldedConv(layer, bn, relu))
     return out

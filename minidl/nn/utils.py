@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 
-from minidl.nn.layers import Conv2d, Linear
+from minidl.nn.layers import Conv2d, ConvTranspose2d, Linear
+from minidl.ops.clipping import clip_grad_norm_, clip_grad_value_  # noqa: F401 (PyTorch's place for them)
 from minidl.tensor import no_grad
 
 
@@ -21,7 +22,9 @@ def count_parameters(module, trainable_only=False):
 
 
 def count_multiply_adds(module, *inputs):
-    """Multiply-adds of the convolutions and linear layers in one forward on `inputs`, a dictionary by layer name.
+    """Multiply-adds of the convolutions and linear layers in one prediction from `inputs`, by layer name.
+
+    The module is run in evaluation mode and left as it was.
 
     Examples
     --------
@@ -34,18 +37,30 @@ def count_multiply_adds(module, *inputs):
     counts = {}
 
     def count(name):
-        def hook(layer, _, output):
-            outputs_per_unit = math.prod(output.shape) // output.shape[1 if output.ndim == 4 else -1]
-            counts[name] = counts.get(name, 0) + outputs_per_unit * math.prod(layer.weight.shape)
+        def hook(layer, inputs, output):
+            counts[name] = counts.get(name, 0) + _multiply_adds(layer, inputs[0], output)
 
         return hook
 
     layers = [(name, m) for name, m in module.named_modules() if isinstance(m, (Conv2d, Linear))]
     handles = [layer.register_forward_hook(count(name)) for name, layer in layers]
+    modes = [(m, m.training) for m in module.modules()]
     try:
         with no_grad():
-            module(*inputs)
+            module.eval()(*inputs)
     finally:
         for handle in handles:
             handle.remove()
+        for m, training in modes:
+            m.training = training
     return counts
+
+
+def _multiply_adds(layer, x, y):
+    """Every weight is used once per position: of the input of a transposed convolution, else of the output."""
+    if isinstance(layer, Linear):
+        positions = math.prod(y.shape[:-1])
+    else:
+        N, _, H, W = (x if isinstance(layer, ConvTranspose2d) else y).shape
+        positions = N * H * W
+    return positions * math.prod(layer.weight.shape)

@@ -23,7 +23,7 @@ class Alias(Function):
 
 
 class Fused(Function):
-    """Subclasses give `definition`, and `fast_forward` and `fast_backward` that may return NotImplemented."""
+    """Subclasses give `definition`, and may give `fast_forward` and `fast_backward`, which may decline."""
 
     outputs = 1  # how many outputs the definition has; further ones of fast_forward carry no gradient
 
@@ -31,6 +31,14 @@ class Fused(Function):
     def definition(*inputs, **options):
         """The operation made of Tensor operations; returns a tuple."""
         raise NotImplementedError
+
+    def fast_forward(self, *arrays, **options):
+        """The outputs from arrays by kernels, or NotImplemented."""
+        return NotImplemented
+
+    def fast_backward(self, grads, inputs, kept, **options):
+        """The gradients of the inputs from arrays by kernels, or NotImplemented."""
+        return NotImplemented
 
     def forward(self, *arrays, **options):
         self.options = options

@@ -10,6 +10,8 @@ Classification with Deep Convolutional Neural Networks", 2012, section 3.3.
 
 from __future__ import annotations
 
+import math
+
 from minidl.kernels import normalisation as kernels
 from minidl.ops.fused import Fused
 
@@ -52,6 +54,23 @@ class BatchNorm(Fused):
         return kernels.batch_norm_train_grad(grads[0], x, weight, bias, *kept, relu)
 
 
+class BatchNormEval(Fused):
+    """Normalise every channel by a given mean and variance: one scale and one shift."""
+
+    @staticmethod
+    def definition(x, mean, var, weight, bias, eps, relu):
+        scale = (var + eps).rsqrt()
+        scale = scale if weight is None else scale * weight
+        shift = -mean * scale if bias is None else bias - mean * scale
+        return (_affine(x, scale, shift, relu),)
+
+    def fast_forward(self, x, mean, var, weight, bias, eps, relu):
+        if x.ndim != 4:
+            return NotImplemented
+        y = kernels.batch_norm_eval(x, weight, bias, mean, var, eps, relu)
+        return y if y is NotImplemented else (y,)
+
+
 class LayerNorm(Fused):
     """Normalise every row over the last axes."""
 
@@ -64,7 +83,15 @@ class LayerNorm(Fused):
         return (y if bias is None else y + bias,)
 
     def fast_forward(self, x, weight, bias, axes, eps):
-        return NotImplemented
+        self.length = math.prod(x.shape[axis] for axis in axes)
+        result = kernels.layer_norm(x, self.length, weight, bias, eps) if x.size else NotImplemented
+        if result is NotImplemented:
+            return result
+        y, *self.kept = result
+        return (y,)
+
+    def fast_backward(self, grads, inputs, kept, axes, eps):
+        return kernels.layer_norm_grad(grads[0], inputs[0], self.length, *inputs[1:], *kept)
 
 
 class LocalResponseNorm(Fused):
@@ -80,8 +107,13 @@ class LocalResponseNorm(Fused):
             total = total + squares[:, shift : shift + C]
         return (x * (total * (alpha / size) + k) ** -beta,)
 
-    def fast_forward(self, x, size, alpha, beta, k):
-        return NotImplemented
+    def fast_forward(self, x, **options):
+        y = kernels.local_response_norm(x, **options)
+        return y if y is NotImplemented else (y,)
+
+    def fast_backward(self, grads, inputs, kept, **options):
+        dx = kernels.local_response_norm_grad(grads[0], inputs[0], **options)
+        return dx if dx is NotImplemented else (dx,)
 
 
 def batch_norm_train(input, weight=None, bias=None, eps=1e-5, relu=False):
@@ -123,10 +155,7 @@ def batch_norm_train(input, weight=None, bias=None, eps=1e-5, relu=False):
 def batch_norm_eval(input, mean, var, weight=None, bias=None, eps=1e-5, relu=False):
     """Batch normalisation by given statistics of shape (C,): one scale and one shift per channel."""
     _check_channels(input, mean=mean, var=var, weight=weight, bias=bias)
-    scale = (var + eps).rsqrt()
-    scale = scale if weight is None else scale * weight
-    shift = -mean * scale if bias is None else bias - mean * scale
-    return _affine(input, scale, shift, relu)
+    return BatchNormEval.apply(input, mean, var, weight, bias, eps=eps, relu=relu)
 
 
 def _check_channels(input, **vectors):

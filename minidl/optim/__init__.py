@@ -1,9 +1,9 @@
 """Optimisers, learning-rate schedules, gradient clipping and weight averaging."""
 
+from minidl.ops.clipping import clip_grad_norm_, clip_grad_value_
 from minidl.optim import lr_scheduler
 from minidl.optim.adam import Adam, AdamW
 from minidl.optim.averaging import AveragedModel, ExponentialMovingAverage
-from minidl.optim.clipping import clip_grad_norm_, clip_grad_value_
 from minidl.optim.lr_scheduler import *  # noqa: F403
 from minidl.optim.optimizer import Optimizer
 from minidl.optim.rmsprop import RMSprop

@@ -269,12 +269,12 @@ def tensor(data, dtype=None, device=None, requires_grad=False):
     >>> minidl.tensor([[1, 2], [3, 4]]).shape
     (2, 2)
     """
-    array = _as_array(data)
+    array = _as_array(data, dtype)
     array = array.copy() if dtype is None else array.astype(dtype)
     return Tensor(array if device is None else backend.to_device(array, device), requires_grad)
 
 
-def _as_array(data):
+def _as_array(data, dtype=None):
     if isinstance(data, Tensor):
         return data.data
     if isinstance(data, np.generic):
@@ -284,8 +284,8 @@ def _as_array(data):
     array = np.asarray(data)
     if array.dtype.kind not in "biufc":
         raise TypeError(f"`data` must be numbers, found {type(data).__name__} of dtype {array.dtype}")
-    # Python numbers carry no precision of their own: float32, as in PyTorch.
-    return array.astype(np.float32) if array.dtype == np.float64 and not hasattr(data, "dtype") else array
+    # Python numbers carry no precision of their own: float32, as in PyTorch, unless the caller wants another.
+    return array.astype(np.float32 if dtype is None else dtype) if array.dtype == np.float64 and not hasattr(data, "dtype") else array
 
 
 def _wrap(array):

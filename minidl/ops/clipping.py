@@ -10,10 +10,7 @@ from __future__ import annotations
 import math
 
 from minidl.backend import array_module, to_numpy
-from minidl.optim.settings import NON_NEGATIVE, Rule
 from minidl.tensor import Tensor
-
-NORM = Rule("a number > 0 or 'inf'", lambda v: float(v) > 0)
 
 
 def clip_grad_norm_(parameters, max_norm, norm_type=2.0, error_if_nonfinite=False):
@@ -52,8 +49,8 @@ def clip_grad_norm_(parameters, max_norm, norm_type=2.0, error_if_nonfinite=Fals
     >>> w.grad.data.round(3)
     array([0.6, 0.8], dtype=float32)
     """
-    NON_NEGATIVE.check("max_norm", max_norm)
-    NORM.check("norm_type", norm_type)
+    _check("max_norm", max_norm, "a number >= 0", lambda bound: bound >= 0)
+    _check("norm_type", norm_type, "a number > 0 or 'inf'", lambda p: float(p) > 0)
     gradients = _gradients(parameters)
     if not gradients:
         return Tensor(0.0)
@@ -79,10 +76,19 @@ def clip_grad_value_(parameters, clip_value):
     >>> w.grad.data
     array([ 1. , -0.5], dtype=float32)
     """
-    NON_NEGATIVE.check("clip_value", clip_value)
+    _check("clip_value", clip_value, "a number >= 0", lambda bound: bound >= 0)
     for gradient in _gradients(parameters):
         array_module(gradient.data).clip(gradient.data, -clip_value, clip_value, out=gradient.data)
         gradient.bump_version()
+
+
+def _check(name, value, accepted, passes):
+    try:
+        good = passes(value)
+    except (TypeError, ValueError):
+        good = False
+    if not good:
+        raise ValueError(f"`{name}` is {value!r}; accepted: {accepted}")
 
 
 def _gradients(parameters):

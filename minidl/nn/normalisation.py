@@ -1,0 +1,148 @@
+"""Normalisation layers; batch norm alone keeps a state beside its parameters, the running statistics."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from minidl import ops
+from minidl.nn import functional as F
+from minidl.nn import init
+from minidl.nn.layers import check_positive, new_parameter
+from minidl.nn.module import Module
+from minidl.tensor import Tensor
+
+
+def _affine(module, shape, weight, bias):
+    """Scale 1 and shift 0 of the layer, where they are wanted."""
+    module.register_parameter("weight", init.ones_(new_parameter(*shape)) if weight else None)
+    module.register_parameter("bias", init.zeros_(new_parameter(*shape)) if bias else None)
+
+
+class _BatchNorm(Module):
+    """Batch normalisation with running statistics; `axes` are the numbers of axes it accepts."""
+
+    axes = ()
+
+    def __init__(self, num_features, eps=1e-5, momentum=0.1, affine=True, track_running_stats=True):
+        super().__init__()
+        check_positive(num_features=num_features)
+        self.num_features, self.eps, self.momentum = num_features, eps, momentum
+        self.affine, self.track_running_stats = affine, track_running_stats
+        _affine(self, (num_features,), affine, affine)
+        for name, value in (
+            ("running_mean", np.zeros(num_features, np.float32)),
+            ("running_var", np.ones(num_features, np.float32)),
+            ("num_batches_tracked", np.zeros((), np.int64)),
+        ):
+            self.register_buffer(name, Tensor(value) if track_running_stats else None)
+
+    def forward(self, x, relu=False):
+        self._check(x)
+        if not self.training and self.running_mean is not None:
+            return ops.normalisation.batch_norm_eval(
+                x, self.running_mean, self.running_var, self.weight, self.bias, self.eps, relu
+            )
+        y, mean, var = ops.normalisation.batch_norm_train(x, self.weight, self.bias, self.eps, relu)
+        if self.training:
+            self.update(mean, var, x.data.size // self.num_features)
+        return y
+
+    def update(self, mean, var, count):
+        """Move the running statistics towards those of a batch of `count` values per channel.
+
+        With ``momentum=None`` they are the plain average over all batches.
+        """
+        if self.running_mean is None:
+            return
+        batches = self.num_batches_tracked
+        batches.data += 1
+        batches.bump_version()
+        momentum = (1 / batches.data).astype(mean.dtype) if self.momentum is None else self.momentum
+        F.update_running(self.running_mean, self.running_var, mean, var, count, momentum)
+
+    def reset_running_stats(self):
+        """Forget all batches."""
+        if self.running_mean is not None:
+            init.zeros_(self.running_mean)
+            init.ones_(self.running_var)
+            init.constant_(self.num_batches_tracked, 0)
+
+    def _check(self, x):
+        if x.ndim not in self.axes or x.shape[1] != self.num_features:
+            raise ValueError(
+                f"`input` of {type(self).__name__}({self.num_features}) has shape {x.shape}; "
+                f"accepted: {' or '.join(map(str, self.axes))} axes, {self.num_features} channels"
+            )
+
+    def extra_repr(self):
+        text = f"{self.num_features}, eps={self.eps}, momentum={self.momentum}, affine={self.affine}"
+        return text + f", track_running_stats={self.track_running_stats}"
+
+
+class BatchNorm2d(_BatchNorm):
+    """Batch normalisation of images (N, C, H, W), per channel.
+
+    Examples
+    --------
+    >>> import minidl
+    >>> norm = minidl.nn.BatchNorm2d(3)
+    >>> norm(minidl.ones(2, 3, 4, 4)).shape, norm.running_mean
+    ((2, 3, 4, 4), tensor([0.1, 0.1, 0.1]))
+    """
+
+    axes = (4,)
+
+
+class BatchNorm1d(_BatchNorm):
+    """Batch normalisation of rows (N, C) or sequences (N, C, L), per channel."""
+
+    axes = (2, 3)
+
+
+class LayerNorm(Module):
+    """Normalisation over the last axes of each row; see `minidl.layer_norm`."""
+
+    def __init__(self, normalized_shape, eps=1e-5, elementwise_affine=True, bias=True):
+        super().__init__()
+        shape = (normalized_shape,) if isinstance(normalized_shape, int) else tuple(normalized_shape)
+        self.normalized_shape, self.eps, self.elementwise_affine = shape, eps, elementwise_affine
+        _affine(self, shape, elementwise_affine, elementwise_affine and bias)
+
+    def forward(self, x):
+        return ops.normalisation.layer_norm(x, self.normalized_shape, self.weight, self.bias, self.eps)
+
+    def extra_repr(self):
+        return f"{self.normalized_shape}, eps={self.eps}, elementwise_affine={self.elementwise_affine}"
+
+
+class GroupNorm(Module):
+    """Normalisation of each group of channels of each image (Y. Wu and K. He, arXiv 1803.08494)."""
+
+    def __init__(self, num_groups, num_channels, eps=1e-5, affine=True):
+        super().__init__()
+        check_positive(num_groups=num_groups, num_channels=num_channels)
+        if num_channels % num_groups:
+            raise ValueError(f"`num_groups` is {num_groups}, which must divide `num_channels` {num_channels}")
+        self.num_groups, self.num_channels, self.eps, self.affine = num_groups, num_channels, eps, affine
+        _affine(self, (num_channels,), affine, affine)
+
+    def forward(self, x):
+        return F.group_norm(x, self.num_groups, self.weight, self.bias, self.eps)
+
+    def extra_repr(self):
+        return f"{self.num_groups}, {self.num_channels}, eps={self.eps}, affine={self.affine}"
+
+
+class LocalResponseNorm(Module):
+    """Normalisation across neighbouring channels; see `minidl.local_response_norm`."""
+
+    def __init__(self, size, alpha=1e-4, beta=0.75, k=1.0):
+        super().__init__()
+        check_positive(size=size)
+        self.size, self.alpha, self.beta, self.k = size, alpha, beta, k
+
+    def forward(self, x):
+        return ops.normalisation.local_response_norm(x, self.size, self.alpha, self.beta, self.k)
+
+    def extra_repr(self):
+        return f"{self.size}, alpha={self.alpha}, beta={self.beta}, k={self.k}"

@@ -1,0 +1,72 @@
+"""Pooling layers: the options are checked when the layer is made, the op does the work."""
+
+from __future__ import annotations
+
+from minidl import ops
+from minidl.nn.module import Module
+from minidl.ops.convolution import pair, positive_pair
+
+
+class _Pool2d(Module):
+    """Windows over images: `stride` defaults to `kernel_size`."""
+
+    def __init__(self, kernel_size, stride, padding):
+        super().__init__()
+        positive_pair(kernel_size, "kernel_size")
+        self.kernel_size, self.stride, self.padding = kernel_size, kernel_size if stride is None else stride, padding
+        positive_pair(self.stride, "stride")
+        pair(padding, "padding")
+
+    def extra_repr(self):
+        return f"kernel_size={self.kernel_size}, stride={self.stride}, padding={self.padding}"
+
+
+class MaxPool2d(_Pool2d):
+    """Largest value in each window; see `minidl.max_pool2d`.
+
+    Examples
+    --------
+    >>> import minidl
+    >>> minidl.nn.MaxPool2d(3, stride=2, ceil_mode=True)(minidl.zeros(1, 2, 8, 8)).shape
+    (1, 2, 4, 4)
+    """
+
+    def __init__(self, kernel_size, stride=None, padding=0, dilation=1, return_indices=False, ceil_mode=False):
+        super().__init__(kernel_size, stride, padding)
+        positive_pair(dilation, "dilation")
+        self.dilation, self.return_indices, self.ceil_mode = dilation, return_indices, ceil_mode
+
+    def forward(self, x):
+        window = self.kernel_size, self.stride, self.padding, self.dilation
+        return ops.pooling.max_pool2d(x, *window, self.ceil_mode, self.return_indices)
+
+    def extra_repr(self):
+        return super().extra_repr() + f", dilation={self.dilation}, ceil_mode={self.ceil_mode}"
+
+
+class AvgPool2d(_Pool2d):
+    """Mean of each window; see `minidl.avg_pool2d`."""
+
+    def __init__(
+        self, kernel_size, stride=None, padding=0, ceil_mode=False, count_include_pad=True, divisor_override=None
+    ):
+        super().__init__(kernel_size, stride, padding)
+        self.ceil_mode, self.count_include_pad, self.divisor_override = ceil_mode, count_include_pad, divisor_override
+
+    def forward(self, x):
+        options = self.ceil_mode, self.count_include_pad, self.divisor_override
+        return ops.pooling.avg_pool2d(x, self.kernel_size, self.stride, self.padding, *options)
+
+
+class AdaptiveAvgPool2d(Module):
+    """Mean over windows chosen to give `output_size`; 1 is global average pooling."""
+
+    def __init__(self, output_size):
+        super().__init__()
+        self.output_size = output_size
+
+    def forward(self, x):
+        return ops.pooling.adaptive_avg_pool2d(x, self.output_size)
+
+    def extra_repr(self):
+        return f"output_size={self.output_size}"

@@ -1,0 +1,102 @@
+"""What the attributes of a module mean: Parameters, buffers and other modules are kept in tables, by name.
+
+Assigning a Parameter or a module registers it. A buffer, state that is not trained, is
+registered by `register_buffer`. What is registered is replaced by its like or by None only.
+"""
+
+from __future__ import annotations
+
+from minidl.tensor import Tensor
+
+TABLES = {"_parameters": "Parameter", "_buffers": "Tensor", "_modules": "Module"}
+
+
+class Parameter(Tensor):
+    """A Tensor that a module trains; it requires grad unless told otherwise."""
+
+    def __init__(self, data, requires_grad=True):
+        super().__init__(data, requires_grad)
+
+    def __repr__(self):
+        return f"Parameter containing:\n{super().__repr__()}"
+
+
+class Registry:
+    """The attributes of a `Module`."""
+
+    def __init__(self):
+        for table in TABLES:
+            object.__setattr__(self, table, {})
+        self._temporary_buffers = set()  # names of the buffers that are not saved
+
+    def __setattr__(self, name, value):
+        table = _table_of(value)
+        if table is not None and table not in self.__dict__:
+            raise RuntimeError(f"{type(self).__name__}: call super().__init__() before assigning `{name}`")
+        known = next((t for t in TABLES if name in self.__dict__.get(t, ())), None)
+        if table is None and known is not None:
+            self._check_kind(name, value, known)
+            table = known
+        if table is None:
+            object.__setattr__(self, name, value)
+            return
+        if known != table:
+            self._forget(name)
+        self.__dict__[table][name] = value
+
+    def _check_kind(self, name, value, table):
+        """Only None, or for a buffer a Tensor, takes the place of what was registered."""
+        if value is not None and not (table == "_buffers" and isinstance(value, Tensor)):
+            raise TypeError(
+                f"`{name}` of {type(self).__name__} is a {TABLES[table]} but {type(value).__name__} was assigned; "
+                f"accepted: {TABLES[table]} or None; delete the attribute first to change its kind"
+            )
+
+    def _forget(self, name):
+        self.__dict__.pop(name, None)
+        self._temporary_buffers.discard(name)
+        for table in TABLES:
+            self.__dict__[table].pop(name, None)
+
+    def __getattr__(self, name):
+        for table in TABLES:
+            found = self.__dict__.get(table, {})
+            if name in found:
+                return found[name]
+        raise AttributeError(f"'{type(self).__name__}' object has no attribute '{name}'")
+
+    def __delattr__(self, name):
+        if any(name in self.__dict__[table] for table in TABLES):
+            self._forget(name)
+        else:
+            object.__delattr__(self, name)
+
+    def __dir__(self):
+        return sorted({*super().__dir__(), *(name for table in TABLES for name in self.__dict__[table])})
+
+    def _register(self, table, name, value, kind):
+        """Put `value` into its table, if the name is free and the kind is right."""
+        if not isinstance(name, str) or not name or "." in name:
+            raise KeyError(f"`name` is {name!r}; accepted: a string without dots, not empty")
+        if hasattr(self, name) and name not in self.__dict__[table]:
+            raise KeyError(f"`name` is {name!r}, which {type(self).__name__} has already")
+        if value is not None and not isinstance(value, kind):
+            raise TypeError(f"`{name}` is a {type(value).__name__}; accepted: {TABLES[table]} or None")
+        self.__dict__[table][name] = value
+
+    def register_parameter(self, name, parameter):
+        """Name a parameter, or None for one that this layer can have but does not."""
+        self._register("_parameters", name, parameter, Parameter)
+
+    def register_buffer(self, name, tensor, persistent=True):
+        """Name a Tensor that is state but not trained; saved with the parameters if `persistent`."""
+        self._register("_buffers", name, tensor, Tensor)
+        (self._temporary_buffers.discard if persistent else self._temporary_buffers.add)(name)
+
+    def add_module(self, name, module):
+        """Name a child module."""
+        self._register("_modules", name, module, Registry)
+
+
+def _table_of(value):
+    return "_parameters" if isinstance(value, Parameter) else "_modules" if isinstance(value, Registry) else None
