@@ -84,7 +84,11 @@ def address(array):
 
 
 def zeros_for(*counts):
-    """A row of zeros as long as the largest count and as a panel: pixels outside, a missing bias, a sum's beginning."""
+    """A row of zeros as long as the largest count and as a panel.
+
+    It stands for pixels outside the image, for a missing bias, for the beginning of a sum
+    and for the offset of a tile's only run.
+    """
     return np.zeros(max(*counts, PANEL), np.float32)
 
 

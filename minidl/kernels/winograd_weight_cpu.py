@@ -33,10 +33,9 @@ from minidl.kernels.winograd_tiles import (
 from minidl.kernels.winograd_transform import spec, transform
 
 SPAN = 1024  # tiles of one task at most
-TASKS = 8  # least number of tasks to aim at
+TASKS = 4  # least number of tasks to aim at: each costs transforms of its own
 BLOCK = 48  # tiles whose transforms are held at a time
 MOST_C, MOST_K = 96, 128  # channels of one task at most: 36 * 96 * 128 numbers are 1.7 MB
-COLUMN = 16  # output channels of one task when the spans are added
 
 
 class Plan(NamedTuple):
@@ -176,18 +175,18 @@ _weight_grad = _kernel(
 
 @jit
 def _add_spans(counter, n_tasks, sums, weight):
-    """``weight[k, c, tap] = sum of sums[span, tap, c, k]``, for `COLUMN` values of k per task."""
+    """``weight[k, c, tap] = sum of sums[span, tap, c, k]`` for one c per task; k is adjacent, so it comes last."""
     spans, area, C, K = sums.shape
-    task = next_task(counter)
-    while task < n_tasks:
-        for c in range(C):
-            for k in range(task * COLUMN, min(K, (task + 1) * COLUMN)):
-                for tap in range(area):
-                    total = sums[0, tap, c, k]
-                    for span in range(1, spans):
-                        total += sums[span, tap, c, k]
-                    weight[k, c, tap] = total
-        task = next_task(counter)
+    total = np.empty(K, sums.dtype)
+    c = next_task(counter)
+    while c < n_tasks:
+        for tap in range(area):
+            total[:] = sums[0, tap, c]
+            for span in range(1, spans):
+                total += sums[span, tap, c]
+            for k in range(K):
+                weight[k, c, tap] = total[k]
+        c = next_task(counter)
 
 
 def conv2d_weight_grad(grad, x, weight_shape, stride=(1, 1), padding=((0, 0), (0, 0)), dilation=(1, 1)):
@@ -219,5 +218,5 @@ def conv2d_weight_grad(grad, x, weight_shape, stride=(1, 1), padding=((0, 0), (0
     scratch = team.scratch(POINTS * (p.v_plane + p.d_plane + p.m_plane) // 4 + 16, np.float32)
     team.run(_weight_grad, spans * p.c_parts * p.k_parts, p, address(x), address(grad), address(sums),
              address(zeros), scratch, team.scratch(TABLES, np.int64))  # fmt: skip
-    team.run(_add_spans, -(-K // COLUMN), sums, weight)
+    team.run(_add_spans, C, sums, weight)
     return weight.reshape(weight_shape)
