@@ -27,7 +27,7 @@ class Case:
     order : int
         The highest order of derivative that exists.
     zero : tuple of int
-        Inputs that the output does not depend on: their gradient is asserted to be exactly 0.
+        Inputs that the output does not depend on: their gradient is asserted to be 0 to rounding.
     zero_blocks : tuple of (int, int)
         Pairs of inputs whose second derivative vanishes: asserted to be exactly 0. The diagonal
         (i, i) of a function linear in its input i is such a block.

@@ -33,7 +33,8 @@ def cases_named(name):
     found = [case for case in CASES if name in (case.name, case.op)]
     if not found:
         near = difflib.get_close_matches(name, sorted({case.op for case in CASES} | {case.name for case in CASES}))
-        raise KeyError(f"`name` is {name!r}, which is no row of the table" + (f"; did you mean {near}?" if near else ""))
+        offer = f"; did you mean {', '.join(near)}?" if near else ""
+        raise KeyError(f"`name` is {name!r}, which is no row of the table{offer}")
     return found
 
 

@@ -74,7 +74,7 @@ def check_gradients(
     full_limit : int
         The whole Jacobian is checked if neither inputs nor outputs have more elements than this.
     zero : sequence of str or int
-        Arguments that do not influence the output: their gradient must be exactly 0.
+        Arguments that do not influence the output: their gradient must be 0 to rounding.
     zero_blocks : sequence of pairs of str or int
         Pairs of arguments whose second derivative must be exactly 0.
     on_kink : "raise" or "ignore"
@@ -123,10 +123,11 @@ def check_gradients(
 
 
 def _numbers(map_, arguments):
-    """Arguments given by name or number, as numbers."""
+    """Arguments that `zero` or `zero_blocks` gives by name or number, as numbers."""
     for a in arguments:
         if a not in map_.names and not (isinstance(a, int) and 0 <= a < len(map_.names)):
-            raise ValueError(f"`zero` names {a!r}; accepted: {', '.join(map_.names)}, or a number below {len(map_.names)}")
+            accepted = f"{', '.join(map_.names)}, or a number below {len(map_.names)}"
+            raise ValueError(f"`zero` names {a!r}; accepted: {accepted}")
     return tuple(a if isinstance(a, int) else map_.names.index(a) for a in arguments)
 
 

@@ -23,16 +23,17 @@ from minidl.gradcheck.check import check_gradients
 from minidl.gradcheck.picture import draw_heat_map
 from minidl.gradcheck.report import GradientError, Report, Row
 
-COLUMNS = (("direction", 1), ("jacobian", 1), ("complex step", 1), ("float32", 1), ("direction", 2), ("jacobian", 2), ("complex step", 2))
+VALUES = ("direction", "jacobian", "complex step")
+COLUMNS = (*((check, 1) for check in (*VALUES, "float32")), *((check, 2) for check in VALUES))
 
 
 def add_arguments(parser):
     """Declare the options."""
-    parser.add_argument("targets", nargs="*", metavar="TARGET", help="op, row, model or MODULE:FUNCTION; all ops if none")
+    parser.add_argument("targets", nargs="*", metavar="TARGET", help="op, row, model or MODULE:FUNCTION (all ops)")
     parser.add_argument("--picture", metavar="FILE", help="save a heat map, op x check, as PNG")
     parser.add_argument("--order", type=int, default=None, help="highest derivative (default: 2, for models 1)")
     parser.add_argument("--seed", type=int, default=0, help="of inputs, upstream gradients and directions")
-    parser.add_argument("--shapes", nargs="+", type=_shape, help="shapes of the inputs of MODULE:FUNCTION, such as 2,3 4")
+    parser.add_argument("--shapes", nargs="+", type=_shape, help="of the inputs of MODULE:FUNCTION, such as 2,3 4")
     parser.add_argument("--width", type=float, default=0.25, help="width of a model's layers (default: %(default)s)")
     parser.add_argument("--verbose", action="store_true", help="print every check of every row")
 
@@ -47,12 +48,12 @@ def _shape(text):
 def run(args):
     """Check the targets, print the table, return the exit status."""
     try:
-        jobs = [job for target in args.targets for job in jobs_of(target, args)] if args.targets else _table(CASES, args)
+        found = [jobs_of(target, args) for target in args.targets] or [_table(CASES, args)]
     except (KeyError, ValueError, ImportError, AttributeError) as error:
         print(f"gradcheck: {error.args[0] if error.args else error}", file=sys.stderr)
         return 2
     start = time.perf_counter()
-    reports = [_report(name, job, args.verbose) for name, job in _with_header(jobs)]
+    reports = [_report(name, job, args.verbose) for name, job in _with_header(sum(found, []))]
     failed = [report for report in reports if not report.passed]
     for failure in (failure for report in failed for failure in report.failures):
         print(f"\n{failure}")
@@ -90,7 +91,9 @@ def _cell(value):
 def jobs_of(target, args):
     """(name, function that returns a report) for everything that `target` stands for."""
     if ":" in target:
-        return [(target, lambda: _check_function(target, args))]
+        module, _, attribute = target.partition(":")
+        function = getattr(importlib.import_module(module), attribute)
+        return [(target, lambda: _check_function(function, target, args))]
     models = _models()
     if target in models:
         return [(target, lambda: _check_model(models[target], target, args))]
@@ -130,16 +133,15 @@ def _check_model(make, name, args):
     )
 
 
-def _check_function(target, args):
-    """`target` is MODULE:FUNCTION; normal inputs of the given shapes, (3, 4) for each argument by default."""
-    module, _, attribute = target.partition(":")
-    function = getattr(importlib.import_module(module), attribute)
-    if args.shapes is None:
-        called = function.forward if inspect.isclass(function) else function
-        required = [p for p in inspect.signature(called).parameters.values() if p.default is p.empty and p.name not in ("self", "ctx")]
-        shapes = [(3, 4)] * len(required)
-    else:
-        shapes = args.shapes
+def _check_function(function, target, args):
+    """On normal inputs of the given shapes; by default (3, 4) for each argument."""
     rng = np.random.default_rng(args.seed)
-    inputs = [rng.standard_normal(shape) for shape in shapes]
+    inputs = [rng.standard_normal(shape) for shape in args.shapes or [(3, 4)] * _count_arguments(function)]
     return check_gradients(function, *inputs, order=args.order or 2, name=target, seed=args.seed, raise_exception=False)
+
+
+def _count_arguments(function):
+    """How many arguments without a default a function, or the forward of a Function, takes."""
+    called = function.forward if inspect.isclass(function) else function
+    parameters = inspect.signature(called).parameters.values()
+    return sum(p.default is p.empty and p.name not in ("self", "ctx") for p in parameters)

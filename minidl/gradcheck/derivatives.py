@@ -42,7 +42,8 @@ def vjp(func, inputs, v=None, create_graph=False):
     tensor([ 2., 40.])
     """
     leaves, outputs = _run(func, inputs, create_graph)
-    products = grad(_tuple(outputs), leaves, _vectors(v, "v", outputs), create_graph=create_graph, materialize_grads=True)
+    vectors = _vectors(v, "v", outputs)
+    products = grad(_tuple(outputs), leaves, vectors, create_graph=create_graph, materialize_grads=True)
     return _detached(outputs, create_graph), _like(inputs, products)
 
 
@@ -134,7 +135,9 @@ def _joined(arrays):
 
 
 def hessian(func, inputs, create_graph=False):
-    """The second derivatives of a scalar function: shape ``(*input.shape, *input.shape)``, a tuple of tuples for several.
+    """The second derivatives of a scalar function: shape ``(*input.shape, *input.shape)``.
+
+    A tuple of tuples of such blocks where there are several inputs.
 
     Examples
     --------

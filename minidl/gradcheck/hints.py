@@ -53,12 +53,13 @@ def guess(evidence):
     """The likeliest mistake in one sentence."""
     if not np.all(np.isfinite(evidence.backward)):
         return "backward gives NaN or Inf: look for a division by 0 or a logarithm of 0 (see minidl.detect_anomaly)"
-    return next(filter(None, (rule(evidence) for rule in RULES)), "no simple pattern: compare the two arrays in the picture")
+    guesses = filter(None, (rule(evidence) for rule in RULES))
+    return next(guesses, "no simple pattern: compare the two arrays in the picture")
 
 
 def _nothing(e):
     if not e.backward.any():
-        return "backward gives 0 everywhere: the gradient is not passed on, or the graph is cut (detach, .data, no_grad)"
+        return "backward gives 0 everywhere: the gradient is not passed on, or detach, .data or no_grad cut the graph"
 
 
 def _unasked(e):
@@ -82,11 +83,12 @@ def _constant_ratio(e):
     for value, text in FACTORS.items():
         if math.isclose(r, value, rel_tol=1e-4):
             return text
+    sign = " The sign is wrong as well." if r < 0 else ""
     for name, n in e.sizes.items():
         if n > 1 and math.isclose(abs(r), n, rel_tol=1e-4):
-            return f"too large by {n}, {name}: a missing 1/N of a mean?" + (" The sign is wrong as well." if r < 0 else "")
+            return f"too large by {n}, {name}: a missing 1/N of a mean?{sign}"
         if n > 1 and math.isclose(abs(r), 1 / n, rel_tol=1e-4):
-            return f"too small by {n}, {name}: a 1/N too many?" + (" The sign is wrong as well." if r < 0 else "")
+            return f"too small by {n}, {name}: a 1/N too many?{sign}"
     return f"off by the constant factor {r:.6g} everywhere"
 
 
@@ -102,7 +104,8 @@ def _moved(e):
     for axes in itertools.permutations(range(n.ndim)) if n.ndim <= 5 else ():
         moved = n.transpose(axes)
         if axes != tuple(range(n.ndim)) and moved.size == n.size and e.same(e.backward.reshape(-1), moved.reshape(-1)):
-            return "transposed: " + ("rows and columns are exchanged" if n.ndim == 2 else f"the axes are in the order {axes}")
+            how = "rows and columns are exchanged" if n.ndim == 2 else f"the axes are in the order {axes}"
+            return f"transposed: {how}"
     for axis in range(n.ndim):
         if e.same(e.backward, np.flip(n, axis)):
             return f"flipped along axis {axis}"

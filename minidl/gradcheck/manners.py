@@ -35,7 +35,8 @@ def check_same_bits(s):
     if not all(same):
         name = s.map.names[same.index(False)]
         text = f"`{s.map.name}` is not deterministic: two backward passes give different bits for `{name}`"
-        failure = s.fail("same bits", name, text, hint="random numbers, state kept between calls, or sums in random order")
+        hint = "random numbers, state kept between calls, or sums in random order"
+        failure = s.fail("same bits", name, text, hint=hint)
     s.report.add(s.order, "same bits", "", _gap(*runs), 0.0, failure is None, failure=failure)
 
 
@@ -60,7 +61,8 @@ def check_unmutated(s):
 
 def _changed(watched, before):
     for (name, tensor), (values, version) in zip(watched, before):
-        if tensor._version != version or not np.array_equal(*map(backend.to_numpy, (tensor.data, values)), equal_nan=True):
+        now, then = backend.to_numpy(tensor.data), backend.to_numpy(values)
+        if tensor._version != version or not np.array_equal(now, then, equal_nan=True):
             return name
     return None
 
@@ -128,7 +130,7 @@ def check_layout(s):
         gap, failure = _gap(found, expected), None
         if gap > 1e-9:
             text = f"`{s.map.name}` gives other gradients for {name} inputs: relative difference {gap:.1e}"
-            failure = s.fail("layout", name, text, hint="an array is read as if it were C-contiguous (reshape of a view, strides)")
+            failure = s.fail("layout", name, text, hint="memory is read as if it were C-contiguous")
         s.report.add(s.order, "layout", name, gap, 1e-9, failure is None, failure=failure)
 
 

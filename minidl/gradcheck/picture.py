@@ -34,7 +34,8 @@ def draw_errors(error, path):
     scatter, image = figure.subplots(1, 2)
     _draw_scatter(scatter, error)
     _draw_image(figure, image, error)
-    figure.suptitle(f"order {error.order}: `{error.function}` to `{error.argument}`. {error.hint or ''}"[:150], fontsize=10)
+    title = f"order {error.order}: `{error.function}` to `{error.argument}`. {error.hint or ''}"
+    figure.suptitle(title[:150], fontsize=10)
     figure.savefig(path, dpi=150)
 
 
@@ -74,7 +75,8 @@ def draw_heat_map(reports, path):
     path : str or path
         The suffix says the format, PNG by default.
     """
-    columns = list(dict.fromkeys((r.order, r.check) for report in reports for r in report.rows if not math.isnan(r.error)))
+    rows = [row for report in reports for row in report.rows]
+    columns = list(dict.fromkeys((r.order, r.check) for r in rows if not math.isnan(r.error)))
     columns.sort(key=lambda column: column[0])
     values = np.array([[report.worst(check, order) for order, check in columns] for report in reports]).reshape(
         len(reports), len(columns)

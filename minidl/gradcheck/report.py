@@ -99,7 +99,7 @@ class Report:
         head = f"{self.function}: {'all checks passed' if self.passed else 'FAILED'}"
         titles = ("order", "check", "argument", "error", "limit", "", "")
         body = [
-            (str(r.order), r.check, r.argument, _number(r.error), _number(r.limit), "ok" if r.passed else "FAIL", r.note)
+            (str(r.order), r.check, r.argument, *map(_number, (r.error, r.limit)), "ok" if r.passed else "FAIL", r.note)
             for r in self.rows
         ]
         widths = [max(len(line[i]) for line in [titles, *body]) for i in range(len(titles))]
@@ -124,7 +124,7 @@ def wrong_gradient(map_name, argument, order, estimate, **found):
         f"the {ORDERS[order]} of `{map_name}` to `{argument}` is wrong",
         f"  worst at index {index}: backward gives {backward:.8g}, differences give {numeric:.8g}",
         f"  ratio backward / differences: {ratio:.6g}; {wrong} of the {total} elements compared are wrong",
-        f"  along a random direction: backward {along:.8g}, differences {estimate.value:.8g} (step {estimate.step:.1e})",
+        f"  along a random direction: backward {along:.8g}, differences {estimate.value:.8g}, step {estimate.step:.1e}",
         f"  hint: {found['hint']}",
     ]
     lines += [f"  {found['culprit']}"] if found.get("culprit") else []
