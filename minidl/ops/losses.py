@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import numpy as np
-
 from minidl.backend import array_module
 from minidl.kernels import losses as kernels
+from minidl.ops.arithmetic import where
 from minidl.ops.axes import axes_of
 from minidl.ops.fused import Fused
 from minidl.ops.indexing import take_along_dim
-from minidl.tensor import Function, Tensor
+from minidl.tensor import Function
 
 REDUCTIONS = {"mean": lambda x: x.mean(), "sum": lambda x: x.sum(), "none": lambda x: x}
 
@@ -86,17 +85,30 @@ def _cross_entropy_of_indices(logits, target, weight, ignore_index, label_smooth
     """(1 - s) * loss at the label + s * mean loss over the classes, ignored rows counting nothing."""
     K = logits.shape[1]
     log_p = log_softmax(logits, 1)
-    kept = target.data != ignore_index
-    label = Tensor(array_module(kept).where(kept, target.data, 0))
-    count = Tensor(kept.astype(logits.dtype))
-    row_weight = count if weight is None else weight[label] * count
-    losses = -take_along_dim(log_p, label.unsqueeze(1), 1).squeeze(1) * row_weight
+    losses, row_weight, kept = _at_labels(log_p, target, weight, ignore_index)
     if label_smoothing:
-        smooth = -(log_p if weight is None else log_p * weight).sum(1) * count / K
+        smooth = where(kept, -(log_p if weight is None else log_p * weight).sum(1), 0.0) / K
         losses = (1 - label_smoothing) * losses + label_smoothing * smooth
-    if reduction == "mean":
-        return losses.sum() / row_weight.sum()
-    return _reduce(losses, reduction)
+    return losses.sum() / row_weight.sum() if reduction == "mean" else _reduce(losses, reduction)
+
+
+def _at_labels(log_p, labels, weight, ignore_index):
+    """For each row the weighted loss at its label, the weight, and whether it counts; nothing where it does not."""
+    _check_classes(labels, ignore_index, log_p.shape[1])
+    kept = labels != ignore_index
+    label = where(kept, labels, 0)
+    row_weight = kept.astype(log_p.dtype) if weight is None else where(kept, weight[label], 0.0)
+    losses = -take_along_dim(log_p, label.unsqueeze(1), 1).squeeze(1) * row_weight
+    return where(kept, losses, 0.0), row_weight, kept
+
+
+def _check_classes(labels, ignore_index, K):
+    """Every label names a class. Looked at on the CPU only: elsewhere it would mean to wait for the device."""
+    if labels.device == "cpu":
+        wrong = (labels.data != ignore_index) & ((labels.data < 0) | (labels.data >= K))
+        if wrong.any():
+            found = labels.data[wrong][0]
+            raise IndexError(f"`target` holds {found}; accepted: 0 to {K - 1}, or `ignore_index` {ignore_index}")
 
 
 def cross_entropy(input, target, weight=None, ignore_index=-100, reduction="mean", label_smoothing=0.0):
@@ -180,11 +192,7 @@ def nll_loss(input, target, weight=None, ignore_index=-100, reduction="mean"):
     _check_reduction(reduction)
     _check_labels(input, target)
     rows, labels = _as_rows(input, target)
-    kept = labels.data != ignore_index
-    label = Tensor(array_module(kept).where(kept, labels.data, 0))
-    count = Tensor(kept.astype(input.dtype))
-    row_weight = count if weight is None else weight[label] * count
-    losses = -take_along_dim(rows, label.unsqueeze(1), 1).squeeze(1) * row_weight
+    losses, row_weight, _ = _at_labels(rows, labels, weight, ignore_index)
     if reduction == "mean":
         return losses.sum() / row_weight.sum()
     return _reduce(losses.reshape(target.shape), reduction)

@@ -176,7 +176,8 @@ class LogSumExp(Function):
     def forward(self, x, axes, keepdim):
         xp = array_module(x)
         self.kept = kept_shape(x.shape, axes)
-        shift = _finite(xp, x.max(axis=axes, keepdims=True))
+        largest = x.max(axis=axes, keepdims=True)
+        shift = xp.where(xp.isfinite(largest), largest, 0)
         y = xp.log(xp.exp(x - shift).sum(axis=axes, keepdims=True)) + shift
         y = y if keepdim else y.reshape(_dropped(x.shape, axes))
         self.save_for_backward(x, y)
@@ -184,25 +185,26 @@ class LogSumExp(Function):
 
     def backward(self, grad):
         x, y = self.saved_tensors
-        y = where(y.isfinite(), y, 0.0).reshape(self.kept)
-        return grad.reshape(self.kept) * (x - y).exp(), None, None
-
-
-def _finite(xp, x):
-    return xp.where(xp.isfinite(x), x, 0)
+        return grad.reshape(self.kept) * (x - y.reshape(self.kept)).exp(), None, None
 
 
 def _dropped(shape, axes):
     return tuple(length for axis, length in enumerate(shape) if axis not in axes)
 
 
+LIMITS = {
+    math.inf: amax,
+    -math.inf: amin,
+    1: sum,
+    0: lambda size, dim, keepdim: sum(size.sign(), dim, keepdim),  # how many are not 0
+}
+
+
 @numpy_names
 def norm(input, p=2, dim=None, keepdim=False):
     """p-norm over `dim`: sum(|x|**p)**(1/p); the largest |x| for ``p=inf``. Gradient 0 where the norm is 0."""
-    if p == math.inf:
-        return amax(input.abs(), dim, keepdim)
-    if p == 1:
-        return sum(input.abs(), dim, keepdim)
+    if p in LIMITS:
+        return LIMITS[p](input.abs(), dim, keepdim)
     total = sum(input * input if p == 2 else input.abs() ** p, dim, keepdim)
     zero = total.data == 0
     return where(zero, 0.0, where(zero, 1.0, total) ** (1 / p))
