@@ -99,6 +99,7 @@ def _kernel(dtype):
                         SPEC, SIZE, r, a_image + i * a_stride + k * p.down, runs,
                         packed + skip * r.runs * r.length, count, valid, start + skip,
                         y + (t.image + i) * p.image + (t.top + k) * p.row + skip, p.pixel, p.accumulate, floor, edge,
+                        a_image + 8 * r.stride, 0 if p.copied else 32,
                     )  # fmt: skip
             task = next_task(counter)
 

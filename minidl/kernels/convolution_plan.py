@@ -16,8 +16,8 @@ import numpy as np
 from minidl.kernels.panels import Band
 from minidl.kernels.sweep import Rows, Size
 
-BAND = 1 << 17
-TASKS = 16
+BAND = 1 << 17  # bytes of input per task
+TASKS = 16  # tasks to aim at
 
 
 class Plan(NamedTuple):
@@ -101,7 +101,7 @@ def _runs(kernel, dilation, row, pixel, C):
 
 def _block(pixels, channels, least, block):
     """Pixels per task where rows have no meaning: a multiple of the tile's."""
-    wanted = min(BAND // channels, block or 1024, -(-pixels // TASKS))
+    wanted = min((2 * BAND if block else BAND) // channels, block or 1024, -(-pixels // TASKS))
     return max(wanted // least, 4) * least
 
 

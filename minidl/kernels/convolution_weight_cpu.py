@@ -97,7 +97,10 @@ def _summing(dtype):
                 read_lines(t, stride, p.down, line_starts)
                 pixels = rows_of(p, t, rows).total
                 r = Rows(rows.length, p.copied, SIZE.bytes, rows.stride, t.images * t.lines, pixels)
-                for j in range(group * panels // groups, (group + 1) * panels // groups):
+                ahead = a + g.image
+                j0, j1 = group * panels // groups, (group + 1) * panels // groups
+                step = 0 if p.copied else SIZE.rows * SIZE.bytes // (j1 - j0)
+                for j in range(j0, j1):
                     first, count = panel(j, panels, vectors)
                     skip, width = first * SIZE.lanes, count * SIZE.lanes
                     valid = min(width, p.channels - skip)
@@ -107,7 +110,9 @@ def _summing(dtype):
                         sweep(
                             SPEC, SIZE, r, a + taps[tap], line_starts, columns, count, width, start,
                             c + tap * rows.length * c_row, c_row, block > begin, FLOOR, edge,
+                            ahead, step,
                         )  # fmt: skip
+                    ahead += rows.length // SIZE.rows * pixels * step
             task = next_task(counter)
 
     return sum_chunks

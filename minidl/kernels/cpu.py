@@ -12,6 +12,7 @@ of the kernel: see the `spec` of :mod:`minidl.kernels.tile`.
 
 from __future__ import annotations
 
+import functools
 import os
 import warnings
 from dataclasses import dataclass
@@ -84,6 +85,7 @@ UNITS = {
 }
 
 
+@functools.cache
 def simd() -> Simd:
     """The vector unit to emit code for: ``MINIDL_SIMD`` where it is set, else the best this processor has.
 

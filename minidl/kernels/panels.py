@@ -21,6 +21,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from minidl import backend
 from minidl.kernels import team
 from minidl.kernels.cpu import copy_bytes, jit, pointer, zero_bytes
 from minidl.kernels.team import next_task
@@ -91,12 +92,14 @@ def _packer(dtype):
             width = count * lanes
             valid = min(width, K - first * lanes)
             base = packed + first * lanes * U * V * C * size
-            for k in range(width):
-                for tap in range(U * V):
-                    source = weight + (first * lanes + k) * o + tap // V * u + tap % V * v
-                    target = pointer(base + (tap * C * width + k) * size, zero)
-                    for i in range(C):
-                        target[i * width] = pointer(source + i * c, zero)[0] if k < valid else zero
+            for c0 in range(0, C, 16):
+                for k in range(width):
+                    source = weight + (first * lanes + k) * o + c0 * c
+                    for tap in range(U * V):
+                        source_tap = source + tap // V * u + tap % V * v
+                        target = pointer(base + ((tap * C + c0) * width + k) * size, zero)
+                        for i in range(min(16, C - c0)):
+                            target[i * width] = pointer(source_tap + i * c, zero)[0] if k < valid else zero
             task = next_task(counter)
 
     return pack
@@ -107,7 +110,7 @@ def pack(weight):
     K, C, U, V = weight.shape
     tile = shape(weight.dtype)
     vectors = -(-K // tile.lanes)
-    packed = np.empty(vectors * tile.lanes * C * U * V, weight.dtype)
+    packed = backend.empty((vectors * tile.lanes * C * U * V,), weight.dtype, like=weight)
     o, c, u, v = weight.strides
     team.run(
         _packer(weight.dtype), -(-vectors // tile.vectors), weight.ctypes.data, o, c, u, v, K, C, U, V, packed.ctypes.data

@@ -8,6 +8,7 @@ a scratch tile, from which the valid part is copied: the tile itself knows no ed
 
 from __future__ import annotations
 
+import functools
 from typing import NamedTuple
 
 import numpy as np
@@ -26,6 +27,7 @@ class Size(NamedTuple):
     bytes: int  # of one number
 
     @classmethod
+    @functools.cache
     def of(cls, dtype):
         tile = shape(dtype)
         return cls(tile.rows, tile.vectors, tile.lanes, np.dtype(dtype).itemsize)
@@ -62,7 +64,7 @@ def divide(total, rows):
 
 
 @jit
-def sweep(spec, size, r, a, a_runs, b, count, valid, start, c, c_row, accumulate, floor, edge):
+def sweep(spec, size, r, a, a_runs, b, count, valid, start, c, c_row, accumulate, floor, edge, ahead, ahead_step):
     """Multiply the rows `r` at `a` with the panel at `b`, of `count` vectors, into `valid` columns of the rows at `c`.
 
     Starts from the row of numbers at `start` or, with `accumulate`, adds to `c`; `edge` is a scratch tile.
@@ -79,7 +81,11 @@ def sweep(spec, size, r, a, a_runs, b, count, valid, start, c, c_row, accumulate
             s, s_row, d, d_row = (c_tile if accumulate else start), (c_row if accumulate else 0), c_tile, c_row
         else:
             s, s_row, d, d_row = start, 0, edge, width * size.bytes
-        tiles(spec, rows, count, a_tile, r.stride, r.step, a_runs, r.runs, r.length, b, s, s_row, d, d_row, floor)
+        tiles(
+            spec, rows, count, a_tile, r.stride, r.step, a_runs, r.runs, r.length, b, s, s_row, d, d_row, floor,
+            ahead, ahead_step,
+        )  # fmt: skip
+        ahead += r.runs * r.length * ahead_step
         if d == edge:
             keep(size, edge, width, back, rows - missing + back, c_tile, c_row, valid, accumulate, floor)
         done, i = done + rows - missing, i + 1

@@ -39,6 +39,7 @@ all its rows and columns: at an edge, the caller lets it write to a scratch tile
 
 from __future__ import annotations
 
+import functools
 import hashlib
 from dataclasses import dataclass
 from pathlib import Path
@@ -77,6 +78,7 @@ class Shape:
         return f"{kind} {rows} {vectors} {self.lanes} {self.dtype} {'fma' if self.fma else 'mul+add'} {SOURCE}"
 
 
+@functools.cache
 def shape(dtype) -> Shape:
     """The tile's shape for a dtype (float32 or float64) on this processor.
 
@@ -116,15 +118,22 @@ def tile(typingctx, spec, a, a_row, a_step, a_runs, runs, length, b, start, star
 
 
 @intrinsic(prefer_literal=True)
-def tiles(typingctx, spec, rows, vectors, a, a_row, a_step, a_runs, runs, length, b, start, start_row, c, c_row, floor):
-    """A `tile` whose size is chosen at run time: the spec's `rows` or one less, and 1 to the spec's `vectors`."""
+def tiles(
+    typingctx, spec, rows, vectors, a, a_row, a_step, a_runs, runs, length, b, start, start_row, c, c_row, floor,
+    ahead, ahead_step,
+):  # fmt: skip
+    """A `tile` whose size is chosen at run time: the spec's `rows` or one less, and 1 to the spec's `vectors`.
+
+    Each step also asks for the memory at `ahead`, which moves `ahead_step` bytes on, to be brought to the
+    second-level cache: what will be wanted next. Any address will do; no memory needs to be there.
+    """
     emitter = _Emitter(spec)
 
     def codegen(context, builder, signature, args):
         emitter.choose(builder, *args[1:])
         return context.get_dummy_value()
 
-    return types.void(spec, *[types.int64] * 13, emitter.number), codegen
+    return types.void(spec, *[types.int64] * 13, emitter.number, types.int64, types.int64), codegen
 
 
 @intrinsic(prefer_literal=True)
@@ -179,40 +188,46 @@ class _Emitter:
 
         self._loop(count, [source, target], row)
 
-    def emit(self, builder, a, a_row, a_step, a_runs, runs, length, b, start, start_row, c, c_row, floor):
+    def emit(
+        self, builder, a, a_row, a_step, a_runs, runs, length, b, start, start_row, c, c_row, floor,
+        ahead=None, ahead_step=None,
+    ):  # fmt: skip
         """The code of one tile, at the builder's place."""
         self.builder = builder
-        if self.kind == "pixels":
-            a_step = INT(self.size)
-        else:
-            a_row = INT(self.size)
+        self.a_row, self.a_step = (a_row, INT(self.size)) if self.kind == "pixels" else (INT(self.size), a_step)
+        self.steps = [INT(self.vectors * self.lanes * self.size)] + [ahead_step] * (ahead is not None)
+        moving = [b] + [ahead] * (ahead is not None)  # pointers that never go back
         first = [self._load(self._at(start, i, start_row, j)) for i, j in self._cells()]
-
-        def run(r, b, *sums):
-            return self._run(r, a, a_row, a_step, a_runs, length, b, sums)
-
-        self._store(self._loop(runs, [b, *first], run)[1:], c, c_row, floor)
+        last = self._loop(runs, [*moving, *first], lambda r, *state: self._run(r, a, a_runs, length, state))
+        self._store(last[len(moving) :], c, c_row, floor)
 
     def _cells(self):
         return [(i, j) for i in range(self.rows) for j in range(self.vectors)]
 
-    def _run(self, r, a, a_row, a_step, a_runs, length, b, sums):
+    def _run(self, r, a, a_runs, length, state):
         """One run of the reduction: `length` steps from where ``a_runs[r]`` points."""
         add, mul = self.builder.add, self.builder.mul
         a = add(a, self.builder.load(self._pointer(add(a_runs, mul(r, INT(8))), INT)))
-        state = self._loop(length, [a, b, *sums], lambda k, a, b, *sums: self._step(a, a_row, a_step, b, sums))
-        return state[1:]
+        return self._loop(length, [a, *state], lambda k, a, *state: self._step(a, state))[1:]
 
-    def _step(self, a, a_row, a_step, b, sums):
+    def _step(self, a, state):
         """One step: `rows` numbers of A times `vectors` vectors of B."""
-        add = self.builder.add
-        bs = [self._load(add(b, INT(j * self.lanes * self.size))) for j in range(self.vectors)]
-        sums = list(sums)
+        add, moving = self.builder.add, state[: len(self.steps)]
+        sums = list(state[len(self.steps) :])
+        for ahead in moving[1:]:
+            self._prefetch(ahead)
+        bs = [self._load(add(moving[0], INT(j * self.lanes * self.size))) for j in range(self.vectors)]
         for i in range(self.rows):
-            x = self._spread(self.builder.load(self._pointer(self._at(a, i, a_row), self.scalar), align=self.size))
+            x = self._spread(self.builder.load(self._pointer(self._at(a, i, self.a_row), self.scalar), align=self.size))
             for j in range(self.vectors):
                 sums[i * self.vectors + j] = self._multiply_add(x, bs[j], sums[i * self.vectors + j])
-        return [add(a, a_step), add(b, INT(self.vectors * self.lanes * self.size)), *sums]
+        return [add(a, self.a_step), *[add(p, step) for p, step in zip(moving, self.steps)], *sums]
+
+    def _prefetch(self, address):
+        byte, number = ir.IntType(8).as_pointer(), ir.IntType(32)
+        kind = ir.FunctionType(ir.VoidType(), [byte, number, number, number])
+        function = cgutils.get_or_insert_function(self.builder.module, kind, "llvm.prefetch.p0")
+        self.builder.call(function, [self.builder.inttoptr(address, byte), number(0), number(2), number(1)])
 
     def _store(self, sums, c, c_row, floor):
         floor = self._spread(floor)
