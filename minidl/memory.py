@@ -1,78 +1,158 @@
 """Reuse of large CPU buffers: activations come and go in the same sizes every step.
 
-Fresh memory costs more than the arithmetic done in it: the kernel zeroes each page
-at first touch. So a large array is carved out of a block that returns to this pool
-when the last view of the array has died, which NumPy's own reference counts tell.
+Fresh memory costs more than the arithmetic done in it: the kernel zeroes each page at
+first touch. So large arrays are carved out of wide ranges of address space, each at the
+lowest place where it fits (D. Knuth, *The Art of Computer Programming*, volume 1,
+section 2.5, "first fit"). When the last view of an array has died, which NumPy's own
+reference counts tell, its place is free again and joined with free neighbours. So the
+memory in use stays close to what lives at the same time, whatever the sizes.
 """
 
 from __future__ import annotations
 
+import bisect
 import math
 import mmap
+import os
+import sys
 import threading
 import weakref
-from collections import defaultdict
+from collections import deque
 
 import numpy as np
 
 SMALL = 1 << 16  # below this many bytes malloc is as good
-KEEP = 1 << 33  # bytes of idle blocks kept at most
+RANGE = 1 << 32  # bytes of address space reserved at a time; pages that nobody touched cost nothing
+PAGE = max(4096, mmap.PAGESIZE)
+
+
+class Range:
+    """A range of address space, and which parts of it are free: pairs (start, end), in order, none adjacent."""
+
+    def __init__(self, size):
+        self.memory = _reserve(size)
+        self.free = [(0, size)]
+        self.top = 0  # nothing at or above it has been touched
+
+    def take(self, size):
+        """The start of `size` bytes, now in use; None if there is no such place."""
+        for i, (start, end) in enumerate(self.free):
+            if end - start >= size:
+                self.free[i : i + 1] = [(start + size, end)] if end - start > size else []
+                self.top = max(self.top, start + size)
+                return start
+        return None
+
+    def give(self, start, size):
+        """Make `size` bytes at `start` free again."""
+        end = start + size
+        i = bisect.bisect(self.free, (start,))
+        if i < len(self.free) and self.free[i][0] == end:
+            end = self.free.pop(i)[1]
+        if i > 0 and self.free[i - 1][1] == start:
+            i -= 1
+            start = self.free.pop(i)[0]
+        self.free.insert(i, (start, end))
+
+    def drop(self):
+        """Return the pages of all free parts to the operating system."""
+        for start, end in self.free:
+            if start < self.top and hasattr(self.memory, "madvise"):
+                self.memory.madvise(mmap.MADV_DONTNEED, start, min(end, self.top) - start)
+        if self.free and self.free[-1][1] == len(self.memory):
+            self.top = self.free[-1][0]
 
 
 class Pool:
-    """Idle memory blocks by size; `empty` takes one, the death of the array gives it back."""
+    """`empty` finds a place for an array; the death of the array gives it back."""
 
     def __init__(self):
-        self.idle = defaultdict(list)
-        self.idle_bytes = 0
-        self.roots = {}
+        self.ranges = []
+        self.watches = {}  # weak references to the arrays' roots; they must be kept for their callbacks to run
+        self.returned = deque()  # (watch, range, start, size) of arrays that have died
         self.lock = threading.RLock()
+        self.busy = False
+        self.freed = 0  # bytes given back since pages were last returned to the operating system
 
     def empty(self, shape, dtype):
-        """Like ``numpy.empty(shape, dtype)``, from an idle block where there is one."""
+        """Like ``numpy.empty(shape, dtype)``, in memory used before where there is some."""
         dtype = np.dtype(dtype)
         shape = (shape,) if isinstance(shape, int) else tuple(shape)
         nbytes = math.prod(shape) * dtype.itemsize
-        if nbytes < SMALL:
+        if nbytes < SMALL or not hasattr(mmap, "MAP_PRIVATE"):
             return np.empty(shape, dtype)
-        size = _rounded(nbytes)
-        block = self._take(size)
-        root = np.frombuffer(block, dtype=np.uint8, count=nbytes)
-        key = id(root)
-        self.roots[key] = weakref.ref(root, lambda _: self._give(key, size, block))
+        size = -(-nbytes // PAGE) * PAGE
+        with self.lock:
+            if self.busy:  # the garbage collector ran somebody's __del__ in the middle of the lines below
+                return np.empty(shape, dtype)
+            self.busy = True
+            try:
+                self._collect()
+                home, start = self._place(size)
+            finally:
+                self.busy = False
+        root = np.frombuffer(home.memory, dtype=np.uint8, count=nbytes, offset=start)
+        # The callback may run at any moment, and so does no more than take a note.
+        watch = weakref.ref(root, lambda watch: self.returned.append((watch, home, start, size)))
+        self.watches[id(watch)] = watch
         return root.view(dtype).reshape(shape)
 
-    def _take(self, size):
-        with self.lock:
-            if self.idle[size]:
-                self.idle_bytes -= size
-                return self.idle[size].pop()
-        block = mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS) if hasattr(mmap, "MAP_PRIVATE") else bytearray(size)
-        if hasattr(block, "madvise") and hasattr(mmap, "MADV_HUGEPAGE"):
-            try:
-                block.madvise(mmap.MADV_HUGEPAGE)
-            except OSError:
-                pass  # a kernel without transparent huge pages: ordinary pages serve as well
-        return block
+    def _place(self, size):
+        for home in self.ranges:
+            start = home.take(size)
+            if start is not None:
+                return home, start
+        self.ranges.append(Range(max(RANGE, size)))
+        return self.ranges[-1], self.ranges[-1].take(size)
 
-    def _give(self, key, size, block):
-        with self.lock:
-            del self.roots[key]
-            if self.idle_bytes + size <= KEEP:
-                self.idle[size].append(block)
-                self.idle_bytes += size
+    def _collect(self):
+        """Give back the places of arrays that have died."""
+        while self.returned:
+            watch, home, start, size = self.returned.popleft()
+            del self.watches[id(watch)]
+            home.give(start, size)
+            self.freed += size
+        if self.freed > KEEP:
+            self._drop()
+
+    def _drop(self):
+        self.freed = 0
+        if self.idle_bytes > KEEP:
+            for home in self.ranges:
+                home.drop()
+
+    @property
+    def idle_bytes(self):
+        """Bytes that were used once and are free now."""
+        tops = [(home.top, start, end) for home in self.ranges for start, end in home.free]
+        return sum(max(0, min(end, top) - start) for top, start, end in tops)
 
     def clear(self):
-        """Return all idle blocks to the operating system."""
+        """Return all idle pages to the operating system."""
         with self.lock:
-            self.idle.clear()
-            self.idle_bytes = 0
+            self._collect()
+            for home in self.ranges:
+                home.drop()
 
 
-def _rounded(nbytes):
-    """`nbytes` rounded up to one of eight steps per power of two, so that similar sizes share blocks."""
-    step = max(4096, 1 << (nbytes.bit_length() - 4))
-    return -(-nbytes // step) * step
+def _reserve(size):
+    """`size` bytes of address space, filled by the operating system page by page as they are touched."""
+    lazily = getattr(mmap, "MAP_NORESERVE", 0x4000 if sys.platform == "linux" else 0)
+    memory = mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | lazily)
+    if hasattr(mmap, "MADV_HUGEPAGE"):
+        try:
+            memory.madvise(mmap.MADV_HUGEPAGE)
+        except OSError:
+            pass  # a kernel without transparent huge pages: ordinary pages serve as well
+    return memory
 
 
+def _half_of_memory():
+    try:
+        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2
+    except (AttributeError, ValueError, OSError):
+        return 1 << 32
+
+
+KEEP = _half_of_memory()  # idle bytes beyond which pages are returned to the operating system
 pool = Pool()

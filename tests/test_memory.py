@@ -1,0 +1,111 @@
+"""The pool of large buffers: places are disjoint, reused, joined, and given back."""
+
+import gc
+import random
+import threading
+
+import numpy as np
+import pytest
+
+from minidl import memory
+from minidl.memory import PAGE, SMALL, Pool, Range
+
+needs_mmap = pytest.mark.skipif(not hasattr(memory.mmap, "MAP_PRIVATE"), reason="this system has no private maps")
+MB = 1 << 20
+
+
+def test_a_range_takes_the_lowest_place_and_joins_neighbours():
+    r = Range(8 * PAGE)
+    a, b, c = r.take(2 * PAGE), r.take(2 * PAGE), r.take(3 * PAGE)
+    assert (a, b, c) == (0, 2 * PAGE, 4 * PAGE) and r.take(2 * PAGE) is None
+    r.give(b, 2 * PAGE)
+    r.give(a, 2 * PAGE)
+    assert r.free == [(0, 4 * PAGE), (7 * PAGE, 8 * PAGE)]
+    assert r.take(3 * PAGE) == 0
+    r.give(c, 3 * PAGE)
+    assert r.free == [(3 * PAGE, 8 * PAGE)]
+
+
+@needs_mmap
+def test_live_arrays_never_overlap_and_nothing_is_lost():
+    pool, source, live = Pool(), random.Random(0), {}
+    for step in range(600):
+        if live and source.random() < 0.5:
+            array = live.pop(source.choice(list(live)))
+            assert (array == array[0]).all()  # nobody else wrote into it
+            del array
+        else:
+            live[step] = pool.empty(source.randrange(SMALL, 30 * SMALL), np.uint8)
+            live[step][...] = step % 251
+    live.clear()
+    array = None  # noqa: F841
+    pool.clear()
+    assert [r.free for r in pool.ranges] == [[(0, len(r.memory))] for r in pool.ranges]
+    assert pool.watches == {} and pool.idle_bytes == 0
+
+
+@needs_mmap
+def test_a_place_is_reused_when_the_last_view_has_died():
+    pool = Pool()
+    x = pool.empty((4, MB), np.float32)
+    address, view = x.ctypes.data, x[2:, ::2].T
+    del x
+    other = pool.empty((4, MB), np.float32)
+    assert other.ctypes.data != address
+    del view
+    # Of another size and dtype: what is freed is memory, not a buffer of one kind.
+    assert pool.empty(MB, np.float64).ctypes.data == address
+
+
+@needs_mmap
+def test_idle_memory_is_bounded(monkeypatch):
+    monkeypatch.setattr(memory, "KEEP", 8 * MB)
+    pool = Pool()
+    for _ in range(3):
+        pool.empty(32 * MB, np.uint8)[...] = 1
+    pool.empty(MB, np.uint8)
+    pool._collect()
+    assert pool.idle_bytes <= 8 * MB
+
+
+@needs_mmap
+def test_many_threads_share_the_pool():
+    pool, faults = Pool(), []
+
+    def work(number):
+        for _ in range(200):
+            a = pool.empty(SMALL + number, np.uint8)
+            a[...] = number
+            if not (a == number).all():
+                faults.append(number)
+
+    threads = [threading.Thread(target=work, args=(n,)) for n in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not faults
+
+
+@needs_mmap
+def test_a_finaliser_that_allocates_within_the_pool_does_no_harm():
+    pool = Pool()
+
+    class Selfish:
+        def __init__(self):
+            self.me = self  # only the collector can free it
+
+        def __del__(self):
+            pool.empty(2 * SMALL, np.uint8)[...] = 1
+
+    place = pool._place
+    pool._place = lambda size: (Selfish() and gc.collect(), place(size))[1]
+    a, b = pool.empty(SMALL, np.uint8), pool.empty(SMALL, np.uint8)
+    a[...], b[...] = 1, 2
+    assert a[0] == 1 and pool.busy is False
+
+
+def test_small_and_empty_arrays_come_from_malloc():
+    pool = Pool()
+    assert pool.empty(3, np.float32).shape == (3,) and pool.empty((0, 5), np.int64).shape == (0, 5)
+    assert pool.ranges == []
