@@ -13,6 +13,7 @@ from __future__ import annotations
 import numpy as np
 
 from minidl.backend import array_module
+from minidl.ops.shape import concat
 from minidl.tensor import Tensor, enable_grad, grad
 
 
@@ -43,7 +44,7 @@ def vjp(func, inputs, v=None, create_graph=False):
     """
     leaves, outputs = _run(func, inputs, create_graph)
     vectors = _vectors(v, "v", outputs)
-    products = grad(_tuple(outputs), leaves, vectors, create_graph=create_graph, materialize_grads=True)
+    products = _pull_back(_tuple(outputs), leaves, vectors, create_graph)
     return _detached(outputs, create_graph), _like(inputs, products)
 
 
@@ -61,12 +62,8 @@ def jvp(func, inputs, v=None, create_graph=False):
     """
     leaves, outputs = _run(func, inputs, create_graph)
     upstream = [Tensor(array_module(y.data).zeros_like(y.data), requires_grad=True) for y in _tuple(outputs)]
-    backward = grad(_tuple(outputs), leaves, upstream, create_graph=True, allow_unused=True)
-    pairs = [(g, w) for g, w in zip(backward, _vectors(v, "v", inputs)) if g is not None and g.requires_grad]
-    if not pairs:
-        return _detached(outputs, create_graph), _like(outputs, [_zeros(y) for y in _tuple(outputs)])
-    gradients, vectors = zip(*pairs)
-    products = grad(gradients, upstream, vectors, create_graph=create_graph, materialize_grads=True)
+    backward = _pull_back(_tuple(outputs), leaves, upstream, create_graph=True)
+    products = _pull_back(backward, upstream, _vectors(v, "v", inputs), create_graph)
     return _detached(outputs, create_graph), _like(outputs, products)
 
 
@@ -82,12 +79,8 @@ def hvp(func, inputs, v=None, create_graph=False):
     """
     leaves, output = _run(func, inputs, create_graph)
     _check_scalar(output)
-    gradients = grad(_tuple(output), leaves, create_graph=True, materialize_grads=True)
-    pairs = [(g, w) for g, w in zip(gradients, _vectors(v, "v", inputs)) if g.requires_grad]
-    if not pairs:  # a function that is linear in all its inputs
-        return _detached(output, create_graph), _like(inputs, [_zeros(x) for x in leaves])
-    curved, vectors = zip(*pairs)
-    products = grad(curved, leaves, vectors, create_graph=create_graph, materialize_grads=True)
+    gradients = _pull_back((output,), leaves, _vectors(None, "v", output), create_graph=True)
+    products = _pull_back(gradients, leaves, _vectors(v, "v", inputs), create_graph)
     return _detached(output, create_graph), _like(inputs, products)
 
 
@@ -115,23 +108,12 @@ def _rows(output, leaves, create_graph):
     for index in np.ndindex(output.shape):
         one_hot = _zeros(output)
         one_hot.data[index] = 1
-        rows.append(_row(output, leaves, one_hot, create_graph))
+        rows.append(_pull_back((output,), leaves, (one_hot,), create_graph, retain_graph=True))
     stacked = []
     for leaf, column in zip(leaves, zip(*rows)):
-        blocks = [g.reshape(1, *leaf.shape) for g in column]
-        joined = blocks[0].concat(blocks, 0) if create_graph else Tensor(_joined([g.data for g in blocks]))
-        stacked.append(joined.reshape(*output.shape, *leaf.shape))
+        blocks = [g.unsqueeze(0) for g in column]
+        stacked.append(concat(blocks).reshape(*output.shape, *leaf.shape))
     return stacked
-
-
-def _row(output, leaves, one_hot, create_graph):
-    if not output.requires_grad:
-        return [_zeros(x) for x in leaves]
-    return grad(output, leaves, one_hot, retain_graph=True, create_graph=create_graph, materialize_grads=True)
-
-
-def _joined(arrays):
-    return array_module(arrays[0]).concatenate(arrays)
 
 
 def hessian(func, inputs, create_graph=False):
@@ -151,7 +133,7 @@ def hessian(func, inputs, create_graph=False):
     def gradient(*xs):
         output = func(*xs)
         _check_scalar(output)
-        found = grad(_tuple(output), xs, create_graph=True, materialize_grads=True)
+        found = _pull_back((output,), xs, _vectors(None, "v", output), create_graph=True)
         return found[0] if isinstance(inputs, Tensor) else found
 
     return jacobian(gradient, inputs, create_graph)
@@ -169,6 +151,16 @@ def _run(func, inputs, create_graph):
         leaves = [x.detach().requires_grad_() for x in xs]
     with enable_grad():
         return leaves, func(*leaves)
+
+
+def _pull_back(outputs, leaves, vectors, create_graph, retain_graph=None):
+    """`grad` with zeros where the outputs do not depend on a leaf, or on anything."""
+    pairs = [(y, v) for y, v in zip(outputs, vectors) if y.requires_grad]
+    if not pairs:
+        return tuple(_zeros(x) for x in leaves)
+    outputs, vectors = zip(*pairs)
+    options = dict(create_graph=create_graph, retain_graph=retain_graph, materialize_grads=True)
+    return grad(outputs, leaves, vectors, **options)
 
 
 def _tuple(value):

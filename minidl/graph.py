@@ -1,0 +1,200 @@
+"""`draw_graph`: the computation graph behind a tensor as an SVG picture, from input to output.
+
+The graph is read from the nodes that the tensor remembers, laid out in layers
+(``graph_layout.py``), and written as text: no other program is needed.
+"""
+
+from __future__ import annotations
+
+from html import escape
+
+from minidl.graph_layout import GAP, LINE, Box, arrange
+from minidl.tensor import Tensor, enable_grad
+
+# colour of a box by what the operation does; the first whose word is in the name wins
+FAMILIES = {
+    "#d6e4f5": ("Conv", "MatMul", "Linear", "Im2Col", "Col2Im"),
+    "#dcefdc": ("Norm",),
+    "#fde3cf": ("Relu", "Sigmoid", "Tanh", "Elu", "Softmax", "Softplus"),
+    "#f3d9e8": ("Pool", "Extreme"),
+    "#f8e9b0": ("Concat", "Branches"),
+    "#e4dcf4": ("Entropy", "Dropout"),
+}
+PLAIN, LEAF, RESULT = "#eceff1", "#ffffff", "#cfd8dc"
+
+
+def draw_graph(tensor, path=None, params=None, expand=("BranchesOp",)):
+    """The graph that computed `tensor`, as SVG.
+
+    Parameters
+    ----------
+    tensor : Tensor or tuple of Tensor
+        Results that require grad; their graph must not have been freed for `expand` to work.
+    path : str or path, optional
+        Where to write the picture.
+    params : dict of str to Tensor, or Module, optional
+        Names of leaves, such as ``dict(model.named_parameters())``. A named parameter is a line in
+        the box of the operation that uses it; other leaves are boxes.
+    expand : sequence of str
+        Fused operations that are drawn as their definition, when their inputs are still there.
+
+    Returns
+    -------
+    str
+        The SVG.
+
+    Raises
+    ------
+    ValueError
+        If the tensor has no graph.
+
+    Examples
+    --------
+    >>> import minidl
+    >>> x = minidl.tensor([1.0, 2.0], requires_grad=True)
+    >>> draw_graph((x * x).sum())[:4]
+    '<svg'
+    """
+    results = [tensor] if isinstance(tensor, Tensor) else [t for t in tensor if isinstance(t, Tensor)]
+    if not any(t.node for t in results):
+        raise ValueError("`tensor` has no graph: compute it from a tensor that requires grad, outside of no_grad()")
+    named = params.named_parameters() if hasattr(params, "named_parameters") else (params or {}).items()
+    boxes = _Reader({id(p): name for name, p in named}, expand).read(results)
+    svg = _write(arrange(boxes))
+    if path is not None:
+        with open(path, "w", encoding="utf-8") as file:
+            file.write(svg)
+    return svg
+
+
+# ---------------------------------------------------------------- reading the graph
+
+
+class _Reader:
+    """Walks from the results back, making one box per operation and leaf."""
+
+    def __init__(self, names, expand):
+        self.names, self.expand = names, expand
+        self.boxes, self.unfolded = {}, {}
+
+    def read(self, results):
+        """All boxes, inputs before results."""
+        for k, result in enumerate(results):
+            if result.node is not None:
+                name = "output" if len(results) == 1 else f"output {k}"
+                above = self.box_of((result.node, result.index, result.shape, result.dtype))
+                self.boxes[name] = Box((name, _shape(result.shape)), RESULT, [above])
+        return list(self.boxes.values())
+
+    def box_of(self, edge):
+        """The box that an edge comes from; new ones are made for all above it, without recursion."""
+        edge = self.resolve(edge)
+        todo = [edge]
+        while todo:
+            node, leaf, shape, _ = todo[-1]
+            missing = [e for e in self.inputs(node) if self.key(e) not in self.boxes]
+            if missing and self.key(todo[-1]) not in self.boxes:
+                todo += missing[::-1]
+                continue
+            done = todo.pop()
+            if self.key(done) not in self.boxes:
+                self.boxes[self.key(done)] = self.new_box(node, leaf, shape)
+        return self.boxes[self.key(edge)]
+
+    def new_box(self, node, leaf, shape):
+        if node is None:
+            return Box((self.names.get(id(leaf), "input"), _shape(shape)), LEAF)
+        own = [f"{self.names[id(e[1])]} {_shape(e[2])}" for e in filter(None, node.edges) if self.is_parameter(e)]
+        above = [self.boxes[self.key(e)] for e in self.inputs(node)]
+        return Box((node.name, *own, _shape(shape)), _colour(node.name), above)
+
+    def inputs(self, node):
+        """The edges to draw above an operation: not those to its parameters."""
+        edges = () if node is None else filter(None, node.edges)
+        return [self.resolve(e) for e in edges if not self.is_parameter(e)]
+
+    def is_parameter(self, edge):
+        return edge[0] is None and id(edge[1]) in self.names
+
+    def key(self, edge):
+        return id(edge[1] if edge[0] is None else edge[0])
+
+    def resolve(self, edge):
+        """The edge to the definition's result in place of one to a fused operation that is to be expanded."""
+        node, index, shape, dtype = edge
+        if node is None or node.name not in self.expand or not hasattr(node, "definition"):
+            return edge
+        if node not in self.unfolded:
+            self.unfolded[node] = _unfold(node)
+        results = self.unfolded[node]
+        return edge if results is None else (results[index].node, results[index].index, shape, dtype)
+
+
+def _unfold(node):
+    """Outputs of a fused operation's definition, computed from the very inputs, or None if they are gone."""
+    try:
+        saved = iter(node.saved_tensors)
+    except RuntimeError:
+        return None
+    with enable_grad():
+        return node.definition(*[next(saved) if given else None for given in node.given], **node.options)
+
+
+def _shape(shape):
+    return " × ".join(map(str, shape)) if shape else "one number"
+
+
+def _colour(name):
+    return next((colour for colour, words in FAMILIES.items() if any(word in name for word in words)), PLAIN)
+
+
+# ---------------------------------------------------------------- SVG
+
+STYLE = (
+    "text{font:11px ui-monospace,Menlo,Consolas,'DejaVu Sans Mono',monospace;text-anchor:middle;fill:#37474f}"
+    ".name{font-weight:bold;fill:#102027}.arrow{fill:none;stroke:#78909c;stroke-width:1.3}rect{stroke:#90a4ae}"
+)
+HEAD = (
+    '<defs><marker id="head" viewBox="0 0 8 8" refX="7" refY="4" markerWidth="7" markerHeight="7" orient="auto">'
+    '<path d="M0 0.8L8 4L0 7.2z" fill="#78909c"/></marker></defs>'
+)
+
+
+def _write(layers):
+    """The picture of boxes that have their places."""
+    boxes = [box for layer in layers for box in layer]
+    width = max(b.x + b.width / 2 for b in boxes) + GAP
+    height = max(b.y + b.height / 2 for b in boxes) + GAP
+    size = f'width="{width:.0f}" height="{height:.0f}" viewBox="0 0 {width:.0f} {height:.0f}"'
+    parts = [f'<svg xmlns="http://www.w3.org/2000/svg" {size}>', f"<style>{STYLE}</style>", HEAD]
+    parts.append('<rect width="100%" height="100%" fill="white" style="stroke:none"/>')
+    parts += [_arrow(box, k) for box in boxes if box.lines for k in range(len(box.above))]
+    parts += [_box(box) for box in boxes if box.lines]
+    return "\n".join([*parts, "</svg>"]) + "\n"
+
+
+def _box(box):
+    left, top = box.x - box.width / 2, box.y - box.height / 2
+    size = f'width="{box.width:.1f}" height="{box.height:.1f}"'
+    rect = f'<rect x="{left:.1f}" y="{top:.1f}" {size} rx="5" fill="{box.colour}"/>'
+    lines = []
+    for k, line in enumerate(box.lines):
+        kind = "name" if k == 0 else "note"
+        lines.append(f'<text class="{kind}" x="{box.x:.1f}" y="{top + (k + 1) * LINE:.1f}">{escape(line)}</text>')
+    return f"<g>{rect}{''.join(lines)}</g>"
+
+
+def _arrow(box, k):
+    """A smooth line from the box above, through the bends, to the top of `box`."""
+    points = [(box.x, box.y - box.height / 2)]
+    above = box.above[k]
+    while not above.lines:
+        points += [(above.x, above.y + above.span / 2), (above.x, above.y - above.span / 2)]
+        above = above.above[0]
+    points.append((above.x, above.y + above.height / 2))
+    points.reverse()
+    path = f"M{points[0][0]:.1f} {points[0][1]:.1f}"
+    for (x0, y0), (x1, y1) in zip(points, points[1:]):
+        middle = (y0 + y1) / 2
+        path += f"C{x0:.1f} {middle:.1f} {x1:.1f} {middle:.1f} {x1:.1f} {y1:.1f}"
+    return f'<path class="arrow" d="{path}" marker-end="url(#head)"/>'
