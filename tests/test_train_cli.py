@@ -13,6 +13,7 @@ import pytest
 from safetensors.numpy import load_file
 
 import minidl
+import minidl.__main__ as command_line
 import models
 import train as train_script
 
@@ -189,11 +190,22 @@ def test_class_names_are_escaped_in_the_terminal(tmp_path):
     assert "\x1b" not in (tmp_path / "runs/pictures-cnn-1/report.txt").read_text()
 
 
-@pytest.mark.parametrize("argv", [["info"], []])
-def test_command_line_of_the_package(argv):
-    process = subprocess.run([sys.executable, "-m", "minidl", *argv], cwd=ROOT, capture_output=True, text=True)
-    assert process.returncode == (0 if argv else 2)
-    assert ("kernels" in process.stdout) if argv else ("COMMAND" in process.stderr)
+def test_info(capsys):
+    assert command_line.main(["info"]) == 0
+    said = capsys.readouterr().out
+    assert all(word in said for word in ("processor", "memory", "kernels", "threads", "devices", "numpy"))
+
+
+@pytest.mark.parametrize("name", command_line.COMMANDS)
+def test_every_command_has_help(name, capsys):
+    with pytest.raises(SystemExit) as exit:
+        command_line.main([name, "--help"])
+    assert exit.value.code == 0 and command_line.COMMANDS[name][1] in capsys.readouterr().out.replace("\n", " ")
+
+
+def test_the_command_line_without_a_command():
+    process = subprocess.run([sys.executable, "-m", "minidl"], cwd=ROOT, capture_output=True, text=True)
+    assert process.returncode == 2 and "COMMAND" in process.stderr and "Traceback" not in process.stderr
 
 
 @pytest.mark.slow
