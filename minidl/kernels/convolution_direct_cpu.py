@@ -29,49 +29,12 @@ from typing import NamedTuple
 import numpy as np
 
 from minidl.kernels import team
-from minidl.kernels.convolution_plan import layout
-from minidl.kernels.cpu import jit
-from minidl.kernels.panels import copy_band, pack, panel
-from minidl.kernels.sweep import Rows, Size, sweep
+from minidl.kernels.convolution_plan import layout, part_of, read_bands, rows_of
+from minidl.kernels.cpu import address, jit
+from minidl.kernels.panels import pack, panel
+from minidl.kernels.sweep import Size, sweep
 from minidl.kernels.team import next_slot, next_task
 from minidl.kernels.tile import shape
-
-class Part(NamedTuple):
-    """What one task does."""
-
-    image: int  # the first one
-    images: int
-    top: int  # the first output row
-    lines: int
-    first: int  # the first panel, and the one after the last
-    last: int
-
-
-@jit
-def part_of(p, task, panels):
-    """The part of the work that is task number `task`."""
-    split, rest = task % p.splits, task // p.splits
-    top, image = rest % p.bands * p.band, rest // p.bands * p.group
-    return Part(
-        image, min(p.group, p.images - image), top, min(p.band, p.height - top),
-        split * panels // p.splits, (split + 1) * panels // p.splits,
-    )  # fmt: skip
-
-
-@jit
-def read_bands(p, g, t, x, band):
-    """Copy the input of part `t`; address, and strides from image to image, of what its tiles read."""
-    if not p.copied:
-        return x + t.image * g.image + t.top * p.down, g.image
-    for i in range(t.images):
-        copy_band(g, x + (t.image + i) * g.image, t.top * (p.down // g.line), band + i * g.rows * g.line)
-    return band, g.rows * g.line
-
-
-@jit
-def rows_of(p, t, r):
-    """The rows `r` of one line of output pixels, as many as there are."""
-    return Rows(min(r.total, p.pixels - t.image * r.total), r.overhang, r.stride, r.step, r.runs, r.length)
 
 
 @functools.cache
@@ -89,6 +52,7 @@ def _kernel(dtype):
             t = part_of(p, task, panels)
             a_image, a_stride = read_bands(p, g, t, x, edge + EDGE)
             r = rows_of(p, t, rows)
+            near = 0 if p.copied else SIZE.rows * r.stride // r.length  # bytes to ask for per step: the next tile's
             for j in range(t.first, t.last):
                 first, count = panel(j, panels, vectors)
                 skip = first * SIZE.lanes * SIZE.bytes
@@ -99,7 +63,7 @@ def _kernel(dtype):
                         SPEC, SIZE, r, a_image + i * a_stride + k * p.down, runs,
                         packed + skip * r.runs * r.length, count, valid, start + skip,
                         y + (t.image + i) * p.image + (t.top + k) * p.row + skip, p.pixel, p.accumulate, floor, edge,
-                        a_image + 8 * r.stride, 0 if p.copied else 32,
+                        a_image + SIZE.rows * r.stride, near,
                     )  # fmt: skip
             task = next_task(counter)
 
@@ -112,18 +76,19 @@ def convolve(x, weight, out, stride, origin, dilation, bias=None, relu=False, ac
     The channels of a pixel have to be adjacent in `x` and `out`, other strides are free. Window (0, 0) begins
     `origin` rows and columns before the image; the size of `out` says how many windows there are.
     """
+    size = Size.of(x.dtype)
+    window = weight.shape[2:]
     plan, band, rows, runs, tasks, spare = layout(
-        Size.of(x.dtype), x.shape, x.strides, out.shape, out.strides, weight.shape[2:], stride, origin, dilation, accumulate
+        size, x.shape, x.strides, out.shape, out.strides, window, stride, origin, dilation, accumulate
     )
     packed = pack(weight)
     start = np.zeros(packed.size // (weight.size // len(weight)), x.dtype)  # a number per column of the panels
     if bias is not None:
         start[: len(bias)] = bias
-    scratch = team.scratch(Size.of(x.dtype).edge() + spare, np.uint8)
+    scratch = team.scratch(size.edge() + spare, np.uint8)
     team.run(
-        _kernel(x.dtype), tasks, plan, band, rows,
-        x.ctypes.data, runs.ctypes.data, packed.ctypes.data, start.ctypes.data, out.ctypes.data,
-        x.dtype.type(0 if relu else -np.inf), scratch.ctypes.data, scratch.strides[0],
+        _kernel(x.dtype), tasks, plan, band, rows, address(x), address(runs), address(packed), address(start),
+        address(out), x.dtype.type(0 if relu else -np.inf), address(scratch), scratch.strides[0],
     )  # fmt: skip
     return out
 

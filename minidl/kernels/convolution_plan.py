@@ -13,7 +13,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from minidl.kernels.panels import Band
+from minidl.kernels.cpu import jit
+from minidl.kernels.panels import Band, copy_band
 from minidl.kernels.sweep import Rows, Size
 
 BAND = 1 << 17  # bytes of input per task
@@ -80,14 +81,11 @@ def layout(size, x_shape, x_strides, y_shape, y_strides, kernel, stride, origin,
         image = image._replace(rows=(band - 1) * stride[0] + (kernel[0] - 1) * dilation[0] + 1, line=line)
     pixel, row = (x_w, x_h) if direct else (channels, image.line)
     runs, length = _runs(kernel, dilation, row, pixel, C)
-    return Layout(
-        Plan(N, group, OH, OW, band, bands, splits, pixels, int(not direct), stride[0] * row, K, y_n, y_h, y_w, int(accumulate)),
-        image,
-        Rows(OW, int(not direct), stride[1] * pixel, 0, len(runs), length),
-        runs,
-        tasks * splits,
-        group * image.rows * image.line + (least + kernel[1]) * stride[1] * channels + 4096,
-    )
+    down, copied = stride[0] * row, int(not direct)
+    plan = Plan(N, group, OH, OW, band, bands, splits, pixels, copied, down, K, y_n, y_h, y_w, int(accumulate))
+    rows = Rows(OW, copied, stride[1] * pixel, 0, len(runs), length)
+    spare = group * image.rows * image.line + (least + kernel[1]) * stride[1] * channels + 4096  # read, never used
+    return Layout(plan, image, rows, runs, tasks * splits, spare)
 
 
 def _runs(kernel, dilation, row, pixel, C):
@@ -131,3 +129,41 @@ def _even(shape, strides):
     return (W == 1 or strides[3] == pixel) and (H == 1 or strides[2] == W * pixel) and (
         N == 1 or strides[0] == H * W * pixel
     )  # fmt: skip
+
+
+class Part(NamedTuple):
+    """What one task does."""
+
+    image: int  # the first one
+    images: int
+    top: int  # the first output row
+    lines: int
+    first: int  # the first panel, and the one after the last
+    last: int
+
+
+@jit
+def part_of(p, task, panels):
+    """The part of the work that is task number `task`."""
+    split, rest = task % p.splits, task // p.splits
+    top, image = rest % p.bands * p.band, rest // p.bands * p.group
+    return Part(
+        image, min(p.group, p.images - image), top, min(p.band, p.height - top),
+        split * panels // p.splits, (split + 1) * panels // p.splits,
+    )  # fmt: skip
+
+
+@jit
+def read_bands(p, g, t, x, band):
+    """Copy the input of part `t`; address, and strides from image to image, of what its tiles read."""
+    if not p.copied:
+        return x + t.image * g.image + t.top * p.down, g.image
+    for i in range(t.images):
+        copy_band(g, x + (t.image + i) * g.image, t.top * (p.down // g.line), band + i * g.rows * g.line)
+    return band, g.rows * g.line
+
+
+@jit
+def rows_of(p, t, r):
+    """The rows `r` of one line of output pixels, as many as there are."""
+    return Rows(min(r.total, p.pixels - t.image * r.total), r.overhang, r.stride, r.step, r.runs, r.length)

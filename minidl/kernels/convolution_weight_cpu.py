@@ -27,9 +27,8 @@ from numba import literally
 
 from minidl import backend
 from minidl.kernels import team
-from minidl.kernels.convolution_direct_cpu import part_of, read_bands, rows_of
-from minidl.kernels.convolution_plan import TASKS, layout
-from minidl.kernels.cpu import copy_bytes, jit, pointer, zero_bytes
+from minidl.kernels.convolution_plan import TASKS, layout, part_of, read_bands, rows_of
+from minidl.kernels.cpu import address, copy_bytes, jit, pointer, zero_bytes
 from minidl.kernels.panels import panel
 from minidl.kernels.sweep import Rows, Size, sweep
 from minidl.kernels.team import next_slot, next_task
@@ -164,8 +163,8 @@ def conv2d_weight_grad(grad, x, weight_shape, stride, padding, dilation):
     spare += size.edge() + lines * (64 + plan.width * size.vectors * size.lanes * size.bytes)
     scratch = team.scratch(spare, np.uint8)
     team.run(
-        _summing(x.dtype), chunks * groups, plan, band, rows, x.ctypes.data, taps, grad.ctypes.data, start.ctypes.data,
-        sums.ctypes.data, groups, blocks, scratch.ctypes.data, scratch.strides[0],
+        _summing(x.dtype), chunks * groups, plan, band, rows, address(x), taps, address(grad), address(start),
+        address(sums), groups, blocks, address(scratch), scratch.strides[0],
     )  # fmt: skip
-    team.run(_adding(x.dtype), panels, sums.ctypes.data, chunks, weight.ctypes.data, K, C, kh * kw)
+    team.run(_adding(x.dtype), panels, address(sums), chunks, address(weight), K, C, kh * kw)
     return weight

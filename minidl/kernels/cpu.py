@@ -148,3 +148,8 @@ def pointer(typingctx, address, like):
         return builder.inttoptr(args[0], context.get_value_type(kind))
 
     return kind(types.int64, like), codegen
+
+
+def address(array):
+    """The address of the first number of `array`."""
+    return array.__array_interface__["data"][0]

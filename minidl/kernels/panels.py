@@ -23,9 +23,11 @@ import numpy as np
 
 from minidl import backend
 from minidl.kernels import team
-from minidl.kernels.cpu import copy_bytes, jit, pointer, zero_bytes
+from minidl.kernels.cpu import address, copy_bytes, jit, pointer, zero_bytes
+from minidl.kernels.sweep import Size
 from minidl.kernels.team import next_task
-from minidl.kernels.tile import shape
+
+BLOCK = 16  # input channels packed at a time: what is read and written stays in the first-level cache
 
 
 class Band(NamedTuple):
@@ -80,26 +82,23 @@ def panel(j, panels, vectors):
 @functools.cache
 def _packer(dtype):
     """The kernel that packs weights of `dtype`."""
-    lanes, most, zero = shape(dtype).lanes, shape(dtype).vectors, np.dtype(dtype).type(0)
-    size = np.dtype(dtype).itemsize
+    SIZE, ZERO = Size.of(dtype), np.dtype(dtype).type(0)
 
     @jit
     def pack(counter, n_tasks, weight, o, c, u, v, K, C, U, V, packed):
-        vectors = -(-K // lanes)
+        vectors = -(-K // SIZE.lanes)
         task = next_task(counter)
         while task < n_tasks:
             first, count = panel(task, n_tasks, vectors)
-            width = count * lanes
-            valid = min(width, K - first * lanes)
-            base = packed + first * lanes * U * V * C * size
-            for c0 in range(0, C, 16):
+            skip, width = first * SIZE.lanes, count * SIZE.lanes
+            base = packed + skip * U * V * C * SIZE.bytes
+            for block in range(0, C, BLOCK):
                 for k in range(width):
-                    source = weight + (first * lanes + k) * o + c0 * c
                     for tap in range(U * V):
-                        source_tap = source + tap // V * u + tap % V * v
-                        target = pointer(base + ((tap * C + c0) * width + k) * size, zero)
-                        for i in range(min(16, C - c0)):
-                            target[i * width] = pointer(source_tap + i * c, zero)[0] if k < valid else zero
+                        source = weight + (skip + k) * o + block * c + tap // V * u + tap % V * v
+                        target = pointer(base + ((tap * C + block) * width + k) * SIZE.bytes, ZERO)
+                        for i in range(min(BLOCK, C - block)):
+                            target[i * width] = pointer(source + i * c, ZERO)[0] if skip + k < K else ZERO
             task = next_task(counter)
 
     return pack
@@ -107,12 +106,9 @@ def _packer(dtype):
 
 def pack(weight):
     """Weights (K, C, kh, kw), with any strides, as panels (see the module's text): a flat array."""
-    K, C, U, V = weight.shape
-    tile = shape(weight.dtype)
-    vectors = -(-K // tile.lanes)
-    packed = backend.empty((vectors * tile.lanes * C * U * V,), weight.dtype, like=weight)
-    o, c, u, v = weight.strides
-    team.run(
-        _packer(weight.dtype), -(-vectors // tile.vectors), weight.ctypes.data, o, c, u, v, K, C, U, V, packed.ctypes.data
-    )
+    (K, C, U, V), size = weight.shape, Size.of(weight.dtype)
+    vectors = -(-K // size.lanes)
+    packed = backend.empty((vectors * size.lanes * C * U * V,), weight.dtype, like=weight)
+    panels, kernel = -(-vectors // size.vectors), _packer(weight.dtype)
+    team.run(kernel, panels, address(weight), *weight.strides, K, C, U, V, address(packed))
     return packed

@@ -15,7 +15,7 @@ import numpy as np
 from numba import literally
 
 from minidl.kernels.cpu import jit, pointer
-from minidl.kernels.tile import shape, tiles
+from minidl.kernels.tile import SOURCE, shape, tiles
 
 
 class Size(NamedTuple):
@@ -25,12 +25,14 @@ class Size(NamedTuple):
     vectors: int
     lanes: int
     bytes: int  # of one number
+    source: int  # the code of what kernels have compiled into them, so that Numba's cache tells them apart by it
 
     @classmethod
     @functools.cache
     def of(cls, dtype):
+        """The size for `dtype` on this processor."""
         tile = shape(dtype)
-        return cls(tile.rows, tile.vectors, tile.lanes, np.dtype(dtype).itemsize)
+        return cls(tile.rows, tile.vectors, tile.lanes, np.dtype(dtype).itemsize, int(SOURCE, 16))
 
     def edge(self):
         """Bytes of a scratch tile."""
