@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from minidl import nn
+from minidl.nn.layers import check_positive
 
 
 class CNN(nn.Module):
@@ -23,6 +24,8 @@ class CNN(nn.Module):
 
     def __init__(self, num_classes=10, in_channels=3, width=1.0):
         super().__init__()
+        check_width(width)
+        check_positive(num_classes=num_classes, in_channels=in_channels)
         c1, c2, hidden = (max(8, round(c * width)) for c in (32, 64, 128))
         self.features = nn.Sequential(
             nn.Conv2d(in_channels, c1, 3, padding=1),
@@ -39,3 +42,9 @@ class CNN(nn.Module):
 
     def forward(self, x):
         return self.classifier(self.features(x))
+
+
+def check_width(width):
+    """Raise a `ValueError` unless `width` is a factor for channel counts."""
+    if not isinstance(width, (int, float)) or not width > 0:
+        raise ValueError(f"`width` is {width!r}; accepted: a number > 0")

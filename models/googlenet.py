@@ -14,6 +14,8 @@ from typing import NamedTuple, Optional
 import minidl
 from minidl import nn
 from minidl.nn import ConvNormReLU, init
+from minidl.nn.layers import check_positive
+from models.cnn import check_width
 
 # block: (1x1, 3x3 reduce, 3x3, 5x5 reduce, 5x5, pool projection), table 1 row by row
 BLOCKS = {
@@ -178,13 +180,13 @@ class GoogLeNet(nn.Module):
         super().__init__()
         if variant not in VARIANTS:
             raise ValueError(f"`variant` is {variant!r}; accepted: {', '.join(VARIANTS)}")
-        if not isinstance(width, (int, float)) or not width > 0:
-            raise ValueError(f"`width` is {width!r}; accepted: a number > 0")
+        check_width(width)
         if transform_input and in_channels != 3:
             raise ValueError(f"`transform_input` needs 3 channels, found `in_channels` {in_channels}")
         self.variant = v = VARIANTS[variant]
         self.transform_input = transform_input
         num_classes = v.num_classes if num_classes is None else num_classes
+        check_positive(num_classes=num_classes, in_channels=in_channels)
         options = dict(norm=v.norm, bias=v.bias, eps=v.eps)
         pool = dict(stride=2, padding=0 if v.ceil_mode else 1, ceil_mode=v.ceil_mode)
 

@@ -171,7 +171,7 @@ class BranchesOp(Fused):
         return (concat(outputs, 1), *statistics)
 
     def fast_forward(self, x, *params, branches):
-        if normalisation.batch_norm_train.find(x) is None:
+        if normalisation.batch_norm_train.find(x) is None or x.dtype.itemsize < 4:
             return NotImplemented
         params = iter(params)
         self.tape = [
