@@ -163,6 +163,19 @@ def test_nan_passes_through_and_relu_keeps_it():
     assert np.isnan(y[:, :, 1, 1]).all() and np.isnan(y).sum() == 5 and np.nansum(y) == 0
 
 
+def test_read_only_weights_are_packed_once():
+    from minidl.kernels import panels
+
+    x, weight = np.ones((1, 4, 5, 5), np.float32), np.ones((3, 4, 3, 3), np.float32)
+    weight.flags.writeable = False
+    before = len(panels._packed)
+    results = [convolution.conv2d(x, weight) for _ in range(2)]
+    assert len(panels._packed) == before + 1 and (results[0] == 36).all() and (results[1] == 36).all()
+    assert (convolution.conv2d_input_grad(results[0], weight, x.shape)[0, 0, 2, 2] == 36 * 27).all()
+    del weight
+    assert len(panels._packed) == before
+
+
 def test_integers_and_mixed_types_take_the_plain_form():
     x, weight = np.ones((1, 2, 3, 3), np.int64), np.ones((1, 2, 2, 2), np.int64)
     assert convolution.conv2d(x, weight)[0, 0].tolist() == [[8, 8], [8, 8]]

@@ -50,24 +50,27 @@ class Rule(NamedTuple):
     implied: tuple = ()  # options that the functions need not be told
 
 
-def _winograd(case, window, channels):
-    dense = case.kernel == window and case.stride == case.dilation == (1, 1)
-    return dense and min(case.inputs, case.outputs) >= channels and min(case.height, case.width) >= 4
+def _winograd(case, window, step):
+    """Whether Winograd's tiles of `step` pixels pay: there must be enough of them to transform the weights for."""
+    dense = case.kernel == (window, window) and case.stride == case.dilation == (1, 1)
+    tiles = case.images * -(-case.height // step) * -(-case.width // step)
+    enough = 8 if case.stage == "weight_grad" else 40
+    return dense and min(case.inputs, case.outputs) >= 16 and tiles >= enough
 
 
 RULES = (
     Rule(
         "winograd_f4_3",
-        "3x3, stride 1, at least 16 channels in and out, output at least 4x4",
-        lambda case: _winograd(case, (3, 3), 16),
+        "3x3, stride 1, 16 channels or more in and out, 40 tiles of 4x4 or more (gradient to the weight: 8)",
+        lambda case: _winograd(case, 3, 4),
         "winograd_cpu",
         "winograd_weight_cpu",
         ("stride", "dilation"),
     ),
     Rule(
         "winograd_f2_5",
-        "5x5, stride 1, at least 16 channels in and out, output at least 4x4",
-        lambda case: _winograd(case, (5, 5), 16),
+        "5x5, stride 1, 16 channels or more in and out, 40 tiles of 2x2 or more (gradient to the weight: 8)",
+        lambda case: _winograd(case, 5, 2),
         "winograd_cpu",
         "winograd_weight_cpu",
         ("stride", "dilation"),

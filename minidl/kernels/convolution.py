@@ -104,6 +104,8 @@ def _rows(y):
 
 def split(array, groups, axis):
     """`array` as `groups` equal pieces along `axis`."""
+    if groups == 1:
+        return [array]
     size = array.shape[axis] // groups
     return [array[(slice(None),) * axis + (slice(g * size, (g + 1) * size),)] for g in range(groups)]
 

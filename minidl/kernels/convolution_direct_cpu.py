@@ -31,7 +31,7 @@ import numpy as np
 from minidl.kernels import team
 from minidl.kernels.convolution_plan import layout, part_of, read_bands, rows_of
 from minidl.kernels.cpu import address, jit
-from minidl.kernels.panels import pack, panel
+from minidl.kernels.panels import panel, panels_of
 from minidl.kernels.sweep import Size, sweep
 from minidl.kernels.team import next_slot, next_task
 from minidl.kernels.tile import shape
@@ -81,7 +81,7 @@ def convolve(x, weight, out, stride, origin, dilation, bias=None, relu=False, ac
     plan, band, rows, runs, tasks, spare = layout(
         size, x.shape, x.strides, out.shape, out.strides, window, stride, origin, dilation, accumulate
     )
-    packed = pack(weight)
+    packed = panels_of(weight)
     start = np.zeros(packed.size // (weight.size // len(weight)), x.dtype)  # a number per column of the panels
     if bias is not None:
         start[: len(bias)] = bias

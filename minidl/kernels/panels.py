@@ -17,6 +17,7 @@ per number against kh kw K multiplications. A 1x1 window needs none.
 from __future__ import annotations
 
 import functools
+import weakref
 from typing import NamedTuple
 
 import numpy as np
@@ -102,6 +103,19 @@ def _packer(dtype):
             task = next_task(counter)
 
     return pack
+
+
+_packed = {}  # id of a read-only array -> (weak reference to it, its panels)
+
+
+def panels_of(weight):
+    """`pack`, which an array with memory of its own that cannot be written (``flags.writeable``) needs only once."""
+    if weight.flags.writeable or not weight.flags.owndata:
+        return pack(weight)
+    key = id(weight)
+    if key not in _packed:
+        _packed[key] = weakref.ref(weight, lambda _: _packed.pop(key)), pack(weight)
+    return _packed[key][1]
 
 
 def pack(weight):
