@@ -116,7 +116,10 @@ def lerp(start, end, weight):
     >>> average
     array([1.5])
     """
-    xp = backend.array_module(start)
     weight = _scalar(weight, start)
     way = end - start
-    start[...] = xp.where(weight < 0.5, start + way * weight, end - way * (1 - weight))
+    from_start, from_end = start + way * weight, end - way * (1 - weight)
+    if backend.is_array(weight):  # its value stays on the device
+        start[...] = backend.array_module(start).where(weight < 0.5, from_start, from_end)
+    else:
+        start[...] = from_start if weight < 0.5 else from_end

@@ -132,7 +132,7 @@ def max_pool2d(x, kernel_size, stride, padding, dilation=(1, 1), ceil_mode=False
     for tap, value in enumerate(_taps(canvas, pooled, kernel_size, stride, dilation)):
         better = (value > y) | xp.isnan(value)
         y = xp.where(better, value, y)
-        argmax = xp.where(better, argmax.dtype.type(tap), argmax)
+        argmax = xp.where(better, tap, argmax)
     return _deliver(y, out), argmax
 
 

@@ -142,4 +142,4 @@ def dropout(x, p, seed, layer, step):
     """
     xp = backend.array_module(x)
     keep = dropout_mask(x.shape, p, seed, layer, step, like=x)
-    return xp.where(keep, x * x.dtype.type(1 / (1 - p)), x.dtype.type(0))
+    return xp.where(keep, x * (1 / (1 - p)), 0)

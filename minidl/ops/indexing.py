@@ -59,32 +59,41 @@ class Unslice(Function):
 
 
 class Take(Function):
-    """Elements of `x` (in C order) at flat `positions`."""
+    """Elements of `x` (in C order) at flat `positions`, which are `distinct` if no two are the same."""
 
-    def forward(self, x, positions):
-        self.positions, self.shape = positions, x.shape
+    def forward(self, x, positions, distinct):
+        self.shape, self.distinct = x.shape, distinct
+        self.save_for_backward(positions)
         return x.reshape(-1)[positions]
 
     def backward(self, grad):
-        return Put.apply(grad, self.positions, self.shape), None
+        (positions,) = self.saved_tensors
+        return Put.apply(grad, positions.data, self.distinct, self.shape), None, None
 
 
 class Put(Function):
     """Zeros of `shape`, to which the elements of `x` are added at flat `positions`."""
 
-    def forward(self, x, positions, shape):
-        self.positions = positions
-        return _segment_sum(x, positions, math.prod(shape)).reshape(shape)
+    def forward(self, x, positions, distinct, shape):
+        self.distinct = distinct
+        self.save_for_backward(positions)
+        return _sum_at(x, positions, distinct, math.prod(shape)).reshape(shape)
 
     def backward(self, grad):
-        return Take.apply(grad, self.positions), None, None
+        (positions,) = self.saved_tensors
+        return Take.apply(grad, positions.data, self.distinct), None, None, None
 
 
-def _segment_sum(x, positions, size):
-    """Sums of the elements of `x` with equal positions: stable sort, then one sum per run."""
+def _sum_at(x, positions, distinct, size):
+    """Sums of the elements of `x` with equal positions: stable sort, then one sum per run.
+
+    How many runs there are, the CPU has to wait for; distinct positions need neither sum nor wait.
+    """
     xp = array_module(x)
     out = xp.zeros(size, dtype=x.dtype)
-    if positions.size == 0:
+    if distinct:
+        out[positions] = x
+    if distinct or positions.size == 0:
         return out
     flat = positions.reshape(-1)
     order = xp.argsort(flat, kind="stable")
@@ -108,7 +117,7 @@ def getitem(input, index):
     """
     if _is_basic(index):
         return Slice.apply(input, index)
-    return Take.apply(input, positions_of(input, _raw(index)))
+    return Take.apply(input, positions_of(input, _raw(index)), False)
 
 
 def positions_of(input, index):
@@ -124,7 +133,7 @@ def _numbered(input):
 def take_along_dim(input, indices, dim):
     """For every element of `indices`, the element of `input` with that index along `dim`."""
     positions = array_module(input.data).take_along_axis(_numbered(input), indices.data, axis=dim)
-    return Take.apply(input, positions)
+    return Take.apply(input, positions, indices.shape[dim] == 1)
 
 
 def gather(input, dim, index):

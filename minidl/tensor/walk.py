@@ -136,6 +136,7 @@ class _Walk:
                 raise RuntimeError(f"`gradient` may be left out for one-element tensors only, found {output.shape}")
             gradient = _wrap(backend.array_module(output.data).ones_like(output.data))
         gradient = gradient if isinstance(gradient, Tensor) else Tensor(gradient)
+        backend.check_same_device(("the tensor", output.data), ("gradient", gradient.data))
         if gradient.shape != output.shape:
             raise ValueError(f"`gradient` has shape {gradient.shape} but the tensor has {output.shape}")
         self.deliver(_edge(output), gradient)

@@ -1,0 +1,241 @@
+"""A strict stand-in for a GPU array: NumPy inside, CuPy's manners outside.
+
+It offers only names that CuPy 14 has, never turns itself into a NumPy array, a number or
+a bool, does not mix with NumPy arrays or scalars, and returns 0-d arrays from reductions.
+Within `no_host_sync`, what would make the CPU wait for the GPU (a boolean mask, `item`)
+is an error too. Code that runs on it holds no hidden assumption that data lies on the CPU.
+
+Names: docs.cupy.dev/en/stable/reference/comparison.html and .../ufunc.html.
+"""
+
+import contextlib
+
+import numpy as np
+
+from minidl import backend
+
+NAMES = frozenset(
+    """
+    empty empty_like eye full full_like identity ones ones_like zeros zeros_like arange linspace logspace meshgrid
+    copy array asanyarray asarray ascontiguousarray asfortranarray diag diagflat tri tril triu
+    copyto ravel reshape moveaxis rollaxis swapaxes transpose atleast_1d atleast_2d atleast_3d broadcast_arrays
+    broadcast_to expand_dims squeeze concatenate stack vstack hstack dstack column_stack split array_split repeat tile
+    append delete flip fliplr flipud roll rot90 pad trim_zeros unique resize block
+    bitwise_and bitwise_or bitwise_xor invert left_shift right_shift
+    add subtract multiply divide true_divide floor_divide negative positive power float_power remainder mod fmod
+    absolute abs fabs rint sign exp exp2 log log2 log10 expm1 log1p sqrt square cbrt reciprocal clip heaviside
+    logaddexp logaddexp2 sin cos tan arcsin arccos arctan arctan2 hypot sinh cosh tanh arcsinh arccosh arctanh
+    deg2rad rad2deg greater greater_equal less less_equal not_equal equal
+    logical_and logical_or logical_xor logical_not maximum minimum fmax fmin isfinite isinf isnan signbit copysign
+    floor ceil trunc around round fix nan_to_num interp convolve diff gradient
+    dot vdot inner outer matmul tensordot einsum kron trace
+    where take take_along_axis choose compress diagonal select nonzero flatnonzero argwhere ravel_multi_index
+    unravel_index put put_along_axis place indices ix_ fill_diagonal
+    sort argsort lexsort partition argpartition argmax argmin nanargmax nanargmin searchsorted count_nonzero
+    all any isclose allclose array_equal isscalar sum prod nansum nanprod cumsum cumprod max min amax amin ptp
+    mean average median var std nanmean nanvar nanstd nanmax nanmin percentile quantile histogram bincount digitize
+    corrcoef cov iscomplexobj isrealobj may_share_memory shares_memory
+    """.split()
+)
+BORROWED = frozenset(  # what CuPy takes from NumPy as it is
+    """
+    bool_ int8 int16 int32 int64 uint8 uint16 uint32 uint64 float16 float32 float64 complex64 complex128 intp
+    floating integer inexact number generic dtype finfo iinfo promote_types result_type can_cast issubdtype
+    e inf nan pi newaxis euler_gamma
+    """.split()
+)
+WAITS = frozenset("nonzero flatnonzero argwhere unique allclose array_equal compress place".split())
+METHODS = frozenset(
+    """
+    reshape transpose view copy astype sum mean prod max min argmax argmin all any cumsum cumprod clip ravel flatten
+    squeeze swapaxes take var std ptp round argsort sort diagonal trace repeat dot fill conj
+    """.split()
+)
+ATTRIBUTES = frozenset("shape dtype ndim size nbytes itemsize strides".split())
+_waiting_allowed = True
+
+
+@contextlib.contextmanager
+def no_host_sync():
+    """The block must not make the CPU wait for the device."""
+    global _waiting_allowed
+    before, _waiting_allowed = _waiting_allowed, False
+    try:
+        yield
+    finally:
+        _waiting_allowed = before
+
+
+def _wait(what):
+    if not _waiting_allowed:
+        raise AssertionError(f"{what} waits for the device")
+
+
+class StrictArray:
+    """An array of the pretended device "strict"."""
+
+    __array_ufunc__ = None  # np.exp(x) is a TypeError, array * x goes to __rmul__
+    __hash__ = None
+
+    def __init__(self, array, base=None):
+        assert type(array) is np.ndarray
+        self._array = array
+        self.base = base if array.base is not None else None
+
+    def __getattr__(self, name):
+        if name in ATTRIBUTES:
+            return getattr(self._array, name)
+        if name in METHODS:
+            return lambda *args, **options: _call(getattr(self._array, name), args, options, base=self)
+        raise AttributeError(f"cupy.ndarray has no {name!r}, or the stand-in does not know it")
+
+    @property
+    def T(self):
+        return StrictArray(self._array.T, self)
+
+    @property
+    def flags(self):
+        return self._array.flags
+
+    def item(self):
+        _wait("item()")
+        return self._array.item()
+
+    def __len__(self):
+        return len(self._array)
+
+    def __getitem__(self, index):
+        return _wrap(self._array[_index(index)], self)
+
+    def __setitem__(self, index, value):
+        self._array[_index(index)] = _unwrap(value)
+
+    def __repr__(self):
+        return f"StrictArray(shape={self.shape}, dtype={self.dtype})"
+
+
+def _refuse(name):
+    def method(self, *args, **options):
+        raise TypeError(f"implicit conversion of a device array by {name}")
+
+    return method
+
+
+for _name in "array array_function float int bool complex index iter contains".split():
+    setattr(StrictArray, f"__{_name}__", _refuse(f"__{_name}__"))
+
+
+def _operator(name):
+    def method(self, *others):
+        return _call(getattr(self._array, name), others, {})
+
+    return method
+
+
+def _in_place(name):
+    def method(self, other):
+        getattr(self._array, name)(_unwrap(other))
+        return self
+
+    return method
+
+
+for _name in "add sub mul truediv floordiv mod pow matmul and or xor lshift rshift".split():
+    for _prefix in ("", "r"):
+        setattr(StrictArray, f"__{_prefix}{_name}__", _operator(f"__{_prefix}{_name}__"))
+    setattr(StrictArray, f"__i{_name}__", _in_place(f"__i{_name}__"))
+for _name in "neg pos abs invert eq ne lt le gt ge".split():
+    setattr(StrictArray, f"__{_name}__", _operator(f"__{_name}__"))
+
+
+def _unwrap(value):
+    """The NumPy array behind a stand-in, within tuples and lists too; NumPy's own values are refused."""
+    if isinstance(value, StrictArray):
+        return value._array
+    if isinstance(value, (np.ndarray, np.generic)):
+        raise TypeError(f"Unsupported type {type(value)}: a NumPy value meets a device array")
+    if isinstance(value, (tuple, list)):
+        return type(value)([_unwrap(v) for v in value])
+    return value
+
+
+def _index(index):
+    parts = index if isinstance(index, tuple) else (index,)
+    for part in parts:
+        if getattr(part, "dtype", None) == np.bool_:
+            _wait("a boolean mask")
+    return _unwrap(index)
+
+
+def _wrap(value, base=None):
+    if isinstance(value, (tuple, list)):
+        return type(value)([_wrap(v, base) for v in value])
+    if isinstance(value, np.generic):  # a reduction: CuPy keeps it on the device
+        value = np.asarray(value)
+    return StrictArray(value, base) if isinstance(value, np.ndarray) else value
+
+
+def _call(function, args, options, base=None):
+    result = function(*_unwrap(args), **{name: _unwrap(value) for name, value in options.items()})
+    if result is NotImplemented:
+        return result
+    out = options.get("out")
+    return out if isinstance(out, StrictArray) else _wrap(result, base)
+
+
+class _Function:
+    """One of NumPy's functions under CuPy's manners."""
+
+    def __init__(self, function):
+        self.function = function
+
+    def __call__(self, *args, **options):
+        if self.function.__name__ in WAITS:
+            _wait(f"{self.function.__name__}()")
+        if self.function is np.where and not isinstance(args[0], StrictArray):
+            raise TypeError("the condition of cupy.where must be an array")
+        bases = [a for a in args if isinstance(a, StrictArray)]
+        return _call(self.function, args, options, bases[0] if bases else None)
+
+    def reduceat(self, array, indices, axis=0):
+        if self.function is not np.add:
+            raise NotImplementedError("CuPy has reduceat for add only")
+        return _call(np.add.reduceat, (array, indices, axis), {})
+
+
+class _StrideTricks:
+    as_strided = _Function(np.lib.stride_tricks.as_strided)
+    sliding_window_view = _Function(np.lib.stride_tricks.sliding_window_view)
+
+
+class _Lib:
+    stride_tricks = _StrideTricks
+
+
+class Module:
+    """What `array_module` returns for a stand-in: ``cupy`` as far as the documentation goes."""
+
+    ndarray = StrictArray
+    lib = _Lib
+
+    def __getattr__(self, name):
+        if name in BORROWED:
+            return getattr(np, name)
+        if name in NAMES:
+            return _Function(getattr(np, name))
+        raise AttributeError(f"CuPy has no {name!r}, or the stand-in does not know it")
+
+
+def from_numpy(array):
+    """An explicit transfer to the device."""
+    return StrictArray(np.array(array))
+
+
+def to_numpy(array):
+    """An explicit transfer from the device."""
+    _wait("a transfer to the CPU")
+    return array._array.copy()
+
+
+xp = Module()
+backend.register(StrictArray, xp, "strict", from_numpy=from_numpy, to_numpy=to_numpy, empty=xp.empty)
