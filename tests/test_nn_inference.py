@@ -1,0 +1,121 @@
+"""Folded networks: the numbers of evaluation mode, no graph, nothing changed; what is watched stays."""
+
+import numpy as np
+import pytest
+
+import minidl
+import models
+from minidl import nn
+from minidl.kernels import using
+from minidl.nn.branches import ConvNormReLU
+from minidl.nn.inference import FoldedBranches, FoldedConv, fold
+from models.googlenet import VARIANTS
+
+
+def _trained(net, *shape, steps=2):
+    """`net` with statistics and scales that are not their initial ones."""
+    for _ in range(steps):
+        net(minidl.randn(*shape))
+    for module in net.modules():
+        if isinstance(module, nn.BatchNorm2d) and module.affine:
+            nn.init.uniform_(module.weight, -1.0, 2.0)
+            nn.init.normal_(module.bias)
+    return net
+
+
+def _assert_equal_to_eval(net, x, bound=1e-5):
+    folded = fold(net)
+    with minidl.no_grad():
+        expected = net.eval()(x)
+    y = folded(x)
+    assert not y.requires_grad and not folded.training
+    assert np.abs(y.data - expected.data).max() <= bound * max(1, np.abs(expected.data).max())
+    return folded
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+@pytest.mark.parametrize("kernels", ["fast", "plain"])
+def test_googlenet(variant, kernels):
+    minidl.manual_seed(0)
+    side = {"paper": 96, "torchvision": 64}.get(variant, 16)
+    net = models.GoogLeNet(variant, width=0.25, num_classes=5, aux_logits=True)
+    with minidl.no_grad():
+        _trained(net, 2, 3, 224 if variant == "paper" else side, 224 if variant == "paper" else side, steps=1)
+    before = {name: v.numpy().copy() for name, v in net.state_dict().items()}
+    with using(kernels):
+        folded = _assert_equal_to_eval(net, minidl.randn(2, 3, side, side), 1e-4)
+    assert all(np.array_equal(v.numpy(), before[name]) for name, v in net.state_dict().items())
+    kinds = [type(m) for m in folded.modules()]
+    assert kinds.count(FoldedBranches) == 9 and nn.BatchNorm2d not in kinds and ConvNormReLU not in kinds
+    assert not any(p.requires_grad for p in folded.parameters())
+
+
+def conv(**options):
+    return nn.Conv2d(4, 4, 3, padding=1, **options)
+
+
+def watched(module):
+    module.register_forward_hook(lambda module, inputs, output: output * 2)
+    return module
+
+
+PATTERNS = {  # layers, how many are left
+    "convolution, norm, ReLU": (lambda: [conv(), nn.BatchNorm2d(4), nn.ReLU()], 1),
+    "two in a row": (lambda: [conv(), nn.BatchNorm2d(4), nn.ReLU(), conv(bias=False), nn.BatchNorm2d(4)], 2),
+    "convolution and ReLU": (lambda: [conv(), nn.ReLU(), conv()], 2),
+    "norm without scale": (lambda: [conv(groups=2), nn.BatchNorm2d(4, affine=False), nn.ReLU()], 1),
+    "norm first": (lambda: [nn.BatchNorm2d(4), conv(), nn.ReLU()], 2),
+    "no statistics": (lambda: [conv(), nn.BatchNorm2d(4, track_running_stats=False), nn.ReLU()], 3),
+    "something between": (lambda: [conv(), nn.Dropout(0.5), nn.BatchNorm2d(4), nn.ReLU()], 4),
+    "transposed": (lambda: [nn.ConvTranspose2d(4, 4, 2), nn.BatchNorm2d(4), nn.ReLU()], 3),
+    "stride, dilation, same": (lambda: [conv(stride=2), nn.Conv2d(4, 4, 2, dilation=2, padding="same"), nn.ReLU()], 2),
+    "a watched convolution": (lambda: [watched(conv()), nn.BatchNorm2d(4), nn.ReLU()], 3),
+    "a watched norm": (lambda: [conv(), watched(nn.BatchNorm2d(4)), nn.ReLU()], 3),
+    "a watched ReLU": (lambda: [conv(), nn.BatchNorm2d(4), watched(nn.ReLU())], 2),
+    "nested": (lambda: [nn.Sequential(conv(), nn.BatchNorm2d(4)), nn.ReLU()], 2),
+    "a brick": (lambda: [ConvNormReLU(4, 4, 3, stride=2), ConvNormReLU(4, 3, 1, norm=False)], 2),
+    "a watched brick": (lambda: [watched(ConvNormReLU(4, 4, 3))], 1),
+}
+
+
+@pytest.mark.parametrize("name", PATTERNS)
+def test_patterns(name):
+    minidl.manual_seed(0)
+    layers, left = PATTERNS[name]
+    net = _trained(nn.Sequential(*layers()), 3, 4, 9, 8)
+    assert len(_assert_equal_to_eval(net, minidl.randn(2, 4, 9, 8))) == left
+
+
+def test_a_hook_within_a_block_still_fires():
+    net = models.create("googlenet", width=0.25)
+    calls = []
+    net.inception3a.branch2[0].register_forward_hook(lambda *_: calls.append(1))
+    folded = fold(net)
+    folded(minidl.randn(1, 3, 16, 16))
+    assert calls == [1] and sum(type(m) is FoldedBranches for m in folded.modules()) == 8
+
+
+def test_other_modules_keep_their_own_forward():
+    class Twice(ConvNormReLU):
+        def forward(self, x):
+            return super().forward(x) * 2
+
+    class Network(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.brick, self.nothing = Twice(4, 4, 3), None
+
+        def forward(self, x):
+            return self.brick(x)
+
+    minidl.manual_seed(0)
+    _assert_equal_to_eval(_trained(Network(), 3, 4, 9, 8), minidl.randn(2, 4, 9, 8))
+
+
+def test_double_precision_and_read_only_weights():
+    net = nn.Sequential(nn.Conv2d(2, 3, 3), nn.BatchNorm2d(3)).double()
+    folded = fold(net)
+    assert folded(minidl.randn(1, 2, 5, 5).double()).dtype == np.float64
+    (layer,) = [m for m in folded.modules() if isinstance(m, FoldedConv)]
+    with pytest.raises(ValueError, match="read-only"):
+        layer.weight.data[...] = 0
