@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 from minidl.ops import functions
 from minidl.ops.arithmetic import where
 from minidl.ops.normalisation import batch_norm_eval, batch_norm_train, layer_norm
@@ -40,7 +42,7 @@ def group_norm(input, num_groups, weight=None, bias=None, eps=1e-5):
     N, C = input.shape[:2]
     if num_groups < 1 or C % num_groups:
         raise ValueError(f"`num_groups` is {num_groups}, which must divide the {C} channels of `input` {input.shape}")
-    groups = input.reshape(N, num_groups, -1)
+    groups = input.reshape(N, num_groups, math.prod(input.shape[1:]) // num_groups)
     y = layer_norm(groups, groups.shape[2], eps=eps).reshape(input.shape)
     per_channel = (1, C) + (1,) * (input.ndim - 2)
     y = y if weight is None else y * weight.reshape(per_channel)
