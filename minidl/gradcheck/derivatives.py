@@ -13,7 +13,7 @@ from __future__ import annotations
 import numpy as np
 
 from minidl.backend import array_module
-from minidl.ops.shape import concat
+from minidl.ops.joining import concat
 from minidl.tensor import Tensor, enable_grad, grad
 
 

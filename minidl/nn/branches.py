@@ -9,7 +9,7 @@ from minidl.nn.normalisation import BatchNorm2d
 from minidl.nn.pooling import MaxPool2d
 from minidl.ops.branches import BranchesOp, ConvStep, PoolStep, can_fuse
 from minidl.ops.convolution import pair, paddings
-from minidl.ops.shape import concat
+from minidl.ops.joining import concat
 from minidl.tensor import is_grad_enabled
 
 

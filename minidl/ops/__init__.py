@@ -1,6 +1,6 @@
 """The calculus: one family of operations per file, and the table that makes them methods of Tensor.
 
-Reading order: arithmetic, elementwise, reduction, shape, indexing, matmul, convolution,
+Reading order: arithmetic, elementwise, reduction, shape, joining, indexing, matmul, convolution,
 pooling, fused, normalisation, losses, dropout. An operation is a `Function` and a
 lower-case function beside it; to add one, write both in the file of its family and
 name the function in :data:`METHODS` if it is to be a method of Tensor.
@@ -17,6 +17,7 @@ from minidl.ops import (
     elementwise,
     fused,
     indexing,
+    joining,
     losses,
     matmul,
     normalisation,
@@ -33,7 +34,8 @@ FAMILIES = {
     + " logical_not isnan isinf isfinite argmax argmin argsort all any allclose equal",
     reduction: "sum mean var std prod amax amin max min logsumexp norm cumsum",
     shape: "reshape view flatten permute transpose squeeze unsqueeze broadcast_to expand sum_to_size flip pad"
-    " concat cat stack split chunk contiguous clone astype to",
+    " contiguous clone astype to",
+    joining: "concat cat stack split chunk",
     indexing: "take_along_dim gather one_hot",
     matmul: "matmul linear",
     convolution: "conv2d conv_transpose2d im2col col2im unfold fold",

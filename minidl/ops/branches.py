@@ -22,7 +22,7 @@ from minidl.ops.convolution import Conv2d
 from minidl.ops.fused import Fused
 from minidl.ops.normalisation import batch_norm_train
 from minidl.ops.pooling import max_pool2d
-from minidl.ops.shape import concat
+from minidl.ops.joining import concat
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from minidl.backend import array_module
 from minidl.ops.arithmetic import maximum, minimum, where
 from minidl.ops.axes import axes_of, kept_shape, numpy_names
 from minidl.ops.indexing import take_along_dim
-from minidl.ops.shape import concat
+from minidl.ops.joining import concat
 from minidl.tensor import Function, Tensor
 
 

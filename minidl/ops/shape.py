@@ -1,14 +1,14 @@
 """Moving elements about without changing them.
 
 Every op here is linear, and each is the backward of another: reshape of reshape,
-permute of permute, broadcast of sum, pad of crop, concat of split, flip of flip.
+permute of permute, broadcast of sum, pad of crop, flip of flip.
 """
 
 from __future__ import annotations
 
 import math
 
-from minidl.backend import array_module, check_same_device, device_of, is_device_name, to_device
+from minidl.backend import array_module, device_of, is_device_name, to_device
 from minidl.ops.axes import axes_of
 from minidl.tensor import Function, Tensor
 
@@ -68,15 +68,6 @@ class Pad(Function):
 
     def backward(self, grad):
         return grad[_inside(self.widths, self.shape)], None, None
-
-
-class Concat(Function):
-    def forward(self, *arrays, axis):
-        self.axis, self.sizes = axis, [a.shape[axis] for a in arrays]
-        return array_module(arrays[0]).concatenate(arrays, axis=axis)
-
-    def backward(self, grad):
-        return split(grad, self.sizes, self.axis)
 
 
 def _inside(widths, shape):
@@ -209,62 +200,6 @@ def pad(input, pad, mode="constant", value=0.0):
         input = input[tuple(slice(max(-a, 0), n - max(-b, 0)) for n, (a, b) in zip(input.shape, widths))]
         widths = [(max(a, 0), max(b, 0)) for a, b in widths]
     return Pad.apply(input, tuple(widths), value)
-
-
-def concat(tensors, dim=0):
-    """Join tensors along an axis; their other lengths must agree.
-
-    Examples
-    --------
-    >>> import minidl
-    >>> minidl.concat([minidl.zeros(1, 2), minidl.ones(1, 3)], dim=1)
-    tensor([[0., 0., 1., 1., 1.]])
-    """
-    tensors = tuple(tensors)
-    if not tensors:
-        raise ValueError("`tensors` is empty; concat() needs at least one")
-    axis = axes_of(dim, tensors[0].ndim)[0]
-    for i, t in enumerate(tensors):
-        check_same_device(("tensors[0]", tensors[0].data), (f"tensors[{i}]", t.data))
-        if t.ndim != tensors[0].ndim or any(
-            n != m for k, (n, m) in enumerate(zip(t.shape, tensors[0].shape)) if k != axis
-        ):
-            raise ValueError(
-                f"`tensors[{i}]` has shape {t.shape} but `tensors[0]` has {tensors[0].shape}: "
-                f"they may differ in axis {axis} only"
-            )
-    return Concat.apply(*tensors, axis=axis)
-
-
-cat = concat
-
-
-def stack(tensors, dim=0):
-    """Join tensors of one shape along a new axis."""
-    return concat([unsqueeze(t, dim) for t in tensors], dim)
-
-
-def split(tensor, split_size_or_sections, dim=0):
-    """Cut into pieces of a size, or of the given sizes; a tuple of views."""
-    axis = axes_of(dim, tensor.ndim)[0]
-    length, sizes = tensor.shape[axis], split_size_or_sections
-    if isinstance(sizes, int):
-        if sizes < 1:
-            raise ValueError(f"`split_size_or_sections` is {sizes}; accepted: a size >= 1 or a list of sizes")
-        sizes = [min(sizes, length - start) for start in range(0, max(length, 1), sizes)]
-    if sum(sizes) != length:
-        raise ValueError(f"`split_size_or_sections` adds up to {sum(sizes)} but axis {axis} has length {length}")
-    ends = [sum(sizes[: i + 1]) for i in range(len(sizes))]
-    lead = (slice(None),) * axis
-    return tuple(tensor[lead + (slice(end - n, end),)] for n, end in zip(sizes, ends))
-
-
-def chunk(input, chunks, dim=0):
-    """Cut into at most `chunks` pieces of equal length (the last may be shorter)."""
-    length = input.shape[axes_of(dim, input.ndim)[0]]
-    if chunks < 1:
-        raise ValueError(f"`chunks` is {chunks}; accepted: integers >= 1")
-    return split(input, max(-(-length // chunks), 1), dim)
 
 
 def contiguous(input):

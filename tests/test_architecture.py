@@ -1,0 +1,247 @@
+"""The plan of the house, enforced: who may import whom, and what may stand nowhere."""
+
+import ast
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+FILES = sorted([*ROOT.glob("minidl/**/*.py"), *ROOT.glob("models/*.py"), *ROOT.glob("*.py"), *ROOT.glob("benchmarks/**/*.py")])
+CORE = [path for path in FILES if path.is_relative_to(ROOT / "minidl")]
+TREES = {path: ast.parse(path.read_text()) for path in FILES}
+
+# room: the rooms that it may import from, itself apart
+ALLOWED = {
+    "memory": set(),
+    "backend": {"memory"},
+    "random": {"kernels", "backend"},
+    "kernels": {"backend", "memory"},
+    "tensor": {"backend"},
+    "ops": {"tensor", "kernels", "backend", "random"},
+    "nn": {"ops", "tensor", "backend", "random"},
+    "optim": {"ops", "kernels", "tensor", "backend"},
+    "data": {"ops", "kernels", "tensor", "backend"},
+    "graph_layout": set(),
+    "graph": {"graph_layout", "ops", "tensor", "backend"},
+    "anomaly": {"nn", "ops", "tensor", "backend"},
+    "gradcheck": {"anomaly", "graph", "nn", "ops", "tensor", "backend", "kernels", "random"},
+    "training": {"anomaly", "nn", "optim", "data", "ops", "tensor", "backend", "random", "kernels"},
+    "pytest_plugin": {"gradcheck"},
+}
+TOP = {None, "__main__"}  # minidl/__init__.py gathers what users import; the command line may call everything
+EXCEPTIONS = {("minidl/nn/inference.py", "kernels")}  # replaces modules by bare calls of kernels: that is its point
+HEAVY = {"cupy", "cupyx", "numba", "matplotlib", "sklearn", "scipy", "PIL", "pooch", "safetensors", "tqdm", "torch",
+         "onnx", "onnxruntime", "mpi4py", "threadpoolctl", "llvmlite", "requests", "resource"}  # fmt: skip
+
+
+def name_of(path):
+    return str(path.relative_to(ROOT))
+
+
+def module_of(path):
+    parts = path.relative_to(ROOT).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+def room_of(module):
+    parts = module.split(".")
+    return parts[1] if parts[0] == "minidl" and len(parts) > 1 else None
+
+
+def imports_of(tree):
+    """(line, module, is inside a function) of every import; ``from a import b`` counts as a.b where that is a module."""
+    inner = {id(n) for f in ast.walk(tree) if isinstance(f, (ast.FunctionDef, ast.Lambda)) for n in ast.walk(f)}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, "relative import"
+            names = [f"{node.module}.{a.name}" if is_module(f"{node.module}.{a.name}") else node.module for a in node.names]
+        else:
+            continue
+        for name in names:
+            yield node.lineno, name, id(node) in inner
+
+
+def is_module(name):
+    path = ROOT.joinpath(*name.split("."))
+    return path.with_suffix(".py").is_file() or (path / "__init__.py").is_file()
+
+
+each_file = pytest.mark.parametrize("path", FILES, ids=name_of)
+each_core_file = pytest.mark.parametrize("path", CORE, ids=name_of)
+
+
+@each_core_file
+def test_rooms_import_only_what_the_plan_allows(path):
+    room = room_of(module_of(path))
+    if room in TOP:
+        return
+    assert room in ALLOWED, f"the plan has no room {room}"
+    for line, module, _ in imports_of(TREES[path]):
+        other = room_of(module)
+        if module.split(".")[0] in ("models", "train", "benchmarks", "tests"):
+            raise AssertionError(f"{name_of(path)}:{line} imports {module}")
+        if module.split(".")[0] == "minidl" and other not in (None, room):
+            allowed = other in ALLOWED[room] or (name_of(path), other) in EXCEPTIONS
+            assert allowed, f"{name_of(path)}:{line}: {room} may not import {module}"
+
+
+def test_there_are_no_import_cycles():
+    graph = {
+        module_of(path): {m for _, m, _ in imports_of(TREES[path]) if m.startswith("minidl.") and is_module(m)}
+        for path in CORE
+    }
+    done, trail = set(), []
+
+    def visit(module):
+        assert module not in trail, "import cycle: " + " -> ".join(trail[trail.index(module) :] + [module])
+        if module in done or module not in graph:
+            return
+        trail.append(module)
+        for other in sorted(graph[module] - {module}):
+            visit(other)
+        trail.pop()
+        done.add(module)
+
+    for module in graph:
+        visit(module)
+
+
+def is_heavy(module):
+    """A third-party package that takes long to import (or a module of one system only), or a file of ours built on one."""
+    if module.split(".")[0] in HEAVY:
+        return True
+    path = ROOT.joinpath(*module.split(".")).with_suffix(".py")
+    return path in TREES and any(m.split(".")[0] in HEAVY for _, m, inside in imports_of(TREES[path]) if not inside)
+
+
+@each_core_file
+def test_imports_stand_at_the_top(path):
+    for line, module, inside in imports_of(TREES[path]):
+        assert not inside or is_heavy(module) or path.name == "pytest_plugin.py", f"{name_of(path)}:{line}: import of {module} inside a function"
+
+
+@each_core_file
+def test_cupy_is_named_in_the_backend_and_gpu_kernels_only(path):
+    if path.name == "backend.py" or path.stem.endswith("_gpu"):
+        return
+    for line, module, _ in imports_of(TREES[path]):
+        assert module.split(".")[0] not in ("cupy", "cupyx"), f"{name_of(path)}:{line} imports {module}"
+
+
+FORBIDDEN_MODULES = {"pickle", "marshal", "shelve", "dill", "cloudpickle", "joblib", "imp"}
+FORBIDDEN_CALLS = {"eval", "exec", "extractall", "compile", "__import__"}
+
+
+@each_file
+def test_nothing_runs_what_it_reads(path):
+    for line, module, _ in imports_of(TREES[path]):
+        assert module.split(".")[0] not in FORBIDDEN_MODULES, f"{name_of(path)}:{line} imports {module}"
+    for node in ast.walk(TREES[path]):
+        if isinstance(node, ast.Call):
+            bare = node.func.id if isinstance(node.func, ast.Name) else None
+            method = node.func.attr if isinstance(node.func, ast.Attribute) else None
+            called = bare if bare in FORBIDDEN_CALLS else method if method == "extractall" else None
+            assert called is None, f"{name_of(path)}:{node.lineno} calls {called}"
+            for keyword in node.keywords:
+                unpickles = keyword.arg == "allow_pickle" and getattr(keyword.value, "value", True) is not False
+                assert not unpickles, f"{name_of(path)}:{node.lineno} allows pickles"
+
+
+@each_file
+def test_no_absolute_paths(path):
+    for node in ast.walk(TREES[path]):
+        if isinstance(node, ast.Constant) and isinstance(node.value, str) and node.value.startswith("/"):
+            assert not node.value.startswith(("/home/", "/work/", "/tmp/", "/root/", "/Users/")), (
+                f"{name_of(path)}:{node.lineno} holds the path {node.value}"
+            )
+
+
+def test_the_top_level_holds_what_the_plan_says():
+    expected = {"minidl", "models", "benchmarks", "tests", "train.py", "setup.cfg", "README.md", "Makefile",
+                "pyproject.toml", "LICENSE", ".ci", ".gitignore"}  # fmt: skip
+    listed = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True)
+    if listed.returncode:
+        pytest.skip("not a git checkout")
+    assert {line.split("/")[0] for line in listed.stdout.splitlines()} <= expected
+
+
+def run_python(code):
+    return subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=60)
+
+
+def test_importing_minidl_is_light_and_quick():
+    heavy = "numba llvmlite matplotlib sklearn scipy cupy torch PIL pooch tqdm safetensors".split()
+    code = f"import sys, minidl; print([name for name in {heavy} if name in sys.modules])"
+    seconds = []
+    for _ in range(3):
+        begin = time.perf_counter()
+        result = run_python(code)
+        seconds.append(time.perf_counter() - begin)
+        assert result.returncode == 0, result.stderr
+        assert result.stdout.strip() == "[]"
+    bare = min(_timed("import numpy") for _ in range(3))
+    assert min(seconds) - bare < 0.5
+
+
+def _timed(code):
+    begin = time.perf_counter()
+    run_python(code)
+    return time.perf_counter() - begin
+
+
+def test_minidl_works_without_cupy_and_in_its_plain_form_without_numba():
+    code = (
+        "import os, sys; os.environ['MINIDL_KERNELS'] = 'plain'\n"
+        "sys.modules.update(numba=None, llvmlite=None, cupy=None)\n"
+        "import minidl\n"
+        "x = minidl.ones(1, 1, 4, 4, requires_grad=True)\n"
+        "minidl.conv2d(x, minidl.ones(2, 1, 3, 3)).relu().sum().backward()\n"
+        "print(x.grad.sum().item())\n"
+        "try: minidl.ones(1, device='cuda')\n"
+        "except RuntimeError as error: print(error)\n"
+    )
+    result = run_python(code)
+    assert result.returncode == 0, result.stderr
+    assert result.stdout.splitlines()[0] == "72.0" and "needs CuPy: pip install" in result.stdout
+
+
+def code_lines(path):
+    """Lines of code: neither blank, comment nor docstring."""
+    tree, text = TREES[path], path.read_text().splitlines()
+    strings = {
+        line
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str)
+        for line in range(node.lineno, node.end_lineno + 1)
+    }
+    return sum(1 for i, line in enumerate(text, 1) if line.strip() and line.strip()[0] != "#" and i not in strings)
+
+
+def test_files_and_functions_stay_short(capsys):
+    long_files = {name_of(p): n for p in FILES if (n := len(p.read_text().splitlines())) > 300}
+    functions = [
+        (node.end_lineno - node.body[0].lineno + 1 - _docstring_lines(node), f"{name_of(path)}:{node.name}")
+        for path, tree in TREES.items()
+        for node in ast.walk(tree)
+        if isinstance(node, ast.FunctionDef)
+    ]
+    rooms = {}
+    for path in CORE:
+        room = "cpu kernels" if path.stem.endswith("_cpu") else room_of(module_of(path)) or "minidl"
+        rooms[room] = rooms.get(room, 0) + code_lines(path)
+    with capsys.disabled():
+        print("\nlines of code:", ", ".join(f"{room} {n}" for room, n in sorted(rooms.items())))
+    assert not long_files
+    assert sorted(functions)[len(functions) // 2][0] <= 5
+    assert not [f for f in functions if f[0] > 45]
+
+
+def _docstring_lines(node):
+    first = node.body[0]
+    is_docstring = isinstance(first, ast.Expr) and isinstance(first.value, ast.Constant)
+    return first.end_lineno - first.lineno + 1 if is_docstring else 0
