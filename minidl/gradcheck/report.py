@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from minidl.gradcheck.picture import draw_errors
+
 
 class GradientError(AssertionError):
     """A derivative that is wrong, or that could not be checked.
@@ -43,8 +45,6 @@ class GradientError(AssertionError):
 
     def save_picture(self, path):
         """Draw where the errors lie and how the two gradients compare; a PNG or SVG file."""
-        from minidl.gradcheck.picture import draw_errors
-
         draw_errors(self, path)
 
 
