@@ -2,7 +2,10 @@
 
 import gc
 import random
+import subprocess
+import sys
 import threading
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -109,3 +112,27 @@ def test_small_and_empty_arrays_come_from_malloc():
     pool = Pool()
     assert pool.empty(3, np.float32).shape == (3,) and pool.empty((0, 5), np.int64).shape == (0, 5)
     assert pool.ranges == []
+
+
+STEP = """
+import minidl, models
+from minidl.memory import pool
+net = models.create("googlenet", width=0.5)
+x, t = minidl.randn(16, 3, 32, 32), minidl.randint(0, 10, (16,))
+loss = minidl.cross_entropy(net(x), t)
+pool._collect()
+alive = sum(home.top for home in pool.ranges) - pool.idle_bytes
+loss.backward()
+print(alive, sum(home.top for home in pool.ranges))
+"""
+
+
+@needs_mmap
+def test_a_training_step_needs_little_more_than_what_the_forward_leaves():
+    """The backward frees while it allocates, in other sizes; the places of what has died serve it."""
+    result = subprocess.run(
+        [sys.executable, "-c", STEP], cwd=Path(__file__).parents[1], capture_output=True, text=True, timeout=300
+    )
+    assert result.returncode == 0, result.stderr
+    alive, used = map(int, result.stdout.split())
+    assert alive > 50 * MB and used < 1.25 * alive
