@@ -1,0 +1,80 @@
+"""Measure minidl beside other engines on this machine.
+
+    python -m benchmarks                            list the benchmarks
+    python -m benchmarks googlenet                  the headline table
+    python -m benchmarks googlenet --only training  one part of it
+    python -m benchmarks convolution --json convolution.json --picture convolution.png
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import json
+import os
+import sys
+from pathlib import Path
+
+from benchmarks.settings import Settings
+
+NAMES = ("googlenet", "convolution", "ops", "memory", "startup", "scaling")
+
+
+def _module(name):
+    return importlib.import_module(f"benchmarks.{name}")
+
+
+def listing():
+    """One line per benchmark: its name, what it shows, its parts."""
+    lines = [__doc__.strip(), "", "Benchmarks, and the parts that --only takes:"]
+    for name in NAMES:
+        module = _module(name)
+        lines.append(f"  {name:12} {module.__doc__.splitlines()[0]}")
+        lines.append(f"  {'':12} {', '.join(module.PARTS)}")
+    return "\n".join(lines)
+
+
+def parse(argv):
+    """The benchmark's module, the settings and the paths from the command line."""
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks", description=listing(), formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("name", choices=NAMES, metavar="NAME")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write every measured figure there")
+    parser.add_argument("--picture", type=Path, metavar="FILE", help="draw the results there (.png, .svg or .pdf)")
+    parser.add_argument("--threads", type=int, default=min(2, os.cpu_count() or 1), help="of every contender (%(default)s)")
+    parser.add_argument("--rounds", type=int, default=5, help="turns that each contender takes (%(default)s)")
+    parser.add_argument("--only", metavar="PARTS", help="parts of the benchmark, with commas between them")
+    parser.add_argument("--quick", action="store_true", help="tiny sizes: shows that all works, says nothing about speed")
+    args = parser.parse_args(argv)
+    module = _module(args.name)
+    parts = tuple(args.only.split(",")) if args.only else module.PARTS
+    unknown = [part for part in parts if part not in module.PARTS]
+    if unknown:
+        parser.error(f"`--only` is {args.only!r}; accepted: {', '.join(module.PARTS)}")
+    if min(args.threads, args.rounds) < 1:
+        parser.error(f"`--threads` is {args.threads} and `--rounds` is {args.rounds}; accepted: whole numbers from 1")
+    return module, Settings(args.threads, args.rounds, parts, args.quick), args
+
+
+def main(argv=None):
+    """Run one benchmark; exit status 1 if a contender's results were wrong."""
+    argv = sys.argv[1:] if argv is None else argv
+    if not argv:
+        print(listing())
+        return 0
+    module, settings, args = parse(argv)
+    results = {"benchmark": args.name, **settings.describe()}
+    settings.introduce()
+    results.update(module.run(settings))
+    if args.json:
+        args.json.write_text(json.dumps(results, indent=1) + "\n")
+        print(f"figures written to {args.json}")
+    if args.picture:
+        module.draw(results, args.picture)
+        print(f"picture drawn in {args.picture}")
+    return 1 if results.get("wrong") else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,37 @@
+"""The prediction job on ONNX Runtime, with all its graph optimisations."""
+
+from __future__ import annotations
+
+import numpy as np
+import onnxruntime
+
+from benchmarks.case import load
+from benchmarks.jobs import Job
+from benchmarks.peers import onnx_graph
+
+
+class Network(Job):
+    """GoogLeNet's prediction with batch norm folded."""
+
+    def __init__(self, folder, mode, threads):
+        from minidl import nn
+
+        case, weights, images, _ = load(folder)
+        network = case.network()
+        network.load_state_dict(weights)
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
+        self.x = np.ascontiguousarray(images.transpose(0, 3, 1, 2))
+        graph = onnx_graph.model(nn.inference.fold(network), self.x.shape, case.classes)
+        self.session = onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
+
+    def step(self):
+        """Logits of the batch."""
+        return self.session.run(None, {"x": self.x})[0]
+
+    def check(self, path):
+        """Write the results that are compared with float64 ones."""
+        np.savez(path, logits=self.step())
+
+
+JOBS = {"network": Network}

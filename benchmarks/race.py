@@ -1,0 +1,61 @@
+"""Contenders take turns: round after round, the first place moving on by one each time."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from typing import NamedTuple
+
+from benchmarks.settings import available
+from benchmarks.worker import Worker, WorkerError
+
+PAUSE = 0.02  # seconds in which the threads of the last contender go to sleep
+
+
+class Contender(NamedTuple):
+    """A row of a table: its label, its engine, and what the engine is told."""
+
+    label: str
+    engine: str
+    options: dict = {}
+    env: dict = {}
+    precision: str = "float32"
+
+
+class Times(NamedTuple):
+    """Seconds of one step in each round."""
+
+    rounds: tuple
+
+    @property
+    def median(self):
+        return statistics.median(self.rounds)
+
+    def describe(self):
+        """For the JSON file and the pictures."""
+        return {"median": self.median, "low": min(self.rounds), "high": max(self.rounds), "rounds": list(self.rounds)}
+
+
+def race(workers, rounds, method="turn", **options):
+    """Times by name for the workers (a dictionary by name), which take turns."""
+    names, times = list(workers), {name: [] for name in workers}
+    for number in range(rounds if names else 0):
+        shift = number % len(names)
+        for name in names[shift:] + names[:shift]:
+            time.sleep(PAUSE)
+            times[name].append(workers[name].call(method, **options)["seconds"])
+    return {name: Times(tuple(seconds)) for name, seconds in times.items()}
+
+
+def enter(stack, contenders, settings, job, **options):
+    """Start the job for each contender: workers by label. One that cannot start is left out, with a line."""
+    workers = {}
+    for contender in available(contenders):
+        worker = stack.enter_context(Worker(contender.engine, settings.threads, contender.env))
+        try:
+            worker.start(job, **options, **contender.options)
+            workers[contender.label] = worker
+        except WorkerError as error:
+            print(f"{contender.label} is left out: {error}")
+            worker.close()
+    return workers

@@ -1,0 +1,98 @@
+"""What every benchmark is told, and the lines that name machine, versions and threads."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import importlib.util
+import platform
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+PACKAGES = ("numpy", "numba", "torch", "onnxruntime", "dezero", "mygrad")
+
+
+class Engine(NamedTuple):
+    """An engine: what it is called, its module with the jobs in `benchmarks.peers`, what it needs, how to get that."""
+
+    name: str
+    jobs: str
+    needs: tuple = ()
+    install: str = ""
+
+    def missing(self):
+        """The packages that are not installed."""
+        return [package for package in self.needs if importlib.util.find_spec(package) is None]
+
+
+ENGINES = {
+    "minidl": Engine("minidl", "minidl_jobs"),
+    "torch": Engine("PyTorch", "torch_jobs", ("torch",), "torch==2.13.0 --index-url https://download.pytorch.org/whl/cpu"),
+    "onnxruntime": Engine("ONNX Runtime", "onnxruntime_jobs", ("onnx", "onnxruntime"), "onnx onnxruntime"),
+    "dezero": Engine("DeZero", "dezero_jobs", ("dezero",), "dezero==0.0.13"),
+    "mygrad": Engine("MyGrad", "mygrad_jobs", ("mygrad",), "mygrad==2.5.0"),
+}
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Threads of every contender, rounds, the parts to run, and whether to run them in miniature."""
+
+    threads: int = 2
+    rounds: int = 5
+    parts: tuple = ()
+    quick: bool = False
+
+    def describe(self):
+        """Machine, versions and settings, for the JSON file."""
+        versions = {name: version(name) for name in PACKAGES}
+        return {
+            "machine": processor(),
+            "system": platform.platform(),
+            "python": platform.python_version(),
+            "versions": {name: number for name, number in versions.items() if number},
+            "threads": self.threads,
+            "rounds": self.rounds,
+            "quick": self.quick,
+        }
+
+    def introduce(self):
+        """Print what the figures below were measured on."""
+        facts = self.describe()
+        print(f"{facts['machine']}; {self.threads} threads; medians of {self.rounds} rounds, taken in turns")
+        print(", ".join(f"{name} {number}" for name, number in {"Python": facts["python"], **facts["versions"]}.items()))
+        if self.quick:
+            print("--quick: tiny sizes, to see that everything works; the times mean nothing")
+
+
+def available(contenders):
+    """Those of the contenders whose engine is installed; one line for each that is not."""
+    for name in dict.fromkeys(contender.engine for contender in contenders):
+        if ENGINES[name].missing():
+            print(f"{ENGINES[name].name} is left out; to see it: pip install {ENGINES[name].install}")
+    return [contender for contender in contenders if not ENGINES[contender.engine].missing()]
+
+
+def version(package):
+    """The installed version of a package, or None."""
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return None
+
+
+def processor():
+    """The processor's model, its cores and widest vector instructions, as the system tells them."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return f"{platform.processor() or platform.machine()}"
+    facts = {key.strip(): value.strip() for key, _, value in (line.partition(":") for line in lines)}
+    flags = facts.get("flags", "").split()
+    widest = next((name for flag, name in VECTORS.items() if flag in flags), platform.machine())
+    family = f" (family {facts['cpu family']}, model {facts['model']})" if "cpu family" in facts else ""
+    cores = sum(line.startswith("processor") for line in lines)
+    return f"{facts.get('model name', platform.machine())}{family}, {cores} cores, {widest}"
+
+
+VECTORS = {"avx512f": "AVX-512", "avx2": "AVX2", "sse4_2": "SSE4.2"}
