@@ -64,7 +64,7 @@ def layout(size, x_shape, x_strides, y_shape, y_strides, kernel, stride, origin,
     direct = kernel == (1, 1) and origin == (0, 0) and (OH - 1) * stride[0] < H and (OW - 1) * stride[1] < W
     direct = direct and not (block and C < least)  # the gradient to the weight: its rows are channels
     if direct and (OH, OW) == (H, W) and N * H * W >= least and _even(x_shape, x_strides) and _even(y_shape, y_strides):
-        pixels = N * H * W
+        pixels, stride = N * H * W, (1, 1)
         x_w, y_w = _pixel(x_shape, x_strides), _pixel(y_shape, y_strides)
         W = OW = _block(pixels, channels, least, block)
         N, H, OH, x_n, y_n, band, group = -(-pixels // W), 1, 1, W * x_w, W * y_w, 1, 1
