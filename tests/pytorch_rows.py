@@ -128,6 +128,7 @@ for name, call in BINARY.items():
     row(name, call, (2, 3), (2, 3), make=positive)
     row(f"{name}/broadcast", call, (2, 1, 3), (4, 1), make=positive)
     row(f"{name}/0d", call, (), (), make=positive)
+    row(f"{name}/empty", call, (0, 3), (3,))
 row("pow", lambda L, a, b: L.pow(a, b), (2, 3), (3,), make=positive)
 row("lerp", lambda L, a, b, w: L.lerp(a, b, w), (2, 3), (2, 3), (3,))
 row("where", lambda L, a, b, c: L.where(c, a, b), (2, 3), (3,), constants=([[True, False, True], [False, True, False]],))
@@ -157,7 +158,8 @@ row("clamp/low_tensor", lambda L, a, l: L.clamp(a, l), [-2.0, -1.0, 0.0], [-1.0]
 SMOOTH = "square exp expm1 sin cos sinh cosh tanh sigmoid arctan"
 ABOVE_ZERO = "sqrt rsqrt reciprocal log log1p log2 log10 tan"
 for name in SMOOTH.split():
-    row(name, lambda L, x, n=name: getattr(L, n)(x), (2, 3))
+    for tag, shape in {"": (2, 3), "/0d": (), "/empty": (0, 3)}.items():
+        row(name + tag, lambda L, x, n=name: getattr(L, n)(x), shape)
 for name in ABOVE_ZERO.split():
     row(name, lambda L, x, n=name: getattr(L, n)(x), (2, 3), make=lambda rng, shape: rng.uniform(0.3, 1.4, shape))
 for name in "abs relu sign floor ceil round".split():
@@ -211,6 +213,15 @@ for p in (1, 2, 3, 1.5, np.inf, -np.inf, 0):
     row(f"norm/{p}_dim", lambda L, x, p=p: L.norm(x, p, 1), (2, 3), make=apart)
 row("norm/zero", lambda L, x: L.norm(x), [0.0, 0.0], order=1)
 row("norm/zero_row", lambda L, x: L.norm(x, 2, 1, keepdim=True), [[0.0, 0.0], [3.0, 4.0]], order=1)
+for name in "sum mean prod var norm".split():
+    row(f"{name}/of_number", lambda L, x, n=name: getattr(L, n)(x) if n != "var" else L.var(x, correction=0), ())
+for name in "sum mean prod norm".split():
+    row(f"{name}/of_empty", lambda L, x, n=name: getattr(L, n)(x), (0, 3), order=1)
+for name in "sum mean amax logsumexp max".split():
+    row(f"{name}/of_empty_rows", lambda L, x, n=name: getattr(L, n)(x, 1), (0, 3))
+row("max/of_number", lambda L, x: (L.max(x), L.amin(x)), ())
+row("sum/of_empty_columns", lambda L, x: L.sum(x, 0), (0, 3))
+row("cumsum/empty", lambda L, x: L.cumsum(x, 0), (0, 3))
 row("cumsum", lambda L, x: L.cumsum(x, 1), (2, 3, 2))
 row("argmax", lambda L, x: (L.argmax(x), L.argmax(x, 1), L.argmin(x, 0, keepdim=True)), (3, 4), order=0, make=apart)
 row("argsort", lambda L, x: (L.argsort(x), L.argsort(x, 0, descending=True)), (3, 4), order=0, make=apart)
@@ -258,6 +269,46 @@ SHAPES = {
 }
 for name, call in SHAPES.items():
     row(name, call, CUBE)
+EMPTY = {
+    "reshape": lambda L, x: x.reshape(3, 0),
+    "flatten": lambda L, x: L.flatten(x),
+    "permute": lambda L, x: x.permute(1, 0),
+    "pad": lambda L, x: L.pad(x, (1, 1, 2, 0)),
+    "flip": lambda L, x: L.flip(x, (0, 1)),
+    "cat": lambda L, x: L.cat([x, x], 1),
+    "stack": lambda L, x: L.stack([x, x]),
+    "split": lambda L, x: L.split(x, 2, 1),
+    "chunk": lambda L, x: L.chunk(x, 2, 0),
+    "expand": lambda L, x: x.unsqueeze(0).expand(2, 0, 3),
+    "slice": lambda L, x: x[:, 1:],
+    "index": lambda L, x: x[:, [0, 0, 2]],
+    "mask": lambda L, x: x[x > 0],
+    "relu": lambda L, x: L.relu(x),
+    "softmax": lambda L, x: L.softmax(x, 1),
+    "log_softmax": lambda L, x: L.log_softmax(x, 1),
+    "where": lambda L, x: L.where(x > 0, x, x * 2),
+    "clamp": lambda L, x: L.clamp(x, -1.0, 1.0),
+    "layer_norm": lambda L, x: L.layer_norm(x, (3,)),
+}
+for name, call in EMPTY.items():
+    row(f"{name}/of_empty", call, (0, 3))
+NUMBER = {
+    "reshape": lambda L, x: x.reshape(1, 1),
+    "flatten": lambda L, x: L.flatten(x),
+    "unsqueeze": lambda L, x: x.unsqueeze(0),
+    "squeeze": lambda L, x: x.squeeze(),
+    "expand": lambda L, x: x.expand(2, 3),
+    "index": lambda L, x: (x[None], x[...]),
+    "stack": lambda L, x: L.stack([x, x]),
+    "clone": lambda L, x: x.clone(),
+    "softmax": lambda L, x: L.softmax(x, 0),
+    "relu": lambda L, x: L.relu(x),
+    "clamp": lambda L, x: L.clamp(x, -1.0, 1.0),
+}
+for name, call in NUMBER.items():
+    row(f"{name}/of_number", call, ())
+row("index/nothing", lambda L, x: x[:, 1:1], (2, 3))
+row("index/no_positions", lambda L, x, i: x[i], (2, 3), constants=(np.zeros(0, np.int64),))
 I23 = np.array([[0, 2, 1, 2], [1, 1, 0, 2]])
 row("gather", lambda L, x, i: L.gather(x, 1, i), (2, 3), constants=(I23,))
 row("gather/smaller", lambda L, x, i: L.gather(x, 0, i), (3, 4), constants=(np.array([[0, 2], [1, 1]]),))
@@ -267,9 +318,12 @@ row("one_hot", lambda L, x, i: (L.one_hot(i), L.one_hot(i, 4)), (1,), constants=
 # ---------------------------------------------------------------- products
 
 for left, right in [((2, 3), (3, 4)), ((3,), (3,)), ((2, 3), (3,)), ((3,), (3, 2)), ((5, 2, 3), (3, 4)),
+                    ((0, 3), (3, 4)), ((2, 0), (0, 3)), ((0,), (0,)), ((0, 2, 3), (3, 4)),
                     ((2, 3), (4, 3, 2)), ((2, 1, 2, 3), (3, 3, 2)), ((3,), (2, 3, 4)), ((2, 4, 3), (3,))]:  # fmt: skip
     row(f"matmul/{left}{right}".replace(" ", ""), lambda L, a, b: a @ b, left, right)
 row("linear", lambda L, x, w: L.linear(x, w), (5, 3), (4, 3))
 row("linear/bias", lambda L, x, w, b: L.linear(x, w, b), (5, 3), (4, 3), (4,))
+row("linear/empty", lambda L, x, w, b: L.linear(x, w, b), (0, 3), (4, 3), (4,))
+row("linear/empty_batches", lambda L, x, w, b: L.linear(x, w, b), (2, 0, 3), (4, 3), (4,))
 row("linear/vector", lambda L, x, w, b: L.linear(x, w, b), (3,), (4, 3), (4,))
 row("linear/batches", lambda L, x, w, b: L.linear(x, w, b), (2, 5, 3), (4, 3), (4,))

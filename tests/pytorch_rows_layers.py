@@ -29,6 +29,8 @@ CONVOLUTIONS = {  # input, weight, options
     "padding_beyond": ((1, 2, 2, 2), (3, 2, 3, 3), dict(padding=3)),
     "line": ((2, 3, 1, 9), (4, 3, 1, 3), dict(padding=(0, 1))),
     "whole": ((2, 3, 4, 4), (5, 3, 4, 4), {}),
+    "no_images": ((0, 3, 4, 4), (5, 3, 3, 3), dict(padding=1)),
+    "no_images_1x1": ((0, 3, 4, 4), (5, 3, 1, 1), {}),
 }
 for name, (x, w, options) in CONVOLUTIONS.items():
     row(f"conv2d/{name}", lambda L, x, w, b, o=options: L.conv2d(x, w, b, **o), x, w, w[:1])
@@ -41,6 +43,7 @@ TRANSPOSED = {
     "dilation": ((1, 2, 3, 3), (2, 2, 3, 2), dict(dilation=2)),
     "groups": ((1, 4, 3, 2), (4, 2, 2, 3), dict(groups=2, stride=2)),
     "depthwise": ((1, 3, 3, 3), (3, 1, 2, 2), dict(groups=3, stride=2)),
+    "no_images": ((0, 3, 3, 3), (3, 2, 2, 2), dict(stride=2)),
 }
 for name, (x, w, options) in TRANSPOSED.items():
     outputs = (w[1] * options.get("groups", 1),)
@@ -69,6 +72,13 @@ for name, options in MAX_POOLS.items():
     row(f"max_pool2d/{name}", lambda L, x, o=options: L.max_pool2d(x, **o), IMAGE, make=apart)
     row(f"max_pool2d/{name}_indices", lambda L, x, o=options: L.max_pool2d(x, **o, return_indices=True), IMAGE,
         order=1, make=apart)  # fmt: skip
+for name, call in {
+    "max_pool2d": lambda L, x: L.max_pool2d(x, 3, 2, 1),
+    "avg_pool2d": lambda L, x: L.avg_pool2d(x, 3, 2, 1),
+    "adaptive_avg_pool2d": lambda L, x: L.adaptive_avg_pool2d(x, 2),
+    "local_response_norm": lambda L, x: L.local_response_norm(x, 3),
+}.items():
+    row(f"{name}/no_images", call, (0, 3, 5, 5))
 NAN = np.where(np.arange(16) % 7 == 3, np.nan, np.arange(16.0)).reshape(1, 1, 4, 4)
 row("max_pool2d/ties", lambda L, x: L.max_pool2d(x, 2), np.array([[[[1.0, 1, 2, 2], [1, 1, 0, 2]]]]))
 row("max_pool2d/ties_overlapping", lambda L, x: L.max_pool2d(x, 3, 1, 1), np.ones((1, 1, 4, 4)))
@@ -188,6 +198,11 @@ for reduction in ("mean", "sum", "none"):
         row(f"binary_cross_entropy_with_logits/{reduction}_{pos}", yes_or_no, (4, 3),
             np.random.default_rng(2).uniform(size=(4, 3)),
             constants=(np.array([1.0, 0.5, 2.0]), np.array([0.7, 3.0, 1.0])))  # fmt: skip
+for reduction in ("mean", "sum", "none"):
+    row(f"cross_entropy/no_rows_{reduction}", lambda L, x, t, r=reduction: L.cross_entropy(x, t, reduction=r), (0, 3),
+        constants=(np.zeros(0, np.int64),), order=1)  # fmt: skip
+    row(f"mse_loss/no_rows_{reduction}", lambda L, x, t, r=reduction: L.mse_loss(x, t, reduction=r), (0, 3), (0, 3),
+        order=1)  # fmt: skip
 row("cross_entropy/all_ignored", lambda L, x, t: L.cross_entropy(x, t), (2, 3), constants=(np.array([-100, -100]),), order=1)
 row("cross_entropy/extreme", lambda L, x, t: L.cross_entropy(x, t), [[1000.0, -1000.0, 0.0]], constants=(np.array([1]),))
 row("binary_cross_entropy_with_logits/extreme", lambda L, x, t: L.binary_cross_entropy_with_logits(x, t),

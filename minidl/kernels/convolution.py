@@ -136,7 +136,7 @@ def conv2d(
     y = backend.empty_channels_last((N, K, OH, OW), x.dtype, like=x) if out is None else out
     for x_g, w_g, y_g in zip(split(x, groups, 1), split(weight, groups, 0), split(y, groups, 1)):
         product = im2col(x_g, (kh, kw), stride, padding, dilation) @ _matrix(w_g)
-        y_g[...] = product.reshape(N, OH, OW, -1).transpose(0, 3, 1, 2)
+        y_g[...] = product.reshape(N, OH, OW, w_g.shape[0]).transpose(0, 3, 1, 2)
     if bias is not None:
         y += bias.reshape(1, K, 1, 1)
     if relu:

@@ -70,4 +70,4 @@ def chunk(input, chunks, dim=0):
     length = input.shape[axes_of(dim, input.ndim)[0]]
     if chunks < 1:
         raise ValueError(f"`chunks` is {chunks}; accepted: integers >= 1")
-    return split(input, max(-(-length // chunks), 1), dim)
+    return split(input, -(-length // chunks) if length else [0] * chunks, dim)

@@ -52,12 +52,12 @@ class LogSoftmax(Function):
 
 def softmax(input, dim):
     """exp(input) divided by its sum over `dim`."""
-    return Softmax.apply(input, axes_of(dim, input.ndim)[0])
+    return Softmax.apply(input, axes_of(dim, input.ndim))
 
 
 def log_softmax(input, dim):
     """Logarithm of `softmax`, without overflow."""
-    return LogSoftmax.apply(input, axes_of(dim, input.ndim)[0])
+    return LogSoftmax.apply(input, axes_of(dim, input.ndim))
 
 
 class CrossEntropy(Fused):
