@@ -127,7 +127,8 @@ def test_against_torch():
 
     x, v = torch.tensor(X), torch.tensor(V)
     np.testing.assert_allclose(jacobian(ours, Tensor(X)).data, torch.func.jacrev(theirs)(x), rtol=1e-10, atol=1e-14)
-    np.testing.assert_allclose(jvp(ours, Tensor(X), Tensor(V))[1].data, torch.func.jvp(theirs, (x,), (v,))[1], rtol=1e-10)
+    product = torch.func.jvp(theirs, (x,), (v,))[1]
+    np.testing.assert_allclose(jvp(ours, Tensor(X), Tensor(V))[1].data, product, rtol=1e-10)
     np.testing.assert_allclose(
         hessian(lambda z: ours(z)[1], Tensor(X)).data,
         torch.func.hessian(lambda z: theirs(z)[1])(x),

@@ -10,6 +10,7 @@ from __future__ import annotations
 import numpy as np
 
 from minidl.gradcheck import manners, values
+from minidl.gradcheck.differences import STEPS
 from minidl.gradcheck.maps import GradientMap, map_of
 from minidl.gradcheck.report import Report
 from minidl.gradcheck.subject import Settings, Subject
@@ -49,6 +50,7 @@ def check_gradients(
     zero_blocks=(),
     on_kink="raise",
     float32=False,
+    largest_step=STEPS[0],
     seed=0,
     name=None,
     raise_exception=True,
@@ -81,6 +83,8 @@ def check_gradients(
         What to do where the function has no derivative.
     float32 : bool
         Compare with single precision as well.
+    largest_step : float
+        To start with; it shrinks where a kink is near. Start small in a network, where one always is.
     seed : int
         Of the upstream gradients and directions.
     raise_exception : bool
@@ -112,6 +116,7 @@ def check_gradients(
     try:
         map_ = map_of(f, inputs, name)
         settings = Settings(rtol, atol, directions, full_limit, _numbers(map_, zero), (), on_kink, float32)
+        settings.steps = (largest_step, *(h for h in STEPS if h < largest_step))
         settings.zero_blocks = tuple(_numbers(map_, pair) for pair in zero_blocks)
         with np.errstate(all="ignore"):
             report = _check_orders(map_, order, settings, np.random.default_rng([STREAM, seed]))

@@ -21,7 +21,7 @@ import numpy as np
 
 from minidl import backend
 
-STEPS = tuple(2.0**-k for k in (10, 13, 16, 19))
+STEPS = tuple(2.0**-k for k in (10, 13, 16, 19, 22, 25))
 COMPLEX_STEP = 1e-20
 EPS = 2.0**-52
 ROUNDING = 32  # how many units in the last place an output of the function may be wrong by
@@ -77,13 +77,13 @@ class Estimate:
     agrees: bool
 
 
-def directional(phi, expected, rtol, atol, noise):
+def directional(phi, expected, rtol, atol, noise, steps=STEPS):
     """The derivative of the number ``phi(t)`` at 0, with the largest step at which it equals `expected`.
 
     If there is none, the estimate whose two differences lie closest together.
     """
     tried = []
-    for h in STEPS:
+    for h in steps:
         value, spread = richardson(phi, h)
         limit = rtol * max(abs(value), abs(expected)) + atol + noise / h
         if abs(value - expected) <= limit:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import textwrap
 
 import numpy as np
 
@@ -35,7 +36,7 @@ def draw_errors(error, path):
     _draw_scatter(scatter, error)
     _draw_image(figure, image, error)
     title = f"order {error.order}: `{error.function}` to `{error.argument}`. {error.hint or ''}"
-    figure.suptitle(title[:150], fontsize=10)
+    figure.suptitle(textwrap.fill(title, 120), fontsize=10)
     figure.savefig(path, dpi=150)
 
 
@@ -62,6 +63,8 @@ def _draw_image(figure, axes, error):
     axes.set_xlabel("last axis" if gap.ndim > 1 else "element")
     axes.set_ylabel("" if gap.ndim < 2 else "axis 0" if gap.ndim == 2 else f"axes 0 to {gap.ndim - 2}, flattened")
     axes.set_title(f"shape {gap.shape}; worst at {error.index}", fontsize=9)
+    axes.xaxis.get_major_locator().set_params(integer=True)
+    axes.yaxis.get_major_locator().set_params(integer=True)
     if gap.ndim < 2:
         axes.set_yticks([])
 

@@ -8,12 +8,13 @@ import numpy as np
 
 from minidl import backend
 from minidl.gradcheck import blame
-from minidl.gradcheck.differences import Point, directional
+from minidl.gradcheck.differences import STEPS, Point, directional
 from minidl.gradcheck.hints import Evidence, guess
 from minidl.gradcheck.report import ORDERS, GradientError, wrong_gradient
 
 SAMPLES = 64  # elements that are looked at one by one where an argument has more than MOST_ELEMENTS
 MOST_ELEMENTS = 600
+LENGTH = 8.0  # of the longest direction, about
 
 
 @dataclass
@@ -28,6 +29,7 @@ class Settings:
     zero_blocks: tuple = ()
     on_kink: str = "raise"
     float32: bool = False
+    steps: tuple = STEPS
 
 
 @dataclass
@@ -46,7 +48,8 @@ class Subject:
         self.upstream = [self.random_like(y) for y in arrays]
         self.flat_upstream = self.point.flat(self.upstream)
         self.noise = self.point.noise(self.flat_upstream)
-        self.joint = {i: self.random_like(x) for i, x in enumerate(self.point.arrays)}
+        total = sum(x.size for x in self.point.arrays)
+        self.joint = {i: self.direction(x, total) for i, x in enumerate(self.point.arrays)}
 
     def differentiate(self):
         """Run backward once and keep what it says."""
@@ -57,6 +60,11 @@ class Subject:
         """Standard normal numbers with the shape, dtype and device of `array`."""
         values = np.asarray(self.rng.standard_normal(array.shape)).astype(array.dtype)
         return backend.to_device(values, backend.device_of(array))
+
+    def direction(self, array, size=None):
+        """Normal numbers like `array`; many at once are made smaller, since every unit sums over them."""
+        size = array.size if size is None else size
+        return self.random_like(array) * array.dtype.type(min(1.0, LENGTH / max(size, 1) ** 0.5))
 
     def number(self, directions):
         """``t -> upstream @ (f(x + t v) - f(x))``: differences first, so that little is lost to rounding."""
@@ -70,7 +78,8 @@ class Subject:
     def along(self, directions):
         """The numerical slope along `directions`, compared with backward's."""
         s = self.settings
-        return directional(self.number(directions), self.expected(directions), s.rtol, s.atol, self.noise)
+        expected = self.expected(directions)
+        return directional(self.number(directions), expected, s.rtol, s.atol, self.noise, s.steps)
 
     def unit(self, i, index):
         """The direction that moves one element of leaf `i`."""
@@ -86,7 +95,7 @@ class Subject:
     def elements(self, i):
         """The elements of leaf `i` to look at: all, or the largest gradients and some at random."""
         gradient = self.gradients[i]
-        if gradient.size <= MOST_ELEMENTS:
+        if sum(g.size for g in self.gradients) <= MOST_ELEMENTS:
             return list(np.ndindex(gradient.shape))
         largest = np.argsort(-np.abs(gradient), axis=None)[: SAMPLES // 2]
         picked = np.concatenate([largest, self.rng.integers(0, gradient.size, SAMPLES // 2)])
@@ -143,11 +152,9 @@ class Subject:
         for name, array in self.known_arrays(i):
             if array.shape == self.gradients[i].shape:
                 factors[name] = pick(array).astype(float)
-        others = {
-            self.map.names[k]: self.numeric_gradient(k)[2]
-            for k in range(len(self.gradients))
-            if k != i and whole and self.gradients[k].shape == backward.shape and backward.size <= MOST_ELEMENTS
-        }
+        alike = [k for k, g in enumerate(self.gradients) if k != i and whole and g.shape == backward.shape]
+        few = backward.size * len(alike) <= MOST_ELEMENTS
+        others = {self.map.names[k]: self.numeric_gradient(k)[2] for k in alike} if few else {}
         matrices = {name: array for name, array in self.known_arrays(i) if array.ndim == 2} if whole else {}
         return Evidence(backward, numeric, self.sizes(i), factors, others, matrices)
 

@@ -11,7 +11,6 @@ from minidl.gradcheck.differences import (
     COMPLEX_STEP,
     EPS,
     ROUNDING,
-    STEPS,
     complex_step,
     kink,
     richardson,
@@ -54,9 +53,8 @@ KINK_HINT = (
 def _kinks(s):
     """The elements that sit on a kink, as text; small arguments only."""
     lists = []
-    for i, name in enumerate(s.map.names):
-        places = np.ndindex(s.gradients[i].shape) if s.gradients[i].size <= MOST_ELEMENTS else ()
-        found = [p for p in places if kink(s.number(s.unit(i, p)), 0.0, s.noise)]
+    for i, name in enumerate(s.map.names if sum(g.size for g in s.gradients) <= MOST_ELEMENTS else ()):
+        found = [p for p in np.ndindex(s.gradients[i].shape) if kink(s.number(s.unit(i, p)), 0.0, s.noise)]
         if found:
             more = f" and {len(found) - 5} more" if len(found) > 5 else ""
             lists.append(f"`{name}` at {', '.join(map(str, found[:5]))}{more}")
@@ -70,7 +68,7 @@ def check_directions(s):
         if i in s.settings.zero and s.order == 1:
             _check_zero(s, i, name)
             continue
-        drawn = [{i: s.random_like(s.point.arrays[i])} for _ in range(s.settings.directions)]
+        drawn = [{i: s.direction(s.point.arrays[i])} for _ in range(s.settings.directions)]
         found = [(v, s.expected(v), s.along(v)) for v in drawn]
         alive = _add_direction_row(s, i, name, found) or alive
     if s.order > 1 and not alive:
@@ -89,7 +87,7 @@ def _add_direction_row(s, i, name, found):
         failure = s.wrong(i, v, worst)
     elif empty and s.order == 1:
         failure = _vacuous(s, name, f"`{name}`")
-    steps = f"step {worst.step:.0e}" if worst.agrees and worst.step < 2.0**-10 else ""
+    steps = f"step {worst.step:.0e}" if worst.agrees and worst.step < s.settings.steps[0] else ""
     note = "zero" if empty else steps
     s.report.add(s.order, "direction", name, error, s.settings.rtol, failure is None, note=note, failure=failure)
     return not empty
@@ -155,15 +153,15 @@ def _gradient_rows(s, k):
 def _column(s, i, index, expected):
     """How all outputs change with one element, at the first step that agrees with backward, else the first."""
     first = None
-    for h in STEPS:
+    for h in s.settings.steps:
         column = richardson(s.point.along(s.unit(i, index)), h)[0]
         first = column if first is None else first
-        if np.all(np.abs(column - expected) <= _limits(s, column, expected, h)):
+        if np.all(np.abs(column - expected) <= _limits(s, column, expected)):
             return column
     return first
 
 
-def _limits(s, a, b, h=STEPS[-1]):
+def _limits(s, a, b, h=2.0**-19):
     rounding = ROUNDING * EPS * np.maximum(np.abs(s.point.centre), 1.0) / h
     return s.settings.rtol * np.maximum(np.abs(a), np.abs(b)) + s.settings.atol + rounding
 
