@@ -48,7 +48,7 @@ def test_what_is_imported_is_required():
     required = {re.split(r"[<>=\[]", line)[0] for line in lines(setup_cfg()["options"]["install_requires"])}
     known = set(sys.stdlib_module_names) | {"minidl", "__future__"}
     for path in (ROOT / "minidl").rglob("*.py"):
-        if path.stem.endswith("_gpu"):
+        if path.stem.endswith("_gpu") or path.stem == "pytest_plugin":  # loaded by CuPy's users, and by pytest itself
             continue
         for module in re.findall(r"^(?:from|import) (\w+)", path.read_text(), re.M):
             assert module in known or names.get(module, module) in required, f"{path} imports {module}"

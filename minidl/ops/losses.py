@@ -78,7 +78,8 @@ class CrossEntropy(Fused):
         logits, target, weight = inputs
         if weight is not None and self.needs_input_grad[2]:
             return NotImplemented
-        return kernels.cross_entropy_grad(grads[0], logits, target, weight, *kept, **options), None, None
+        result = kernels.cross_entropy_grad(grads[0], logits, target, weight, *kept, **options)
+        return result if result is NotImplemented else (result, None, None)
 
 
 def _cross_entropy_of_indices(logits, target, weight, ignore_index, label_smoothing, reduction):
