@@ -13,11 +13,14 @@ vectorising; `get` and `put` promise that neither happens.
 from __future__ import annotations
 
 import numpy as np
+from llvmlite import ir
 from numba import types
+from numba.core import cgutils
 from numba.extending import intrinsic
 from numpy.lib.stride_tricks import as_strided
 
 from minidl import backend
+from minidl.kernels.cpu import jit
 
 EXACT = frozenset()  # no fast-math flag: the same rounding wherever an expression is compiled
 TASK_SIZE = 1 << 15  # numbers that one task works on: they fit a core's L2 cache many times over
@@ -87,9 +90,9 @@ def _input_scope(builder):
     return module.add_metadata([module.add_metadata(["input", module.add_metadata(["minidl"])])])
 
 
-def _place(context, builder, signature, args):
+def _place(context, builder, signature, args, inbounds=True):
     data = context.make_array(signature.args[0])(context, builder, args[0]).data
-    return builder.gep(data, [args[1]], inbounds=True)
+    return builder.gep(data, [args[1]], inbounds=inbounds)
 
 
 @intrinsic
@@ -126,3 +129,24 @@ def own(typingctx, array, index):
         return load
 
     return array.dtype(array, types.intp), codegen
+
+
+@intrinsic
+def fetch(typingctx, array, index):
+    """Ask for the cache line of ``array[index]``, which will be needed soon; any index does."""
+
+    def codegen(context, builder, signature, args):
+        place = builder.bitcast(_place(context, builder, signature, args, inbounds=False), cgutils.voidptr_t)
+        kind = ir.FunctionType(ir.VoidType(), [cgutils.voidptr_t] + [ir.IntType(32)] * 3)
+        function = cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0")
+        builder.call(function, [place, *(ir.Constant(ir.IntType(32), n) for n in (0, 3, 1))])  # read, keep, data
+        return context.get_dummy_value()
+
+    return types.none(array, types.intp), codegen
+
+
+@jit(fastmath=EXACT, forceinline=True)
+def ahead(x, start, end):
+    """Ask for the memory from `start` to `end`, needed soon where the processor cannot guess it."""
+    for i in range(start, end, 16):
+        fetch(x, i)
