@@ -8,6 +8,7 @@ torch.set_num_threads(1)
 class Theirs:
     """PyTorch as a library of the table: what minidl has in one namespace it has in several."""
 
+    nn, optim = torch.nn, torch.optim
     norm = staticmethod(torch.linalg.vector_norm)
 
     def __getattr__(self, name):

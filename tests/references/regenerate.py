@@ -15,20 +15,29 @@ import numpy as np  # noqa: E402
 from pytorch_library import Theirs  # noqa: E402
 from pytorch_rows import derivatives  # noqa: E402
 from pytorch_rows_layers import ROWS  # noqa: E402
+from pytorch_training_rows import every_run  # noqa: E402
 from safetensors.numpy import save_file  # noqa: E402
 
 
-def main():
-    """One file of inputs and results by "row|key"."""
-    arrays = {}
+def of_ops():
+    """(row, arrays): inputs, values and derivatives."""
     for case in ROWS:
-        for i, x in enumerate(case.arrays()):
-            arrays[f"{case.name}|x{i}"] = x.copy()
-        for key, value in derivatives(Theirs(), case).items():
-            arrays[f"{case.name}|{key}"] = value.copy()
-    save_file(arrays, HERE / "ops.safetensors")
-    (HERE / "ops.safetensors").chmod(0o644)
-    print(f"{len(ROWS)} rows, {(HERE / 'ops.safetensors').stat().st_size / 1e6:.2f} MB")
+        inputs = {f"x{i}": x for i, x in enumerate(case.arrays())}
+        yield case.name, inputs | derivatives(Theirs(), case)
+
+
+def save(name, rows):
+    """One file of all arrays, by "row|key"."""
+    arrays = {f"{row}|{key}": value.copy() for row, found in rows for key, value in found.items()}
+    path = HERE / f"{name}.safetensors"
+    save_file(arrays, path)
+    path.chmod(0o644)
+    print(f"{path.name}: {len(arrays)} arrays, {path.stat().st_size / 1e6:.2f} MB")
+
+
+def main():
+    save("ops", of_ops())
+    save("training", every_run(Theirs()))
 
 
 if __name__ == "__main__":
