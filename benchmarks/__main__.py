@@ -43,7 +43,7 @@ def parse(argv):
     parser.add_argument("--json", type=Path, metavar="FILE", help="write every measured figure there")
     parser.add_argument("--picture", type=Path, metavar="FILE", help="draw the results there (.png, .svg or .pdf)")
     parser.add_argument("--threads", type=int, default=min(2, os.cpu_count() or 1), help="of every contender (%(default)s)")
-    parser.add_argument("--rounds", type=int, default=5, help="turns that each contender takes (%(default)s)")
+    parser.add_argument("--rounds", type=int, default=7, help="turns that each contender takes (%(default)s)")
     parser.add_argument("--only", metavar="PARTS", help="parts of the benchmark, with commas between them")
     parser.add_argument("--quick", action="store_true", help="tiny sizes: shows that all works, says nothing about speed")
     args = parser.parse_args(argv)

@@ -13,7 +13,7 @@ SIZE = 8
 
 def start():
     """x, float32."""
-    return np.linspace(-1, 1, SIZE, dtype=np.float32)
+    return np.linspace(-1, 2, SIZE, dtype=np.float32)
 
 
 def weight():

@@ -176,5 +176,5 @@ def draw(results, path):
         for layer in results["layers"]
     ]
     batch = results["layers"][0]["shape"][0]
-    title = f"GoogLeNet's convolutions, batch {batch}, {results['threads']} threads, {results['machine'].partition(',')[0]}"
+    title = f"GoogLeNet's convolutions, batch {batch}: {report.where(results)}"
     roofline.draw(path, layers, results["peak"], STAGES, title)

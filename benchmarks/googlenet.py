@@ -199,7 +199,7 @@ def draw(results, path):
     """Bars with their spread, one panel per part."""
     pictures.panels(
         path,
-        f"GoogLeNet, {results['threads']} threads, {results['machine'].partition(',')[0]}",
+        f"GoogLeNet: {report.where(results)}",
         [
             (f"{TABLES[name].title},\nbatch {part['case']['batch']}", "seconds", part["rows"])
             if name != "memory"

@@ -99,9 +99,6 @@ def _line(label, row, ours):
 
 
 def draw(results, path):
-    """One panel per table, in milliseconds."""
-    def milliseconds(rows):
-        return {k: {n: 1e3 * r[n] for n in ("median", "low", "high")} for k, r in rows.items() if "median" in r}
-
-    panels = [(title, "milliseconds", milliseconds(rows)) for title, rows in results["parts"].items()]
-    pictures.panels(path, f"Small things, {results['threads']} threads, {results['machine'].partition(',')[0]}", panels)
+    """One panel per table."""
+    panels = [(title, "seconds", rows) for title, rows in results["parts"].items()]
+    pictures.panels(path, f"Small things: {report.where(results)}", panels)

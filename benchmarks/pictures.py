@@ -33,15 +33,24 @@ def save(picture, path):
 
 def panels(path, title, parts, columns=2):
     """Horizontal bars: `parts` of (title, unit, rows), rows of {"median", "low", "high"} by label; one panel each."""
-    lines = -(-len(parts) // columns)
-    picture = figure(5.6 * min(columns, len(parts)), 0.5 + lines * 2.9)
+    lines, longest = -(-len(parts) // columns), max(len(rows) for _, _, rows in parts)
+    picture = figure(5.6 * min(columns, len(parts)), 0.5 + lines * (1.1 + 0.28 * longest))
     picture.suptitle(title, fontsize=11)
     grid = picture.subplots(lines, min(columns, len(parts)), squeeze=False).ravel()
     for axes, (name, unit, rows) in zip(grid, parts):
-        bars(axes, name, unit, {label: row for label, row in rows.items() if "median" in row})
+        bars(axes, name, *suited(unit, {label: row for label, row in rows.items() if "median" in row}))
     for axes in grid[len(parts) :]:
         axes.set_axis_off()
     save(picture, path)
+
+
+def suited(unit, rows):
+    """Seconds become milli- or microseconds where the longest bar is short; other units stay."""
+    longest = max((row["median"] for row in rows.values()), default=1)
+    names = (("seconds", 1), ("milliseconds", 1e3), ("microseconds", 1e6))
+    unit, factor = next((u for u in names if longest * u[1] >= 1), names[-1]) if unit == "seconds" else (unit, 1)
+    figures = ("median", "low", "high")
+    return unit, {label: {k: factor * row[k] for k in figures if k in row} for label, row in rows.items()}
 
 
 def bars(axes, title, unit, rows):
@@ -63,6 +72,7 @@ def bars(axes, title, unit, rows):
     axes.set_yticklabels(labels, fontsize=8.5)
     axes.set_title(title, fontsize=10)
     axes.invert_yaxis()
+    axes.xaxis.get_major_locator().set_params(nbins=6)
     axes.spines[["top", "right"]].set_visible(False)
     axes.grid(axis="x", alpha=0.25)
     axes.set_axisbelow(True)

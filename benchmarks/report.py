@@ -32,6 +32,16 @@ def spread(times):
     return f"{seconds(min(times.rounds))} .. {seconds(max(times.rounds))}"
 
 
+def threads(count):
+    """ "1 thread", "2 threads"."""
+    return f"{count} thread{'s' * (count != 1)}"
+
+
+def where(results):
+    """Machine and threads of a benchmark's results, for the title of a picture."""
+    return f"{threads(results['threads'])}, {results['machine']}"
+
+
 def size(count):
     """Bytes in MiB or GiB.
 

@@ -64,5 +64,5 @@ def draw(results, path):
         for label in points[0]["times"]:
             lines[label] = (xs, *([1e3 * p["times"][label][name] for p in points] for name in ("median", "low", "high")))
         parts.append((f"by {axis}", AXES[axis][0], lines))
-    title = f"Training step of GoogLeNet, {results['threads']} threads, {results['machine'].partition(',')[0]}"
+    title = f"Training step of GoogLeNet: {report.where(results)}"
     pictures.curves(path, title, parts, "milliseconds per image")

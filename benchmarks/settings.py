@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import functools
 import importlib.metadata
 import importlib.util
 import platform
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
+
+from benchmarks import report
 
 PACKAGES = ("numpy", "numba", "torch", "onnxruntime", "dezero", "mygrad")
 
@@ -39,7 +42,7 @@ class Settings:
     """Threads of every contender, rounds, the parts to run, and whether to run them in miniature."""
 
     threads: int = 2
-    rounds: int = 5
+    rounds: int = 7
     parts: tuple = ()
     quick: bool = False
 
@@ -59,7 +62,7 @@ class Settings:
     def introduce(self):
         """Print what the figures below were measured on."""
         facts = self.describe()
-        print(f"{facts['machine']}; {self.threads} threads; medians of {self.rounds} rounds, taken in turns")
+        print(f"{facts['machine']}; {report.threads(self.threads)}; medians of {self.rounds} rounds, taken in turns")
         print(", ".join(f"{name} {number}" for name, number in {"Python": facts["python"], **facts["versions"]}.items()))
         if self.quick:
             print("--quick: tiny sizes, to see that everything works; the times mean nothing")
@@ -67,10 +70,16 @@ class Settings:
 
 def available(contenders):
     """Those of the contenders whose engine is installed; one line for each that is not."""
-    for name in dict.fromkeys(contender.engine for contender in contenders):
-        if ENGINES[name].missing():
-            print(f"{ENGINES[name].name} is left out; to see it: pip install {ENGINES[name].install}")
-    return [contender for contender in contenders if not ENGINES[contender.engine].missing()]
+    return [contender for contender in contenders if _is_installed(contender.engine)]
+
+
+@functools.cache
+def _is_installed(name):
+    """Whether an engine is there; a line that says how to get it the first time that it is asked for in vain."""
+    missing = ENGINES[name].missing()
+    if missing:
+        print(f"{ENGINES[name].name} is left out; to see it: pip install {ENGINES[name].install}")
+    return not missing
 
 
 def version(package):
@@ -90,7 +99,7 @@ def processor():
     facts = {key.strip(): value.strip() for key, _, value in (line.partition(":") for line in lines)}
     flags = facts.get("flags", "").split()
     widest = next((name for flag, name in VECTORS.items() if flag in flags), platform.machine())
-    family = f" (family {facts['cpu family']}, model {facts['model']})" if "cpu family" in facts else ""
+    family = f" family {facts['cpu family']} model {facts['model']}" if "cpu family" in facts else ""
     cores = sum(line.startswith("processor") for line in lines)
     return f"{facts.get('model name', platform.machine())}{family}, {cores} cores, {widest}"
 

@@ -20,7 +20,7 @@ from benchmarks.settings import ENGINES
 from benchmarks.worker import ROOT
 
 PARTS = ("import", "step")
-IMPORTS = {"minidl": "minidl", "PyTorch": "torch", "DeZero": "dezero", "MyGrad": "mygrad"}
+IMPORTS = {"minidl": "minidl", "PyTorch": "torch", "MyGrad": "mygrad"}
 CONTENDERS = (
     Contender("minidl", "minidl"),
     Contender("PyTorch channels_last", "torch", {"channels_last": True}),
@@ -80,4 +80,4 @@ def draw(results, path):
     for state in ("fresh", "cached") if "step" in parts else ():
         rows = {label: {"median": row[state]} for label, row in parts["step"].items()}
         panels.append((f"First training step, {state}", "seconds", rows))
-    pictures.panels(path, f"Waiting for the first result, {results['threads']} threads", panels)
+    pictures.panels(path, f"Waiting for the first result: {report.where(results)}", panels)

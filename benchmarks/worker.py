@@ -42,7 +42,6 @@ class Worker:
             [sys.executable, "-m", "benchmarks.worker", engine],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE if os.environ.get("MINIDL_BENCHMARKS_QUIET") else None,
             cwd=ROOT,
             env={**os.environ, **settings, "PYTHONPATH": path, **(env or {})},
             text=True,

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import numpy as np
+
+np.int = int  # DeZero 0.0.13 is older than NumPy 1.24, which dropped the name
+
 import dezero
 import dezero.functions as F
-import numpy as np
 
 from benchmarks.chain import start, weight
 from benchmarks.jobs import Job

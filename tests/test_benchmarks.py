@@ -1,0 +1,197 @@
+"""The benchmarks in miniature: everything runs, is checked and is written down; no time is judged."""
+
+import importlib.util
+import json
+
+import numpy as np
+import pytest
+
+from benchmarks import chain, compare, googlenet, ops, pictures, race, report, settings
+from benchmarks.__main__ import NAMES, main
+from benchmarks.case import Case, folder_of, load
+from benchmarks.convolution import flop, layers
+from benchmarks.settings import Engine, Settings, processor
+from benchmarks.worker import Worker, WorkerError
+
+ABSENT = Engine("Absent", "absent_jobs", ("absent",), "absent==1.0")
+
+
+@pytest.fixture
+def run(monkeypatch, tmp_path):
+    """Run a benchmark in miniature on one thread: (exit status, figures). The peers, slow to import, only if told."""
+
+    def run(name, *options, contenders=("minidl",)):
+        settings._is_installed.cache_clear()
+        monkeypatch.setattr(race, "available", lambda given: [c for c in settings.available(given) if c.label in contenders])
+        if contenders == ("minidl",):
+            monkeypatch.setitem(settings.ENGINES, "torch", ABSENT)
+        figures, drawn = tmp_path / "figures.json", tmp_path / "picture.png"
+        arguments = ["--quick", "--threads", "1", "--rounds", "2", "--json", str(figures), "--picture", str(drawn)]
+        status = main([name, *arguments, *options])
+        assert drawn.stat().st_size > 5_000
+        return status, json.loads(figures.read_text())
+
+    return run
+
+
+def test_the_list_names_every_benchmark(capsys):
+    assert main([]) == 0
+    text = capsys.readouterr().out
+    assert all(f"  {name} " in text for name in NAMES)
+
+
+@pytest.mark.parametrize(
+    "arguments", [["nothing"], ["googlenet", "--only", "lunch"], ["ops", "--rounds", "0"], ["ops", "--threads", "0"]]
+)
+def test_a_wrong_option_is_refused(arguments, capsys):
+    with pytest.raises(SystemExit) as stop:
+        main(arguments)
+    assert stop.value.code == 2 and "usage" in capsys.readouterr().err
+
+
+def test_googlenet(run, capsys):
+    status, figures = run("googlenet", "--only", "training", contenders=("minidl", "PyTorch channels_last"))
+    assert status == 0 and figures["threads"] == 1 and not figures["wrong"]
+    row = figures["parts"]["training"]["rows"]["minidl"]
+    assert len(row["rounds"]) == 2 and row["errors"]["logits"] < 1e-4
+    assert "errors against float64" in capsys.readouterr().out
+
+
+def test_googlenet_without_peers(run):
+    status, figures = run("googlenet", "--only", "inference-1,memory")
+    assert status == 0 and list(figures["parts"]["inference-1"]["rows"]) == ["minidl"]
+    assert figures["parts"]["memory"]["rows"]["minidl"]["rise"] > 0
+
+
+def test_what_is_wrong_is_not_timed(run, monkeypatch, capsys):
+    monkeypatch.setitem(compare.BOUNDS, "float32", {"logits": 0.0})
+    status, figures = run("googlenet", "--only", "inference-1")
+    assert status == 1 and len(figures["wrong"]) == 1
+    assert "median" not in figures["parts"]["inference-1"]["rows"]["minidl"]
+    assert "minidl is WRONG: logits" in capsys.readouterr().out
+
+
+def test_convolution(run):
+    status, figures = run("convolution", "--only", "3x3")
+    assert status == 0 and figures["peak"]["flops"] > 0
+    for layer in figures["layers"]:
+        assert set(layer["times"]) == {"forward", "input_grad", "weight_grad"} == set(layer["algorithms"]["minidl"])
+
+
+def test_ops(run):
+    status, figures = run("ops")
+    assert status == 0 and "Chain of 40 tiny operations" in figures["parts"]
+    assert all("median" in rows["minidl"] for rows in figures["parts"].values())
+
+
+def test_startup_and_scaling(run):
+    status, figures = run("startup", "--only", "import")
+    assert status == 0 and figures["parts"]["import"]["minidl"]["median"] > 0
+    status, figures = run("scaling", "--only", "batch")
+    assert status == 0 and [point["value"] for point in figures["parts"]["batch"]] == [1, 4]
+
+
+@pytest.mark.slow
+def test_everything_with_everyone_in_miniature(run):
+    everyone = [*googlenet.CONTENDERS, googlenet.ONNX_RUNTIME, *ops.CHAIN]
+    for name in NAMES:
+        assert run(name, contenders=[contender.label for contender in everyone])[0] == 0
+
+
+@pytest.mark.skipif(not importlib.util.find_spec("torch"), reason="PyTorch is not installed")
+def test_pytorch_takes_the_weights_by_name():
+    from benchmarks.peers.torch_googlenet import GoogLeNet
+
+    for variant in ("cifar", "torchvision"):
+        case = Case(variant, width=0.125, batch=1, classes=7)
+        names = {name: tensor.shape for name, tensor in case.network().state_dict().items()}
+        theirs = {name: tuple(tensor.shape) for name, tensor in GoogLeNet(variant, 7, 0.125).state_dict().items()}
+        assert names == theirs
+
+
+def test_a_case_is_the_same_for_everybody():
+    case = Case(width=0.125, batch=3, size=8)
+    with folder_of(case) as first, folder_of(case) as second:
+        (found, weights, images, labels), (_, others, *_) = load(first), load(second)
+    assert found == case and images.shape == (3, 8, 8, 3) and images.dtype == np.float32 and labels.shape == (3,)
+    assert all(np.array_equal(weights[name], others[name]) for name in weights)
+    assert not np.all(weights["conv1.bn.running_var"] == 1)
+
+
+def test_errors():
+    wanted = {"logits": np.array([1.0, -4.0]), "grad/a": np.array([3.0, 4.0]), "grad/b": np.array([0.1])}
+    found = {"logits": np.array([1.0, -4.4]), "grad/a": np.array([3.0, 4.0]), "grad/b": np.array([0.2])}
+    errors = compare.errors(found, wanted)
+    assert errors["logits"] == pytest.approx(0.1) and errors["worst gradient"] == pytest.approx(1)
+    assert errors["gradients"] == pytest.approx(0.02, rel=1e-2)
+    assert [fault.split()[0] for fault in compare.faults(errors, "float32")] == ["logits", "gradients", "worst"]
+    assert not compare.faults(compare.errors(wanted, wanted), "float32")
+
+
+@pytest.mark.parametrize("found", [np.array([np.nan, 1.0]), np.array([np.inf, 1.0]), np.array([1.0])])
+def test_what_is_not_finite_or_of_another_shape_is_wrong(found):
+    assert compare.faults(compare.errors({"logits": found}, {"logits": np.ones(2)}), "bf16")
+
+
+class Runner:
+    """Stands in for a worker: notes its turns."""
+
+    def __init__(self, name, order):
+        self.name, self.order = name, order
+
+    def call(self, method, **options):
+        self.order.append(self.name)
+        return {"seconds": float(len(self.order))}
+
+
+def test_contenders_take_turns_and_places():
+    order = []
+    times = race.race({name: Runner(name, order) for name in "abc"}, rounds=3)
+    assert order == list("abcbcacab")
+    assert times["a"].rounds == (1.0, 6.0, 8.0) and times["a"].median == 6
+    assert race.race({}, rounds=3) == {}
+
+
+def test_a_worker_answers_and_tells_its_errors(capfd):
+    with Worker("minidl", threads=1) as worker:
+        worker.start("chain", length=8)
+        assert worker.call("turn")["seconds"] > 0
+        with pytest.raises(WorkerError, match="no_such_call"):
+            worker.call("no_such_call")
+        with pytest.raises(WorkerError, match="KeyError"):
+            worker.start("lunch")
+        worker.process.kill()
+        worker.process.wait()
+        with pytest.raises(WorkerError, match="ended with status"):
+            worker.call("turn")
+
+
+def test_a_missing_peer_is_one_line(monkeypatch, capsys):
+    settings._is_installed.cache_clear()
+    monkeypatch.setitem(settings.ENGINES, "absent", ABSENT)
+    contenders = [race.Contender("Absent", "absent"), race.Contender("minidl", "minidl")]
+    assert [c.label for c in settings.available(contenders)] == ["minidl"]
+    assert capsys.readouterr().out == "Absent is left out; to see it: pip install absent==1.0\n"
+
+
+def test_ratios_are_against_the_best_of_the_others():
+    rows = {"minidl": {"median": 2.0}, "PyTorch eager": {"median": 9.0}, "PyTorch channels_last": {"median": 5.0}}
+    found = googlenet.ratios({"training": {"rows": rows}})
+    assert found == {"training step, PyTorch's best float32": {"ratio": 2.5, "at least": 2.0, "aim": 2.5}}
+
+
+def test_layers_of_the_network():
+    shapes = layers(1)
+    assert len(shapes) == len(set(shapes)) and shapes[0] == (1, 3, 32, 192, 3)
+    assert max(flop(shape) for shape in shapes) == flop((1, 128, 32, 192, 3))
+
+
+def test_the_chain_is_known_without_computing():
+    y = (chain.start() * chain.weight() + chain.weight()) / chain.weight() - chain.weight()
+    np.testing.assert_allclose(y, chain.wanted(4)["y"], atol=1e-6)
+
+
+def test_machine_and_numbers_in_words():
+    assert processor() and Settings().describe()["machine"] == processor()
+    assert report.threads(1) == "1 thread" and report.small(None) == "-"
+    assert pictures.suited("seconds", {"a": {"median": 0.02}}) == ("milliseconds", {"a": {"median": 20.0}})
