@@ -77,6 +77,16 @@ def test_width_scales_every_channel_count_to_multiples_of_16():
     assert len(BLOCKS) == 9
 
 
+@pytest.fixture
+def one_thread():
+    """PyTorch's waiting threads and a second test process get into each other's way."""
+    torch = pytest.importorskip("torch")
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
 def _twins(variant, dtype, **options):
     """Our network and PyTorch's with the same weights, in training mode, without dropout, and the torch module."""
     torch = pytest.importorskip("torch")
@@ -128,6 +138,7 @@ CASES = [  # variant, side of the image, batch, auxiliary heads, the input trans
 
 # Gradients are compared in the Euclidean norm: in float32 a ReLU or a pool next to its kink may decide otherwise
 # than PyTorch's, which moves single numbers by much and all of them together by little.
+@pytest.mark.usefixtures("one_thread")
 @pytest.mark.parametrize("dtype, bound, gradient_bound", [("float64", 1e-9, 1e-9), ("float32", 2e-3, 2e-2)])
 @pytest.mark.parametrize("variant, side, batch, aux, transformed", CASES)
 def test_outputs_loss_statistics_and_all_gradients_equal_pytorch(
@@ -168,7 +179,8 @@ def test_auxiliary_heads_change_the_gradients_of_3a_to_4d_and_inference_ignores_
         minidl.set_rng_state({**minidl.get_rng_state(), "uses": {}})  # the same dropout masks
         logits, aux2, aux1 = net(x)
         net.zero_grad()
-        (minidl.cross_entropy(logits, t) + weight * (minidl.cross_entropy(aux1, t) + minidl.cross_entropy(aux2, t))).backward()
+        extra = minidl.cross_entropy(aux1, t) + minidl.cross_entropy(aux2, t)
+        (minidl.cross_entropy(logits, t) + weight * extra).backward()
         return {name: p.grad.data.copy() for name, p in net.named_parameters() if p.grad is not None}
 
     without, with_heads = gradients(0.0), gradients(0.3)

@@ -1,4 +1,7 @@
-"""Layers and networks: what keeps parameters. Reading order: registry, module, state, layers, containers, branches, inference."""
+"""Layers and networks: what keeps parameters.
+
+Reading order: registry, module, state, layers, containers, branches, inference.
+"""
 
 from minidl.nn import activations as _activations
 from minidl.nn import functional, inference, init, utils

@@ -148,7 +148,8 @@ def batch_norm_train(input, weight=None, bias=None, eps=1e-5, relu=False):
     """
     C = _check_channels(input, weight=weight, bias=bias)
     if input.data.size <= C:
-        raise ValueError(f"`input` of shape {input.shape} has {input.data.size // max(C, 1)} value per channel; training needs 2")
+        count = input.data.size // max(C, 1)
+        raise ValueError(f"`input` of shape {input.shape} has {count} value per channel; training needs 2")
     return BatchNorm.apply(input, weight, bias, eps=eps, relu=relu)
 
 
