@@ -170,18 +170,45 @@ def test_nan_passes_through_and_relu_keeps_it():
     assert np.isnan(y[:, :, 1, 1]).all() and np.isnan(y).sum() == 5 and np.nansum(y) == 0
 
 
-@pytest.mark.skipif(backend.default_kernels == "plain", reason="the plain forms pack nothing")
-def test_read_only_weights_are_packed_once():
-    from minidl.kernels import panels
+KEPT = {"1x1": (1, 5), "direct": (3, 2), "winograd 3x3": (3, 16), "winograd 5x5": (5, 16)}  # window, images
 
-    x, weight = np.ones((1, 4, 5, 5), np.float32), np.ones((3, 4, 3, 3), np.float32)
+
+@pytest.mark.skipif(backend.default_kernels == "plain", reason="the plain forms pack nothing")
+@pytest.mark.parametrize("name", KEPT)
+def test_weights_that_cannot_change_are_packed_once(name):
+    from minidl.kernels.kept import _kept
+
+    rng, (window, images) = np.random.default_rng(0), KEPT[name]
+    x = rng.standard_normal((images, 16, 8, 8)).astype(np.float32)
+    weight = rng.standard_normal((17, 16, window, window)).astype(np.float32)
+    options = dict(padding=((window // 2, window // 2),) * 2)
+    run = lambda weight: [  # noqa: E731
+        convolution.conv2d(x, weight, **options),
+        convolution.conv2d_input_grad(np.ones((images, 17, 8, 8), np.float32), weight, x.shape, **options),
+    ]
+    fresh = run(weight)
+    view = weight[:]
+    view.flags.writeable = False
+    before = len(_kept)
+    for a, b in zip(fresh, run(view)):  # a view changes with its base: nothing may be kept
+        np.testing.assert_array_equal(a, b)
+    weight *= 2
+    np.testing.assert_array_equal(run(view)[0], 2 * fresh[0])
+    weight /= 2
+    assert len(_kept) == before
+    del view
     weight.flags.writeable = False
-    before = len(panels._packed)
-    results = [convolution.conv2d(x, weight) for _ in range(2)]
-    assert len(panels._packed) == before + 1 and (results[0] == 36).all() and (results[1] == 36).all()
-    assert (convolution.conv2d_input_grad(results[0], weight, x.shape)[0, 0, 2, 2] == 36 * 27).all()
+    for _ in range(2):
+        for a, b in zip(fresh, run(weight)):
+            np.testing.assert_array_equal(a, b)
+    assert len(_kept) == before + 1
+    weight.flags.writeable = True
+    np.testing.assert_array_equal(run(weight)[0], fresh[0])
+    assert len(_kept) == before
+    weight.flags.writeable = False
+    run(weight)
     del weight
-    assert len(panels._packed) == before
+    assert len(_kept) == before
 
 
 def test_integers_and_mixed_types_take_the_plain_form():

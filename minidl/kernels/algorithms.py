@@ -54,14 +54,14 @@ def _winograd(case, window, step):
     """Whether Winograd's tiles of `step` pixels pay: there must be enough of them to transform the weights for."""
     dense = case.kernel == (window, window) and case.stride == case.dilation == (1, 1)
     tiles = case.images * -(-case.height // step) * -(-case.width // step)
-    enough = 8 if case.stage == "weight_grad" else 40
+    enough = 4 if case.stage == "weight_grad" else 16
     return dense and min(case.inputs, case.outputs) >= 16 and tiles >= enough
 
 
 RULES = (
     Rule(
         "winograd_f4_3",
-        "3x3, stride 1, 16 channels or more in and out, 40 tiles of 4x4 or more (gradient to the weight: 8)",
+        "3x3, stride 1, 16 channels or more in and out, 16 tiles of 4x4 or more (gradient to the weight: 4)",
         lambda case: _winograd(case, 3, 4),
         "winograd_cpu",
         "winograd_weight_cpu",
@@ -69,7 +69,7 @@ RULES = (
     ),
     Rule(
         "winograd_f2_5",
-        "5x5, stride 1, 16 channels or more in and out, 40 tiles of 2x2 or more (gradient to the weight: 8)",
+        "5x5, stride 1, 16 channels or more in and out, 16 tiles of 2x2 or more (gradient to the weight: 4)",
         lambda case: _winograd(case, 5, 2),
         "winograd_cpu",
         "winograd_weight_cpu",

@@ -39,7 +39,7 @@ def _conv2d(
         return NotImplemented
     y = backend.empty_channels_last((N, K, OH, OW), x.dtype, like=x) if out is None else out
     case = Case("forward", N, C // groups, K // groups, tuple(kernel), tuple(stride), tuple(dilation), OH, OW)
-    biases = [None] * groups if bias is None else np.split(bias, groups)
+    biases = [None] * groups if bias is None else split(bias, groups, 0)
     x = backend.channels_last(x)
     for x_g, w_g, b_g, y_g in zip(split(x, groups, 1), split(weight, groups, 0), biases, split(y, groups, 1)):
         run(case, x_g, w_g, b_g, stride=stride, padding=padding, dilation=dilation, relu=relu, out=y_g)

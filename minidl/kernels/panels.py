@@ -17,7 +17,6 @@ per number against kh kw K multiplications. A 1x1 window needs none.
 from __future__ import annotations
 
 import functools
-import weakref
 from typing import NamedTuple
 
 import numpy as np
@@ -25,6 +24,7 @@ import numpy as np
 from minidl import backend
 from minidl.kernels import team
 from minidl.kernels.cpu import address, copy_bytes, jit, pointer, zero_bytes
+from minidl.kernels.kept import kept
 from minidl.kernels.sweep import Size
 from minidl.kernels.team import next_task
 
@@ -105,17 +105,9 @@ def _packer(dtype):
     return pack
 
 
-_packed = {}  # id of a read-only array -> (weak reference to it, its panels)
-
-
 def panels_of(weight):
-    """`pack`, which an array with memory of its own that cannot be written (``flags.writeable``) needs only once."""
-    if weight.flags.writeable or not weight.flags.owndata:
-        return pack(weight)
-    key = id(weight)
-    if key not in _packed:
-        _packed[key] = weakref.ref(weight, lambda _: _packed.pop(key)), pack(weight)
-    return _packed[key][1]
+    """`pack`, once for weights that cannot change."""
+    return kept(weight, "panels", lambda: pack(weight))
 
 
 def pack(weight):

@@ -18,6 +18,7 @@ and nothing depends on the number of threads.
 
 from __future__ import annotations
 
+import functools
 from typing import NamedTuple
 
 import numpy as np
@@ -26,6 +27,7 @@ from minidl import backend
 from minidl.kernels import team
 from minidl.kernels.convolution import output_size
 from minidl.kernels.cpu import jit
+from minidl.kernels.kept import kept
 from minidl.kernels.team import next_slot, next_task
 from minidl.kernels.tile import tile
 from minidl.kernels.winograd import TILE
@@ -66,9 +68,10 @@ class Plan(NamedTuple):
     m_plane: int
 
 
-def plan(x, y, window, top, left):
-    """The plan for the convolution from `x` to `y`, decided by shapes alone."""
-    (N, C, H, W), (_, K, OH, OW) = x.shape, y.shape
+@functools.lru_cache(maxsize=4096)
+def plan(x_shape, x_pixel, y_shape, y_pixel, window, top, left):
+    """The plan for a convolution, decided by shapes alone; `x_pixel` and `y_pixel` are bytes from pixel to pixel."""
+    (N, C, H, W), (_, K, OH, OW) = x_shape, y_shape
     m = TILE[window]
     rows, cols = -(-OH // m), -(-OW // m)
     tiles = N * rows * cols
@@ -76,7 +79,7 @@ def plan(x, y, window, top, left):
     block = round_up(-(-tiles // -(-tiles // most)), ROWS)
     parts = min(-(-K // GROUP), -(-TASKS // -(-tiles // block)))
     v_row = 4 * round_up(C, 16)
-    return Plan(C, H, W, pixel_stride(x), K, OH, OW, pixel_stride(y), top, left, window, m, rows, cols, tiles,
+    return Plan(C, H, W, x_pixel, K, OH, OW, y_pixel, top, left, window, m, rows, cols, tiles,
                 block, parts, v_row, block * v_row + SLACK, 4 * block * GROUP + SLACK)  # fmt: skip
 
 
@@ -233,20 +236,30 @@ def conv2d_input_grad(
 
 def _run(x, weight, steps, shape, padding, bias, floor, out, accumulate):
     """Transform the weight, then convolve; `steps` says how to read the weight: output, input, turned round."""
-    (N, C, H, W), K = x.shape, shape[1]
-    x, weight = backend.channels_last(x), np.ascontiguousarray(weight)
+    x = backend.channels_last(x)
     y = channels_last_result(shape, out, accumulate, like=x)
-    p = plan(x, y, weight.shape[2], padding[0][0], padding[1][0])
-    zeros = zeros_for(C, K)
+    p = plan(x.shape, pixel_stride(x), shape, pixel_stride(y), weight.shape[2], padding[0][0], padding[1][0])
+    zeros = zeros_for(max(p.C, p.K))
     bias = zeros if bias is None else np.ascontiguousarray(bias, np.float32)
-    U = backend.empty((POINTS * round_up(K, PANEL) * C + 16,), np.float32, like=x)
-    first = round_up(address(U), 64)
+    U = kept(weight, steps, lambda: _transformed(weight, steps, p))
     scratch = team.scratch(POINTS * (p.v_plane + p.m_plane) // 4 + GROUP + 16, np.float32)
-    tables = team.scratch(TABLES, np.int64)
-    team.run(_transform_weight, -(-C // INPUTS), p, weight.reshape(-1), *steps, first, scratch, tables)
-    team.run(_convolve, -(-p.tiles // p.block) * p.parts, p, address(x), first, address(y), address(bias),
-             np.float32(floor), int(accumulate), address(zeros), scratch, tables)  # fmt: skip
+    team.run(_convolve, -(-p.tiles // p.block) * p.parts, p, address(x), aligned(U), address(y), address(bias),
+             np.float32(floor), int(accumulate), address(zeros), scratch, team.scratch(TABLES, np.int64))  # fmt: skip
     if out is None or y is out:
         return y
     out[...] = y
     return out
+
+
+def _transformed(weight, steps, p):
+    """U = G g G^T in the order of the products; begins where `aligned` says."""
+    weight = np.ascontiguousarray(weight)
+    U = backend.empty((POINTS * round_up(p.K, PANEL) * p.C + 16,), np.float32, like=weight)
+    scratch, tables = team.scratch(POINTS * PANEL, np.float32), team.scratch(TABLES, np.int64)
+    team.run(_transform_weight, -(-p.C // INPUTS), p, weight.reshape(-1), *steps, aligned(U), scratch, tables)
+    return U
+
+
+def aligned(array):
+    """The first address of `array` that begins a cache line."""
+    return round_up(address(array), 64)

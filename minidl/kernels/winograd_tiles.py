@@ -13,6 +13,8 @@ point of the transformed tiles. Helpers are inlined: that halves the time to com
 
 from __future__ import annotations
 
+import functools
+
 import numpy as np
 
 from minidl import backend
@@ -83,13 +85,16 @@ def address(array):
     return array.ctypes.data
 
 
-def zeros_for(*counts):
-    """A row of zeros as long as the largest count and as a panel.
+@functools.cache
+def zeros_for(count):
+    """A row of at least `count` zeros, and of a panel.
 
     It stands for pixels outside the image, for a missing bias, for the beginning of a sum
     and for the offset of a tile's only run.
     """
-    return np.zeros(max(*counts, PANEL), np.float32)
+    zeros = np.zeros(max(count, PANEL), np.float32)
+    zeros.flags.writeable = False
+    return zeros
 
 
 def channels_last_result(shape, out, accumulate, like):

@@ -212,7 +212,7 @@ def conv2d_weight_grad(grad, x, weight_shape, stride=(1, 1), padding=((0, 0), (0
         return NotImplemented
     x, grad = backend.channels_last(x), backend.channels_last(grad)
     p = plan(x, grad, r, padding[0][0], padding[1][0])
-    spans, zeros = -(-p.tiles // p.span), zeros_for(C, K)
+    spans, zeros = -(-p.tiles // p.span), zeros_for(max(C, K))
     sums = backend.empty((spans, r * r, C, K), np.float32, like=x)
     weight = backend.empty((K, C, r * r), np.float32, like=x)
     scratch = team.scratch(POINTS * (p.v_plane + p.d_plane + p.m_plane) // 4 + 16, np.float32)

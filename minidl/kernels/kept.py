@@ -1,0 +1,39 @@
+"""What kernels keep of arrays that cannot change: packed or transformed weights, made once.
+
+An array that owns its memory and is read-only stays as it is, so what was derived from
+it may be kept for as long as it lives. That is what folded networks
+(:mod:`minidl.nn.inference`) rely on. A read-only *view* may change through its base,
+and a writeable array at any time: what is derived from those is made anew, each time.
+Whoever makes an array read-only promises to leave no writeable view of it behind.
+"""
+
+from __future__ import annotations
+
+import weakref
+
+_kept = {}  # id of an array -> (weak reference to it, {what was made of it: the result})
+
+
+def kept(array, name, make):
+    """``make()``, or what it gave before under the same `name` for the same `array`, if that cannot have changed.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> array = np.arange(3.0)
+    >>> kept(array, "sum", array.sum) is kept(array, "sum", array.sum)
+    False
+    >>> array.flags.writeable = False
+    >>> kept(array, "sum", array.sum) is kept(array, "sum", array.sum)
+    True
+    """
+    key, flags = id(array), array.flags
+    if flags.writeable or not flags.owndata:
+        _kept.pop(key, None)  # somebody made it writeable again
+        return make()
+    if key not in _kept:
+        _kept[key] = weakref.ref(array, lambda _: _kept.pop(key, None)), {}
+    results = _kept[key][1]
+    if name not in results:
+        results[name] = make()
+    return results[name]
