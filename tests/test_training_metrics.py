@@ -10,6 +10,7 @@ from minidl.data import ArrayDataset, DataLoader
 from minidl.training import EpochMeter, Evaluation, NonFiniteLoss, Progress, as_tuple, evaluate, figures, try_out
 from minidl.training.progress import header
 from minidl.training.report import classification_table
+from minidl.training.state import as_good
 
 HOSTILE = ["plain", "a\x1b[31mred", "two\nlines", "$\\frac{", "x" * 200, "<svg onload=x>", "日本"]
 
@@ -121,3 +122,24 @@ def test_figures_can_be_drawn_from_anything(tmp_path):
         pictures, labels = np.zeros((count, 8, 8, channels), np.uint8), np.arange(count) % K
         figures.mistakes(pictures, labels, labels, np.ones(count), HOSTILE, tmp_path / f"d{count}.png", "mistakes")
     assert all(path.read_bytes().startswith(b"\x89PNG") for path in tmp_path.iterdir())
+
+
+def accuracies_kept(accuracies, images):
+    """The epochs, counted from 1, at which weights would be kept."""
+    highest = [max(accuracies[: k + 1]) for k in range(len(accuracies))]
+    return [k + 1 for k, accuracy in enumerate(accuracies) if as_good(accuracy, highest[k], images)]
+
+
+@pytest.mark.parametrize(("accuracies", "images", "last_kept"), [
+    ([0.5, 1.0, 0.99, 0.995], 144, 4),  # one lucky epoch on few images does not win
+    ([0.5, 0.9, 0.7, 0.6], 144, 2),  # a real fall is noticed
+    ([0.90, 0.95, 0.90], 5000, 2),
+    ([0.9, 0.9, 0.9], 5000, 3),
+    ([0.0, 0.0], 10, 2),
+])
+def test_the_best_epoch_is_the_latest_within_one_standard_error(accuracies, images, last_kept):
+    assert accuracies_kept(accuracies, images)[-1] == last_kept
+
+
+def test_the_first_epoch_is_always_kept():
+    assert all(as_good(k / 10, k / 10, 10) for k in range(11))

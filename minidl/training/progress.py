@@ -97,7 +97,7 @@ class Progress:
         }
 
     def line(self, entry, best):
-        """One line of the table; an asterisk marks the best epoch so far."""
+        """One line of the table; an asterisk marks the epochs whose weights were kept, at their time."""
         if not self.header_shown:
             print(header())
             self.header_shown = True

@@ -89,7 +89,7 @@ def summarise(settings, state, test):
 
 def show(run, state, summary, table):
     """Print the results and where they are."""
-    print(f"\nTest images, read once, with the weights of epoch {state.best['epoch']} (best on validation):\n\n{table}")
+    print(f"\nTest images, read once, with the weights of epoch {state.best['epoch']} (chosen on validation):\n\n{table}")
     print(f"test accuracy {summary['test_accuracy']:.2%}, loss {summary['test_loss']:.4f}, "
           f"{summary['parameters']:,} parameters, {summary['seconds']:.0f} s from start to end")
     print(f"{shown(run.folder)}{os.sep}  holds the weights, summary.json, and in figures{os.sep} learning_curves.png, "

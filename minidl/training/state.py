@@ -8,6 +8,7 @@ no saving, it is a function of seed and epoch.
 from __future__ import annotations
 
 import contextlib
+import math
 from pathlib import Path
 
 import minidl
@@ -41,7 +42,7 @@ class TrainingState:
     history : list of dict
         One entry per finished epoch, a line of ``metrics.jsonl``.
     best : dict
-        The history's entry of the best epoch on validation.
+        The history's entry of the best epoch on validation (see `as_good`).
     """
 
     def __init__(self, model, optimizer, schedule, average=None):
@@ -68,17 +69,16 @@ class TrainingState:
         """Context manager inside which the model has the averaged weights, where there are any."""
         return contextlib.nullcontext() if self.average is None else self.average.applied()
 
-    def finish_epoch(self, entry, weights):
-        """Take down a finished epoch; `weights` are those that `entry` was measured with.
+    def finish_epoch(self, entry, weights, images):
+        """Take down a finished epoch; `weights` are those that `entry` was measured with, on `images` images.
 
-        Returns whether it is the best so far: the highest accuracy on validation, of
-        equal ones the lowest loss.
+        Returns whether this is now the best epoch (see `as_good`): its weights are kept.
         """
         self.history.append(entry)
         self.epoch += 1
         if isinstance(self.schedule, ReduceLROnPlateau):
             self.schedule.step(entry["val_loss"])
-        if self.best is not None and _rank(entry) <= _rank(self.best):
+        if not as_good(entry["val_accuracy"], max(past["val_accuracy"] for past in self.history), images):
             return False
         self.best = entry
         self.best_weights = {name: on_cpu(value).copy() for name, value in weights.items()}
@@ -133,8 +133,23 @@ class TrainingState:
         self.seconds_before = facts["seconds"]
 
 
-def _rank(entry):
-    return entry["val_accuracy"], -entry["val_loss"]
+def as_good(accuracy, highest, images):
+    """Whether `accuracy` on `images` images is at most one standard error below `highest`.
+
+    A few hundred images cannot tell a lucky epoch from a good one. So the best epoch is
+    not the one with the highest accuracy but the latest that is not worse than it by more
+    than chance: training has gone on since, and the schedule ends where the weights are
+    calm. This is the one-standard-error rule of L. Breiman et al., "Classification and
+    Regression Trees", 1984; the error itself is that of A. Agresti and B. Coull, 1998, who
+    add two right and two wrong answers, so that it is not 0 where all are right.
+
+    Examples
+    --------
+    >>> as_good(143 / 144, 1.0, images=144), as_good(142 / 144, 1.0, images=144)
+    (True, False)
+    """
+    p = (highest * images + 2) / (images + 4)
+    return accuracy >= highest - math.sqrt(p * (1 - p) / (images + 4))
 
 
 def _below(prefix, arrays):
