@@ -1,4 +1,4 @@
-"""PyTorch as a library of the table in ``pytorch_rows.py``."""
+"""PyTorch as a library of the table in ``pytorch_table.py``."""
 
 import torch
 

@@ -1,7 +1,8 @@
-"""The layers' part of the table in ``pytorch_rows.py``: convolution, pooling, normalisation, losses."""
+"""The rest of the table: convolution, pooling, normalisation, losses. Importing it brings all rows."""
 
 import numpy as np
-from pytorch_rows import ROWS, apart, row
+from pytorch_rows import ROWS, apart
+from pytorch_table import row
 
 __all__ = ["ROWS"]
 
@@ -203,7 +204,9 @@ for reduction in ("mean", "sum", "none"):
         constants=(np.zeros(0, np.int64),), order=1)  # fmt: skip
     row(f"mse_loss/no_rows_{reduction}", lambda L, x, t, r=reduction: L.mse_loss(x, t, reduction=r), (0, 3), (0, 3),
         order=1)  # fmt: skip
-row("cross_entropy/all_ignored", lambda L, x, t: L.cross_entropy(x, t), (2, 3), constants=(np.array([-100, -100]),), order=1)
-row("cross_entropy/extreme", lambda L, x, t: L.cross_entropy(x, t), [[1000.0, -1000.0, 0.0]], constants=(np.array([1]),))
+row("cross_entropy/all_ignored", lambda L, x, t: L.cross_entropy(x, t), (2, 3),
+    constants=(np.array([-100, -100]),), order=1)  # fmt: skip
+row("cross_entropy/extreme", lambda L, x, t: L.cross_entropy(x, t), [[1000.0, -1000.0, 0.0]],
+    constants=(np.array([1]),))  # fmt: skip
 row("binary_cross_entropy_with_logits/extreme", lambda L, x, t: L.binary_cross_entropy_with_logits(x, t),
     [-1000.0, 1000.0, 0.0], [0.0, 0.0, 1.0], order=1)  # fmt: skip

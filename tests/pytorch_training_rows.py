@@ -1,4 +1,4 @@
-"""Layers, optimisers and schedules that minidl and PyTorch spell alike; the companion of ``pytorch_rows.py``.
+"""Layers, optimisers and schedules that minidl and PyTorch spell alike; the companion of ``pytorch_table.py``.
 
 Every `run_*` takes a library (`Ours` or `Theirs`) and returns NumPy arrays by name.
 """
@@ -56,7 +56,10 @@ SCHEDULES = {
     "LinearLR": ("LinearLR", {"start_factor": 0.1, "total_iters": 6}),
     "PolynomialLR": ("PolynomialLR", {"total_iters": 8, "power": 2.0}),
     "OneCycleLR": ("OneCycleLR", {"max_lr": 0.4, "total_steps": 12}),
-    "OneCycleLR/linear": ("OneCycleLR", {"max_lr": 0.4, "total_steps": 12, "anneal_strategy": "linear", "three_phase": True}),
+    "OneCycleLR/linear": (
+        "OneCycleLR",
+        {"max_lr": 0.4, "total_steps": 12, "anneal_strategy": "linear", "three_phase": True},
+    ),
     "LambdaLR": ("LambdaLR", {"lr_lambda": lambda epoch: 1 / (1 + epoch)}),
 }
 

@@ -6,7 +6,7 @@ import pytest
 pytest.importorskip("torch", reason="the live comparison needs PyTorch")
 
 from pytorch_library import Theirs  # noqa: E402
-from pytorch_rows import Ours, assert_agree, derivatives  # noqa: E402
+from pytorch_table import Ours, assert_agree, derivatives  # noqa: E402
 from pytorch_rows_layers import ROWS  # noqa: E402
 
 from minidl.kernels import using  # noqa: E402

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from pytorch_rows import Ours, assert_agree, derivatives
+from pytorch_table import Ours, assert_agree, derivatives
 from pytorch_rows_layers import ROWS
 from pytorch_training_rows import (
     LAYERS,

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import strict
-from pytorch_rows import Ours, assert_agree, derivatives
+from pytorch_table import Ours, assert_agree, derivatives
 from pytorch_rows_layers import ROWS
 
 import minidl
@@ -82,7 +82,8 @@ def test_waiting_for_the_device_is_noticed():
 
 # ---------------------------------------------------------------- minidl on it
 
-MAY_WAIT = ("index/", "mask/", "gather", "take_along_dim", "one_hot")  # positions that may repeat are counted on the host
+# Positions that may repeat are counted on the host.
+MAY_WAIT = ("index/", "mask/", "gather", "take_along_dim", "one_hot")
 
 
 @pytest.mark.filterwarnings("ignore")

@@ -237,7 +237,8 @@ def where(condition, input, other):
     condition = condition if isinstance(condition, Tensor) else Tensor(condition)
     input, other = operands(input, other)
     if not isinstance(input, Tensor) and not isinstance(other, Tensor):
-        input = Tensor(array_module(condition.data).full((), input, dtype=np.float32 if isinstance(input, float) else None))
+        dtype = np.float32 if isinstance(input, float) else None
+        input = Tensor(array_module(condition.data).full((), input, dtype=dtype))
     return Where.apply(condition, input, other)
 
 

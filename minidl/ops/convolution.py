@@ -150,7 +150,8 @@ def conv2d(input, weight, bias=None, stride=1, padding=0, dilation=1, groups=1):
               [2., 4., 2.],
               [1., 2., 1.]]]])
     """
-    check_convolution(input, weight, bias, groups, in_axis=1, channels=weight.shape[1] * groups if weight.ndim == 4 else 0)
+    channels = weight.shape[1] * groups if weight.ndim == 4 else 0
+    check_convolution(input, weight, bias, groups, in_axis=1, channels=channels)
     stride, dilation = positive_pair(stride, "stride"), positive_pair(dilation, "dilation")
     padding = paddings(padding, weight.shape[2:], stride, dilation)
     for name, n, k, p, d in zip(("height", "width"), input.shape[2:], weight.shape[2:], padding, dilation):
@@ -213,11 +214,24 @@ def conv_transpose2d(input, weight, bias=None, stride=1, padding=0, output_paddi
     )
     if min(size) < 1:
         raise ValueError(f"`padding` leaves an output of size {size}: shapes {input.shape} and {weight.shape}")
-    output_shape = (input.shape[0], weight.shape[1] * groups) + size
+    padding, beyond = zip(*map(_beyond_stride, padding, extra, stride))
+    output_shape = (input.shape[0], weight.shape[1] * groups, size[0] - beyond[0], size[1] - beyond[1])
     y = ConvInputGrad.apply(
         input, weight, input_shape=output_shape, stride=stride, padding=padding, dilation=dilation, groups=groups
     )
+    y = y.pad((0, beyond[1], 0, beyond[0])) if any(beyond) else y
     return y if bias is None else y + bias.reshape(1, -1, 1, 1)
+
+
+def _beyond_stride(padding, extra, stride):
+    """Of one axis, the padding and the rows of zeros that stand for `extra` rows of output at the end.
+
+    The convolution whose gradient this is has rows for fewer than `stride` of them. Whole strides more, which a
+    dilation allows, are rows that the padding would have cut off, and beyond those zeros.
+    """
+    before, after = padding
+    more = extra - extra % stride
+    return (before, max(after - more, 0)), max(more - after, 0)
 
 
 def _geometry(kernel_size, stride, padding, dilation):

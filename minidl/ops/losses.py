@@ -166,8 +166,9 @@ def cross_entropy(input, target, weight=None, ignore_index=-100, reduction="mean
 def _check_labels(input, target):
     if target.dtype.kind not in "iu":
         raise TypeError(f"`target` must hold integers, or probabilities shaped like `input`, found {target.dtype}")
-    if target.shape != input.shape[:1] + input.shape[2:]:
-        raise ValueError(f"`target` has shape {target.shape}; `input` of shape {input.shape} needs {input.shape[:1] + input.shape[2:]}")
+    needed = input.shape[:1] + input.shape[2:]
+    if target.shape != needed:
+        raise ValueError(f"`target` has shape {target.shape}; `input` of shape {input.shape} needs {needed}")
 
 
 def _as_rows(input, target):

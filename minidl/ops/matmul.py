@@ -65,7 +65,7 @@ def linear(input, weight, bias=None):
     if weight.ndim != 2 or input.ndim == 0 or input.shape[-1] != weight.shape[1]:
         raise ValueError(f"`input` of shape {input.shape} does not fit `weight` of shape {weight.shape}, (out, in)")
     if bias is not None and bias.shape != weight.shape[:1]:
-        raise ValueError(f"`bias` has shape {bias.shape} but `weight` of shape {weight.shape} needs ({weight.shape[0]},)")
+        raise ValueError(f"`bias` has shape {bias.shape}; `weight` of shape {weight.shape} needs {weight.shape[:1]}")
     rows = input if input.ndim == 2 else input.reshape(-1, input.shape[-1]) if input.data.size else None
     if rows is None:
         return input @ weight.transpose() if bias is None else input @ weight.transpose() + bias

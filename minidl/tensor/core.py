@@ -133,7 +133,7 @@ class Tensor:
 
     def __array__(self, dtype=None, copy=None):
         if self.requires_grad:
-            raise RuntimeError("a tensor that requires grad is not turned into an array silently; use .detach().numpy()")
+            raise RuntimeError("a tensor that requires grad becomes no array silently; use .detach().numpy()")
         return np.array(self.numpy(), dtype=dtype, copy=copy)
 
     # -- leaving the graph, other devices and types
@@ -256,7 +256,7 @@ class Tensor:
 
 
 def _holders(tensor):
-    """How many references there are to a tensor's gradient buffer, those of this question included."""
+    """How many references there are to a tensor's gradient buffer."""
     return sys.getrefcount(tensor._grad_buffer)
 
 
@@ -277,15 +277,14 @@ def tensor(data, dtype=None, device=None, requires_grad=False):
 def _as_array(data, dtype=None):
     if isinstance(data, Tensor):
         return data.data
-    if isinstance(data, np.generic):
-        return np.asarray(data)
     if backend.is_array(data):
         return data
     array = np.asarray(data)
     if array.dtype.kind not in "biufc":
         raise TypeError(f"`data` must be numbers, found {type(data).__name__} of dtype {array.dtype}")
-    # Python numbers carry no precision of their own: float32, as in PyTorch, unless the caller wants another.
-    return array.astype(np.float32 if dtype is None else dtype) if array.dtype == np.float64 and not hasattr(data, "dtype") else array
+    if array.dtype == np.float64 and not hasattr(data, "dtype"):  # Python numbers carry no precision of their own
+        return array.astype(dtype or np.float32)
+    return array
 
 
 def _wrap(array):
@@ -297,4 +296,4 @@ def _wrap(array):
 
 _probe = Tensor(0.0)
 _probe._grad_buffer = np.empty(0)
-_ALONE = _holders(_probe)  # what `_holders` counts when nobody else holds the buffer
+_ALONE = _holders(_probe)  # those that asking adds

@@ -13,7 +13,7 @@ sys.path[:0] = [str(HERE.parent), str(HERE.parents[1])]
 
 import numpy as np  # noqa: E402
 from pytorch_library import Theirs  # noqa: E402
-from pytorch_rows import derivatives  # noqa: E402
+from pytorch_table import derivatives  # noqa: E402
 from pytorch_rows_layers import ROWS  # noqa: E402
 from pytorch_training_rows import every_run  # noqa: E402
 from safetensors.numpy import save_file  # noqa: E402
