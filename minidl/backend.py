@@ -161,6 +161,13 @@ def empty_channels_last(shape, dtype, like):
     return kind_of(like).empty((N, H, W, C), dtype).transpose(0, 3, 1, 2)
 
 
+def full_in_order_of(x, shape, value):
+    """A new array of `shape` filled with `value`, its axes in memory in the order of those of `x`."""
+    order = sorted(range(x.ndim), key=lambda axis: -abs(x.strides[axis]))
+    inverse = sorted(range(x.ndim), key=order.__getitem__)
+    return array_module(x).full([shape[axis] for axis in order], value, dtype=x.dtype).transpose(inverse)
+
+
 def channels_last(x):
     """`x` of shape ``(N, C, H, W)`` with channels adjacent in memory: itself if so already, else a copy.
 

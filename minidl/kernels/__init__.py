@@ -21,6 +21,7 @@ import contextlib
 import functools
 import importlib
 import importlib.util
+import os
 
 from minidl import backend
 
@@ -65,15 +66,20 @@ class Kernel:
         return self.forms.get(kind)
 
     def _search(self, kind, first):
-        """Import the file with the faster forms for this array type, if there is one."""
+        """Import the file with the faster forms for this array type, if there is one that can run here."""
         self.searched.add(kind)
-        name = f"{self.plain.__module__}_{backend.kind_of(first).family}"
-        if importlib.util.find_spec(name) is not None:
-            try:
-                importlib.import_module(name)
-            except ImportError as error:
-                if error.name is None or not error.name.startswith(("numba", "llvmlite")):
-                    raise  # only a missing Numba means "do it the plain way"
+        family = backend.kind_of(first).family
+        name = f"{self.plain.__module__}_{family}"
+        if _can_compile(family) and importlib.util.find_spec(name) is not None:
+            importlib.import_module(name)
+
+
+@functools.lru_cache(maxsize=None)
+def _can_compile(family):
+    """Whether the compiler that a family of faster forms needs is there: without Numba all runs the plain way."""
+    if family != "cpu":
+        return True
+    return importlib.util.find_spec("numba") is not None and os.environ.get("NUMBA_DISABLE_JIT", "0") in ("", "0")
 
 
 @contextlib.contextmanager

@@ -12,7 +12,7 @@ import math
 
 import numpy as np
 
-from minidl.backend import array_module
+from minidl.backend import array_module, full_in_order_of
 from minidl.ops.arithmetic import operand
 from minidl.tensor import Function, Tensor
 
@@ -50,7 +50,9 @@ class Slice(Function):
 class Unslice(Function):
     def forward(self, x, index, shape):
         self.index = index
-        y = array_module(x).zeros(shape, dtype=x.dtype)
+        # A gradient lies in memory as its image does, unless the index dropped or added axes.
+        keeps_axes = x.ndim == len(shape)
+        y = full_in_order_of(x, shape, 0) if keeps_axes else array_module(x).zeros(shape, dtype=x.dtype)
         y[index] = x
         return y
 

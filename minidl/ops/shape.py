@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 
-from minidl.backend import array_module, device_of, is_device_name, to_device
+from minidl.backend import array_module, device_of, full_in_order_of, is_device_name, to_device
 from minidl.ops.axes import axes_of
 from minidl.tensor import Function, Tensor
 
@@ -72,13 +72,6 @@ class Pad(Function):
 
 def _inside(widths, shape):
     return tuple(slice(a, a + n) for n, (a, _) in zip(shape, widths))
-
-
-def full_in_order_of(x, shape, value):
-    """A new array of `shape` filled with `value`, its axes in memory in the order of those of `x`."""
-    order = sorted(range(x.ndim), key=lambda axis: -abs(x.strides[axis]))
-    inverse = sorted(range(x.ndim), key=order.__getitem__)
-    return array_module(x).full([shape[axis] for axis in order], value, dtype=x.dtype).transpose(inverse)
 
 
 def _shape_args(shape):
