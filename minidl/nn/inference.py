@@ -68,16 +68,25 @@ class Predictor(Module):
 class FoldedConv(Module):
     """A convolution with bias and perhaps ReLU, on arrays: one kernel call."""
 
-    def __init__(self, conv, bn=None, relu=False):
+    def __init__(self, weight, bias, relu=False, stride=(1, 1), padding=((0, 0), (0, 0)), dilation=(1, 1), groups=1):
         super().__init__()
-        weight, bias = _scaled(conv, bn)
         # Nobody can change a read-only weight, so a kernel may keep its packed form.
         weight.flags.writeable = False
         self.register_buffer("weight", Tensor(weight))
         self.register_buffer("bias", Tensor(bias))
-        self.relu = relu
-        self.stride, self.dilation, self.groups = conv.stride, conv.dilation, conv.groups
-        self.padding = paddings(conv.padding, conv.kernel_size, conv.stride, conv.dilation)
+        self.relu, self.stride, self.padding, self.dilation, self.groups = relu, stride, padding, dilation, groups
+
+    @classmethod
+    def of(cls, conv, bn=None, relu=False):
+        """`conv` with the normalisation behind it."""
+        padding = paddings(conv.padding, conv.kernel_size, conv.stride, conv.dilation)
+        return cls(*_scaled(conv, bn), relu, conv.stride, padding, conv.dilation, conv.groups)
+
+    @property
+    def is_product(self):
+        """Whether it is a matrix product, pixel by pixel, and so can be joined with others that read the same."""
+        stays = self.padding == ((0, 0), (0, 0)) and self.stride == (1, 1)
+        return self.weight.shape[2:] == (1, 1) and stays and self.groups == 1 and self.relu
 
     def run(self, x, out=None):
         """The layer on an array, into `out` if given."""
@@ -112,7 +121,11 @@ def _scaled(conv, bn):
 
 
 class FoldedBranches(Module):
-    """A block of branches whose last convolutions write into the joint output."""
+    """A block of branches whose last convolutions write into the joint output.
+
+    The 1x1 convolutions that others follow all read the block's input: they are one product,
+    of whose result each branch goes on with its channels.
+    """
 
     def __init__(self, branches):
         super().__init__()
@@ -120,17 +133,36 @@ class FoldedBranches(Module):
             for position, layer in enumerate(branch):
                 self.add_module(f"{index}_{position}", layer)
         self.branches = [tuple(branch) for branch in branches]
+        self.widths = [branch[-1].weight.shape[0] for branch in branches]
+        self.begun = [isinstance(branch[0], FoldedConv) and branch[0].is_product for branch in branches]
+        self.begun = [begun and len(branch) > 1 for begun, branch in zip(self.begun, branches)]
+        self.beginning = _side_by_side([branch[0] for begun, branch in zip(self.begun, branches) if begun])
 
     def forward(self, x):
         x = x.data
         N, _, H, W = x.shape
-        widths = [branch[-1].weight.shape[0] for branch in self.branches]
-        joint = backend.empty_channels_last((N, sum(widths), H, W), x.dtype, like=x)
-        for branch, out in zip(self.branches, slices(joint, widths)):
-            y = x
-            for layer in branch:
-                y = layer.run(y, out=out if layer is branch[-1] else None)
+        joint = backend.empty_channels_last((N, sum(self.widths), H, W), x.dtype, like=x)
+        for (layers, y), out in zip(self._left_to_do(x), slices(joint, self.widths)):
+            for layer in layers:
+                y = layer.run(y, out=out if layer is layers[-1] else None)
         return Tensor(joint)
+
+    def _left_to_do(self, x):
+        """The layers of each branch that are still to run, and the array they begin with."""
+        if self.beginning is None:
+            return [(branch, x) for branch in self.branches]
+        widths = [branch[0].weight.shape[0] for begun, branch in zip(self.begun, self.branches) if begun]
+        parts = iter(slices(self.beginning.run(x), widths))
+        return [(branch[1:], next(parts)) if begun else (branch, x) for begun, branch in zip(self.begun, self.branches)]
+
+
+def _side_by_side(layers):
+    """One convolution that computes what several products compute of the same input; None for fewer than two."""
+    if len(layers) < 2 or len({layer.weight.shape[1] for layer in layers}) > 1:
+        return None
+    xp = backend.array_module(layers[0].weight.data)
+    weight, bias = (xp.concatenate([getattr(layer, name).data for layer in layers]) for name in ("weight", "bias"))
+    return FoldedConv(weight, bias, relu=True)
 
 
 class FoldedPool(Module):
@@ -148,7 +180,7 @@ class FoldedPool(Module):
 def _folded(module):
     """`module` with everything below it folded where a rule applies; what is watched by a hook stays as it is."""
     if _is_brick(module):
-        return FoldedConv(module.conv, module.bn if module.norm else None, relu=True)
+        return FoldedConv.of(module.conv, module.bn if module.norm else None, relu=True)
     if isinstance(module, Branches) and type(module).forward is Branches.forward and not module.has_hooks:
         branches = [_folded_branch(branch) for branch in module.children()]
         if branches and all(branch is not None for branch in branches):
@@ -205,5 +237,5 @@ def _folded_sequence(layers):
         bn = layers.pop(0) if layers and _has_statistics(layers[0]) else None
         relu = bool(layers) and _is_plain(layers[0], ReLU)
         layers = layers[1:] if relu else layers
-        out.append(FoldedConv(layer, bn, relu))
+        out.append(FoldedConv.of(layer, bn, relu))
     return out
