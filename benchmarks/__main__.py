@@ -42,16 +42,19 @@ def parse(argv):
     parser.add_argument("name", choices=NAMES, metavar="NAME")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write every measured figure there")
     parser.add_argument("--picture", type=Path, metavar="FILE", help="draw the results there (.png, .svg or .pdf)")
-    parser.add_argument("--threads", type=int, default=min(2, os.cpu_count() or 1), help="of every contender (%(default)s)")
+    parser.add_argument("--threads", type=int, default=min(2, os.cpu_count() or 1), help="per contender (%(default)s)")
     parser.add_argument("--rounds", type=int, default=7, help="turns that each contender takes (%(default)s)")
     parser.add_argument("--only", metavar="PARTS", help="parts of the benchmark, with commas between them")
-    parser.add_argument("--quick", action="store_true", help="tiny sizes: shows that all works, says nothing about speed")
+    parser.add_argument("--quick", action="store_true", help="tiny sizes: only shows that all works")
     args = parser.parse_args(argv)
     module = _module(args.name)
     parts = tuple(args.only.split(",")) if args.only else module.PARTS
     unknown = [part for part in parts if part not in module.PARTS]
     if unknown:
         parser.error(f"`--only` is {args.only!r}; accepted: {', '.join(module.PARTS)}")
+    for option, path in (("--json", args.json), ("--picture", args.picture)):
+        if path and not path.absolute().parent.is_dir():  # better now than after the measurements
+            parser.error(f"`{option}` is {path}, in a folder that does not exist")
     if min(args.threads, args.rounds) < 1:
         parser.error(f"`--threads` is {args.threads} and `--rounds` is {args.rounds}; accepted: whole numbers from 1")
     return module, Settings(args.threads, args.rounds, parts, args.quick), args

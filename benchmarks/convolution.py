@@ -30,6 +30,7 @@ CONTENDERS = (
 )
 # Largest error relative to the largest result: Winograd's own is some 1e-5, a wrong kernel's near 1.
 BOUND = 3e-4
+COLUMNS = ["C, H -> K, k", "algorithm", "time", "GFLOP/s", "of peak", "GB/s", "of memory", "error", "ratio", "direct"]
 TURN = 0.04  # seconds of each turn
 
 
@@ -130,8 +131,7 @@ def print_layers(results):
     """A table per direction, and one of the directions together."""
     for stage, title in STAGES.items():
         rows = [_row(layer, stage, results["peak"]) for layer in results["layers"]]
-        columns = ["C, H -> K, k", "algorithm", "time", "GFLOP/s", "of peak", "GB/s", "of memory", "error", "ratio", "direct"]
-        report.table(f"Convolution, {title}", columns, rows)
+        report.table(f"Convolution, {title}", COLUMNS, rows)
     together = [(layer, ratio(layer, "PyTorch channels_last")) for layer in results["layers"]]
     known = [(layer, value) for layer, value in together if value]
     if known:
@@ -139,7 +139,8 @@ def print_layers(results):
         values = [value for _, value in known]
         under = sum(value < 0.9 for value in values)
         note = f"median {np.median(values):.2f}x, least {min(values):.2f}x, {under} of {len(values)} under 0.9x"
-        report.table("Three directions together against PyTorch channels_last, the slowest first", ["C, H -> K, k", "ratio"], rows, note)
+        title = "Three directions together against PyTorch channels_last, the slowest first"
+        report.table(title, ["C, H -> K, k", "ratio"], rows, note)
     for line in results["wrong"]:
         print(f"  WRONG, not timed: {line} > {BOUND:.0e}")
 

@@ -19,7 +19,7 @@ import numpy as np
 
 from benchmarks import compare, pictures, report
 from benchmarks.case import Case, folder_of
-from benchmarks.race import Contender, Times, enter, race
+from benchmarks.race import Contender, Times, enter, leave_out, race
 from benchmarks.settings import ENGINES
 from benchmarks.worker import Worker, WorkerError
 
@@ -62,6 +62,7 @@ TABLES = {
     "inference-1": Part("Inference of one image", Case(batch=1), "predict", (*CONTENDERS, ONNX_RUNTIME)),
     "large": Part("Training step, 224x224", Case("torchvision", 1.0, 8, 224, 1000), "train", CONTENDERS),
 }
+TITLES = {name: part.title for name, part in TABLES.items()} | {"memory": "Peak memory of the training step, 32x32"}
 PARTS = ("training", "inference", "inference-1", "memory", "large")
 BARS = (
     Bar("training step, PyTorch's best float32", "training", PYTORCH, 2.0, 2.5),
@@ -121,8 +122,7 @@ def checked(stack, part, folder, settings):
         try:
             worker.call("check", path=str(folder / "found.npz"))
         except WorkerError as error:
-            print(f"{label} is left out: {error}")
-            worker.close()
+            leave_out(label, worker, error)
             continue
         with np.load(folder / "found.npz") as found:
             errors = compare.errors(found, wanted)
@@ -147,11 +147,13 @@ def print_times(part, rows):
     for label, row in rows.items():
         figures = ["wrong, not timed", "", "", ""]
         if "median" in row:
-            rate, ratio = part.case.batch / row["median"], ours and row["median"] / ours
-            figures = [report.seconds(row["median"]), report.spread(Times(row["rounds"])), f"{rate:.0f}", report.times(ratio)]
+            seconds, ratio = row["median"], ours and row["median"] / ours
+            figures = [report.seconds(seconds), report.spread(Times(row["rounds"])), f"{part.case.batch / seconds:.0f}"]
+            figures.append(report.times(ratio))
         lines.append([label, *figures, *[report.small(row["errors"][kind]) for kind in kinds]])
     title = f"{part.title}, batch {part.case.batch}"
-    report.table(title, ["", "step", "from .. to", "images/s", "ratio", *kinds], lines, "errors against float64: see compare.py")
+    columns = ["", "step", "from .. to", "images/s", "ratio", *kinds]
+    report.table(title, columns, lines, "errors against float64: see compare.py")
     for label, row in rows.items():
         if row["faults"]:
             print(f"  {label} is WRONG: {'; '.join(row['faults'])}")
@@ -197,18 +199,18 @@ def print_ratios(found):
 
 def draw(results, path):
     """Bars with their spread, one panel per part."""
-    pictures.panels(
-        path,
-        f"GoogLeNet: {report.where(results)}",
-        [
-            (f"{TABLES[name].title},\nbatch {part['case']['batch']}", "seconds", part["rows"])
-            if name != "memory"
-            else (f"Peak memory of the training step,\nbatch {part['case']['batch']}", "GiB", scaled(part["rows"], 2**-30))
-            for name, part in results["parts"].items()
-        ],
-    )
+    panels = []
+    for name, part in results["parts"].items():
+        bars = memory_bars if name == "memory" else time_bars
+        panels.append((f"{TITLES[name]},\nbatch {part['case']['batch']}", *bars(part)))
+    pictures.panels(path, f"GoogLeNet: {report.where(results)}", panels)
 
 
-def scaled(rows, factor):
-    """Rows whose figures are multiplied, for another unit."""
-    return {label: {"median": row["median"] * factor} for label, row in rows.items()}
+def time_bars(part):
+    """Unit and rows of a panel of times."""
+    return "seconds", part["rows"]
+
+
+def memory_bars(part):
+    """Unit and rows of a panel of memory."""
+    return "GiB", {label: {"median": row["median"] / 2**30} for label, row in part["rows"].items()}

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
-# name: (N, H, W, C) of the activations or (rows, columns); floats that have to move per element, both ways:
-# batch norm reads x twice and writes y, its backward reads x and dy twice and writes dx; and so on.
+# (N, H, W, C) of the activations, or (rows, columns)
 ACTIVATIONS = {
     "batch norm + ReLU": (64, 32, 32, 192),
     "max pool 3x3, stride 1": (64, 16, 16, 512),
@@ -14,6 +15,16 @@ ACTIVATIONS = {
 }
 PARAMETERS = ("SGD with momentum", "Adam")
 KERNEL_NAMES = (*ACTIVATIONS, *PARAMETERS)
+# How many floats have to move per element, forward and backward, if no pass over memory is wasted: batch norm reads
+# x twice and writes y, then reads x and dy twice and writes dx. An argmax is a quarter of a float.
+TRAFFIC = {
+    "batch norm + ReLU": 8,
+    "max pool 3x3, stride 1": 4.5,
+    "max pool 3x3, stride 2": 2.625,
+    "softmax cross-entropy": 3,
+    "SGD with momentum": 5,
+    "Adam": 7,
+}
 
 
 def convolution_arrays(shape):
@@ -35,11 +46,14 @@ def sample(stage, array):
 def kernel_arrays(name, quick, dtype):
     """The arguments of one of the `KERNEL_NAMES`, by name."""
     rng = np.random.default_rng(len(name))
-    draw = lambda *shape: rng.standard_normal(shape, np.float32).astype(dtype)
+
+    def draw(*shape):
+        return rng.standard_normal(shape, np.float32).astype(dtype)
+
+    shapes = kernel_shapes(name, quick)
     if name in PARAMETERS:
-        shapes = [(64, 16)] * 3 if quick else parameter_shapes()
         return {f"{letter}{i}": draw(*shape) for i, shape in enumerate(shapes) for letter in "pg"}
-    shape = ACTIVATIONS[name] if not quick else tuple(min(n, 8) for n in ACTIVATIONS[name])
+    shape = shapes[0]
     x, C = draw(*shape), shape[-1]
     if name == "softmax cross-entropy":
         return {"x": x, "labels": rng.integers(0, C, len(x))}
@@ -47,6 +61,20 @@ def kernel_arrays(name, quick, dtype):
         return {"x": x, "weight": draw(C), "bias": draw(C), "grad": draw(*shape)}
     N, H, W, C = shape
     return {"x": x, "grad": draw(*shape) if name.endswith("1") else draw(N, (H + 1) // 2, (W + 1) // 2, C)}
+
+
+def moved(name, quick):
+    """Bytes that one of the kernels has to move in float32."""
+    shapes = kernel_shapes(name, quick)
+    return 4 * TRAFFIC[name] * sum(math.prod(shape) for shape in shapes)
+
+
+def kernel_shapes(name, quick):
+    """The shapes of a kernel's activations or parameters."""
+    if name in PARAMETERS:
+        return [(64, 16)] * 3 if quick else parameter_shapes()
+    shape = ACTIVATIONS[name]
+    return [tuple(min(n, 8) for n in shape) if quick else shape]
 
 
 def parameter_shapes():

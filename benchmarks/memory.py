@@ -21,7 +21,7 @@ def run(settings):
 def draw(results, path):
     """One panel per part."""
     panels = [
-        (f"{googlenet.TABLES[name].title}, batch {part['case']['batch']}", "GiB", googlenet.scaled(part["rows"], 2**-30))
+        (f"{googlenet.TITLES[name]}, batch {part['case']['batch']}", *googlenet.memory_bars(part))
         for name, part in results["parts"].items()
     ]
     pictures.panels(path, "Peak memory: most resident during the step, less that after building the model", panels)

@@ -3,7 +3,8 @@
 The chain shows what an engine itself costs: 8 numbers, 1,000 operations forward and backward, so nearly
 all the time is bookkeeping. The kernels are what remains of a training step beside the convolutions, each
 forward and backward (the optimisers: one step over GoogLeNet's parameters), at sizes of the network with
-batch 64. "ratio" is the row's time over minidl's.
+batch 64. "ratio" is the row's time over minidl's; "GB/s" counts the fewest passes over memory that a kernel
+can do with (`inputs.TRAFFIC`), and the machine's own bandwidth stands above the tables.
 """
 
 from __future__ import annotations
@@ -14,8 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks import chain, compare, pictures, report
-from benchmarks.inputs import KERNEL_NAMES
+from benchmarks import chain, compare, convolution, inputs, pictures, report
 from benchmarks.race import Contender, Times, enter, race
 from benchmarks.settings import ENGINES
 from benchmarks.worker import Worker
@@ -54,16 +54,18 @@ def measure_chain(settings, wrong):
 def measure_kernels(settings, wrong):
     """Each kernel on minidl and PyTorch."""
     found = {}
+    convolution.machine(settings)
     with contextlib.ExitStack() as stack:
         folder = scratch(stack)
         workers = enter(stack, KERNELS, settings, "kernels")
         plain = {"MINIDL_KERNELS": "plain"} if ENGINES["torch"].missing() else {}
         exact = stack.enter_context(Worker("minidl" if plain else "torch", settings.threads, plain))
         exact.start("kernels", dtype="float64")
-        for name in KERNEL_NAMES:
+        for name in inputs.KERNEL_NAMES:
             for worker in (exact, *workers.values()):
                 worker.call("choose", name=name, quick=settings.quick)
-            found[name] = compete(name, workers, outcome(exact, folder), folder, settings, wrong)
+            moved = inputs.moved(name, settings.quick)
+            found[name] = compete(name, workers, outcome(exact, folder), folder, settings, wrong, moved)
     return found
 
 
@@ -79,23 +81,25 @@ def outcome(worker, folder):
         return dict(found)
 
 
-def compete(title, workers, wanted, folder, settings, wrong):
-    """Check the workers, race those that are right, print the table; rows by label."""
+def compete(title, workers, wanted, folder, settings, wrong, moved=0):
+    """Check the workers, race those that are right, print the table; rows by label. `moved` bytes give the GB/s."""
     rows = {label: {"error": max(compare.errors(outcome(w, folder), wanted).values())} for label, w in workers.items()}
     wrong += [f"{title}: {label}: {row['error']:.1e}" for label, row in rows.items() if not row["error"] <= BOUND]
     right = {label: worker for label, worker in workers.items() if rows[label]["error"] <= BOUND}
     for label, times in race(right, settings.rounds, seconds=0.0 if settings.quick else TURN).items():
-        rows[label] |= times.describe()
+        rows[label] |= times.describe() | {"bytes per second": moved / times.median}
     ours = rows.get("minidl", {}).get("median")
-    report.table(title, ["", "time", "from .. to", "ratio", "error"], [_line(label, row, ours) for label, row in rows.items()])
+    lines = [_line(label, row, ours) for label, row in rows.items()]
+    report.table(title, ["", "time", "from .. to", "ratio", "error", "GB/s"], lines)
     return rows
 
 
 def _line(label, row, ours):
     if "median" not in row:
-        return [label, "wrong, not timed", "", "", report.small(row["error"])]
-    ratio = report.times(ours and row["median"] / ours)
-    return [label, report.seconds(row["median"]), report.spread(Times(row["rounds"])), ratio, report.small(row["error"])]
+        return [label, "wrong, not timed", "", "", report.small(row["error"]), ""]
+    ratio, spread = report.times(ours and row["median"] / ours), report.spread(Times(row["rounds"]))
+    rate = f"{row['bytes per second'] / 1e9:.1f}" if row["bytes per second"] else "-"
+    return [label, report.seconds(row["median"]), spread, ratio, report.small(row["error"]), rate]
 
 
 def draw(results, path):

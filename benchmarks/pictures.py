@@ -1,4 +1,7 @@
-"""Pictures: bars with their spread, a roofline, curves. Colours of M. Okabe and K. Ito, which colour-blind readers tell apart."""
+"""Pictures: bars with their spread, and curves.
+
+The colours are those of M. Okabe and K. Ito, told apart by colour-blind readers too.
+"""
 
 from __future__ import annotations
 
@@ -54,7 +57,7 @@ def suited(unit, rows):
 
 
 def bars(axes, title, unit, rows):
-    """One panel: a bar per row from the top, whiskers from the smallest to the largest, the figure and ratio beside it."""
+    """One panel: a bar per row from the top, whiskers over all rounds, figure and ratio beside it."""
     labels, medians = list(rows), [row["median"] for row in rows.values()]
     colours = [COLOURS.get(label, GREY) for label in labels]
     places = range(len(labels))

@@ -56,6 +56,13 @@ def enter(stack, contenders, settings, job, **options):
             worker.start(job, **options, **contender.options)
             workers[contender.label] = worker
         except WorkerError as error:
-            print(f"{contender.label} is left out: {error}")
-            worker.close()
+            leave_out(contender.label, worker, error)
     return workers
+
+
+def leave_out(label, worker, error):
+    """Go on without a contender that failed, after a line; minidl's own failure is raised."""
+    if label.startswith("minidl"):
+        raise error
+    print(f"{label} is left out: {error.last_line}")
+    worker.close()

@@ -62,7 +62,8 @@ def draw(results, path):
     for axis, points in results["parts"].items():
         xs, lines = [p["value"] for p in points], {}
         for label in points[0]["times"]:
-            lines[label] = (xs, *([1e3 * p["times"][label][name] for p in points] for name in ("median", "low", "high")))
+            rows = [p["times"][label] for p in points]
+            lines[label] = (xs, *([1e3 * row[name] for row in rows] for name in ("median", "low", "high")))
         parts.append((f"by {axis}", AXES[axis][0], lines))
     title = f"Training step of GoogLeNet: {report.where(results)}"
     pictures.curves(path, title, parts, "milliseconds per image")

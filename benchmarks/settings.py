@@ -12,11 +12,12 @@ from typing import NamedTuple
 
 from benchmarks import report
 
+TORCH_CPU = "https://download.pytorch.org/whl/cpu"
 PACKAGES = ("numpy", "numba", "torch", "onnxruntime", "dezero", "mygrad")
 
 
 class Engine(NamedTuple):
-    """An engine: what it is called, its module with the jobs in `benchmarks.peers`, what it needs, how to get that."""
+    """An engine: its name, its module with the jobs in `benchmarks.peers`, what it needs, how to get that."""
 
     name: str
     jobs: str
@@ -30,7 +31,7 @@ class Engine(NamedTuple):
 
 ENGINES = {
     "minidl": Engine("minidl", "minidl_jobs"),
-    "torch": Engine("PyTorch", "torch_jobs", ("torch",), "torch==2.13.0 --index-url https://download.pytorch.org/whl/cpu"),
+    "torch": Engine("PyTorch", "torch_jobs", ("torch",), f"torch==2.13.0 --index-url {TORCH_CPU}"),
     "onnxruntime": Engine("ONNX Runtime", "onnxruntime_jobs", ("onnx", "onnxruntime"), "onnx onnxruntime"),
     "dezero": Engine("DeZero", "dezero_jobs", ("dezero",), "dezero==0.0.13"),
     "mygrad": Engine("MyGrad", "mygrad_jobs", ("mygrad",), "mygrad==2.5.0"),
@@ -62,8 +63,9 @@ class Settings:
     def introduce(self):
         """Print what the figures below were measured on."""
         facts = self.describe()
-        print(f"{facts['machine']}; {report.threads(self.threads)}; medians of {self.rounds} rounds, taken in turns")
-        print(", ".join(f"{name} {number}" for name, number in {"Python": facts["python"], **facts["versions"]}.items()))
+        print(f"{report.where(facts)}; medians of {self.rounds} rounds, taken in turns")
+        versions = {"Python": facts["python"], **facts["versions"]}
+        print(", ".join(f"{name} {number}" for name, number in versions.items()))
         if self.quick:
             print("--quick: tiny sizes, to see that everything works; the times mean nothing")
 

@@ -61,8 +61,9 @@ def measure_steps(settings):
                 for label, times in first_steps(contender._replace(env=env), folder, settings).items():
                     rows.setdefault(label, {})[state] = times[0]
                     rows[label]["second"] = statistics.median(times[1:])
-    lines = [[label, *(report.seconds(row[state]) for state in ("fresh", "cached", "second"))] for label, row in rows.items()]
-    report.table(f"First training step, batch {case.batch}", ["", "fresh", "cached", "second"], lines)
+    states = ("fresh", "cached", "second")
+    lines = [[label, *(report.seconds(row[state]) for state in states)] for label, row in rows.items()]
+    report.table(f"First training step, batch {case.batch}", ["", *states], lines)
     return rows
 
 

@@ -25,11 +25,12 @@ THREAD_VARIABLES = ("MINIDL_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS", 
 
 
 class WorkerError(RuntimeError):
-    """A call failed in the other process; the text is its traceback's last line, `details` all of it."""
+    """A call failed in the other process, whose traceback is the text."""
 
-    def __init__(self, details):
-        super().__init__(details.strip().splitlines()[-1][:300])
-        self.details = details
+    @property
+    def last_line(self):
+        """What went wrong, without the way there."""
+        return str(self).strip().splitlines()[-1][:300]
 
 
 class Worker:

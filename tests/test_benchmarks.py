@@ -22,7 +22,8 @@ def run(monkeypatch, tmp_path):
 
     def run(name, *options, contenders=("minidl",)):
         settings._is_installed.cache_clear()
-        monkeypatch.setattr(race, "available", lambda given: [c for c in settings.available(given) if c.label in contenders])
+        installed = settings.available
+        monkeypatch.setattr(race, "available", lambda given: [c for c in installed(given) if c.label in contenders])
         if contenders == ("minidl",):
             monkeypatch.setitem(settings.ENGINES, "torch", ABSENT)
         figures, drawn = tmp_path / "figures.json", tmp_path / "picture.png"
@@ -41,7 +42,9 @@ def test_the_list_names_every_benchmark(capsys):
 
 
 @pytest.mark.parametrize(
-    "arguments", [["nothing"], ["googlenet", "--only", "lunch"], ["ops", "--rounds", "0"], ["ops", "--threads", "0"]]
+    "arguments",
+    [["nothing"], ["googlenet", "--only", "lunch"], ["ops", "--rounds", "0"], ["ops", "--threads", "0"],
+     ["ops", "--json", "no/such/folder/a.json"]],
 )
 def test_a_wrong_option_is_refused(arguments, capsys):
     with pytest.raises(SystemExit) as stop:

@@ -1,4 +1,4 @@
-"""Single kernels of minidl: convolutions, and the passes over activations and parameters; and what this machine can do."""
+"""Single kernels of minidl: convolutions, passes over activations and parameters; and what this machine can do."""
 
 from __future__ import annotations
 

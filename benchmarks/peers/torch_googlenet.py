@@ -1,4 +1,4 @@
-"""GoogLeNet in PyTorch, with the parameter names of `models.googlenet` (and torchvision), so that weights move both ways.
+"""GoogLeNet in PyTorch, with the parameter names of `models.googlenet`, so that weights move both ways.
 
 The variants `cifar` and `torchvision` only: the ones that are raced. Input (N, 3, H, W).
 """
