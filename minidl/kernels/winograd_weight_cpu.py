@@ -33,9 +33,10 @@ from minidl.kernels.winograd_tiles import (
 from minidl.kernels.winograd_transform import spec, transform
 
 SPAN = 1024  # tiles of one task at most
-TASKS = 4  # least number of tasks to aim at: each costs transforms of its own
+FEW, TASKS = 4, 16  # tasks to have in any case, and to aim at
+LEAST = 256  # tiles of a span that make its last transform cheap beside its products
 BLOCK = 48  # tiles whose transforms are held at a time
-MOST_C, MOST_K = 96, 128  # channels of one task at most: 36 * 96 * 128 numbers are 1.7 MB
+MOST_C, MOST_K = 128, 192  # channels of one task at most: wide ones share transforms, 36 * 128 * 192 numbers are 3.5 MB
 
 
 class Plan(NamedTuple):
@@ -75,7 +76,8 @@ def plan(x, grad, window, top, left):
     c_part, k_part = _part(C, MOST_C, ROWS), _part(K, MOST_K, PANEL)
     v_row = 4 * round_up(c_part, 16)
     c_parts, k_parts, tiles = -(-C // c_part), -(-K // k_part), N * rows * cols
-    spans = max(-(-tiles // SPAN), -(-TASKS // (c_parts * k_parts)))
+    few, wanted = (-(-count // (c_parts * k_parts)) for count in (FEW, TASKS))
+    spans = max(-(-tiles // SPAN), few, min(wanted, tiles // LEAST))
     span = round_up(-(-tiles // spans), BLOCK)
     planes = BLOCK * v_row, 4 * BLOCK * k_part, 4 * c_part * k_part
     return Plan(C, H, W, pixel_stride(x), K, OH, OW, pixel_stride(grad), top, left, window, m, rows, cols,
