@@ -119,3 +119,40 @@ def test_double_precision_and_read_only_weights():
     (layer,) = [m for m in folded.modules() if isinstance(m, FoldedConv)]
     with pytest.raises(ValueError, match="read-only"):
         layer.weight.data[...] = 0
+
+
+def test_the_same_bits_for_any_number_of_threads():
+    team = pytest.importorskip("minidl.kernels.team", exc_type=ImportError)
+    minidl.manual_seed(0)
+    folded, images = fold(models.create("googlenet", width=0.5)), minidl.randn(3, 3, 32, 32)
+    before, results = team.num_threads(), []
+    try:
+        for threads in (1, 2, 4):
+            team.set_num_threads(threads)
+            results.append([folded(x).data.tobytes() for x in (images, images[:1])])
+    finally:
+        team.set_num_threads(before)
+    assert results[0] == results[1] == results[2]
+
+
+def test_products_of_one_input_are_joined_only_where_they_are_alike():
+    def block(second, third):
+        class Block(nn.Branches):
+            def __init__(self):
+                super().__init__()
+                self.first = ConvNormReLU(4, 3, 1)
+                self.second, self.third = (nn.Sequential(b, ConvNormReLU(5, 2, 3, padding=1)) for b in (second, third))
+
+        return Block()
+
+    minidl.manual_seed(0)
+    reduce = lambda **options: ConvNormReLU(4, 5, **{"kernel_size": 1, **options})  # noqa: E731
+    for second, third, joined in (
+        (reduce(), reduce(), True),
+        (reduce(), reduce(kernel_size=3, padding=1), False),
+        (reduce(norm=False), reduce(), True),
+    ):
+        net = nn.Sequential(block(second, third))
+        folded = _assert_equal_to_eval(_trained(net, 3, 4, 9, 8), minidl.randn(2, 4, 9, 8))
+        (blocks,) = [m for m in folded.modules() if isinstance(m, FoldedBranches)]
+        assert (blocks.beginning is not None) == joined
