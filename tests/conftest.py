@@ -32,3 +32,14 @@ def no_network(monkeypatch):
         return connect(self, address)
 
     monkeypatch.setattr(socket.socket, "connect", refuse)
+
+
+def pytest_terminal_summary(terminalreporter):
+    """The table of seeded faults, and how many of them the suite has noticed (``test_faults.py``)."""
+    reports = [r for kind in ("passed", "failed") for r in terminalreporter.getreports(kind) if r.when == "call"]
+    faults = [dict(r.user_properties) for r in reports if dict(r.user_properties).get("fault")]
+    if faults:
+        caught = sum("caught" in f for f in faults)
+        terminalreporter.section(f"seeded faults: {caught} of {len(faults)} caught")
+        for f in sorted(faults, key=lambda f: f["fault"]):
+            terminalreporter.write_line(f"{f['fault']:<75} {f.get('caught', 'NOT CAUGHT')}"[:150])

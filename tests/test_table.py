@@ -1,0 +1,55 @@
+"""Every differentiable op over drawn shapes and options: value, first and second derivative, fast against plain.
+
+The default profile draws 200 trials per op for value and first derivative and 25 for the rest; HYPOTHESIS_PROFILE=ci
+draws 200 of each, deep 1,000. Fixed cases of the same ops, in every memory order and compared with PyTorch, are in
+``test_ops_table.py`` and ``test_references.py``.
+"""
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from table_checks import REFERENCE_ROWS, check_fast, check_first, check_reference, check_second
+from table_draws import ROWS, trials
+import table_rows  # noqa: F401 (fills the table)
+import table_rows_layers  # noqa: F401
+import table_rows_losses  # noqa: F401
+import table_rows_shapes  # noqa: F401
+
+from minidl.ops import FAMILIES, comparison, creation, functions
+
+patient = settings(suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
+often = settings(patient, max_examples=max(200, settings.default.max_examples))
+each_op = pytest.mark.parametrize("name", ROWS)
+pytestmark = pytest.mark.filterwarnings("ignore")
+
+
+def test_every_differentiable_op_has_a_row():
+    constant = {*FAMILIES[comparison].split(), *FAMILIES[creation].split(), "one_hot"}
+    assert set(ROWS) == set(functions) - constant | {"getitem", "setitem"}
+
+
+@each_op
+@often
+@given(data=st.data())
+def test_value_and_first_derivative(name, data):
+    check_first(data.draw(trials(name)))
+
+
+@each_op
+@patient
+@given(data=st.data())
+def test_second_derivative(name, data):
+    check_second(data.draw(trials(name)))
+
+
+@each_op
+@patient
+@given(data=st.data())
+def test_fast_forms_equal_plain_ones(name, data):
+    check_fast(data.draw(trials(name)))
+
+
+@pytest.mark.parametrize("case", REFERENCE_ROWS, ids=lambda case: case.name)
+def test_plain_forms_equal_reference(case):
+    """Ties, NaN, infinities and empty inputs too; ``test_references.py`` does the same with the fast forms."""
+    check_reference(case, "plain")
