@@ -23,9 +23,13 @@ from minidl import Tensor
 from minidl.ops import functions
 
 quick = settings(
-    max_examples=40, phases=[Phase.generate], database=None, derandomize=True, deadline=None,
+    max_examples=40,
+    phases=[Phase.generate],
+    database=None,
+    derandomize=True,
+    deadline=None,
     suppress_health_check=list(HealthCheck),
-)  # fmt: skip
+)
 
 
 @dataclass(frozen=True)
@@ -144,5 +148,19 @@ def test_of(test, *arguments, examples=60):
 
 
 test_of.__test__ = False
-__all__ = ["FAULTS", "after", "changed", "drawn", "fast", "fast_form", "fault", "first", "instead", "node_type",
-           "plain_form", "reference", "st", "test_of"]  # fmt: skip
+__all__ = [
+    "FAULTS",
+    "after",
+    "changed",
+    "drawn",
+    "fast",
+    "fast_form",
+    "fault",
+    "first",
+    "instead",
+    "node_type",
+    "plain_form",
+    "reference",
+    "st",
+    "test_of",
+]

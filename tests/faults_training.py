@@ -37,17 +37,33 @@ def first_step_damped(right, w, g, buffer, *, first, **o):
 
 optimiser(optimisers.sgd, "sgd momentum", "momentum before decay", decay_after_momentum)
 optimiser(optimisers.sgd, "sgd dampening", "dampening in the first step", first_step_damped)
-optimiser(optimisers.sgd, "sgd nesterov", "climbs where it should descend", lambda right, *a, **o: right(
-    *a, **o | dict(maximize=False)))  # fmt: skip
-optimiser(optimisers.sgd, "sgd nesterov", "no look ahead", lambda right, *a, **o: right(
-    *a, **o | dict(nesterov=False)), fast_form)  # fmt: skip
-optimiser(optimisers.sgd, "sgd momentum", "decay times the learning rate twice", lambda right, *a, **o: right(
-    *a, **o | dict(weight_decay=o["weight_decay"] * o["lr"])), fast_form)  # fmt: skip
+optimiser(
+    optimisers.sgd,
+    "sgd nesterov",
+    "climbs where it should descend",
+    lambda right, *a, **o: right(*a, **o | dict(maximize=False)),
+)
+optimiser(
+    optimisers.sgd,
+    "sgd nesterov",
+    "no look ahead",
+    lambda right, *a, **o: right(*a, **o | dict(nesterov=False)),
+    fast_form,
+)
+optimiser(
+    optimisers.sgd,
+    "sgd momentum",
+    "decay times the learning rate twice",
+    lambda right, *a, **o: right(*a, **o | dict(weight_decay=o["weight_decay"] * o["lr"])),
+    fast_form,
+)
 
 
 def adam_with(**changes):
     """Adam's kernel with some arguments changed by functions of all of them."""
-    names = "param grad exp_avg exp_avg_sq max_exp_avg_sq step lr beta1 beta2 eps weight_decay decoupled maximize".split()
+    names = (
+        "param grad exp_avg exp_avg_sq max_exp_avg_sq step lr beta1 beta2 eps weight_decay decoupled maximize".split()
+    )
 
     def wrong(right, *a, **o):
         given = dict(zip(names, a)) | o
@@ -58,16 +74,35 @@ def adam_with(**changes):
 
 optimiser(optimisers.adam, "adam", "bias correction missing", adam_with(step=lambda g: 10_000))
 optimiser(optimisers.adam, "adam", "the step counted from 0", adam_with(step=lambda g: g["step"] + 1))
-optimiser(optimisers.adam, "adam", "eps scaled with the correction", adam_with(
-    eps=lambda g: g["eps"] * (1 - g["beta2"] ** g["step"]) ** 0.5))  # fmt: skip
+optimiser(
+    optimisers.adam,
+    "adam",
+    "eps scaled with the correction",
+    adam_with(eps=lambda g: g["eps"] * (1 - g["beta2"] ** g["step"]) ** 0.5),
+)
 optimiser(optimisers.adam, "adamw", "decay coupled to the gradient", adam_with(decoupled=lambda g: False), fast_form)
-optimiser(optimisers.adam, "adam decay", "the largest average not kept", adam_with(max_exp_avg_sq=lambda g: None), fast_form)
-optimiser(optimisers.adam, "adam decay", "the two betas swapped", adam_with(
-    beta1=lambda g: g["beta2"], beta2=lambda g: g["beta1"]))  # fmt: skip
-optimiser(optimisers.rmsprop, "rmsprop centered", "mean not subtracted", lambda right, w, g, square, mean, *a, **o: right(
-    w, g, square, None, *a, **o))  # fmt: skip
-optimiser(optimisers.rmsprop, "rmsprop", "alpha and 1 - alpha swapped", lambda right, *a, **o: right(
-    *a, **o | dict(alpha=1 - o["alpha"])), fast_form)  # fmt: skip
+optimiser(
+    optimisers.adam, "adam decay", "the largest average not kept", adam_with(max_exp_avg_sq=lambda g: None), fast_form
+)
+optimiser(
+    optimisers.adam,
+    "adam decay",
+    "the two betas swapped",
+    adam_with(beta1=lambda g: g["beta2"], beta2=lambda g: g["beta1"]),
+)
+optimiser(
+    optimisers.rmsprop,
+    "rmsprop centered",
+    "mean not subtracted",
+    lambda right, w, g, square, mean, *a, **o: right(w, g, square, None, *a, **o),
+)
+optimiser(
+    optimisers.rmsprop,
+    "rmsprop",
+    "alpha and 1 - alpha swapped",
+    lambda right, *a, **o: right(*a, **o | dict(alpha=1 - o["alpha"])),
+    fast_form,
+)
 
 
 def schedule(name, words, wrong):
@@ -81,39 +116,93 @@ schedule("MultiStepLR", "one epoch late", lambda right, self, epoch: right(self,
 schedule("LinearLR", "one step too few", lambda right, self, epoch: right(self, epoch * 5 / 4))
 schedule("PolynomialLR", "power forgotten", lambda right, self, epoch: right(self, epoch) ** 0.5)
 schedule("ConstantLR", "until the last epoch included", lambda right, self, epoch: right(self, max(epoch - 1, 0)))
-fault("CosineAnnealingLR", "a whole cosine", instead(lr_scheduler.CosineAnnealingLR, "get_lr", lambda right, self: [
-    b * (1 + math.cos(2 * math.pi * self.last_epoch / self.T_max)) / 2 for b in self.base_lrs]),
-    test_of(training.test_schedule, "CosineAnnealingLR"))  # fmt: skip
-fault("schedules", "rates of the group before", instead(lr_scheduler.ExponentialLR, "multiplier", lambda right, self, epoch:
-      right(self, max(0, epoch - 1))), test_of(training.test_schedule, "ExponentialLR"))  # fmt: skip
+fault(
+    "CosineAnnealingLR",
+    "a whole cosine",
+    instead(
+        lr_scheduler.CosineAnnealingLR,
+        "get_lr",
+        lambda right, self: [b * (1 + math.cos(2 * math.pi * self.last_epoch / self.T_max)) / 2 for b in self.base_lrs],
+    ),
+    test_of(training.test_schedule, "CosineAnnealingLR"),
+)
+fault(
+    "schedules",
+    "rates of the group before",
+    instead(lr_scheduler.ExponentialLR, "multiplier", lambda right, self, epoch: right(self, max(0, epoch - 1))),
+    test_of(training.test_schedule, "ExponentialLR"),
+)
 
-fault("clip_grad_norm_", "norm of the largest tensor only", instead(
-    clipping, "_norm", lambda right, arrays, p: max(right([a], p) for a in arrays)),
-    training.test_clipping_scales_all_gradients_by_their_common_norm)  # fmt: skip
-fault("BatchNorm2d", "biased running variance", instead(functional, "update_running", lambda right, m, v, mean, var, count, momentum:
-      right(m, v, mean, var, 10**9, momentum)), training.test_running_statistics)  # fmt: skip
-fault("BatchNorm2d", "momentum of the old and of the new swapped", instead(
-    functional, "update_running", lambda right, *a: right(*a[:5], 1 - a[5])), training.test_running_statistics)  # fmt: skip
-fault("BatchNorm2d", "stale running statistics", instead(
-    functional, "update_running", lambda right, *a: None), training.test_running_statistics)  # fmt: skip
-fault("ExponentialMovingAverage", "decay and 1 - decay swapped", after(
-    optim.ExponentialMovingAverage, "weight", lambda w, self, n: np.where(n == 0, 1.0, 1 - w)),
-    test_of(test_averaging.test_averages_equal_the_definition, "ema", "float64", 1e-12, False))  # fmt: skip
-fault("AveragedModel", "n in place of n + 1", after(
-    optim.AveragedModel, "weight", lambda w, self, n: np.where(n == 0, 1.0, 1 / np.maximum(n, 1))),
-    test_averaging.test_polyak_average_is_the_mean)  # fmt: skip
+fault(
+    "clip_grad_norm_",
+    "norm of the largest tensor only",
+    instead(clipping, "_norm", lambda right, arrays, p: max(right([a], p) for a in arrays)),
+    training.test_clipping_scales_all_gradients_by_their_common_norm,
+)
+fault(
+    "BatchNorm2d",
+    "biased running variance",
+    instead(
+        functional,
+        "update_running",
+        lambda right, m, v, mean, var, count, momentum: right(m, v, mean, var, 10**9, momentum),
+    ),
+    training.test_running_statistics,
+)
+fault(
+    "BatchNorm2d",
+    "momentum of the old and of the new swapped",
+    instead(functional, "update_running", lambda right, *a: right(*a[:5], 1 - a[5])),
+    training.test_running_statistics,
+)
+fault(
+    "BatchNorm2d",
+    "stale running statistics",
+    instead(functional, "update_running", lambda right, *a: None),
+    training.test_running_statistics,
+)
+fault(
+    "ExponentialMovingAverage",
+    "decay and 1 - decay swapped",
+    after(optim.ExponentialMovingAverage, "weight", lambda w, self, n: np.where(n == 0, 1.0, 1 - w)),
+    test_of(test_averaging.test_averages_equal_the_definition, "ema", "float64", 1e-12, False),
+)
+fault(
+    "AveragedModel",
+    "n in place of n + 1",
+    after(optim.AveragedModel, "weight", lambda w, self, n: np.where(n == 0, 1.0, 1 / np.maximum(n, 1))),
+    test_averaging.test_polyak_average_is_the_mean,
+)
 
-fault("DataLoader", "the same order in every epoch", instead(
-    loader, "permutation", lambda right, n, seed, epoch=0: right(n, seed, 0)), test_data_loader.test_order_is_a_function_of_seed_and_epoch)
-fault("DataLoader", "an image twice, another never", after(
-    loader, "permutation", lambda order, *a: np.concatenate([order[:1], order[:-1]])),
-    test_data_loader.test_order_is_a_function_of_seed_and_epoch)  # fmt: skip
-fault("DataLoader", "workers' batches in the order of their end", instead(
-    loader.DataLoader, "_prefetched", lambda right, self, parts, epoch: right(self, parts[1::-1] + parts[2:], epoch)),
-    test_of(test_data_loader.test_workers_do_not_change_a_bit, 2))  # fmt: skip
-fault("DataLoader", "the last batch dropped", after(
-    loader.DataLoader, "__len__", lambda n, self: len(self.dataset) // self.batch_size),
-    test_data_loader.test_lengths_and_drop_last)  # fmt: skip
-fault("DataLoader", "augmentation by place in the batch", instead(
-    loader, "ImageRandom", lambda right, seed, epoch, indices: right(seed, epoch, np.arange(len(indices)))),
-    test_data_loader.test_augmentation_belongs_to_the_image_not_to_its_batch)  # fmt: skip
+fault(
+    "DataLoader",
+    "the same order in every epoch",
+    instead(loader, "permutation", lambda right, n, seed, epoch=0: right(n, seed, 0)),
+    test_data_loader.test_order_is_a_function_of_seed_and_epoch,
+)
+fault(
+    "DataLoader",
+    "an image twice, another never",
+    after(loader, "permutation", lambda order, *a: np.concatenate([order[:1], order[:-1]])),
+    test_data_loader.test_order_is_a_function_of_seed_and_epoch,
+)
+fault(
+    "DataLoader",
+    "workers' batches in the order of their end",
+    instead(
+        loader.DataLoader, "_prefetched", lambda right, self, parts, epoch: right(self, parts[1::-1] + parts[2:], epoch)
+    ),
+    test_of(test_data_loader.test_workers_do_not_change_a_bit, 2),
+)
+fault(
+    "DataLoader",
+    "the last batch dropped",
+    after(loader.DataLoader, "__len__", lambda n, self: len(self.dataset) // self.batch_size),
+    test_data_loader.test_lengths_and_drop_last,
+)
+fault(
+    "DataLoader",
+    "augmentation by place in the batch",
+    instead(loader, "ImageRandom", lambda right, seed, epoch, indices: right(seed, epoch, np.arange(len(indices)))),
+    test_data_loader.test_augmentation_belongs_to_the_image_not_to_its_batch,
+)

@@ -67,7 +67,9 @@ class Draw:
     def broadcast(self, count):
         """`count` shapes that broadcast together."""
         shape = self.shape()
-        return [tuple(1 if self.flag() and n else n for n in shape[self.integer(0, len(shape)) :]) for _ in range(count)]
+        return [
+            tuple(1 if self.flag() and n else n for n in shape[self.integer(0, len(shape)) :]) for _ in range(count)
+        ]
 
     def pair(self, low, high):
         """Two ints."""

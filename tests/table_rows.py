@@ -125,8 +125,9 @@ def extreme(d, name):
     axis, keep = d.axis(shape), d.flag()
     if d.flag():
         return Trial(op[name], d.apart(shape), lambda x: getattr(x, name)())
-    return Trial(lambda x: op[name](x, axis, keep).values, d.apart(shape),
-                 lambda x: getattr(x, name)(axis=axis, keepdims=keep))  # fmt: skip
+    return Trial(
+        lambda x: op[name](x, axis, keep).values, d.apart(shape), lambda x: getattr(x, name)(axis=axis, keepdims=keep)
+    )
 
 
 @row("norm")

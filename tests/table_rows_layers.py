@@ -55,9 +55,10 @@ def conv2d(d):
         frame = [(e * (k - 1) // 2, e * (k - 1) - e * (k - 1) // 2) for k, e in zip(kernel, dilation)]
     inputs = [d.normal((N, C, *size)), d.normal((K, C // groups, *kernel))] + ([d.normal(K)] if d.flag() else [])
     return Trial(
-        lambda x, w, b=None: op["conv2d"](x, w, b, stride, given, dilation, groups), inputs,
+        lambda x, w, b=None: op["conv2d"](x, w, b, stride, given, dilation, groups),
+        inputs,
         lambda x, w, b=None: convolve(x, w, b, stride, frame, dilation, groups),
-    )  # fmt: skip
+    )
 
 
 def scatter(columns, shape, kernel, stride, padding, dilation):
@@ -83,10 +84,13 @@ def conv_transpose2d(d):
 
     def reference(x, w, b=None):
         part = C // groups
-        columns = np.concatenate([
-            np.einsum("ncij,ckuv->nkuvij", x[:, g * part : (g + 1) * part], w[g * part : (g + 1) * part])
-            for g in range(groups)
-        ], 1)  # fmt: skip
+        columns = np.concatenate(
+            [
+                np.einsum("ncij,ckuv->nkuvij", x[:, g * part : (g + 1) * part], w[g * part : (g + 1) * part])
+                for g in range(groups)
+            ],
+            1,
+        )
         y = scatter(columns, (N, each * groups, *shape), kernel, stride, padding, dilation)
         return y if b is None else y + b[:, None, None]
 
@@ -102,11 +106,16 @@ def unfold(d, name):
 
     def reference(x):
         cells = np.stack([w for _, _, w in windows(x, kernel, stride, [(p, p) for p in padding], dilation)], -1)
-        return cells.reshape(N, -1, cells.shape[-1]) if name == "unfold" else cells.transpose(0, 4, 2, 3, 1).reshape(
-            N * cells.shape[-1], -1)  # fmt: skip
+        return (
+            cells.reshape(N, -1, cells.shape[-1])
+            if name == "unfold"
+            else cells.transpose(0, 4, 2, 3, 1).reshape(N * cells.shape[-1], -1)
+        )
 
-    calls = {"unfold": lambda x: op[name](x, kernel, dilation, padding, stride),
-             "im2col": lambda x: op[name](x, kernel, stride, padding, dilation)}  # fmt: skip
+    calls = {
+        "unfold": lambda x: op[name](x, kernel, dilation, padding, stride),
+        "im2col": lambda x: op[name](x, kernel, stride, padding, dilation),
+    }
     return Trial(calls[name], [d.normal(shape)], reference)
 
 
@@ -127,8 +136,11 @@ def fold(d, name):
         return scatter(x, (N, C, H, W), kernel, stride, padding, dilation)
 
     if name == "fold":
-        return Trial(lambda x: op[name](x, (H, W), kernel, dilation, padding, stride),
-                     [columns.reshape(N, -1, OH * OW)], reference)  # fmt: skip
+        return Trial(
+            lambda x: op[name](x, (H, W), kernel, dilation, padding, stride),
+            [columns.reshape(N, -1, OH * OW)],
+            reference,
+        )
     flat = columns.transpose(0, 4, 5, 2, 3, 1).reshape(N * OH * OW, -1)
     return Trial(lambda x: op[name](x, (N, C, H, W), kernel, stride, padding, dilation), [flat], reference)
 
@@ -172,8 +184,11 @@ def max_pool2d(d):
     reach = dilation[1] * (kernel[1] - 1) + 1
     shape = (*shape[:3], max(shape[3], reach))
     places = kernel, stride, padding, dilation, ceil_mode
-    return Trial(lambda x: op["max_pool2d"](x, kernel, stride, padding, dilation, ceil_mode), d.apart(shape),
-                 lambda x: pool(x, places, lambda cells, r, c: cells.max(-1)))  # fmt: skip
+    return Trial(
+        lambda x: op["max_pool2d"](x, kernel, stride, padding, dilation, ceil_mode),
+        d.apart(shape),
+        lambda x: pool(x, places, lambda cells, r, c: cells.max(-1)),
+    )
 
 
 @row("avg_pool2d")
@@ -187,8 +202,11 @@ def avg_pool2d(d):
         return cells.sum(-1) / (divisor or (len(framed) if include else cells.shape[-1]))
 
     places = kernel, stride, padding, (1, 1), ceil_mode
-    return Trial(lambda x: op["avg_pool2d"](x, kernel, stride, padding, ceil_mode, include, divisor), [d.normal(shape)],
-                 lambda x: pool(x, places, mean))  # fmt: skip
+    return Trial(
+        lambda x: op["avg_pool2d"](x, kernel, stride, padding, ceil_mode, include, divisor),
+        [d.normal(shape)],
+        lambda x: pool(x, places, mean),
+    )
 
 
 @row("adaptive_avg_pool2d", "global_avg_pool2d")

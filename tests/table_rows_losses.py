@@ -132,24 +132,33 @@ def distance(d, name):
     shape, reduction = d.shape(), d.one_of("mean", "sum", "none")
     reduction = "sum" if 0 in shape else reduction
     gap = {"mse_loss": np.square, "l1_loss": np.abs}[name]
-    return Trial(lambda x, y: op[name](x, y, reduction=reduction), d.apart(shape, shape),
-                 lambda x, y: reduced(gap(x - y), reduction))  # fmt: skip
+    return Trial(
+        lambda x, y: op[name](x, y, reduction=reduction),
+        d.apart(shape, shape),
+        lambda x, y: reduced(gap(x - y), reduction),
+    )
 
 
 @row("binary_cross_entropy_with_logits")
 def binary_loss(d):
     shape, reduction = d.full_shape(), d.one_of("mean", "sum", "none")
     weight, positive = (d.uniform(0.5, 2, shape[-1]) if d.flag() else None for _ in range(2))
-    options = dict(weight=None if weight is None else Tensor(weight), reduction=reduction,
-                   pos_weight=None if positive is None else Tensor(positive))  # fmt: skip
+    options = dict(
+        weight=None if weight is None else Tensor(weight),
+        reduction=reduction,
+        pos_weight=None if positive is None else Tensor(positive),
+    )
 
     def reference(x, t):
         p = 1 / (1 + np.exp(-x))
         values = -(t * np.log(p) * (1 if positive is None else positive) + (1 - t) * np.log(1 - p))
         return reduced(values * (1 if weight is None else weight), reduction)
 
-    return Trial(lambda x, t: op["binary_cross_entropy_with_logits"](x, t, **options),
-                 [d.away_from_zero(shape), d.uniform(0.1, 0.9, shape)], reference)  # fmt: skip
+    return Trial(
+        lambda x, t: op["binary_cross_entropy_with_logits"](x, t, **options),
+        [d.away_from_zero(shape), d.uniform(0.1, 0.9, shape)],
+        reference,
+    )
 
 
 def philox_words(count, key):
@@ -157,7 +166,9 @@ def philox_words(count, key):
     from minidl.kernels.random import philox, split
 
     low, upper = split(*key)
-    blocks = [[int(w) for w in philox([np.array(c, np.uint64) for c in (i, *upper)], low)] for i in range(-(-count // 4))]
+    blocks = [
+        [int(w) for w in philox([np.array(c, np.uint64) for c in (i, *upper)], low)] for i in range(-(-count // 4))
+    ]
     return np.array(sum(blocks, []))[:count]
 
 

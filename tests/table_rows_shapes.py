@@ -28,7 +28,9 @@ def flatten(d):
     start = d.integer(0, len(shape) - 1)
     end = d.integer(start, len(shape) - 1)
     target = shape[:start] + (math.prod(shape[start : end + 1]),) + shape[end + 1 :]
-    return Trial(lambda x: x.flatten(start, end - d.one_of(0, len(shape))), [d.normal(shape)], lambda x: x.reshape(target))
+    return Trial(
+        lambda x: x.flatten(start, end - d.one_of(0, len(shape))), [d.normal(shape)], lambda x: x.reshape(target)
+    )
 
 
 @row("permute")
@@ -64,10 +66,15 @@ def unsqueeze(d):
 def broadcast(d, name):
     small, other = d.broadcast(2)
     target = np.broadcast_shapes(small, other)
-    kept = [-1 if name == "expand" and i >= len(target) - len(small) and n == small[i - len(target)] else n
-            for i, n in enumerate(target)]  # fmt: skip
-    return Trial(lambda x: op[name](x, *kept) if kept else op[name](x, ()), [d.normal(small)],
-                 lambda x: np.broadcast_to(x, target))  # fmt: skip
+    kept = [
+        -1 if name == "expand" and i >= len(target) - len(small) and n == small[i - len(target)] else n
+        for i, n in enumerate(target)
+    ]
+    return Trial(
+        lambda x: op[name](x, *kept) if kept else op[name](x, ()),
+        [d.normal(small)],
+        lambda x: np.broadcast_to(x, target),
+    )
 
 
 @row("sum_to_size")
@@ -132,8 +139,9 @@ def concat(d, name):
 def stack(d):
     shape = d.shape()
     axis, count = d.integer(-len(shape) - 1, len(shape)), d.integer(1, 3)
-    return Trial(lambda *xs: op["stack"](xs, axis), [d.normal(shape) for _ in range(count)],
-                 lambda *xs: np.stack(xs, axis))  # fmt: skip
+    return Trial(
+        lambda *xs: op["stack"](xs, axis), [d.normal(shape) for _ in range(count)], lambda *xs: np.stack(xs, axis)
+    )
 
 
 @row("split")
@@ -141,8 +149,11 @@ def split(d):
     shape = d.full_shape()
     axis, first = d.axis(shape), d.integer(0, 1)
     sizes = [first, shape[axis] - first]
-    return Trial(lambda x: x.split(d.one_of(sizes, tuple(sizes)), axis), [d.normal(shape)],
-                 lambda x: tuple(np.split(x, [first], axis)))  # fmt: skip
+    return Trial(
+        lambda x: x.split(d.one_of(sizes, tuple(sizes)), axis),
+        [d.normal(shape)],
+        lambda x: tuple(np.split(x, [first], axis)),
+    )
 
 
 @row("chunk")
@@ -150,8 +161,11 @@ def chunk(d):
     shape = d.full_shape()
     axis, count = d.axis(shape), d.integer(1, 4)
     step = -(-shape[axis] // count)
-    return Trial(lambda x: x.chunk(count, axis), [d.normal(shape)],
-                 lambda x: tuple(np.split(x, range(step, shape[axis], step), axis)))  # fmt: skip
+    return Trial(
+        lambda x: x.chunk(count, axis),
+        [d.normal(shape)],
+        lambda x: tuple(np.split(x, range(step, shape[axis], step), axis)),
+    )
 
 
 @row("take_along_dim", "gather")
@@ -160,7 +174,10 @@ def gather(d, name):
     axis = d.axis(shape)
     places = tuple(d.integer(1, 4) if i == axis % len(shape) else n for i, n in enumerate(shape))
     index = d.rng.integers(0, shape[axis], places)
-    call = {"gather": lambda x: x.gather(axis, Tensor(index)), "take_along_dim": lambda x: x.take_along_dim(Tensor(index), axis)}
+    call = {
+        "gather": lambda x: x.gather(axis, Tensor(index)),
+        "take_along_dim": lambda x: x.take_along_dim(Tensor(index), axis),
+    }
     return Trial(call[name], [d.normal(shape)], lambda x: np.take_along_axis(x, index, axis))
 
 
@@ -208,8 +225,15 @@ def setitem(d):
 @row("matmul")
 def matmul(d):
     m, k, n = (d.integer(1, 3) for _ in range(3))
-    a, b = d.one_of(((m, k), (k, n)), ((k,), (k, n)), ((m, k), (k,)), ((k,), (k,)), ((2, m, k), (k, n)),
-                    ((2, 1, m, k), (3, k, n)), ((0, k), (k, n)))  # fmt: skip
+    a, b = d.one_of(
+        ((m, k), (k, n)),
+        ((k,), (k, n)),
+        ((m, k), (k,)),
+        ((k,), (k,)),
+        ((2, m, k), (k, n)),
+        ((2, 1, m, k), (3, k, n)),
+        ((0, k), (k, n)),
+    )
     return Trial(op["matmul"], [d.normal(a), d.normal(b)], np.matmul)
 
 

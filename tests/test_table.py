@@ -6,14 +6,14 @@ draws 200 of each, deep 1,000. Fixed cases of the same ops, in every memory orde
 """
 
 import pytest
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
-from table_checks import REFERENCE_ROWS, check_fast, check_first, check_reference, check_second
-from table_draws import ROWS, trials
 import table_rows  # noqa: F401 (fills the table)
 import table_rows_layers  # noqa: F401
 import table_rows_losses  # noqa: F401
 import table_rows_shapes  # noqa: F401
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from table_checks import REFERENCE_ROWS, check_fast, check_first, check_reference, check_second
+from table_draws import ROWS, trials
 
 from minidl.ops import FAMILIES, comparison, creation, functions
 

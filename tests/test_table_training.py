@@ -85,9 +85,11 @@ SCHEDULES = {
     "ConstantLR": (dict(factor=0.25, total_iters=3), [0.25, 0.25, 0.25, 1, 1, 1, 1, 1]),
     "LinearLR": (dict(start_factor=0.2, total_iters=4), [0.2, 0.4, 0.6, 0.8, 1, 1, 1, 1]),
     "PolynomialLR": (dict(total_iters=4, power=2), [1, 9 / 16, 4 / 16, 1 / 16, 0, 0, 0, 0]),
-    "CosineAnnealingLR": (dict(T_max=4), [1, 0.5 + 0.125**0.5, 0.5, 0.5 - 0.125**0.5, 0, 0.5 - 0.125**0.5, 0.5,
-                                          0.5 + 0.125**0.5]),
-}  # fmt: skip
+    "CosineAnnealingLR": (
+        dict(T_max=4),
+        [1, 0.5 + 0.125**0.5, 0.5, 0.5 - 0.125**0.5, 0, 0.5 - 0.125**0.5, 0.5, 0.5 + 0.125**0.5],
+    ),
+}
 
 
 @pytest.mark.parametrize("name", SCHEDULES)

@@ -1,0 +1,280 @@
+"""Seeded faults in the fast forms on the CPU. Compiled code is left as it is; what calls it is not."""
+
+import numpy as np
+import pytest
+from faults import after, drawn, fast, fast_form, fault, instead, test_of
+from faults_kernels import last_of_equals, turned, winograd_tests
+
+from minidl.kernels import convolution, elementwise, losses, matmul, normalisation, pooling, random
+
+try:
+    import test_kernels_convolution as convolutions
+    import test_kernels_other as others
+
+    from minidl.kernels import convolution_direct_cpu as direct
+    from minidl.kernels import convolution_weight_cpu as weights
+    from minidl.kernels import normalisation_cpu, pooling_cpu, winograd_cpu, winograd_weight_cpu
+except (ImportError, pytest.skip.Exception):
+    HAVE_NUMBA = False
+else:
+    HAVE_NUMBA = True
+
+
+def cpu_convolutions():
+    """Faults of the register tile's convolutions and of Winograd's."""
+    place = "conv2d cpu"
+    forward, to_input = test_of(convolutions.test_forward), test_of(convolutions.test_gradient_to_input)
+    fault(
+        place,
+        "padding off by one column",
+        instead(direct, "layout", lambda right, *a: right(*a[:7], (a[7][0], a[7][1] + 1), *a[8:])),
+        forward,
+    )
+    fault(
+        place,
+        "swapped strides",
+        instead(direct, "layout", lambda right, *a: right(*a[:6], a[6][::-1], *a[7:])),
+        forward,
+    )
+    fault(
+        place,
+        "ReLU left out",
+        fast_form(convolution.conv2d, lambda right, *a, relu=False, **o: right(*a, relu=False, **o)),
+        forward,
+    )
+    fault(
+        place,
+        "bias added twice",
+        fast_form(
+            convolution.conv2d, lambda right, x, w, bias=None, **o: right(x, w, None if bias is None else 2 * bias, **o)
+        ),
+        forward,
+    )
+    fault(
+        place,
+        "wrong tile remainder: the last row of pixels not written",
+        fast_form(convolution.conv2d, lambda right, x, w, *a, **o: _without_last(right(x, w, *a, **o))),
+        forward,
+    )
+    fault(
+        place,
+        "dropped += into a joint gradient",
+        fast_form(
+            convolution.conv2d_input_grad, lambda right, *a, accumulate=False, **o: right(*a, accumulate=False, **o)
+        ),
+        to_input,
+    )
+    fault(
+        place,
+        "a stride's phase begins one row late",
+        after(direct, "phases", lambda phases, *a: (p._replace(origin=p.origin + (a[2] > 1)) for p in phases)),
+        to_input,
+    )
+    fault(
+        place,
+        "padding of even windows mirrored in the input gradient",
+        fast_form(
+            convolution.conv2d_input_grad,
+            lambda right, *a, padding=((0, 0), (0, 0)), **o: right(*a, padding=tuple(p[::-1] for p in padding), **o),
+        ),
+        to_input,
+    )
+    fault(
+        "conv2d cpu",
+        "the last chunk of the weight gradient dropped",
+        lambda monkeypatch: monkeypatch.setattr(weights, "team", _Team()),
+        test_of(convolutions.test_gradient_to_weight),
+    )
+    fault(
+        "matmul cpu",
+        "last row of the tile lost",
+        fast_form(matmul.matmul, lambda right, a, b: _without_last(right(a, b), -2)),
+        test_of(convolutions.test_matmul),
+    )
+    tests = winograd_tests()
+    fault(
+        "winograd cpu",
+        "window not turned in the input gradient",
+        instead(winograd_cpu, "conv2d_input_grad", turned),
+        test_of(tests.test_input_grad),
+    )
+    fault(
+        "winograd cpu",
+        "last column of an incomplete tile",
+        instead(winograd_cpu, "conv2d", lambda right, *a, **o: _without_last(right(*a, **o), 3)),
+        test_of(tests.test_forward),
+    )
+    fault(
+        "winograd cpu",
+        "weight gradient transposed",
+        instead(
+            winograd_weight_cpu,
+            "conv2d_weight_grad",
+            lambda right, *a, **o: np.ascontiguousarray(right(*a, **o).swapaxes(2, 3)),
+        ),
+        test_of(tests.test_weight_grad),
+    )
+
+
+def _without_last(y, axis=2):
+    """`y` with the last of several rows zero."""
+    if y is not NotImplemented and y.shape[axis] > 1:
+        np.moveaxis(y, axis, 0)[-1] = 0
+    return y
+
+
+class _Team:
+    """The team, which leaves out the last of several chunks."""
+
+    def __getattr__(self, name):
+        return getattr(direct.team, name)
+
+    def run(self, kernel, tasks, *arguments):
+        if len(arguments) == 6:  # the sums of the chunks
+            arguments = (arguments[0], max(1, arguments[1] - 1), *arguments[2:])
+        return direct.team.run(kernel, tasks, *arguments)
+
+
+def without_last_pixel(tables):
+    """The backward's tables, every pixel with one window less."""
+    changed = []
+    for by_window, by_pixel in tables:
+        by_pixel = by_pixel.copy()
+        by_pixel[:, 0] = np.maximum(by_pixel[:, 0] - 1, 1 * (by_pixel[:, 0] > 0))
+        changed.append((by_window, by_pixel))
+    return changed
+
+
+def cpu_passes():
+    """Faults of pooling, normalisation, losses, dropout and element-wise passes."""
+    fault(
+        "max_pool2d cpu",
+        "a pixel misses its last window",
+        after(pooling_cpu, "axes", lambda tables, *a: without_last_pixel(tables)),
+        test_of(others.test_max_pool),
+    )
+    fault(
+        "max_pool2d cpu",
+        "last of equals wins",
+        fast_form(pooling.max_pool2d, last_of_equals),
+        test_of(others.test_max_pool),
+    )
+    fault(
+        "max_pool2d cpu",
+        "dropped += into a joint gradient",
+        fast_form(pooling.max_unpool_scatter, lambda right, *a, accumulate=False, **o: right(*a, **o)),
+        test_of(others.test_max_pool),
+    )
+    fault(
+        "avg_pool2d cpu",
+        "1/N missing in the adjoint",
+        fast_form(pooling.avg_pool2d_grad, lambda right, *a, **o: right(*a, **o) * a[0].dtype.type(2)),
+        fast("avg_pool2d"),
+    )
+    place, kernel = "batch_norm_train cpu", normalisation.batch_norm_train_grad
+    fault(
+        place,
+        "stale mean in the backward",
+        fast_form(kernel, lambda right, g, x, w, b, mean, *a, **o: right(g, x, w, b, mean * 0, *a, **o)),
+        fast("batch_norm_train"),
+    )
+    fault(
+        place,
+        "stale deviation in the backward",
+        fast_form(
+            kernel, lambda right, g, x, w, b, mean, invstd, *a, **o: right(g, x, w, b, mean, invstd * 0 + 1, *a, **o)
+        ),
+        drawn("batch_norm_train"),
+    )
+    fault(
+        place,
+        "gradients of scale and shift swapped",
+        fast_form(kernel, lambda right, *a, **o: (lambda r: (r[0], r[2], r[1]))(right(*a, **o))),
+        fast("batch_norm_train"),
+    )
+    fault(
+        place,
+        "ReLU's mask missing in the backward",
+        fast_form(kernel, lambda right, *a, **o: right(*a[:6], False, *a[7:], **o)),
+        _case("batch_norm_train/relu"),
+    )
+    fault(
+        place,
+        "pieces merged without the distance of their means",
+        instead(normalisation_cpu, "_merge", merged_by_mean),
+        others.test_channel_statistics_survive_a_mean_far_above_the_deviation,
+    )
+    fault(
+        "batch_norm_eval cpu",
+        "variance in place of the deviation",
+        fast_form(
+            normalisation.batch_norm_eval,
+            lambda right, x, w, b, mean, var, eps, *a, **o: right(x, w, b, mean, (var + eps) ** 2 - eps, eps, *a, **o),
+        ),
+        fast("batch_norm_eval"),
+    )
+    fault(
+        "layer_norm cpu",
+        "gradient of the scale of one row only",
+        fast_form(normalisation.layer_norm_grad, lambda right, g, *a: _second(right, g, *a)),
+        fast("layer_norm"),
+    )
+    fault(
+        "local_response_norm cpu",
+        "term of the neighbours missing in the backward",
+        fast_form(normalisation.local_response_norm_grad, lambda right, g, x, size, *a, **o: right(g, x, 1, *a, **o)),
+        fast("local_response_norm"),
+    )
+    fault(
+        "cross_entropy cpu",
+        "missing 1/N",
+        fast_form(losses.cross_entropy_grad, lambda right, g, logits, *a, **o: right(g * len(logits), logits, *a, **o)),
+        fast("cross_entropy"),
+    )
+    fault(
+        "cross_entropy cpu",
+        "ignored rows get a gradient",
+        fast_form(
+            losses.cross_entropy_grad,
+            lambda right, g, logits, target, *a, **o: np.where(
+                (target == o["ignore_index"])[:, None], logits, right(g, logits, target, *a, **o)
+            ),
+        ),
+        fast("cross_entropy"),
+    )
+    fault(
+        "dropout cpu",
+        "the mask of another memory order",
+        fast_form(random.dropout, lambda right, x, *a: right(x.reshape(len(x), -1), *a).reshape(x.shape)),
+        fast("dropout"),
+    )
+    fault(
+        "relu cpu",
+        "gradient passes at 0",
+        fast_form(elementwise.relu_grad, lambda right, g, y: g * (y >= 0)),
+        lambda: others.test_elementwise_passes(np.float32, 0),
+    )
+
+
+def _second(right, g, *a):
+    dx, dweight, dbias = right(g, *a)
+    return dx, dweight, None if dbias is None else g.reshape(-1, a[1])[0].reshape(dbias.shape).copy()
+
+
+def merged_by_mean(right, sums, pixels, C, size):
+    mean, _ = right(sums, pixels, C, size)
+    return mean, (sums[:, 2, :C] - sums[:, 1, :C] ** 2 / size).sum(0) / pixels * 0.9
+
+
+def _case(name):
+    """The checker on a row of its own table."""
+    from minidl.gradcheck import check_gradients
+    from minidl.gradcheck.cases import cases_named, inputs_of
+
+    (case,) = cases_named(name)
+    return lambda: check_gradients(case.function, *inputs_of(case), **case.options)
+
+
+if HAVE_NUMBA:
+    cpu_convolutions()
+    cpu_passes()
