@@ -66,8 +66,8 @@ def check_parameters(variant, side, every=1, **options):
     assert not wrong, "\n".join(wrong)
 
 
-def test_every_twelfth_parameter_of_the_network_for_small_images():
-    check_parameters("cifar", 8, every=12)
+def test_every_eleventh_parameter_of_the_network_for_small_images():
+    check_parameters("cifar", 8, every=11)  # coprime to 3: weights, scales and shifts take turns
 
 
 @pytest.mark.slow
