@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import numpy as np
 
-# By precision: how far logits, loss and gradients may be from float64. A ReLU or a pooling window whose
-# inputs nearly tie may decide otherwise in other precision: that, not rounding, is most of a gradient's error.
+# By precision: how far logits, loss and gradients may be from float64. Of the many decisions that ReLUs and pooling
+# windows take, a few are so close that other rounding decides otherwise. That, not rounding itself, is most of a
+# gradient's error: 5e-3 for every float32 engine at batch 64, but 1e-5 where all decide alike.
 BOUNDS = {
-    "float32": {"logits": 1e-3, "loss": 1e-4, "loss after a step": 1e-3, "gradients": 1e-2, "worst gradient": 5e-2},
+    "float32": {"logits": 1e-3, "loss": 1e-4, "loss after a step": 1e-3, "gradients": 5e-2, "worst gradient": 0.1},
     "bf16": {"logits": 0.5, "loss": 0.05, "loss after a step": 0.1, "gradients": 1.0, "worst gradient": 2.0},
 }
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import statistics
+import sys
 import time
 from typing import NamedTuple
 
@@ -40,11 +41,19 @@ def race(workers, rounds, method="turn", **options):
     """Times by name for the workers (a dictionary by name), which take turns."""
     names, times = list(workers), {name: [] for name in workers}
     for number in range(rounds if names else 0):
+        progress(f"round {number + 1} of {rounds}")
         shift = number % len(names)
         for name in names[shift:] + names[:shift]:
             time.sleep(PAUSE)
             times[name].append(workers[name].call(method, **options)["seconds"])
+    progress("")
     return {name: Times(tuple(seconds)) for name, seconds in times.items()}
+
+
+def progress(text):
+    """One line that is overwritten, where somebody looks on."""
+    if sys.stderr.isatty():
+        print(f"\r{text:40}\r", end="", file=sys.stderr, flush=True)
 
 
 def enter(stack, contenders, settings, job, **options):
@@ -53,6 +62,7 @@ def enter(stack, contenders, settings, job, **options):
     for contender in available(contenders):
         worker = stack.enter_context(Worker(contender.engine, settings.threads, contender.env))
         try:
+            progress(f"preparing {contender.label}")
             worker.start(job, **options, **contender.options)
             workers[contender.label] = worker
         except WorkerError as error:
