@@ -95,6 +95,8 @@ def curves(path, title, parts, unit):
         ticks = sorted({x for xs, *_ in lines.values() for x in xs})
         axes.set_xticks(ticks, [f"{x:g}" for x in ticks])
         axes.minorticks_off()
+        axes.yaxis.get_major_locator().set_params(subs=(1, 2, 5))
+        axes.yaxis.set_major_formatter("{x:g}")
         axes.set(title=name, xlabel=xlabel, ylabel=unit)
         axes.grid(alpha=0.25)
         axes.legend(fontsize=8)
