@@ -82,14 +82,17 @@ class Mul(Function):
 
 
 class Div(Function):
+    """y = a / b has the slopes 1 / b and -y / b."""
+
     def forward(self, a, b):
-        self.save_for_backward(a if self.needs_input_grad[1] else None, b)
-        return a / b
+        y = a / b
+        self.save_for_backward(b, y if self.needs_input_grad[1] else None)
+        return y
 
     def backward(self, grad):
-        a, b = self.saved_tensors
-        first, second = self.needs_input_grad
-        return grad / b if first else None, -grad * a / (b * b) if second else None
+        b, y = self.saved_tensors
+        to_a = grad / b
+        return to_a if self.needs_input_grad[0] else None, None if y is None else -to_a * y
 
 
 class Pow(Function):
