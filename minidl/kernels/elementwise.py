@@ -30,18 +30,3 @@ def relu_grad(grad, y):
     array([0., 4.])
     """
     return backend.array_module(grad).where(y <= 0, 0, grad)
-
-
-@Kernel
-def add_into(out, x):
-    """``out += x``, in place: how gradients of several uses of one array come together.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> total = np.array([1.0, 2.0])
-    >>> add_into(total, np.array([10.0, 20.0]))
-    array([11., 22.])
-    """
-    out += x
-    return out

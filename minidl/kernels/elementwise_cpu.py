@@ -11,7 +11,7 @@ import numpy as np
 from minidl import backend
 from minidl.kernels import elementwise, team
 from minidl.kernels.cpu import jit
-from minidl.kernels.flat import EXACT, TASK_SIZE, alike, flat, floating, get, own, put
+from minidl.kernels.flat import EXACT, TASK_SIZE, alike, flat, floating, get, put
 from minidl.kernels.team import next_task
 
 LARGE = 1 << 17  # below this many numbers NumPy's single thread is done before the others have started
@@ -89,22 +89,3 @@ def relu_grad(grad, y):
         return NotImplemented
     _run(_relu_grad, lines, y.size)
     return dx
-
-
-@jit(fastmath=EXACT)
-def _add_into(counter, n_tasks, out, ldo, x, ldx, length, rows):
-    task = next_task(counter)
-    while task < n_tasks:
-        for row in range(task * rows, min(-(-len(x) // ldx), (task + 1) * rows)):
-            for c in range(min(length, len(x) - row * ldx)):
-                put(out, row * ldo + c, own(out, row * ldo + c) + get(x, row * ldx + c))
-        task = next_task(counter)
-
-
-@elementwise.add_into.register(np.ndarray)
-def add_into(out, x):
-    lines = None if np.may_share_memory(out, x) else _lines(out, x)
-    if lines is None:
-        return NotImplemented
-    _run(_add_into, lines, out.size)
-    return out
