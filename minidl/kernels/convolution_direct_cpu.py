@@ -31,6 +31,7 @@ import numpy as np
 from minidl.kernels import team
 from minidl.kernels.convolution_plan import layout, part_of, read_bands, rows_of
 from minidl.kernels.cpu import address, jit
+from minidl.kernels.kept import kept
 from minidl.kernels.panels import panel, panels_of
 from minidl.kernels.sweep import Size, sweep
 from minidl.kernels.team import next_slot, next_task
@@ -82,15 +83,24 @@ def convolve(x, weight, out, stride, origin, dilation, bias=None, relu=False, ac
         size, x.shape, x.strides, out.shape, out.strides, window, stride, origin, dilation, accumulate
     )
     packed = panels_of(weight)
-    start = np.zeros(packed.size // (weight.size // len(weight)), x.dtype)  # a number per column of the panels
-    if bias is not None:
-        start[: len(bias)] = bias
+    columns = packed.size // (weight.size // len(weight))  # of the panels
+    if bias is None:
+        start = np.zeros(columns, x.dtype)
+    else:
+        start = kept(bias, (columns, x.dtype), lambda: _filled_up(bias, columns, x.dtype))
     scratch = team.scratch(size.edge() + spare, np.uint8)
     team.run(
         _kernel(x.dtype), tasks, plan, band, rows, address(x), address(runs), address(packed), address(start),
         address(out), x.dtype.type(0 if relu else -np.inf), address(scratch), scratch.strides[0],
     )  # fmt: skip
     return out
+
+
+def _filled_up(bias, columns, dtype):
+    """`bias` with zeros behind it, a number for each column."""
+    start = np.zeros(columns, dtype)
+    start[: len(bias)] = bias
+    return start
 
 
 def conv2d(x, weight, bias, stride, padding, dilation, relu, out):

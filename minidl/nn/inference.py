@@ -12,7 +12,8 @@ from __future__ import annotations
 import copy
 
 from minidl import backend
-from minidl.kernels import convolution, pooling
+from minidl.kernels import convolution
+from minidl.kernels.pooling_values import max_pool2d_values
 from minidl.nn.activations import ReLU  # made from a table
 from minidl.nn.branches import Branches, ConvNormReLU, branch_layers, conv_step, pool_step
 from minidl.nn.containers import Sequential
@@ -70,8 +71,8 @@ class FoldedConv(Module):
 
     def __init__(self, weight, bias, relu=False, stride=(1, 1), padding=((0, 0), (0, 0)), dilation=(1, 1), groups=1):
         super().__init__()
-        # Nobody can change a read-only weight, so a kernel may keep its packed form.
-        weight.flags.writeable = False
+        # Nobody can change a read-only array, so a kernel may keep what it made of it.
+        weight.flags.writeable = bias.flags.writeable = False
         self.register_buffer("weight", Tensor(weight))
         self.register_buffer("bias", Tensor(bias))
         self.relu, self.stride, self.padding, self.dilation, self.groups = relu, stride, padding, dilation, groups
@@ -174,7 +175,7 @@ class FoldedPool(Module):
 
     def run(self, x, out=None):
         """The layer on an array, into `out` if given."""
-        return pooling.max_pool2d(x, **self.geometry, out=out)[0]
+        return max_pool2d_values(x, **self.geometry, out=out)
 
 
 def _folded(module):
