@@ -73,6 +73,7 @@ class algorithm_of:
 
 
 def _leaf(array):
+    """What an image (N, H, W, C) or any other array becomes, to be differentiated."""
     array = channels_last(array.transpose(0, 3, 1, 2)) if array.ndim == 4 else array
     return minidl.Tensor(array, requires_grad=True)
 
@@ -122,7 +123,7 @@ def _cross_entropy(x, labels):
 
 def _optimizer(make):
     def build(**arrays):
-        parameters = [_leaf(arrays[f"p{i}"]) for i in range(len(arrays) // 2)]
+        parameters = [minidl.Tensor(arrays[f"p{i}"], requires_grad=True) for i in range(len(arrays) // 2)]
         for i, parameter in enumerate(parameters):
             parameter.grad = minidl.Tensor(arrays[f"g{i}"])
         optimizer = make(parameters)

@@ -48,6 +48,7 @@ class Convolution(Job):
 
 
 def _leaf(array):
+    """What an image (N, H, W, C) or any other array becomes, to be differentiated."""
     tensor = torch.from_numpy(array)
     return (tensor.permute(0, 3, 1, 2) if tensor.ndim == 4 else tensor).requires_grad_()
 
@@ -93,7 +94,7 @@ def _cross_entropy(x, labels):
 
 def _optimizer(make):
     def build(**arrays):
-        parameters = [_leaf(arrays[f"p{i}"]) for i in range(len(arrays) // 2)]
+        parameters = [torch.from_numpy(arrays[f"p{i}"]).requires_grad_() for i in range(len(arrays) // 2)]
         for i, parameter in enumerate(parameters):
             parameter.grad = torch.from_numpy(arrays[f"g{i}"])
         optimizer = make(parameters)
