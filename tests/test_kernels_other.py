@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from minidl import backend
+from minidl import backend, kernels
 from minidl.kernels import elementwise, losses, normalisation, optimisers, pooling, pooling_values, random, team
 
 TOLERANCE = {np.dtype(np.float32): 2e-5, np.dtype(np.float64): 1e-12}
@@ -261,7 +261,7 @@ def test_threads_change_no_bit_of_pooling_and_batch_norm():
 @few
 @given(
     st.integers(1, 40),
-    st.integers(1, 12),
+    st.integers(1, 12) | st.sampled_from([37, 300]),
     dtypes,
     st.booleans(),
     st.sampled_from([0.0, 0.1]),
@@ -295,6 +295,39 @@ def test_cross_entropy_of_large_logits_is_finite_and_targets_are_checked():
         losses.cross_entropy(logits, np.array([2]), None, -100, 0.0, "mean")
     nothing = losses.cross_entropy(logits, np.array([-100]), None, -100, 0.0, "mean")[0]
     assert np.isnan(nothing)
+
+
+@pytest.mark.parametrize("K", [3, 100])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_cross_entropy_hides_nothing_that_is_not_finite(value, dtype, K):
+    import minidl
+
+    logits = np.random.default_rng(0).standard_normal((8, K)).astype(dtype)
+    logits[0, 0] = logits[1, K - 1] = logits[2, 1] = logits[3, :] = logits[4, 1:] = value
+    target = np.array([0, 0, 1, 2, 0, 1, -100, 2])
+    logits[6] = value
+    found = []
+    for forms in ("fast", "plain"):
+        with kernels.using(forms), np.errstate(invalid="ignore"):
+            x = minidl.Tensor(logits, requires_grad=True)
+            loss = minidl.cross_entropy(x, minidl.Tensor(target), reduction="none")
+            loss.backward(minidl.ones_like(loss))
+            found.append((loss.detach().numpy(), x.grad.numpy()))
+    for fast, plain in zip(*found):
+        close(fast, plain)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_the_exponential_is_right_to_two_units_in_the_last_place(dtype):
+    exponential = pytest.importorskip("minidl.kernels.exponential")
+    info = np.finfo(dtype)
+    largest, smallest = np.log(np.array([info.max, info.smallest_subnormal], np.longdouble)).astype(float) * (1 - 1e-7)
+    x = np.concatenate([np.linspace(smallest - 5, largest, 4001), np.linspace(-2, 2, 4001)]).astype(dtype)
+    found, wanted = np.array([exponential.exp(value) for value in x], dtype), np.exp(x.astype(np.longdouble))
+    assert np.all(np.abs(found - wanted) <= 2 * np.spacing(wanted.astype(dtype)))
+    special = [exponential.exp(dtype(value)) for value in (np.nan, np.inf, -np.inf, 2 * largest, 0.0)]
+    np.testing.assert_array_equal(special, [np.nan, np.inf, 0.0, np.inf, 1.0])
 
 
 def both_forms(kernel, arrays, *settings):
