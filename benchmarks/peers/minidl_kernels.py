@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import operator
+
 import numpy as np
 
 import minidl
 import minidl.nn.functional as F
-from benchmarks.inputs import convolution_arrays, kernel_arrays, sample
+from benchmarks.inputs import convolution_arrays, sample
 from benchmarks.jobs import Job
+from benchmarks.peers import shared
 from minidl import optim
 from minidl.backend import channels_last
 from minidl.kernels import algorithms, convolution
@@ -72,92 +75,23 @@ class algorithm_of:
         self.ran.setdefault(self.stage, "plain")
 
 
-def _leaf(array):
-    """What an image (N, H, W, C) or any other array becomes, to be differentiated."""
-    array = channels_last(array.transpose(0, 3, 1, 2)) if array.ndim == 4 else array
-    return minidl.Tensor(array, requires_grad=True)
+class Kernels(shared.Kernels):
+    """The passes over activations and parameters."""
 
+    functions = {
+        "batch norm + ReLU": lambda x, *affine: F.batch_norm(x, None, None, *affine, training=True, relu=True),
+        "max pool 3x3, stride 1": lambda x: F.max_pool2d(x, 3, 1, 1),
+        "max pool 3x3, stride 2": lambda x: F.max_pool2d(x, 3, 2, 1),
+        "softmax cross-entropy": F.cross_entropy,
+    }
+    optimizers = {
+        "SGD with momentum": lambda parameters: optim.SGD(parameters, lr=0.01, momentum=0.9),
+        "Adam": lambda parameters: optim.Adam(parameters, lr=0.01),
+    }
+    parameter, array = staticmethod(minidl.Tensor), operator.attrgetter("data")
 
-def _image(array):
-    return minidl.Tensor(channels_last(array.transpose(0, 3, 1, 2)))
-
-
-def _batch_norm(x, weight, bias, grad):
-    x, weight, bias, grad = _leaf(x), _leaf(weight), _leaf(bias), _image(grad)
-
-    def step():
-        x.grad = weight.grad = bias.grad = None
-        y = F.batch_norm(x, None, None, weight, bias, training=True, relu=True)
-        y.backward(grad)
-        return y, x.grad, weight.grad, bias.grad
-
-    return step
-
-
-def _max_pool(stride):
-    def build(x, grad):
-        x, grad = _leaf(x), _image(grad)
-
-        def step():
-            x.grad = None
-            y = F.max_pool2d(x, 3, stride, 1)
-            y.backward(grad)
-            return y, x.grad
-
-        return step
-
-    return build
-
-
-def _cross_entropy(x, labels):
-    x, labels = _leaf(x), minidl.Tensor(labels)
-
-    def step():
-        x.grad = None
-        y = F.cross_entropy(x, labels)
-        y.backward()
-        return y, x.grad
-
-    return step
-
-
-def _optimizer(make):
-    def build(**arrays):
-        parameters = [minidl.Tensor(arrays[f"p{i}"], requires_grad=True) for i in range(len(arrays) // 2)]
-        for i, parameter in enumerate(parameters):
-            parameter.grad = minidl.Tensor(arrays[f"g{i}"])
-        optimizer = make(parameters)
-
-        def step():
-            optimizer.step()
-            return parameters
-
-        return step
-
-    return build
-
-
-KERNELS = {
-    "batch norm + ReLU": _batch_norm,
-    "max pool 3x3, stride 1": _max_pool(1),
-    "max pool 3x3, stride 2": _max_pool(2),
-    "softmax cross-entropy": _cross_entropy,
-    "SGD with momentum": _optimizer(lambda parameters: optim.SGD(parameters, lr=0.01, momentum=0.9)),
-    "Adam": _optimizer(lambda parameters: optim.Adam(parameters, lr=0.01)),
-}
-
-
-class Kernels(Job):
-    """One of the kernels, forward and backward: `choose` it, then take turns."""
-
-    def __init__(self, threads, dtype="float32"):
-        self.dtype = dtype
-
-    def choose(self, name, quick):
-        self.step = KERNELS[name](**kernel_arrays(name, quick, self.dtype))
-
-    def check(self, path):
-        np.savez(path, **{str(i): sample("forward", value.data) for i, value in enumerate(self.step())})
+    def tensor(self, array):
+        return minidl.Tensor(channels_last(array.transpose(0, 3, 1, 2)) if array.ndim == 4 else array)
 
 
 class Machine(Job):

@@ -12,8 +12,8 @@ convergence of Adam and beyond", 2018.
 from __future__ import annotations
 
 from minidl.kernels import optimisers
-from minidl.optim.optimizer import Optimizer, slot
-from minidl.optim.settings import BETAS, FLAG, LEARNING_RATE, NON_NEGATIVE
+from minidl.optim.optimizer import Optimizer, counted, slot
+from minidl.optim.settings import BETAS, FLAG, LEARNING_RATE, NON_NEGATIVE, settings
 
 
 class Adam(Optimizer):
@@ -76,19 +76,13 @@ class Adam(Optimizer):
         decoupled_weight_decay=False,
     ):
         defaults = dict(
-            lr=lr,
-            betas=betas,
-            eps=eps,
-            weight_decay=weight_decay,
-            amsgrad=amsgrad,
-            maximize=maximize,
+            lr=lr, betas=betas, eps=eps, weight_decay=weight_decay, amsgrad=amsgrad, maximize=maximize,
             decoupled_weight_decay=decoupled_weight_decay,
-        )
+        )  # fmt: skip
         super().__init__(params, defaults)
 
     def update(self, param, grad, state, group):
-        step = slot(state, "step", param)
-        step += 1
+        step = counted(state, param)
         optimisers.adam(
             param,
             grad,
@@ -96,13 +90,10 @@ class Adam(Optimizer):
             slot(state, "exp_avg_sq", param),
             slot(state, "max_exp_avg_sq", param) if group["amsgrad"] else None,
             step=step,
-            lr=group["lr"],
             beta1=group["betas"][0],
             beta2=group["betas"][1],
-            eps=group["eps"],
-            weight_decay=group["weight_decay"],
             decoupled=group["decoupled_weight_decay"],
-            maximize=group["maximize"],
+            **settings(group, "lr eps weight_decay maximize"),
         )
 
 

@@ -218,6 +218,13 @@ def slot(state, name, param):
     return state[name]
 
 
+def counted(state, param):
+    """The number of this step, from 1, as a 0-d array on the device of `param`."""
+    step = slot(state, "step", param)
+    step += 1
+    return step
+
+
 def _slot_shape(name, param):
     return () if name == "step" else param.shape
 

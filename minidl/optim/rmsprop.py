@@ -11,8 +11,8 @@ momentum, a sum of such steps is taken. T. Tieleman and G. Hinton, Coursera lect
 from __future__ import annotations
 
 from minidl.kernels import optimisers
-from minidl.optim.optimizer import Optimizer, slot
-from minidl.optim.settings import FLAG, LEARNING_RATE, NON_NEGATIVE
+from minidl.optim.optimizer import Optimizer, counted, slot
+from minidl.optim.settings import FLAG, LEARNING_RATE, NON_NEGATIVE, settings
 
 
 class RMSprop(Optimizer):
@@ -66,29 +66,18 @@ class RMSprop(Optimizer):
         self, params, lr=1e-2, alpha=0.99, eps=1e-8, weight_decay=0, momentum=0, centered=False, *, maximize=False
     ):
         defaults = dict(
-            lr=lr,
-            momentum=momentum,
-            alpha=alpha,
-            eps=eps,
-            centered=centered,
-            weight_decay=weight_decay,
+            lr=lr, momentum=momentum, alpha=alpha, eps=eps, centered=centered, weight_decay=weight_decay,
             maximize=maximize,
-        )
+        )  # fmt: skip
         super().__init__(params, defaults)
 
     def update(self, param, grad, state, group):
-        step = slot(state, "step", param)
-        step += 1
+        counted(state, param)
         optimisers.rmsprop(
             param,
             grad,
             slot(state, "square_avg", param),
             slot(state, "grad_avg", param) if group["centered"] else None,
             slot(state, "momentum_buffer", param) if group["momentum"] > 0 else None,
-            lr=group["lr"],
-            alpha=group["alpha"],
-            eps=group["eps"],
-            weight_decay=group["weight_decay"],
-            momentum=group["momentum"],
-            maximize=group["maximize"],
+            **settings(group, "lr alpha eps weight_decay momentum maximize"),
         )

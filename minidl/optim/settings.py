@@ -101,3 +101,14 @@ def per_group(name, value, optimizer):
     if len(value) != groups:
         raise ValueError(f"`{name}` has {len(value)} entries; accepted: one, or {groups}, the number of groups")
     return list(value)
+
+
+def settings(group, names):
+    """Those settings of `group` that `names` lists, for a kernel that knows them by the same names.
+
+    Examples
+    --------
+    >>> settings({"lr": 0.1, "eps": 1e-8, "params": []}, "lr eps")
+    {'lr': 0.1, 'eps': 1e-08}
+    """
+    return {name: group[name] for name in names.split()}

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from minidl.kernels import optimisers
 from minidl.optim.optimizer import Optimizer, slot
-from minidl.optim.settings import FLAG, LEARNING_RATE, NON_NEGATIVE, NUMBER
+from minidl.optim.settings import FLAG, LEARNING_RATE, NON_NEGATIVE, NUMBER, settings
 
 
 class SGD(Optimizer):
@@ -62,13 +62,9 @@ class SGD(Optimizer):
         self, params, lr=1e-3, momentum=0, dampening=0, weight_decay=0, nesterov=False, *, maximize=False
     ):
         defaults = dict(
-            lr=lr,
-            momentum=momentum,
-            dampening=dampening,
-            weight_decay=weight_decay,
-            nesterov=nesterov,
+            lr=lr, momentum=momentum, dampening=dampening, weight_decay=weight_decay, nesterov=nesterov,
             maximize=maximize,
-        )
+        )  # fmt: skip
         super().__init__(params, defaults)
 
     def check_group(self, group):
@@ -85,11 +81,6 @@ class SGD(Optimizer):
             param,
             grad,
             slot(state, "momentum_buffer", param) if group["momentum"] != 0 else None,
-            lr=group["lr"],
-            momentum=group["momentum"],
-            dampening=group["dampening"],
-            weight_decay=group["weight_decay"],
-            nesterov=group["nesterov"],
-            maximize=group["maximize"],
             first=first,
+            **settings(group, "lr momentum dampening weight_decay nesterov maximize"),
         )

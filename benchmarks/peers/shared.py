@@ -1,0 +1,117 @@
+"""Jobs that read the same on every engine: a peer adds how its tensors are made and become arrays again."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from benchmarks.chain import start, weight
+from benchmarks.inputs import PARAMETERS, kernel_arrays, sample
+from benchmarks.jobs import Job
+
+LEARNING_RATE, MOMENTUM = 0.01, 0.9
+
+
+class Network(Job):
+    """GoogLeNet's training step, or its prediction with batch norm folded: `step` is one of both.
+
+    A peer makes `model`, `optimizer` and the batch, and defines `gradients` (logits and loss; the
+    parameters hold their gradients), `predict` (logits) and `array`.
+    """
+
+    def choose(self, mode):
+        """Say whether to ``"train"`` or to ``"predict"``."""
+        self.step = {"train": self.train, "predict": self.predict}[mode]
+        self.predicts = mode == "predict"
+
+    def train(self):
+        """One step of SGD; the loss."""
+        _, loss = self.gradients()
+        self.optimizer.step()
+        return loss.item()
+
+    def check(self, path):
+        """Write the results that are compared with float64 ones."""
+        if self.predicts:
+            np.savez(path, logits=self.array(self.predict()))
+            return
+        logits, loss = self.gradients()
+        names = ((name.removeprefix("_orig_mod."), p) for name, p in self.model.named_parameters())
+        found = {f"grad/{name}": self.array(p.grad).copy() for name, p in names}
+        found |= {"logits": self.array(logits).copy(), "loss": loss.item()}
+        self.optimizer.step()
+        np.savez(path, **found, **{"loss after a step": self.train()})
+
+
+class Chain(Job):
+    """A chain of tiny operations, forward and backward; a peer defines `leaf`, `forget` and `array`."""
+
+    def __init__(self, threads, length):
+        self.length = length
+        self.x, self.w = self.leaf(start()), self.leaf(weight())
+
+    def forget(self, tensor):
+        """Drop the gradient of the last step."""
+        tensor.grad = None
+
+    def step(self):
+        y, w = self.x, self.w
+        self.forget(y)
+        self.forget(w)
+        for _ in range(self.length // 4):
+            y = (y * w + w) / w - w
+        y.sum().backward()
+        self.y = y
+
+    def check(self, path):
+        self.step()
+        found = {"y": self.y, "x_grad": self.x.grad, "w_grad": self.w.grad}
+        np.savez(path, **{name: self.array(tensor) for name, tensor in found.items()})
+
+
+class Kernels(Job):
+    """One of the kernels, forward and backward: `choose` it, then take turns.
+
+    A peer has the tables `functions` (of tensors) and `optimizers` (of parameters), and defines
+    `tensor` (images are turned), `parameter` and `array`.
+    """
+
+    def __init__(self, threads, dtype="float32"):
+        self.dtype = dtype
+
+    def choose(self, name, quick):
+        """Make the arrays of one of the kernels."""
+        arrays = kernel_arrays(name, quick, self.dtype)
+        self.step = self.updating(name, arrays) if name in PARAMETERS else self.there_and_back(name, **arrays)
+
+    def there_and_back(self, name, labels=None, grad=None, **leaves):
+        """A step with one of the functions and its gradients to the leaves."""
+        constants = () if labels is None else (self.tensor(labels),)
+        grad = None if grad is None else self.tensor(grad)
+        leaves = [self.tensor(array).requires_grad_() for array in leaves.values()]
+        function = self.functions[name]
+
+        def step():
+            for leaf in leaves:
+                leaf.grad = None
+            y = function(*leaves, *constants)
+            y.backward(grad)
+            return y, *(leaf.grad for leaf in leaves)
+
+        return step
+
+    def updating(self, name, arrays):
+        """A step of one of the optimisers, of parameters in the memory order of the arrays."""
+        parameters = [self.parameter(arrays[f"p{i}"]).requires_grad_() for i in range(len(arrays) // 2)]
+        for i, parameter in enumerate(parameters):
+            parameter.grad = self.parameter(arrays[f"g{i}"])
+        optimizer = self.optimizers[name](parameters)
+
+        def step():
+            optimizer.step()
+            return parameters
+
+        return step
+
+    def check(self, path):
+        results = enumerate(self.step())
+        np.savez(path, **{str(i): sample("forward", self.array(value)) for i, value in results})
