@@ -2,8 +2,9 @@
 
 C. Szegedy et al., "Going Deeper with Convolutions", arXiv 1409.4842, table 1.
 
-One network, described by two tables: the nine inception blocks, and what the variants
-differ in. The parameters bear torchvision's names, so weights move both ways.
+One network, described by tables: the layers before the inception blocks, the nine blocks,
+what stands behind some of them, and what the variants differ in. The parameters bear
+torchvision's names, so weights move both ways.
 """
 
 from __future__ import annotations
@@ -17,6 +18,16 @@ from minidl.nn import ConvNormReLU, init
 from minidl.nn.layers import check_positive
 from models.cnn import check_width
 
+# layer: (window, stride, channels), table 1's first rows; pools keep their input's channels
+STEM = {
+    "conv1": (7, 2, 64),
+    "maxpool1": (3, 2, None),
+    "conv2": (1, 1, 64),
+    "conv3": (3, 1, 192),
+    "maxpool2": (3, 2, None),
+}
+SMALL_STEM = {"conv1": (3, 1, 192)}  # of 32x32 images
+
 # block: (1x1, 3x3 reduce, 3x3, 5x5 reduce, 5x5, pool projection), table 1 row by row
 BLOCKS = {
     "3a": (64, 96, 128, 16, 32, 32),
@@ -29,6 +40,8 @@ BLOCKS = {
     "5a": (256, 160, 320, 32, 128, 128),
     "5b": (384, 192, 384, 48, 128, 128),
 }
+POOLS = {"3b": "maxpool3", "4e": "maxpool4"}  # what stands behind these blocks
+HEADS = {"4a": "aux1", "4d": "aux2"}
 
 
 @dataclass(frozen=True)
@@ -66,6 +79,16 @@ class Variant:
     aux_dropout: float = 0.7
     num_classes: int = 10
 
+    def conv(self, inputs, outputs, size, stride=1):
+        """A convolution that keeps the image's size (divided by `stride`), normalised and cut at 0."""
+        options = dict(norm=self.norm, bias=self.bias, eps=self.eps)
+        return ConvNormReLU(inputs, outputs, size, stride=stride, padding=size // 2, **options)
+
+    def pool(self, window):
+        """A pool that halves the image; one that counts no window over the edge is padded instead."""
+        padding = 0 if self.ceil_mode or window == 2 else 1
+        return nn.MaxPool2d(window, stride=2, padding=padding, ceil_mode=self.ceil_mode)
+
 
 VARIANTS = {
     "cifar": Variant(large_input=False, norm=True, bias=False),
@@ -97,11 +120,7 @@ class Inception(nn.Branches):
     def __init__(self, in_channels, channels, variant):
         super().__init__()
         c1, c3_reduce, c3, c5_reduce, c5, c_pool = channels
-
-        def conv(inputs, outputs, size):
-            options = dict(norm=variant.norm, bias=variant.bias, eps=variant.eps)
-            return ConvNormReLU(inputs, outputs, size, padding=size // 2, **options)
-
+        conv = variant.conv
         inputs = [c5_reduce] + [c5] * (len(variant.five) - 1)
         self.branch1 = conv(in_channels, c1, 1)
         self.branch2 = nn.Sequential(conv(in_channels, c3_reduce, 1), conv(c3_reduce, c3, 3))
@@ -123,7 +142,7 @@ class AuxiliaryHead(nn.Module):
         # The paper's 5x5 average pool with stride 3 gives 4x4 on its 14x14 maps.
         fixed = variant.large_input and not variant.norm
         self.pool = nn.AvgPool2d(5, stride=3) if fixed else nn.AdaptiveAvgPool2d(4)
-        self.conv = ConvNormReLU(in_channels, channels, 1, norm=variant.norm, bias=variant.bias, eps=variant.eps)
+        self.conv = variant.conv(in_channels, channels, 1)
         self.fc1 = nn.Linear(channels * 4 * 4, hidden)
         self.dropout = nn.Dropout(variant.aux_dropout)
         self.fc2 = nn.Linear(hidden, num_classes)
@@ -168,15 +187,9 @@ class GoogLeNet(nn.Module):
     """
 
     def __init__(
-        self,
-        variant="cifar",
-        num_classes=None,
-        in_channels=3,
-        width=1.0,
-        aux_logits=False,
-        dropout=None,
+        self, variant="cifar", num_classes=None, in_channels=3, width=1.0, aux_logits=False, dropout=None,
         transform_input=False,
-    ):
+    ):  # fmt: skip
         super().__init__()
         if variant not in VARIANTS:
             raise ValueError(f"`variant` is {variant!r}; accepted: {', '.join(VARIANTS)}")
@@ -187,39 +200,31 @@ class GoogLeNet(nn.Module):
         self.transform_input = transform_input
         num_classes = v.num_classes if num_classes is None else num_classes
         check_positive(num_classes=num_classes, in_channels=in_channels)
-        options = dict(norm=v.norm, bias=v.bias, eps=v.eps)
-        pool = dict(stride=2, padding=0 if v.ceil_mode else 1, ceil_mode=v.ceil_mode)
-
-        if v.large_input:
-            c1, c2 = scaled(64, width), scaled(192, width)
-            self.conv1 = ConvNormReLU(in_channels, c1, 7, stride=2, padding=3, **options)
-            self.maxpool1 = nn.MaxPool2d(3, **pool)
-            self.conv2 = ConvNormReLU(c1, c1, 1, **options)
-            self.conv3 = ConvNormReLU(c1, c2, 3, padding=1, **options)
-            self.maxpool2 = nn.MaxPool2d(3, **pool)
-        else:
-            c2 = scaled(192, width)
-            self.conv1 = ConvNormReLU(in_channels, c2, 3, padding=1, **options)
+        channels = self._add_stem(in_channels, width)
         # Krizhevsky's alpha multiplies the sum of squares; PyTorch's multiplies their mean, hence the 5.
         self.lrn = None if v.norm else nn.LocalResponseNorm(5, alpha=5 * 1e-4, beta=0.75, k=2.0)
-
-        channels = c2
         for name, row in BLOCKS.items():
             block = Inception(channels, [scaled(c, width) for c in row], v)
             setattr(self, f"inception{name}", block)
             channels = block.out_channels
-            if name == "3b":
-                self.maxpool3 = nn.MaxPool2d(3, **pool)
-            if name == "4e":
-                self.maxpool4 = nn.MaxPool2d(v.last_pool, **({**pool, "padding": 0} if v.last_pool == 2 else pool))
-            if name in ("4a", "4d"):
-                head = AuxiliaryHead(channels, num_classes, width, v) if aux_logits else None
-                setattr(self, "aux1" if name == "4a" else "aux2", head)
-
+            if name in POOLS:
+                setattr(self, POOLS[name], v.pool(v.last_pool if name == "4e" else 3))
+            if name in HEADS:
+                setattr(self, HEADS[name], AuxiliaryHead(channels, num_classes, width, v) if aux_logits else None)
         self.avgpool = nn.AdaptiveAvgPool2d(1)
         self.dropout = nn.Dropout(v.dropout if dropout is None else dropout)
         self.fc = nn.Linear(channels, num_classes)
         self.apply(_initialise)
+
+    def _add_stem(self, channels, width):
+        """Make the layers before block 3a; how many channels they give."""
+        for name, (window, stride, outputs) in (STEM if self.variant.large_input else SMALL_STEM).items():
+            if outputs is None:
+                setattr(self, name, self.variant.pool(window))
+            else:
+                inputs, channels = channels, scaled(outputs, width)
+                setattr(self, name, self.variant.conv(inputs, channels, window, stride))
+        return channels
 
     def forward(self, x):
         if self.transform_input:
