@@ -8,6 +8,7 @@ rest of the engine asks :func:`array_module` for the namespace (``numpy``,
 
 from __future__ import annotations
 
+import importlib
 import os
 from dataclasses import dataclass
 from typing import Any, Callable
@@ -33,6 +34,8 @@ class ArrayKind:
         Explicit transfers; nothing else moves data between devices.
     empty : callable
         ``empty(shape, dtype)``, memory with unspecified contents.
+    erf : callable
+        The error function, the one function that NumPy's names lack.
     """
 
     xp: Any
@@ -41,12 +44,13 @@ class ArrayKind:
     from_numpy: Callable
     to_numpy: Callable
     empty: Callable
+    erf: Callable
 
 
 _kinds: dict[type, ArrayKind] = {}
 
 
-def register(array_type, xp, device, *, family="none", from_numpy=None, to_numpy=None, empty=None):
+def register(array_type, xp, device, *, family="none", from_numpy=None, to_numpy=None, empty=None, erf=None):
     """Make the engine compute with arrays of `array_type` (see `ArrayKind`).
 
     Examples
@@ -57,7 +61,13 @@ def register(array_type, xp, device, *, family="none", from_numpy=None, to_numpy
     'cpu'
     """
     _kinds[array_type] = ArrayKind(
-        xp, device, family, from_numpy or xp.asarray, to_numpy or np.asarray, empty or xp.empty
+        xp,
+        device,
+        family,
+        from_numpy or xp.asarray,
+        to_numpy or np.asarray,
+        empty or xp.empty,
+        erf or getattr(xp, "erf", None),
     )
 
 
@@ -147,7 +157,23 @@ def _register_cupy():
         ) from error
     if cupy.cuda.runtime.getDeviceCount() == 0:
         raise RuntimeError("device 'cuda' was asked for but CuPy finds no GPU")
-    register(cupy.ndarray, cupy, "cuda", family="gpu", to_numpy=cupy.asnumpy)
+    register(cupy.ndarray, cupy, "cuda", family="gpu", to_numpy=cupy.asnumpy, erf=_erf_of("cupyx.scipy"))
+
+
+def _erf_of(library):
+    """The `erf` of a library that does as SciPy does, imported at the first call."""
+    return lambda x: importlib.import_module(f"{library}.special").erf(x)
+
+
+def erf(x):
+    """The error function, 2 / sqrt(pi) times the integral of exp(-t * t) from 0 to `x`, of an array.
+
+    Examples
+    --------
+    >>> erf(np.array([0.0, 1.0])).round(4)
+    array([0.    , 0.8427])
+    """
+    return kind_of(x).erf(x)
 
 
 def empty(shape, dtype, like):
@@ -196,6 +222,6 @@ def is_channels_last(x) -> bool:
     )
 
 
-register(np.ndarray, np, "cpu", family="cpu", to_numpy=lambda array: array, empty=pool.empty)
+register(np.ndarray, np, "cpu", family="cpu", to_numpy=lambda array: array, empty=pool.empty, erf=_erf_of("scipy"))
 
 default_kernels = os.environ.get("MINIDL_KERNELS", "fast")

@@ -62,7 +62,7 @@ row("clamp/low_tensor", lambda L, a, l: L.clamp(a, l), [-2.0, -1.0, 0.0], [-1.0]
 
 # ---------------------------------------------------------------- element by element
 
-SMOOTH = "square exp expm1 sin cos sinh cosh tanh sigmoid arctan"
+SMOOTH = "square exp expm1 sin cos sinh cosh tanh sigmoid arctan erf"
 ABOVE_ZERO = "sqrt rsqrt reciprocal log log1p log2 log10 tan"
 for name in SMOOTH.split():
     for tag, shape in {"": (2, 3), "/0d": (), "/empty": (0, 3)}.items():
@@ -73,13 +73,14 @@ for name in "abs relu sign floor ceil round".split():
     row(name, lambda L, x, n=name: getattr(L, n)(x), [-1.5, -0.4, 0.0, 0.5, 1.5, 2.5], order=1)
 for name in "softplus silu logsigmoid elu leaky_relu relu".split():
     row(name + "/act", lambda L, x, n=name: getattr(L, n)(x), (3, 4), make=apart)
-row("gelu", lambda L, x: L.gelu(x, approximate="tanh"), (3, 4))
+row("gelu", lambda L, x: L.gelu(x), (3, 4))
+row("gelu/tanh", lambda L, x: L.gelu(x, approximate="tanh"), (3, 4))
 row("elu/alpha", lambda L, x: L.elu(x, 0.3), (3, 4), make=apart)
 row("leaky_relu/slope", lambda L, x: L.leaky_relu(x, 0.2), (3, 4), make=apart)
 row("leaky_relu/zero", lambda L, x: L.leaky_relu(x, 0.2), [-1.0, 0.0, 1.0], order=1)
 row("elu/zero", lambda L, x: L.elu(x, 0.5), [-1.0, 0.0, 1.0], order=1)
 EXTREMES = [-800.0, -40.0, 0.0, 40.0, 800.0]
-for name in "sigmoid tanh softplus silu logsigmoid".split():
+for name in "sigmoid tanh softplus silu logsigmoid erf gelu".split():
     row(f"{name}/extreme", lambda L, x, n=name: getattr(L, n)(x), EXTREMES, order=1)
 row("sqrt/zero", lambda L, x: L.sqrt(x), [0.0, 1.0], order=1)
 

@@ -29,7 +29,8 @@ LAYERS = {  # name of the row: (class, arguments, options, input shape)
     "Flatten": ("Flatten", (), {}, IMAGE),
     "Softmax": ("Softmax", (1,), {}, IMAGE),
     "LogSoftmax": ("LogSoftmax", (1,), {}, IMAGE),
-    "GELU": ("GELU", (), {"approximate": "tanh"}, IMAGE),
+    "GELU": ("GELU", (), {}, IMAGE),
+    "GELU/tanh": ("GELU", (), {"approximate": "tanh"}, IMAGE),
     "LeakyReLU": ("LeakyReLU", (0.2,), {}, IMAGE),
 } | {name: (name, (), {}, IMAGE) for name in "Identity ReLU ELU SiLU Sigmoid Tanh Softplus LogSigmoid".split()}
 

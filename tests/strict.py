@@ -11,6 +11,7 @@ Names: docs.cupy.dev/en/stable/reference/comparison.html and .../ufunc.html.
 import contextlib
 
 import numpy as np
+from scipy import special
 
 from minidl import backend
 
@@ -238,4 +239,6 @@ def to_numpy(array):
 
 
 xp = Module()
-backend.register(StrictArray, xp, "strict", from_numpy=from_numpy, to_numpy=to_numpy, empty=xp.empty)
+backend.register(
+    StrictArray, xp, "strict", from_numpy=from_numpy, to_numpy=to_numpy, empty=xp.empty, erf=_Function(special.erf)
+)

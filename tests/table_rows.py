@@ -5,7 +5,7 @@ import math
 import numpy as np
 from table_draws import ROWS, Trial, row
 
-from minidl.gradcheck.rows_calculus import FLAT, PIECEWISE, SMOOTH
+from minidl.gradcheck.rows_calculus import FLAT, PIECEWISE, SMOOTH, gelu_by_tanh
 from minidl.ops import functions as op
 
 __all__ = ["ROWS"]
@@ -68,7 +68,7 @@ POSITIVE = {"sqrt", "rsqrt", "reciprocal", "log", "log2", "log10"}
 INSIDE = {"log1p", "tan"}
 
 
-@row(*SMOOTH, *PIECEWISE)
+@row(*(name for name in SMOOTH if name != "gelu"), *PIECEWISE)
 def elementwise(d, name):
     shape = d.shape()
     inputs = d.away_from_zero(shape)
@@ -77,6 +77,13 @@ def elementwise(d, name):
     elif name in INSIDE:
         inputs = d.uniform(-0.9, 0.9, shape)
     return Trial(op[name], [np.asarray(inputs)], PIECEWISE.get(name) or SMOOTH[name][1])
+
+
+@row("gelu")
+def gelu(d):
+    approximate = d.one_of("none", "tanh")
+    reference = {"none": SMOOTH["gelu"][1], "tanh": gelu_by_tanh}[approximate]
+    return Trial(lambda x: op["gelu"](x, approximate), [np.asarray(d.normal(d.shape()))], reference)
 
 
 @row(*FLAT)

@@ -70,7 +70,7 @@ ERRORS = {
     "pad": (lambda: V.pad((1, 2, 3)), "`pad` has 3 widths; accepted"),
     "pad mode": (lambda: V.pad((1, 1), mode="reflect"), "`mode` is 'reflect'; accepted: 'constant'"),
     "clamp": (lambda: V.clamp(), "`min` and `max` are both None"),
-    "gelu": (lambda: minidl.gelu(V, approximate="none"), "`approximate` is 'none'; accepted: 'tanh'"),
+    "gelu": (lambda: minidl.gelu(V, approximate="erf"), "`approximate` is 'erf'; accepted: 'none', 'tanh'"),
     "batch_norm": (
         lambda: minidl.batch_norm_train(X, minidl.ones(4)),
         "`weight` has shape (4,) but `input` has 3 channels",

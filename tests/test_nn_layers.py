@@ -54,6 +54,7 @@ LAYERS = [
     ("LeakyReLU", (0.2, True), {}, ROWS),
     ("ELU", (), {"alpha": 0.7, "inplace": True}, ROWS),
     ("SiLU", (), {}, ROWS),
+    ("GELU", (), {}, ROWS),
     ("GELU", ("tanh",), {}, ROWS),
     ("Sigmoid", (), {}, ROWS),
     ("Tanh", (), {}, ROWS),
@@ -125,7 +126,7 @@ def test_defaults_and_their_order(name):
     if not ours:  # from the table of activations
         ours = list(getattr(nn, name).defaults.items())
         theirs = [row for row in theirs if row[0] != "inplace"]
-        known = {"GELU": "tanh", "Softmax": -1, "LogSoftmax": -1}  # no erf; the last axis instead of a warning
+        known = {"Softmax": -1, "LogSoftmax": -1}  # the last axis instead of a warning
         ours = [(key, dict(theirs)[key] if name in known and value == known[name] else value) for key, value in ours]
     if name == "Unflatten":
         ours, theirs = [p[0] for p in ours], [p[0] for p in theirs]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 from minidl.gradcheck.case import Case, apart, away_from_zero, both, normal, uniform
@@ -41,7 +43,14 @@ ARITHMETIC = [
     Case("lerp", op["lerp"], normal((2, 3), (2, 3), (2, 3)), reference=lambda a, b, w: a + w * (b - a)),
 ]
 
+
+def gelu_by_tanh(x):
+    """What GELU is when the normal distribution is approximated."""
+    return 0.5 * x * (1 + np.tanh(np.sqrt(2 / np.pi) * (x + 0.044715 * x**3)))
+
+
 ANYWHERE, INSIDE, POSITIVE = normal((2, 3)), uniform(-0.9, 0.9, (2, 3)), uniform(0.3, 3, (2, 3))
+ERF = np.vectorize(math.erf, otypes=[float])
 SMOOTH = {
     "square": (ANYWHERE, np.square),
     "sqrt": (POSITIVE, np.sqrt),
@@ -63,7 +72,8 @@ SMOOTH = {
     "sigmoid": (away_from_zero((2, 3)), lambda x: 1 / (1 + np.exp(-x))),
     "softplus": (away_from_zero((2, 3)), lambda x: np.log(1 + np.exp(x))),
     "silu": (away_from_zero((2, 3)), lambda x: x / (1 + np.exp(-x))),
-    "gelu": (ANYWHERE, lambda x: 0.5 * x * (1 + np.tanh(np.sqrt(2 / np.pi) * (x + 0.044715 * x**3)))),
+    "erf": (ANYWHERE, ERF),
+    "gelu": (ANYWHERE, lambda x: 0.5 * x * (1 + ERF(x / np.sqrt(2)))),
     "logsigmoid": (away_from_zero((2, 3)), lambda x: -np.log(1 + np.exp(-x))),
     "elu": (away_from_zero((2, 3)), lambda x: np.where(x > 0, x, np.expm1(x))),
 }
@@ -77,6 +87,7 @@ FLAT = {"sign": np.sign, "floor": np.floor, "ceil": np.ceil, "round": np.rint}
 ELEMENTWISE = (
     [Case(name, op[name], make, reference=reference) for name, (make, reference) in SMOOTH.items()]
     + [Case(n, op[n], away_from_zero((3, 4)), zero_blocks=LINEAR, reference=r) for n, r in PIECEWISE.items()]
+    + [Case("gelu/tanh", lambda x: op["gelu"](x, "tanh"), ANYWHERE, reference=gelu_by_tanh)]
     + [Case(n, op[n], uniform(0.1, 0.4, (2, 3)), order=1, zero=(0,), reference=r) for n, r in FLAT.items()]
 )
 

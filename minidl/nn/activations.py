@@ -11,7 +11,7 @@ ACTIVATIONS = {
     "LeakyReLU": ("leaky_relu", {"negative_slope": 0.01}),
     "ELU": ("elu", {"alpha": 1.0}),
     "SiLU": ("silu", {}),
-    "GELU": ("gelu", {"approximate": "tanh"}),
+    "GELU": ("gelu", {"approximate": "none"}),
     "Sigmoid": ("sigmoid", {}),
     "Tanh": ("tanh", {}),
     "Softplus": ("softplus", {"beta": 1.0, "threshold": 20.0}),

@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 
 from minidl.backend import array_module
+from minidl.backend import erf as erf_of
 from minidl.kernels import elementwise as kernels
 from minidl.ops.arithmetic import where
 from minidl.ops.creation import zeros_like
@@ -26,6 +27,7 @@ def _softplus(xp, x):
     return xp.maximum(x, 0) + xp.log1p(xp.exp(-xp.abs(x)))
 
 
+SLOPE_OF_ERF = 2 / math.sqrt(math.pi)  # at 0
 # name: (saved, array function, derivative times upstream, description)
 TABLE = {
     "abs": ("x", lambda xp, x: xp.abs(x), lambda g, x: g * x.sign(), "Absolute value; derivative 0 at 0."),
@@ -48,6 +50,7 @@ TABLE = {
     "tanh": ("y", lambda xp, x: xp.tanh(x), lambda g, y: g * (1 - y * y), "Hyperbolic tangent."),
     "sigmoid": ("y", _sigmoid, lambda g, y: g * y * (1 - y), "1 / (1 + exp(-x))."),
     "softplus": ("x", _softplus, lambda g, x: g * x.sigmoid(), "log(1 + exp(x))."),
+    "erf": ("x", lambda xp, x: erf_of(x), lambda g, x: g * (-x * x).exp() * SLOPE_OF_ERF, "Error function."),
     "sign": ("", lambda xp, x: xp.sign(x), lambda g: zeros_like(g), "-1, 0 or 1; derivative 0."),
     "floor": ("", lambda xp, x: xp.floor(x), lambda g: zeros_like(g), "Largest integer <= x; derivative 0."),
     "ceil": ("", lambda xp, x: xp.ceil(x), lambda g: zeros_like(g), "Smallest integer >= x; derivative 0."),
@@ -138,16 +141,32 @@ def silu(input):
     return input * input.sigmoid()
 
 
-def gelu(input, approximate="tanh"):
-    """Gaussian error linear unit in its tanh form (Hendrycks and Gimpel, arXiv 1606.08415).
+def gelu(input, approximate="none"):
+    """Gaussian error linear unit (Hendrycks and Gimpel, arXiv 1606.08415).
+
+    Parameters
+    ----------
+    input : Tensor
+    approximate : str
+        ``"none"``: input times the normal distribution's share below it. ``"tanh"``: nearly that, by tanh.
 
     Raises
     ------
     ValueError
-        If `approximate` is anything but ``"tanh"``: no array library at hand has erf on both devices.
+        If `approximate` is anything else.
+
+    Examples
+    --------
+    >>> import minidl
+    >>> x = minidl.tensor([-1.0, 0.0, 1.0], requires_grad=True)
+    >>> minidl.gelu(x).sum().backward()
+    >>> x.grad
+    tensor([-0.0833,  0.5   ,  1.0833])
     """
-    if approximate != "tanh":
-        raise ValueError(f"`approximate` is {approximate!r}; accepted: 'tanh'")
+    if approximate not in ("none", "tanh"):
+        raise ValueError(f"`approximate` is {approximate!r}; accepted: 'none', 'tanh'")
+    if approximate == "none":
+        return 0.5 * input * (1 + erf(input * math.sqrt(0.5)))  # noqa: F821 - a row of TABLE
     inner = math.sqrt(2 / math.pi) * (input + 0.044715 * input * input * input)
     return 0.5 * input * (1 + inner.tanh())
 
