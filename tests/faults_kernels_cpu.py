@@ -14,7 +14,7 @@ try:
 
     from minidl.kernels import convolution_direct_cpu as direct
     from minidl.kernels import convolution_weight_cpu as weights
-    from minidl.kernels import normalisation_cpu, pooling_cpu, winograd_cpu, winograd_weight_cpu
+    from minidl.kernels import moments_cpu, pooling_cpu, winograd_cpu, winograd_weight_cpu
 except (ImportError, pytest.skip.Exception):
     HAVE_NUMBA = False
 else:
@@ -172,25 +172,26 @@ def cpu_passes():
         fast_form(pooling.avg_pool2d_grad, lambda right, *a, **o: right(*a, **o) * a[0].dtype.type(2)),
         fast("avg_pool2d"),
     )
-    place, kernel = "batch_norm_train cpu", normalisation.batch_norm_train_grad
+    place, kernel = "batch_norm_train cpu", normalisation.batch_norms_train_grad
     fault(
         place,
         "stale mean in the backward",
-        fast_form(kernel, lambda right, g, x, w, b, mean, *a, **o: right(g, x, w, b, mean * 0, *a, **o)),
+        fast_form(kernel, lambda right, g, x, w, b, mean, *a, **o: right(g, x, w, b, [m * 0 for m in mean], *a, **o)),
         fast("batch_norm_train"),
     )
     fault(
         place,
         "stale deviation in the backward",
         fast_form(
-            kernel, lambda right, g, x, w, b, mean, invstd, *a, **o: right(g, x, w, b, mean, invstd * 0 + 1, *a, **o)
+            kernel,
+            lambda right, g, x, w, b, mean, invstd, *a: right(g, x, w, b, mean, [i * 0 + 1 for i in invstd], *a),
         ),
         drawn("batch_norm_train"),
     )
     fault(
         place,
         "gradients of scale and shift swapped",
-        fast_form(kernel, lambda right, *a, **o: (lambda r: (r[0], r[2], r[1]))(right(*a, **o))),
+        fast_form(kernel, lambda right, *a: [(dx, dbias, dweight) for dx, dweight, dbias in right(*a)]),
         fast("batch_norm_train"),
     )
     fault(
@@ -202,7 +203,7 @@ def cpu_passes():
     fault(
         place,
         "pieces merged without the distance of their means",
-        instead(normalisation_cpu, "_merge", merged_by_mean),
+        instead(moments_cpu, "_merge", merged_by_mean),
         others.test_channel_statistics_survive_a_mean_far_above_the_deviation,
     )
     fault(

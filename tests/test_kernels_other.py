@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 from minidl import backend, kernels
 from minidl.kernels import elementwise, losses, normalisation, optimisers, pooling, pooling_values, random, team
+from minidl.ops.units import slices
 
 TOLERANCE = {np.dtype(np.float32): 2e-5, np.dtype(np.float64): 1e-12}
 few = settings(max_examples=40, deadline=None)
@@ -190,6 +191,62 @@ def test_batch_norm_and_its_gradient(shape, dtype, affine, offset, seed):
     through = normalisation.batch_norm_train_grad(*args, True)
     masked = normalisation.batch_norm_train_grad(channels(grad * (clipped > 0)), *args[1:], False)
     assert all(a is b is None or np.array_equal(a, b) for a, b in zip(through, masked))
+
+
+@few
+@given(st.lists(st.sampled_from([1, 3, 16, 33, 64]), min_size=1, max_size=4), dtypes, st.booleans(), st.integers(0, 99))
+def test_batch_norms_of_several_parts_equal_those_of_each(widths, dtype, sliced, seed):
+    N, H, W = 3, 4 + seed % 3, 5
+    shapes = [(N, C, H, W) for C in widths]
+
+    def parts(seed):
+        joint = images((N, sum(widths), H, W), dtype, seed, (seed % 2, 1))
+        return slices(joint, widths) if sliced else [images(shape, dtype, seed + i) for i, shape in enumerate(shapes)]
+
+    xs, grads = parts(seed), parts(seed + 1)
+    weights, biases = ([np.linspace(*ends, C).astype(dtype) for C in widths] for ends in ((0.5, 2), (-1, 1)))
+    eps = [1e-3 * (i + 1) for i in range(len(xs))]
+    outs = [None if i % 2 else out for i, out in enumerate(parts(seed + 2))]
+    together = normalisation.batch_norms_train(xs, weights, biases, eps, True, outs)
+    ys, means, invstds, _ = map(list, zip(*together))
+    again = normalisation.batch_norms_again(xs, weights, biases, means, invstds, True, [None] * len(xs))
+    assert all(np.array_equal(a, b) for a, b in zip(ys, again))
+    assert all(y is out for y, out in zip(ys, outs) if out is not None)
+    backward = normalisation.batch_norms_train_grad(grads, xs, weights, biases, means, invstds, True, parts(seed + 3))
+    for i, (forward, gradients) in enumerate(zip(together, backward)):
+        single = normalisation.batch_norm_train(xs[i], weights[i], biases[i], eps[i], True)
+        for actual, expected in zip(forward, single):
+            close(actual, expected, scale=10)
+        given = grads[i], xs[i], weights[i], biases[i], means[i], invstds[i]
+        for actual, expected in zip(gradients, normalisation.batch_norm_train_grad(*given, True)):
+            close(actual, expected, scale=40)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("C, ends", [(16, (0, 0)), (48, (16, 32)), (24, (0, 0)), (16, (3, 0))])
+def test_results_that_pass_the_caches_by_are_the_same(monkeypatch, dtype, C, ends):
+    flat = pytest.importorskip("minidl.kernels.flat")
+    x, grad = (images((2, C, 6, 5), dtype, seed) for seed in (0, 1))
+    weight, bias = np.linspace(0.5, 2, C).astype(dtype), np.linspace(-1, 1, C).astype(dtype)
+
+    def results():
+        y, mean, invstd, _ = normalisation.batch_norm_train(x, weight, bias, 1e-5, True, room())
+        dx = normalisation.batch_norm_train_grad(grad, x, weight, bias, mean, invstd, True, room())[0]
+        return y, dx, pooling_values.max_pool2d_values(x, (3, 3), (1, 1), (1, 1), out=room())
+
+    def room():
+        """A slice of channels of an array that begins on a cache line."""
+        width = sum(ends) + C
+        memory = np.empty(60 * width * x.itemsize + 64, np.uint8)
+        start = -memory.ctypes.data % 64
+        joint = memory[start : len(memory) - 64 + start].view(dtype).reshape(2, 6, 5, width).transpose(0, 3, 1, 2)
+        return joint[:, ends[0] : ends[0] + C]
+
+    near = results()
+    monkeypatch.setattr(flat, "FAR", 0)
+    lines = [number * x.itemsize % 64 for number in (C, *ends)]
+    assert flat.far(room()) == (not any(lines))
+    assert all(np.array_equal(a, b) for a, b in zip(near, results()))
 
 
 def channels(array):

@@ -31,7 +31,10 @@ if backend.default_kernels not in ("plain", "fast"):
 
 
 class Kernel:
-    """A plain function that runs a faster registered form where there is one for its first argument's type."""
+    """A plain function that runs a faster registered form where there is one for its first argument's type.
+
+    Of a kernel that takes several arrays, as a list, it is the type of the first.
+    """
 
     def __init__(self, plain):
         functools.update_wrapper(self, plain)
@@ -60,6 +63,7 @@ class Kernel:
         """The faster form for arrays like `first`, or None."""
         if not _fast:
             return None
+        first = first[0] if isinstance(first, list) else first
         kind = type(first)
         if kind not in self.searched:
             self._search(kind, first)

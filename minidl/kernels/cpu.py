@@ -28,7 +28,8 @@ if numba.config.DISABLE_JIT:
     raise ImportError("NUMBA_DISABLE_JIT is set: the plain forms run", name="numba")
 
 _caching = True
-BYTE = ir.IntType(8)
+BYTE, INT = ir.IntType(8), ir.IntType(64)
+LINE = 64  # bytes of a cache line
 
 
 def jit(function=None, *, fastmath=frozenset({"contract", "nsz"}), **options):
@@ -126,6 +127,40 @@ def copy_bytes(typingctx, target, source, count):
         return context.get_dummy_value()
 
     return types.void(types.int64, types.int64, types.int64), codegen
+
+
+@intrinsic
+def stream_bytes(typingctx, target, source, count):
+    """Like `copy_bytes`, but past the caches: for more than they hold.
+
+    An ordinary store first reads the cache line that it changes. Whole lines that are
+    written "non-temporal" are not read: memory moves a third less.
+    """
+
+    def codegen(context, builder, signature, args):
+        target, source, count = args
+        line, size = ir.VectorType(ir.FloatType(), LINE // 4).as_pointer(), INT(LINE)
+        before = builder.and_(builder.neg(target), INT(LINE - 1))
+        before = builder.select(builder.icmp_unsigned("<", before, count), before, count)
+        lines = builder.udiv(builder.sub(count, before), size)
+        _copy_some(builder, target, source, before)
+        with cgutils.for_range(builder, lines) as loop:
+            at = builder.add(before, builder.mul(loop.index, size))
+            value = builder.load(builder.inttoptr(builder.add(source, at), line), align=4)
+            store = builder.store(value, builder.inttoptr(builder.add(target, at), line), align=LINE)
+            store.set_metadata("nontemporal", builder.module.add_metadata([ir.IntType(32)(1)]))
+        done = builder.add(before, builder.mul(lines, size))
+        _copy_some(builder, builder.add(target, done), builder.add(source, done), builder.sub(count, done))
+        return context.get_dummy_value()
+
+    return types.void(types.int64, types.int64, types.int64), codegen
+
+
+def _copy_some(builder, target, source, count):
+    """Copy `count` bytes, which mostly are none."""
+    with builder.if_then(builder.icmp_unsigned(">", count, INT(0)), likely=False):
+        target, source = [builder.inttoptr(address, BYTE.as_pointer()) for address in (target, source)]
+        cgutils.raw_memcpy(builder, target, source, count, 1)
 
 
 @intrinsic

@@ -20,10 +20,11 @@ from numba.extending import intrinsic
 from numpy.lib.stride_tricks import as_strided
 
 from minidl import backend
-from minidl.kernels.cpu import jit
+from minidl.kernels.cpu import LINE, address, jit, stream_bytes
 
 EXACT = frozenset()  # no fast-math flag: the same rounding wherever an expression is compiled
 TASK_SIZE = 1 << 15  # numbers that one task works on: they fit a core's L2 cache many times over
+FAR = 1 << 22  # bytes of a result that will have left the caches before anybody reads it
 
 
 def flat(x):
@@ -35,11 +36,14 @@ def flat(x):
     >>> flat(wide[:, 2:5])
     (array([ 2.,  3.,  4.,  5.,  6.,  7.,  8.,  9., 10.]), 6)
     """
-    N, C, H, W = x.shape
-    sn, _, sh, sw = x.strides
-    size = x.itemsize
-    step = sw if W > 1 else sh if H > 1 else sn if N > 1 else C * size
-    return as_strided(x, ((N * H * W - 1) * (step // size) + C,), (size,)), step // size
+    (N, C, H, W), ld = x.shape, pixel(x)
+    return as_strided(x, ((N * H * W - 1) * ld + C,), (x.itemsize,)), ld
+
+
+def pixel(x):
+    """The `ld` of a channels-last `x`: how many numbers lie from one pixel to the next."""
+    (N, C, H, W), (sn, _, sh, sw) = x.shape, x.strides
+    return (sw if W > 1 else sh if H > 1 else sn if N > 1 else C * x.itemsize) // x.itemsize
 
 
 def alike(*arrays):
@@ -75,6 +79,11 @@ def deliver(result, out):
         return result
     out[...] = result
     return out
+
+
+def far(y):
+    """Whether pixels of the result `y` should be streamed: there are many, and they are whole cache lines."""
+    return y.nbytes >= FAR and not any(n % LINE for n in (address(y), pixel(y) * y.itemsize, y.shape[1] * y.itemsize))
 
 
 def floating(*arrays):
@@ -150,3 +159,9 @@ def ahead(x, start, end):
     """Ask for the memory from `start` to `end`, needed soon where the processor cannot guess it."""
     for i in range(start, end, 16):
         fetch(x, i)
+
+
+@jit(fastmath=EXACT, forceinline=True)
+def stream(y, o, row, C):
+    """Write `C` numbers, those at the beginning of `row`, to ``y[o]``, past the caches."""
+    stream_bytes(y.ctypes.data + o * y.itemsize, row.ctypes.data, C * y.itemsize)

@@ -19,44 +19,63 @@ def batch_norm_stats(x):
 
 
 @Kernel
-def batch_norm_train(x, weight, bias, eps, relu, out=None):
-    """Normalise each channel of `x` by its own statistics, scale, shift, and clip at 0 if `relu`.
+def batch_norms_train(xs, weights, biases, eps, relu, outs):
+    """Normalise each channel by its own statistics, scale, shift, and clip at 0 if `relu`: of several arrays.
 
     Parameters
     ----------
-    x : array, shape (N, C, H, W)
-    weight, bias : array, shape (C,), or None
+    xs : list of arrays, shape (N, C, H, W)
+        All of the same N, H and W; often slices of one array, and then fastest in its order.
+    weights, biases : lists of arrays, shape (C,), or None
         None stands for ones and zeros.
-    eps : float
+    eps : list of float
         Added to the variance.
     relu : bool
         Whether a ReLU follows.
-    out : array, shape (N, C, H, W), optional
-        Where to write `y`, not overlapping `x`; may be a slice of channels.
+    outs : list of arrays, shape (N, C, H, W), or None
+        Where to write `y`, not overlapping the input; may be a slice of channels.
 
     Returns
     -------
-    y : array, shape (N, C, H, W)
-    mean, invstd, var : arrays, shape (C,)
-        ``invstd = 1 / sqrt(var + eps)``; `var` is the biased variance.
+    list of tuples (y, mean, invstd, var)
+        `y` has the shape of its input, the others (C,); ``invstd = 1 / sqrt(var + eps)``; `var` is the
+        biased variance.
     """
     return NotImplemented
 
 
 @Kernel
-def batch_norm_train_grad(grad, x, weight, bias, mean, invstd, relu, out=None):
-    """Gradients ``(dx, dweight, dbias)`` of `batch_norm_train`, given the upstream `grad`.
+def batch_norms_again(xs, weights, biases, means, invstds, relu, outs):
+    """The list of `y` that `batch_norms_train` returned with `means` and `invstds`, to the same bits."""
+    return NotImplemented
 
-    `mean` and `invstd` are what the forward pass returned, the other parameters what it was
-    given; where the ReLU clipped is worked out again from `x`. The gradient of a `weight` or
-    `bias` of None is None. `out` takes `dx`.
+
+@Kernel
+def batch_norms_train_grad(grads, xs, weights, biases, means, invstds, relu, outs):
+    """Gradients ``(dx, dweight, dbias)`` of `batch_norms_train`, given the upstream `grads`.
+
+    `means` and `invstds` are what the forward pass returned, the other parameters what it was
+    given; where the ReLU clipped is worked out again from the inputs. The gradient of a weight or
+    bias of None is None. `outs` takes the `dx`.
     """
     return NotImplemented
+
+
+def batch_norm_train(x, weight, bias, eps, relu, out=None):
+    """`batch_norms_train` of one array: ``(y, mean, invstd, var)``, or NotImplemented."""
+    result = batch_norms_train([x], [weight], [bias], [eps], relu, [out])
+    return result if result is NotImplemented else result[0]
+
+
+def batch_norm_train_grad(grad, x, weight, bias, mean, invstd, relu, out=None):
+    """`batch_norms_train_grad` of one array: ``(dx, dweight, dbias)``, or NotImplemented."""
+    result = batch_norms_train_grad([grad], [x], [weight], [bias], [mean], [invstd], relu, [out])
+    return result if result is NotImplemented else result[0]
 
 
 @Kernel
 def batch_norm_eval(x, weight, bias, mean, var, eps, relu, out=None):
-    """Normalise each channel of `x` by a given `mean` and `var`; else like `batch_norm_train`, returns `y`."""
+    """Normalise each channel of `x` by a given `mean` and `var`; else like `batch_norms_train`, returns `y`."""
     return NotImplemented
 
 

@@ -11,7 +11,7 @@ import numpy as np
 from minidl import backend
 from minidl.kernels import pooling, pooling_values, team
 from minidl.kernels.cpu import jit
-from minidl.kernels.flat import EXACT, deliver, flat, floating, get, own, put, target
+from minidl.kernels.flat import EXACT, deliver, far, flat, floating, get, own, put, stream, target
 from minidl.kernels.pooling_tables import axes, fill
 from minidl.kernels.team import next_task
 
@@ -44,16 +44,20 @@ def _over_taps(x, first, step, table, w, y, o, length):
 
 
 @jit(fastmath=EXACT)
-def _max_values(counter, n_tasks, x, ldx, H, W, tall, wide, y, ldy, blocks):
+def _max_values(counter, n_tasks, x, ldx, H, W, tall, wide, y, ldy, streamed, blocks):
     lines, OH, OW, C, rows = blocks
-    column = np.empty(W * ldx, x.dtype)
+    column, row = np.empty(W * ldx, x.dtype), np.empty(C if streamed else 0, x.dtype)
+    place = row if streamed else y
     task = next_task(counter)
     while task < n_tasks:
         for line in range(task * rows, min(lines, (task + 1) * rows)):
             n, i = divmod(line, OH)
             _over_taps(x, n * H, W * ldx, tall, i, column, 0, (W - 1) * ldx + C)
             for j in range(OW):
-                _over_taps(column, 0, ldx, wide, j, y, (line * OW + j) * ldy, C)
+                o = (line * OW + j) * ldy
+                _over_taps(column, 0, ldx, wide, j, place, 0 if streamed else o, C)
+                if streamed:
+                    stream(y, o, row, C)
         task = next_task(counter)
 
 
@@ -67,5 +71,5 @@ def max_pool2d_values(x, kernel_size, stride, padding, dilation=(1, 1), ceil_mod
     y = target(out, shape, x.dtype, like=x)
     rows = max(1, TASK_SIZE // (OW * C))
     blocks = N * OH, OH, OW, C, rows
-    team.run(_max_values, -(-N * OH // rows), *flat(x), *x.shape[2:], tall, wide, *flat(y), blocks)
+    team.run(_max_values, -(-N * OH // rows), *flat(x), *x.shape[2:], tall, wide, *flat(y), far(y), blocks)
     return deliver(y, out)

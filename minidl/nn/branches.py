@@ -7,8 +7,9 @@ from minidl.nn.layers import Conv2d
 from minidl.nn.module import Module
 from minidl.nn.normalisation import BatchNorm2d
 from minidl.nn.pooling import MaxPool2d
-from minidl.ops.branches import BranchesOp, ConvStep, PoolStep, can_fuse
+from minidl.ops.branches import BranchesOp, can_fuse
 from minidl.ops.convolution import pair, paddings
+from minidl.ops.units import ConvStep, PoolStep
 from minidl.ops.joining import concat
 from minidl.tensor import is_grad_enabled
 

@@ -21,7 +21,7 @@ from minidl.nn.layers import Conv2d
 from minidl.nn.module import Module
 from minidl.nn.normalisation import BatchNorm2d
 from minidl.nn.pooling import MaxPool2d
-from minidl.ops.branches import slices
+from minidl.ops.units import slices
 from minidl.ops.convolution import paddings
 from minidl.tensor import Tensor, no_grad
 
