@@ -13,6 +13,7 @@ from minidl.ops import (
     indexing,
     joining,
     matmul,
+    padding,
     reduction,
     shape,
 )
@@ -108,12 +109,18 @@ backward("flip", "not flipped back", shape.Flip, lambda right, node, g: (g, None
 backward(
     "pad",
     "crop off by one",
-    shape.Pad,
+    padding.Pad,
     lambda right, node, g: (
         g[tuple(slice(min(a + 1, a + b), min(a + 1, a + b) + n) for n, (a, b) in zip(node.shape, node.widths))],
         None,
         None,
     ),
+)
+fault(
+    "pad",
+    "an element that is repeated gets one gradient only",
+    after(padding, "_rounds", lambda rounds, positions: rounds[:1]),
+    first("pad"),
 )
 backward(
     "broadcast_to",

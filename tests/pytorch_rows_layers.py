@@ -105,6 +105,12 @@ for name, options in AVERAGE_POOLS.items():
     row(f"avg_pool2d/{name}", lambda L, x, o=options: L.avg_pool2d(x, **o), IMAGE)
 for size in (1, 2, 3, 7, 9, (3, 2), (None, 1), (5, None)):
     row(f"adaptive_avg_pool2d/{size}".replace(" ", ""), lambda L, x, s=size: L.adaptive_avg_pool2d(x, s), IMAGE)
+    row(f"adaptive_max_pool2d/{size}".replace(" ", ""), lambda L, x, s=size: L.adaptive_max_pool2d(x, s), IMAGE,
+        make=apart)  # fmt: skip
+row("adaptive_max_pool2d/indices", lambda L, x: L.adaptive_max_pool2d(x, (3, 4), return_indices=True), IMAGE,
+    order=1, make=apart)  # fmt: skip
+row("adaptive_max_pool2d/ties", lambda L, x: L.adaptive_max_pool2d(x, 2), np.ones((1, 1, 3, 3)))
+row("adaptive_max_pool2d/nan", lambda L, x: L.adaptive_max_pool2d(x, 3), NAN, order=1)
 
 # ---------------------------------------------------------------- normalisation
 

@@ -209,18 +209,19 @@ def avg_pool2d(d):
     )
 
 
-@row("adaptive_avg_pool2d", "global_avg_pool2d")
+@row("adaptive_avg_pool2d", "adaptive_max_pool2d", "global_avg_pool2d")
 def adaptive(d, name):
     N, C, H, W = shape = (d.integer(1, 2), d.integer(1, 2), d.integer(1, 5), d.integer(1, 5))
-    OH, OW = d.pair(1, 6) if name == "adaptive_avg_pool2d" else (1, 1)
+    OH, OW = d.pair(1, 6) if name.startswith("adaptive") else (1, 1)
 
     def reference(x):
         y = np.zeros((N, C, OH, OW))
         for i, j in np.ndindex(OH, OW):
             rows = slice(int(np.floor(i * H / OH)), int(np.ceil((i + 1) * H / OH)))
             columns = slice(int(np.floor(j * W / OW)), int(np.ceil((j + 1) * W / OW)))
-            y[:, :, i, j] = x[:, :, rows, columns].mean((2, 3))
+            y[:, :, i, j] = fold(x[:, :, rows, columns], (2, 3))
         return y
 
-    call = (lambda x: op[name](x, (OH, OW))) if name == "adaptive_avg_pool2d" else op[name]
-    return Trial(call, [d.normal(shape)], reference)
+    fold, inputs = (np.max, d.apart(shape)) if "max" in name else (np.mean, [d.normal(shape)])
+    call = (lambda x: op[name](x, (OH, OW))) if name.startswith("adaptive") else op[name]
+    return Trial(call, inputs, reference)

@@ -7,6 +7,7 @@ from table_draws import ROWS, Trial, row
 
 import minidl
 from minidl import Tensor
+from minidl.gradcheck.rows_calculus import PAD_MODES
 from minidl.ops import functions as op
 
 __all__ = ["ROWS"]
@@ -103,14 +104,18 @@ def pad(d):
     shape = d.full_shape(1)
     widths = [d.pair(-1, 2) for _ in range(d.integer(1, len(shape)))]
     widths = [(0, b) if a + b <= -n else (a, b) for (a, b), n in zip(widths, shape[::-1])]
-    value = d.one_of(0.0, -1.5)
+    mode = d.one_of("constant", *PAD_MODES)
+    if mode != "constant":
+        shape = tuple(n + 3 for n in shape)
+    value = d.one_of(0.0, -1.5) if mode == "constant" else 0.0
+    fill = {"constant_values": value} if mode == "constant" else {}
 
     def reference(x):
         every = [(0, 0)] * (x.ndim - len(widths)) + widths[::-1]
         x = x[tuple(slice(max(-a, 0), n - max(-b, 0)) for n, (a, b) in zip(x.shape, every))]
-        return np.pad(x, [(max(a, 0), max(b, 0)) for a, b in every], constant_values=value)
+        return np.pad(x, [(max(a, 0), max(b, 0)) for a, b in every], PAD_MODES.get(mode, mode), **fill)
 
-    return Trial(lambda x: x.pad([w for pair in widths for w in pair], value=value), [d.normal(shape)], reference)
+    return Trial(lambda x: x.pad([w for pair in widths for w in pair], mode, value), [d.normal(shape)], reference)
 
 
 @row("contiguous", "clone", "astype", "to")

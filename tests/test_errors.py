@@ -42,6 +42,7 @@ ERRORS = {
     "max_pool2d padding": (lambda: minidl.max_pool2d(X, 2, padding=2), "`padding` is 2"),
     "max_pool2d size": (lambda: minidl.max_pool2d(X, 9), "window"),
     "avg_pool2d": (lambda: minidl.avg_pool2d(X, 2, divisor_override=0), "`divisor_override` is 0"),
+    "adaptive max": (lambda: minidl.adaptive_max_pool2d(V, 2), "`input` must have 4 axes"),
     "adaptive": (lambda: minidl.adaptive_avg_pool2d(X, 0), "`output_size` is (0, 0); accepted"),
     "linear": (
         lambda: minidl.linear(V, minidl.ones(4, 5)),
@@ -68,7 +69,14 @@ ERRORS = {
     "split size": (lambda: V.split(0), "`split_size_or_sections` is 0; accepted"),
     "chunk": (lambda: V.chunk(0), "`chunks` is 0; accepted"),
     "pad": (lambda: V.pad((1, 2, 3)), "`pad` has 3 widths; accepted"),
-    "pad mode": (lambda: V.pad((1, 1), mode="reflect"), "`mode` is 'reflect'; accepted: 'constant'"),
+    "pad mode": (lambda: V.pad((1, 1), mode="mirror"), "`mode` is 'mirror'; accepted: 'constant', 'reflect'"),
+    "pad reflect": (
+        lambda: V.pad((1, 3), mode="reflect"),
+        "`pad` is (1, 3) for axis 1 of length 3; accepted for `mode` 'reflect': less than the length",
+    ),
+    "pad circular": (lambda: V.pad((4, 0), mode="circular"), "`mode` 'circular': at most the length"),
+    "pad replicate": (lambda: minidl.zeros(0).pad((1, 0), "replicate"), "'replicate': an axis that is not empty"),
+    "pad value": (lambda: V.pad((1, 1), mode="reflect", value=2.0), "`value` is 2.0 with `mode` 'reflect'; accepted"),
     "clamp": (lambda: V.clamp(), "`min` and `max` are both None"),
     "gelu": (lambda: minidl.gelu(V, approximate="erf"), "`approximate` is 'erf'; accepted: 'none', 'tanh'"),
     "batch_norm": (

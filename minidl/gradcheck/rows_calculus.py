@@ -126,6 +126,7 @@ def moving(name, function, reference, make=CUBE):
     return Case(name, function, make, zero_blocks=LINEAR, reference=reference)
 
 
+PAD_MODES = {"reflect": "reflect", "replicate": "edge", "circular": "wrap"}  # and NumPy's names
 SHAPES = [
     moving("reshape", lambda x: x.reshape(4, -1), lambda x: x.reshape(4, -1)),
     moving("view", lambda x: x.view(6, 4), lambda x: x.reshape(6, 4)),
@@ -139,6 +140,8 @@ SHAPES = [
     moving("sum_to_size", lambda x: x.sum_to_size(3, 1), lambda x: x.sum((0, 2))[:, None]),
     moving("flip", lambda x: x.flip((0, 2)), lambda x: x[::-1, :, ::-1]),
     moving("pad", lambda x: x.pad((1, 2, 0, 1)), lambda x: np.pad(x, ((0, 0), (0, 1), (1, 2)))),
+    *[moving(f"pad/{mode}", lambda x, mode=mode: x.pad((2, 1, 0, 2), mode),
+             lambda x, name=name: np.pad(x, ((0, 0), (0, 2), (2, 1)), name)) for mode, name in PAD_MODES.items()],
     moving("pad/crop", lambda x: x.pad((-1, 1)), lambda x: np.pad(x[:, :, 1:], ((0, 0), (0, 0), (0, 1)))),
     Case("concat", lambda a, b: op["concat"]([a, b], 1), normal((2, 3), (2, 4)), zero_blocks=SUM,
          reference=lambda a, b: np.concatenate([a, b], 1)),

@@ -70,6 +70,8 @@ POOLING = [
     pooling("", (2, 3), name="adaptive_avg_pool2d"),
     pooling("/uneven", (3, 4), name="adaptive_avg_pool2d"),
     pooling("", name="global_avg_pool2d"),
+    pooling("", (2, 3), name="adaptive_max_pool2d"),
+    pooling("/uneven", (3, 4), name="adaptive_max_pool2d"),
 ]
 
 CHANNELS = normal((3, 2, 4, 3), (2,), (2,))

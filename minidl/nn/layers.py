@@ -213,6 +213,8 @@ class Unflatten(Module):
 class ZeroPad2d(Module):
     """Surround images with zeros: (left, right, top, bottom), or one number for all."""
 
+    mode = "constant"
+
     def __init__(self, padding):
         super().__init__()
         self.padding = (padding,) * 4 if isinstance(padding, int) else tuple(padding)
@@ -220,7 +222,25 @@ class ZeroPad2d(Module):
             raise ValueError(f"`padding` is {padding}; accepted: an int or (left, right, top, bottom)")
 
     def forward(self, x):
-        return x.pad(self.padding)
+        return x.pad(self.padding, self.mode)
 
     def extra_repr(self):
         return f"{self.padding}"
+
+
+class ReflectionPad2d(ZeroPad2d):
+    """Surround images with their mirror image."""
+
+    mode = "reflect"
+
+
+class ReplicationPad2d(ZeroPad2d):
+    """Surround images with their outermost pixels, repeated."""
+
+    mode = "replicate"
+
+
+class CircularPad2d(ZeroPad2d):
+    """Surround images with what lies at their other end."""
+
+    mode = "circular"

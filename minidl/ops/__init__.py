@@ -1,6 +1,6 @@
 """The calculus: one family of operations per file, and the table that makes them methods of Tensor.
 
-Reading order: arithmetic, elementwise, reduction, shape, joining, indexing, matmul, convolution,
+Reading order: arithmetic, elementwise, reduction, shape, padding, joining, indexing, matmul, convolution,
 pooling, fused, normalisation, losses, dropout. An operation is a `Function` and a
 lower-case function beside it; to add one, write both in the file of its family and
 name the function in :data:`METHODS` if it is to be a method of Tensor.
@@ -21,6 +21,7 @@ from minidl.ops import (
     losses,
     matmul,
     normalisation,
+    padding,
     pooling,
     reduction,
     shape,
@@ -33,13 +34,14 @@ FAMILIES = {
     comparison: " ".join(comparison.TABLE)
     + " logical_not isnan isinf isfinite argmax argmin argsort all any allclose equal",
     reduction: "sum mean var std prod amax amin max min logsumexp norm cumsum",
-    shape: "reshape view flatten permute transpose squeeze unsqueeze broadcast_to expand sum_to_size flip pad"
+    shape: "reshape view flatten permute transpose squeeze unsqueeze broadcast_to expand sum_to_size flip"
     " contiguous clone astype to",
+    padding: "pad",
     joining: "concat cat stack split chunk",
     indexing: "take_along_dim gather one_hot",
     matmul: "matmul linear",
     convolution: "conv2d conv_transpose2d im2col col2im unfold fold",
-    pooling: "max_pool2d avg_pool2d adaptive_avg_pool2d global_avg_pool2d",
+    pooling: "max_pool2d avg_pool2d adaptive_avg_pool2d adaptive_max_pool2d global_avg_pool2d",
     normalisation: "batch_norm_train batch_norm_eval layer_norm local_response_norm",
     losses: "softmax log_softmax cross_entropy nll_loss mse_loss l1_loss binary_cross_entropy_with_logits",
     dropout: "dropout",

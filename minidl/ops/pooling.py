@@ -10,6 +10,7 @@ from __future__ import annotations
 from minidl.backend import array_module
 from minidl.kernels import pooling as kernels
 from minidl.ops.convolution import pair, positive_pair
+from minidl.ops.padding import Pick
 from minidl.tensor import Function, Tensor
 
 
@@ -168,10 +169,61 @@ def avg_pool2d(
 
 def adaptive_avg_pool2d(input, output_size):
     """Mean over windows chosen so that the result has `output_size` (int or pair; None keeps an axis)."""
+    return AdaptiveAvgPool2d.apply(input, _output_size(input, output_size))
+
+
+def _output_size(input, wanted):
     _check_image(input)
-    sizes = (output_size, output_size) if isinstance(output_size, int) or output_size is None else tuple(output_size)
-    size = tuple(n if want is None else want for n, want in zip(input.shape[2:], sizes))
-    return AdaptiveAvgPool2d.apply(input, positive_pair(size, "output_size"))
+    wanted = (wanted, wanted) if isinstance(wanted, int) or wanted is None else tuple(wanted)
+    return positive_pair(tuple(n if m is None else m for n, m in zip(input.shape[2:], wanted)), "output_size")
+
+
+def adaptive_max_pool2d(input, output_size, return_indices=False):
+    """Largest value in windows chosen so that the result has `output_size`, as PyTorch's ``adaptive_max_pool2d``.
+
+    Windows differ in size where the division leaves a rest: each is stretched to the largest
+    one by repeating its last row and column, and an ordinary pooling follows.
+
+    Parameters
+    ----------
+    input : Tensor, shape (N, C, H, W)
+    output_size : int or pair
+        None keeps an axis.
+    return_indices : bool
+        Return also the flat index ``h * W + w`` of each winner.
+
+    Examples
+    --------
+    >>> import minidl
+    >>> x = minidl.arange(9.0).reshape(1, 1, 3, 3)
+    >>> minidl.adaptive_max_pool2d(x, 2)
+    tensor([[[[4., 5.],
+              [7., 8.]]]])
+    """
+    size, W = _output_size(input, output_size), input.shape[3]
+    rows, columns = (_stretched(n, count) for n, count in zip(input.shape[2:], size))
+    for axis, places in ((2, rows), (3, columns)):
+        input = input if len(places) == input.shape[axis] else Pick.apply(input, places, axis)
+    window = tuple(n // count for n, count in zip(input.shape[2:], size))
+    if not return_indices:
+        return max_pool2d(input, window)
+    y, winners = max_pool2d(input, window, return_indices=True)
+    xp = array_module(winners.data)
+    row, column = winners.data // len(columns), winners.data % len(columns)
+    return y, Tensor(xp.asarray(rows)[row] * W + xp.asarray(columns)[column])
+
+
+def _stretched(size, count):
+    """The positions of `count` adaptive bins over an axis of `size`, each as long as the longest.
+
+    Examples
+    --------
+    >>> _stretched(5, 3)
+    (0, 1, 1, 2, 3, 3, 4, 4)
+    """
+    bins = kernels.adaptive_bins(size, count)
+    longest = max(end - start for start, end in bins)
+    return tuple(min(start + i, end - 1) for start, end in bins for i in range(longest))
 
 
 def global_avg_pool2d(input):

@@ -1,14 +1,14 @@
 """Moving elements about without changing them.
 
 Every op here is linear, and each is the backward of another: reshape of reshape,
-permute of permute, broadcast of sum, pad of crop, flip of flip.
+permute of permute, broadcast of sum, flip of flip.
 """
 
 from __future__ import annotations
 
 import math
 
-from minidl.backend import array_module, device_of, full_in_order_of, is_device_name, to_device
+from minidl.backend import array_module, device_of, is_device_name, to_device
 from minidl.ops.axes import axes_of
 from minidl.tensor import Function, Tensor
 
@@ -55,23 +55,6 @@ class Flip(Function):
 
     def backward(self, grad):
         return flip(grad, self.axes), None
-
-
-class Pad(Function):
-    """Surround with a constant; backward crops. Keeps the memory order of `x`."""
-
-    def forward(self, x, widths, value):
-        self.widths, self.shape = widths, x.shape
-        y = full_in_order_of(x, tuple(n + a + b for n, (a, b) in zip(x.shape, widths)), value)
-        y[_inside(widths, x.shape)] = x
-        return y
-
-    def backward(self, grad):
-        return grad[_inside(self.widths, self.shape)], None, None
-
-
-def _inside(widths, shape):
-    return tuple(slice(a, a + n) for n, (a, _) in zip(shape, widths))
 
 
 def _shape_args(shape):
@@ -176,23 +159,6 @@ def sum_to_size(input, *size):
 def flip(input, dims):
     """Reverse the order of the elements along `dims`."""
     return Flip.apply(input, axes_of(dims, input.ndim))
-
-
-def pad(input, pad, mode="constant", value=0.0):
-    """Surround with a constant: `pad` is (left, right, top, bottom, ...) from the last axis on, as in PyTorch.
-
-    Negative widths crop.
-    """
-    if mode != "constant":
-        raise ValueError(f"`mode` is {mode!r}; accepted: 'constant'")
-    if len(pad) % 2 or len(pad) > 2 * input.ndim:
-        raise ValueError(f"`pad` has {len(pad)} widths; accepted: two for each of up to {input.ndim} axes")
-    pairs = [tuple(pad[i : i + 2]) for i in range(0, len(pad), 2)]
-    widths = [(0, 0)] * (input.ndim - len(pairs)) + pairs[::-1]
-    if any(w < 0 for pair in widths for w in pair):
-        input = input[tuple(slice(max(-a, 0), n - max(-b, 0)) for n, (a, b) in zip(input.shape, widths))]
-        widths = [(max(a, 0), max(b, 0)) for a, b in widths]
-    return Pad.apply(input, tuple(widths), value)
 
 
 def contiguous(input):
