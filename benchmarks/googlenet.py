@@ -94,7 +94,7 @@ def part_of(name, settings):
     if not settings.quick:
         return part
     case = part.case
-    small = Case(case.variant, 0.25, min(case.batch, 4), 64 if case.size > 32 else 16, 10)
+    small = Case(case.variant, 0.25, min(case.batch, 8), 96 if case.size > 32 else 16, 10)
     return part._replace(case=small, contenders=tuple(c for c in part.contenders if not c.options.get("compile")))
 
 
