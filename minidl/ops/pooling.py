@@ -219,7 +219,7 @@ def _stretched(size, count):
     Examples
     --------
     >>> _stretched(5, 3)
-    (0, 1, 1, 2, 3, 3, 4, 4)
+    (0, 1, 1, 1, 2, 3, 3, 4, 4)
     """
     bins = kernels.adaptive_bins(size, count)
     longest = max(end - start for start, end in bins)
