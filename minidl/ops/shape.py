@@ -10,7 +10,7 @@ import math
 
 from minidl.backend import array_module, device_of, is_device_name, to_device
 from minidl.ops.axes import axes_of
-from minidl.tensor import Function, Tensor
+from minidl.tensor import Function
 
 
 class Reshape(Function):
