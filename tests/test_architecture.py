@@ -32,7 +32,7 @@ ALLOWED = {
     "pytest_plugin": {"gradcheck"},
 }
 TOP = {None, "__main__"}  # minidl/__init__.py gathers what users import; the command line may call everything
-EXCEPTIONS = {("minidl/nn/inference.py", "kernels")}  # replaces modules by bare calls of kernels: that is its point
+EXCEPTIONS = {("minidl/nn/folded.py", "kernels")}  # replaces modules by bare calls of kernels: that is its point
 HEAVY = set(
     "cupy cupyx numba llvmlite matplotlib sklearn scipy PIL pooch requests safetensors tqdm torch onnx onnxruntime"
     " mpi4py threadpoolctl resource".split()

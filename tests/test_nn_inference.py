@@ -1,14 +1,18 @@
 """Folded networks: the numbers of evaluation mode, no graph, nothing changed; what is watched stays."""
 
+import copy
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import pytest
 
 import minidl
 import models
 from minidl import nn
-from minidl.kernels import using
+from minidl.kernels import chain, using
 from minidl.nn.branches import ConvNormReLU
-from minidl.nn.inference import FoldedBranches, FoldedConv, fold
+from minidl.nn.folded import FoldedBranches, FoldedConv
+from minidl.nn.inference import fold
 from models.googlenet import VARIANTS
 
 
@@ -147,12 +151,69 @@ def test_products_of_one_input_are_joined_only_where_they_are_alike():
 
     minidl.manual_seed(0)
     reduce = lambda **options: ConvNormReLU(4, 5, **{"kernel_size": 1, **options})  # noqa: E731
-    for second, third, joined in (
-        (reduce(), reduce(), True),
-        (reduce(), reduce(kernel_size=3, padding=1), False),
-        (reduce(norm=False), reduce(), True),
+    for second, third, columns in (
+        (reduce(), reduce(), 3 + 5 + 5),
+        (reduce(), reduce(kernel_size=3, padding=1), 3 + 5),
+        (reduce(norm=False), reduce(), 3 + 5 + 5),
+        (reduce(kernel_size=3, padding=1), reduce(kernel_size=3, padding=1), None),
     ):
         net = nn.Sequential(block(second, third))
         folded = _assert_equal_to_eval(_trained(net, 3, 4, 9, 8), minidl.randn(2, 4, 9, 8))
         (blocks,) = [m for m in folded.modules() if isinstance(m, FoldedBranches)]
-        assert (blocks.beginning is not None) == joined
+        assert (blocks.product and blocks.product.outputs) == columns
+
+
+def _blocks(dtype="float32"):
+    """A folded GoogLeNet, and one of its blocks with an input for it."""
+    minidl.manual_seed(0)
+    folded = fold(models.create("googlenet", width=0.5).to(dtype))
+    return folded, folded.network.inception4a, minidl.randn(2, 240, 9, 7).to(dtype)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_a_block_launched_at_once_equals_its_steps_one_by_one(dtype, monkeypatch):
+    _, block, x = _blocks(dtype)
+    at_once = [block(x).data.copy() for _ in range(3)]
+    monkeypatch.setattr(chain, "run", chain.run.plain)
+    one_by_one = block(x).data
+    assert all(np.array_equal(y, one_by_one) for y in at_once)
+
+
+def test_what_is_kept_of_weights_goes_when_they_change():
+    _, block, x = _blocks()
+    before, weight = block(x).data.copy(), block.product.weight.data
+    weight.flags.writeable = True
+    weight *= 2
+    changed = block(x).data.copy()
+    weight /= 2
+    assert not np.array_equal(changed, before) and np.array_equal(block(x).data, before)
+    weight.flags.writeable = False
+    assert np.array_equal(block(x).data, before)
+
+
+def test_a_copy_of_a_folded_network_stands_alone():
+    folded, block, x = _blocks()
+    before = block(x).data.copy()
+    twin = copy.deepcopy(folded)
+    assert np.array_equal(twin.network.inception4a(x).data, before)
+    twin.network.inception4a.product.weight.data[...] = 0
+    assert not np.array_equal(twin.network.inception4a(x).data, before) and np.array_equal(block(x).data, before)
+
+
+def test_two_threads_may_predict_at_once():
+    folded, _, _ = _blocks()
+    images = [minidl.randn(n, 3, 32, 32) for n in (1, 2)]
+    expected = [folded(x).data.tobytes() for x in images]
+    with ThreadPoolExecutor(4) as threads:
+        results = list(threads.map(lambda i: folded(images[i % 2]).data.tobytes(), range(40)))
+    assert all(result == expected[i % 2] for i, result in enumerate(results))
+
+
+def test_shapes_beyond_those_whose_programs_are_kept():
+    _, block, _ = _blocks()
+    for _ in range(2):
+        for size in range(1, 70):
+            x = minidl.ones(1, 240, 1, size)
+            with using("plain"):
+                expected = block(x).data
+            assert np.abs(block(x).data - expected).max() < 1e-4

@@ -7,7 +7,6 @@ from onnx import TensorProto, checker, helper, numpy_helper
 
 from minidl import nn
 from minidl.nn import inference
-from minidl.ops.convolution import pair
 
 OPSET = 17
 
@@ -56,14 +55,9 @@ def _branches(graph, x, layer):
 
 
 def _pool(graph, x, layer):
-    kernel, stride, padding = (pair(v, "option") for v in (layer.kernel_size, layer.stride, layer.padding))
-    options = dict(kernel_shape=kernel, strides=stride, pads=[*padding, *padding], ceil_mode=int(layer.ceil_mode))
-    return graph.add("MaxPool", [x], **options)
-
-
-def _folded_pool(graph, x, layer):
     g = layer.geometry
-    return graph.add("MaxPool", [x], kernel_shape=g["kernel_size"], strides=g["stride"], pads=[*g["padding"]] * 2)
+    options = dict(kernel_shape=g["kernel_size"], strides=g["stride"], pads=[*g["padding"]] * 2)
+    return graph.add("MaxPool", [x], ceil_mode=int(g["ceil_mode"]), **options)
 
 
 def _mean(graph, x, layer):
@@ -78,9 +72,8 @@ EMITTERS = {
     inference.Predictor: _sequence,
     inference.FoldedConv: _convolution,
     inference.FoldedBranches: _branches,
-    inference.FoldedPool: _folded_pool,
+    inference.FoldedPool: _pool,
     nn.Sequential: _sequence,
-    nn.MaxPool2d: _pool,
     nn.AdaptiveAvgPool2d: _mean,  # to 1x1, with the `flatten` behind it
     nn.Dropout: lambda graph, x, layer: x,
     nn.Linear: _linear,

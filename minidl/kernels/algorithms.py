@@ -84,7 +84,12 @@ RULES = (
     ),
 )
 
-_off = {"winograd_f4_3", "winograd_f2_5"} if os.environ.get("MINIDL_WINOGRAD") == "0" else set()
+_off = frozenset({"winograd_f4_3", "winograd_f2_5"} if os.environ.get("MINIDL_WINOGRAD") == "0" else ())
+
+
+def switched_off():
+    """The names of the rows that are not used at present."""
+    return _off
 
 
 def algorithms(case):
@@ -109,7 +114,7 @@ def run(case, *args, **options):
     return NotImplemented
 
 
-FUNCTIONS = {"forward": "conv2d", "input_grad": "conv2d_input_grad", "weight_grad": "conv2d_weight_grad"}
+FUNCTIONS = {"forward": "conv2d_launch", "input_grad": "conv2d_input_grad", "weight_grad": "conv2d_weight_grad"}
 
 
 @functools.cache

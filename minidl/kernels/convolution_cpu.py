@@ -9,9 +9,11 @@ from __future__ import annotations
 import numpy as np
 
 from minidl import backend
-from minidl.kernels import convolution
+from minidl.kernels import algorithms, convolution
 from minidl.kernels.algorithms import Case, run
 from minidl.kernels.convolution import output_size, split
+from minidl.kernels.cpu import address
+from minidl.kernels.kept import kept
 
 NUMBERS = (np.dtype(np.float32), np.dtype(np.float64))
 
@@ -33,17 +35,32 @@ def _conv2d(
 ):
     if not _takes(x, weight, out):
         return NotImplemented
-    (N, C, H, W), (K, _, *kernel) = x.shape, weight.shape
-    OH, OW = output_size((H, W), kernel, stride, padding, dilation)
-    if min(OH, OW) < 1:
+    (N, _, *image), (K, _, *kernel) = x.shape, weight.shape
+    shape = (N, K, *output_size(image, kernel, stride, padding, dilation))
+    if min(shape) < 1:
         return NotImplemented
-    y = backend.empty_channels_last((N, K, OH, OW), x.dtype, like=x) if out is None else out
-    case = Case("forward", N, C // groups, K // groups, tuple(kernel), tuple(stride), tuple(dilation), OH, OW)
-    biases = [None] * groups if bias is None else split(bias, groups, 0)
-    x = backend.channels_last(x)
-    for x_g, w_g, b_g, y_g in zip(split(x, groups, 1), split(weight, groups, 0), biases, split(y, groups, 1)):
-        run(case, x_g, w_g, b_g, stride=stride, padding=padding, dilation=dilation, relu=relu, out=y_g)
+    x, y = backend.channels_last(x), out if out is not None else backend.empty_channels_last(shape, x.dtype, like=x)
+    for launch, source, target in launches(x, y, weight, bias, stride, padding, dilation, groups, relu):
+        launch(address(x) + source, address(y) + target)
     return y
+
+
+def launches(x, y, weight, bias, stride, padding, dilation, groups, relu):
+    """What convolves arrays like `x` to such as `y`: for each group a launch, and where its channels begin, in bytes."""
+    options = tuple(stride), tuple(padding), tuple(dilation), groups, relu
+    name = x.shape, x.strides, y.strides, options, algorithms.switched_off()
+    return kept(weight, name, lambda: _launches(x, y, weight, bias, *options), bias)
+
+
+def _launches(x, y, weight, bias, stride, padding, dilation, groups, relu):
+    (N, C, *_), (K, _, *kernel), (*_, OH, OW) = x.shape, weight.shape, y.shape
+    case = Case("forward", N, C // groups, K // groups, tuple(kernel), stride, dilation, OH, OW)
+    biases = [None] * groups if bias is None else split(bias, groups, 0)
+    options = dict(stride=stride, padding=padding, dilation=dilation, relu=relu)
+    return [
+        (run(case, x_g, w_g, b_g, **options, out=y_g), address(x_g) - address(x), address(y_g) - address(y))
+        for x_g, w_g, b_g, y_g in zip(split(x, groups, 1), split(weight, groups, 0), biases, split(y, groups, 1))
+    ]
 
 
 @convolution.conv2d_input_grad.register(np.ndarray)

@@ -28,10 +28,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from minidl.kernels import team
 from minidl.kernels.convolution_plan import layout, part_of, read_bands, rows_of
 from minidl.kernels.cpu import address, jit
-from minidl.kernels.kept import kept
+from minidl.kernels.launch import Launch
 from minidl.kernels.panels import panel, panels_of
 from minidl.kernels.sweep import Size, sweep
 from minidl.kernels.team import next_slot, next_task
@@ -39,13 +38,13 @@ from minidl.kernels.tile import shape
 
 
 @functools.cache
-def _kernel(dtype):
+def kernel_of(dtype):
     """The kernel for `dtype`."""
     SPEC, SIZE, EDGE = shape(dtype).spec(), Size.of(dtype), Size.of(dtype).edge()
 
     @jit
-    def direct(counter, n_tasks, p, g, rows, x, runs, packed, start, y, floor, scratch, spare):
-        edge = scratch + next_slot(counter) * spare
+    def direct(counter, n_tasks, x, y, scratch, p, g, rows, runs, packed, start, floor):
+        edge = scratch[next_slot(counter)].ctypes.data
         vectors = -(-p.channels // SIZE.lanes)
         panels = -(-vectors // SIZE.vectors)
         task = next_task(counter)
@@ -71,11 +70,12 @@ def _kernel(dtype):
     return direct
 
 
-def convolve(x, weight, out, stride, origin, dilation, bias=None, relu=False, accumulate=False):
-    """Write (or add) the convolution of `x` (N, C, H, W) with `weight` (K, C, kh, kw) to `out` (N, K, OH, OW).
+def launch(x, weight, out, stride, origin, dilation, bias=None, relu=False, accumulate=False):
+    """What writes (or adds) the convolution of `x` (N, C, H, W) with `weight` (K, C, kh, kw) to `out` (N, K, OH, OW).
 
-    The channels of a pixel have to be adjacent in `x` and `out`, other strides are free. Window (0, 0) begins
-    `origin` rows and columns before the image; the size of `out` says how many windows there are.
+    Of `x` and `out` only shapes and strides matter: any arrays like them may be convolved. The channels of
+    a pixel have to be adjacent in both, other strides are free. Window (0, 0) begins `origin` rows and columns
+    before the image; the size of `out` says how many windows there are.
     """
     size = Size.of(x.dtype)
     window = weight.shape[2:]
@@ -84,29 +84,25 @@ def convolve(x, weight, out, stride, origin, dilation, bias=None, relu=False, ac
     )
     packed = panels_of(weight)
     columns = packed.size // (weight.size // len(weight))  # of the panels
-    if bias is None:
-        start = np.zeros(columns, x.dtype)
-    else:
-        start = kept(bias, (columns, x.dtype), lambda: _filled_up(bias, columns, x.dtype))
-    scratch = team.scratch(size.edge() + spare, np.uint8)
-    team.run(
-        _kernel(x.dtype), tasks, plan, band, rows, address(x), address(runs), address(packed), address(start),
-        address(out), x.dtype.type(0 if relu else -np.inf), address(scratch), scratch.strides[0],
+    start = np.zeros(columns, x.dtype)
+    if bias is not None:
+        start[: len(bias)] = bias
+    return Launch(
+        kernel_of(x.dtype), tasks, [(size.edge() + spare, np.uint8)], plan, band, rows, address(runs), address(packed),
+        address(start), x.dtype.type(0 if relu else -np.inf), owned=(runs, packed, start),
     )  # fmt: skip
+
+
+def convolve(x, weight, out, *options, **more):
+    """`launch`, run at once."""
+    launch(x, weight, out, *options, **more)(address(x), address(out))
     return out
 
 
-def _filled_up(bias, columns, dtype):
-    """`bias` with zeros behind it, a number for each column."""
-    start = np.zeros(columns, dtype)
-    start[: len(bias)] = bias
-    return start
-
-
-def conv2d(x, weight, bias, stride, padding, dilation, relu, out):
-    """Forward convolution (see :mod:`minidl.kernels.convolution`) of one group, into `out`."""
+def conv2d_launch(x, weight, bias, stride, padding, dilation, relu, out):
+    """Forward convolution (see :mod:`minidl.kernels.convolution`) of one group, from arrays like `x` to such as `out`."""
     (top, _), (left, _) = padding
-    return convolve(x, weight, out, stride, (top, left), dilation, bias, relu)
+    return launch(x, weight, out, stride, (top, left), dilation, bias, relu)
 
 
 def conv2d_input_grad(grad, weight, input_shape, stride, padding, dilation, out, accumulate):

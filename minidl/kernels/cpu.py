@@ -185,6 +185,17 @@ def pointer(typingctx, address, like):
     return kind(types.int64, like), codegen
 
 
+@intrinsic
+def read(typingctx, address, like):
+    """The named tuple of int64 at `address`, of the type of `like`."""
+
+    def codegen(context, builder, signature, args):
+        kind = context.get_value_type(like)
+        return builder.load(builder.inttoptr(args[0], kind.as_pointer()), align=8)
+
+    return like(types.int64, like), codegen
+
+
 def address(array):
     """The address of the first number of `array`."""
     return array.__array_interface__["data"][0]

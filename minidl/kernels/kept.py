@@ -11,11 +11,17 @@ from __future__ import annotations
 
 import weakref
 
-_kept = {}  # id of an array -> (weak reference to it, {what was made of it: the result})
+MOST = 64  # results kept of one array: whoever has more shapes than that makes them again
+_kept = {}  # id of an array -> (weak reference to it, {what was made of it: (the result, the other array)})
 
 
-def kept(array, name, make):
-    """``make()``, or what it gave before under the same `name` for the same `array`, if that cannot have changed.
+def _is_fixed(array):
+    flags = array.flags
+    return flags.owndata and not flags.writeable
+
+
+def kept(array, name, make, other=None):
+    """``make()``, or what it gave before under the same `name` for the same arrays, if those cannot have changed.
 
     Examples
     --------
@@ -27,13 +33,15 @@ def kept(array, name, make):
     >>> kept(array, "sum", array.sum) is kept(array, "sum", array.sum)
     True
     """
-    key, flags = id(array), array.flags
-    if flags.writeable or not flags.owndata:
+    key = id(array)
+    if not _is_fixed(array) or not (other is None or _is_fixed(other)):
         _kept.pop(key, None)  # somebody made it writeable again
         return make()
     if key not in _kept:
         _kept[key] = weakref.ref(array, lambda _: _kept.pop(key, None)), {}
-    results = _kept[key][1]
+    results, name = _kept[key][1], (name, id(other))
     if name not in results:
-        results[name] = make()
-    return results[name]
+        if len(results) >= MOST:
+            results.clear()
+        results[name] = make(), other  # which lives on, so that its id stays its own
+    return results[name][0]

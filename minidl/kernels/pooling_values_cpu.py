@@ -6,16 +6,22 @@ short as a line, and a single image has work for several threads.
 
 from __future__ import annotations
 
+import functools
+from typing import NamedTuple
+
 import numpy as np
+from numba import carray
 
 from minidl import backend
-from minidl.kernels import pooling, pooling_values, team
-from minidl.kernels.cpu import jit
-from minidl.kernels.flat import EXACT, deliver, far, flat, floating, get, own, put, stream, target
+from minidl.kernels import pooling, pooling_values
+from minidl.kernels.cpu import address, jit, pointer
+from minidl.kernels.flat import EXACT, deliver, far, floating, get, own, pixel, put, stream, target
+from minidl.kernels.launch import Launch
 from minidl.kernels.pooling_tables import axes, fill
 from minidl.kernels.team import next_task
 
 TASK_SIZE = 1 << 14  # numbers of the result: a task's lines lie in the second-level cache
+TASKS = 8  # tasks to aim at
 
 
 @jit(fastmath=EXACT, forceinline=True)
@@ -43,22 +49,58 @@ def _over_taps(x, first, step, table, w, y, o, length):
         _largest(x, (first + a) * step, (first + b) * step, (first + c) * step, y, o, length, k == 0)
 
 
+class Plan(NamedTuple):
+    """The shape of the work; `ldx` and `ldy` as in :mod:`minidl.kernels.flat`."""
+
+    lines: int  # of windows, of all images
+    H: int
+    W: int
+    OH: int
+    OW: int
+    C: int
+    ldx: int
+    ldy: int
+    rows: int  # lines of a task
+    tall: int  # addresses of the tables (see `pooling_tables`) of windows along the height and the width
+    tall_row: int  # numbers in a row of them
+    wide: int
+    wide_row: int
+    streamed: int
+
+
 @jit(fastmath=EXACT)
-def _max_values(counter, n_tasks, x, ldx, H, W, tall, wide, y, ldy, streamed, blocks):
-    lines, OH, OW, C, rows = blocks
-    column, row = np.empty(W * ldx, x.dtype), np.empty(C if streamed else 0, x.dtype)
-    place = row if streamed else y
+def max_values(counter, n_tasks, source, target, p, zero):
+    x, y = carray(pointer(source, zero), 1), carray(pointer(target, zero), 1)
+    tall, wide = carray(pointer(p.tall, 0), (p.OH, p.tall_row)), carray(pointer(p.wide, 0), (p.OW, p.wide_row))
+    column, row = np.empty(p.W * p.ldx, x.dtype), np.empty(p.C, x.dtype)
+    place = row if p.streamed else y
     task = next_task(counter)
     while task < n_tasks:
-        for line in range(task * rows, min(lines, (task + 1) * rows)):
-            n, i = divmod(line, OH)
-            _over_taps(x, n * H, W * ldx, tall, i, column, 0, (W - 1) * ldx + C)
-            for j in range(OW):
-                o = (line * OW + j) * ldy
-                _over_taps(column, 0, ldx, wide, j, place, 0 if streamed else o, C)
-                if streamed:
-                    stream(y, o, row, C)
+        for line in range(task * p.rows, min(p.lines, (task + 1) * p.rows)):
+            n, i = divmod(line, p.OH)
+            _over_taps(x, n * p.H, p.W * p.ldx, tall, i, column, 0, (p.W - 1) * p.ldx + p.C)
+            for j in range(p.OW):
+                o = (line * p.OW + j) * p.ldy
+                _over_taps(column, 0, p.ldx, wide, j, place, 0 if p.streamed else o, p.C)
+                if p.streamed:
+                    stream(y, o, row, p.C)
         task = next_task(counter)
+
+
+def launches(x, y, kernel_size, stride, padding, dilation=(1, 1), ceil_mode=False):
+    """What pools arrays like `x` to such as `y`, as one launch, and where it begins: at their first bytes."""
+    geometry = kernel_size, stride, padding, dilation
+    return [(_launch(x.shape, y.shape, x.dtype, pixel(x), pixel(y), far(y), geometry), 0, 0)]
+
+
+@functools.lru_cache(maxsize=1024)
+def _launch(x_shape, y_shape, dtype, ldx, ldy, streamed, geometry):
+    (N, C, H, W), (*_, OH, OW) = x_shape, y_shape
+    (tall, _), (wide, _) = axes((H, W), (OH, OW), *geometry)
+    rows = max(1, min(TASK_SIZE // (OW * C), -(-N * OH // TASKS)))
+    tables = address(tall), tall.shape[1], address(wide), wide.shape[1]
+    plan = Plan(N * OH, H, W, OH, OW, C, ldx, ldy, rows, *tables, int(streamed))
+    return Launch(max_values, -(-N * OH // rows), [], plan, dtype.type(0), owned=(tall, wide))
 
 
 @pooling_values.max_pool2d_values.register(np.ndarray)
@@ -66,10 +108,7 @@ def max_pool2d_values(x, kernel_size, stride, padding, dilation=(1, 1), ceil_mod
     if not floating(x):
         return NotImplemented
     x = backend.channels_last(x)
-    N, C, OH, OW = shape = pooling.pooled_shape(x.shape, kernel_size, stride, padding, dilation, ceil_mode)
-    (tall, _), (wide, _) = axes(x.shape[2:], (OH, OW), kernel_size, stride, padding, dilation)
-    y = target(out, shape, x.dtype, like=x)
-    rows = max(1, TASK_SIZE // (OW * C))
-    blocks = N * OH, OH, OW, C, rows
-    team.run(_max_values, -(-N * OH // rows), *flat(x), *x.shape[2:], tall, wide, *flat(y), far(y), blocks)
+    y = target(out, pooling.pooled_shape(x.shape, kernel_size, stride, padding, dilation, ceil_mode), x.dtype, like=x)
+    for launch, _, _ in launches(x, y, kernel_size, stride, padding, dilation):
+        launch(address(x), address(y))
     return deliver(y, out)

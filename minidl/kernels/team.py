@@ -31,56 +31,14 @@ and then sleeps: kernels that follow one another closely start in about 3 us.
 from __future__ import annotations
 
 import os
-import platform
 import threading
 
 import numpy as np
-from llvmlite import ir
-from numba import types
-from numba.core import cgutils
-from numba.extending import intrinsic
 
+from minidl.kernels.counter import JOB, SLOT, TASK, look, new_counter, next_slot, next_task  # noqa: F401 (for kernels)
 from minidl.kernels.cpu import jit
 
-# Words of the shared counter, on cache lines of their own: the next task, the next slot, the job's number.
-TASK, SLOT, JOB, WORDS = 0, 8, 16, 24
 SPINS = 4000  # looks at the counter before sleeping, some 25 ns each
-X86, X86_PAUSE = platform.machine() in ("x86_64", "AMD64"), "llvm.x86.sse2.pause"
-
-
-def _word(context, builder, array_type, array, index):
-    """Pointer to word `index` of an int64 array."""
-    data = context.make_array(array_type)(context, builder, array).data
-    return builder.gep(data, [ir.Constant(ir.IntType(64), index)])
-
-
-def _fetch_add(index):
-    def typing(typingctx, counter):
-        def codegen(context, builder, signature, args):
-            pointer = _word(context, builder, signature.args[0], args[0], index)
-            return builder.atomic_rmw("add", pointer, ir.Constant(ir.IntType(64), 1), "seq_cst")
-
-        return types.int64(counter), codegen
-
-    return typing
-
-
-next_task = intrinsic(_fetch_add(TASK))
-next_slot = intrinsic(_fetch_add(SLOT))
-
-
-@intrinsic
-def _look(typingctx, counter, index):
-    """Word `index` of `counter` as it is now in memory, after a short pause."""
-
-    def codegen(context, builder, signature, args):
-        data = context.make_array(signature.args[0])(context, builder, args[0]).data
-        if X86:
-            pause = cgutils.get_or_insert_function(builder.module, ir.FunctionType(ir.VoidType(), []), X86_PAUSE)
-            builder.call(pause, [])
-        return builder.load_atomic(builder.gep(data, [args[1]]), "acquire", 8)
-
-    return types.int64(counter, types.int64), codegen
 
 
 @jit
@@ -91,8 +49,8 @@ def _watch(counter, ended, job, spins):
     """
     ended[0] = job
     for _ in range(spins):
-        now = _look(counter, JOB)
-        if now != job and _look(counter, TASK) > 0:
+        now = look(counter, JOB)
+        if now != job and look(counter, TASK) > 0:
             return now
     return job
 
@@ -101,7 +59,7 @@ def _watch(counter, ended, job, spins):
 def _settle(ended, job, spins):
     """Look until `job` has ended, `spins` times at most."""
     for _ in range(spins):
-        if _look(ended, 0) == job:
+        if look(ended, 0) == job:
             return
 
 
@@ -110,7 +68,7 @@ class Team:
 
     def __init__(self, size):
         self.size = size
-        self.counter = np.zeros(WORDS, np.int64)
+        self.counter = new_counter()
         self.entered = threading.Lock()
         self.workers = [_Worker(self.counter) for _ in range(size - 1)]
 
@@ -138,7 +96,7 @@ class _Worker:
     """One waiting thread: `go` is open while a job is there to take, `done` once the job is finished."""
 
     def __init__(self, counter):
-        self.counter, self.ended = counter, np.zeros(WORDS, np.int64)
+        self.counter, self.ended = counter, new_counter()
         self.job, self.asleep = (), False
         self.go, self.done, self.wake = threading.Lock(), threading.Lock(), threading.Lock()
         for lock in (self.go, self.done, self.wake):
@@ -253,7 +211,7 @@ def run(kernel, n_tasks, *args):
         finally:
             team.entered.release()
     if n_tasks > 0:
-        kernel(np.zeros(WORDS, np.int64), n_tasks, *args)
+        kernel(new_counter(), n_tasks, *args)
 
 
 def scratch(size, dtype):

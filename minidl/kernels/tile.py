@@ -55,7 +55,7 @@ from minidl.kernels.cpu import simd
 
 INT = ir.IntType(64)
 # What kernels in other files have compiled into them, and Numba's cache would not see change.
-HELPERS = ("cpu.py", "team.py", "tile.py", "panels.py", "sweep.py", "convolution_plan.py")
+HELPERS = ("cpu.py", "counter.py", "tile.py", "panels.py", "sweep.py", "convolution_plan.py")
 SOURCE = hashlib.sha256(b"".join(Path(__file__).with_name(name).read_bytes() for name in HELPERS)).hexdigest()[:12]
 
 # Rows and vectors of a tile by the number of vector registers. Tiles of `rows` and `rows - 1` together

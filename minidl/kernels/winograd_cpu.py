@@ -27,7 +27,9 @@ from minidl import backend
 from minidl.kernels import team
 from minidl.kernels.convolution import output_size
 from minidl.kernels.cpu import jit
+from minidl.kernels.flat import deliver
 from minidl.kernels.kept import kept
+from minidl.kernels.launch import Launch
 from minidl.kernels.team import next_slot, next_task
 from minidl.kernels.tile import tile
 from minidl.kernels.winograd import TILE
@@ -39,7 +41,7 @@ from minidl.kernels.winograd_transform import spec, transform, transform_out
 
 GROUP = 2 * PANEL  # output channels whose products are held before their last transform
 BLOCK = 32  # tiles of a block at most; twice that for many channels, whose U has to come from afar
-TASKS = 8  # fewer blocks than this: the output channels are divided too
+TASKS = 4  # fewer blocks than this: the output channels are divided too, though each part transforms the input
 INPUTS = 8  # input channels of one task when the weight is transformed
 
 
@@ -77,7 +79,7 @@ def plan(x_shape, x_pixel, y_shape, y_pixel, window, top, left):
     tiles = N * rows * cols
     most = BLOCK if C <= 256 else 2 * BLOCK
     block = round_up(-(-tiles // -(-tiles // most)), ROWS)
-    parts = min(-(-K // GROUP), -(-TASKS // -(-tiles // block)))
+    parts = min(-(-K // PANEL), -(-TASKS // -(-tiles // block)))
     v_row = 4 * round_up(C, 16)
     return Plan(C, H, W, x_pixel, K, OH, OW, y_pixel, top, left, window, m, rows, cols, tiles,
                 block, parts, v_row, block * v_row + SLACK, 4 * block * GROUP + SLACK)  # fmt: skip
@@ -120,15 +122,16 @@ def round_up_to_panel(channels):
 
 
 @jit(inline="always")
-def multiply(wide, narrow, p, count, group, V, U, M, zeros):
-    """M[e] = V[e] U[e] for `count` tiles and the output channels from `group` on, at all 36 points."""
-    channels, none = min(GROUP, p.K - group), -np.float32(np.inf)
-    B = U + group * POINTS * p.C * 4
+def multiply(wide, narrow, p, count, begin, end, V, U, M, zeros):
+    """M[e] = V[e] U[e] for `count` tiles and the output channels from `begin` to `end` of one group, at all 36 points."""
+    group, none = begin // GROUP * GROUP, -np.float32(np.inf)
+    channels = round_up_to_panel(min(GROUP, p.K - group))
     for e in range(POINTS):
-        for k in range(0, channels, PANEL):
+        B = U + (group * POINTS + e * channels + begin - group) * p.C * 4
+        for k in range(begin, end, PANEL):
             for row in range(0, count, ROWS):
-                A, out = V + e * p.v_plane + row * p.v_row, M + e * p.m_plane + (row * GROUP + k) * 4
-                if width_of(channels, k) == PANEL:
+                A, out = V + e * p.v_plane + row * p.v_row, M + e * p.m_plane + (row * GROUP + k - begin) * 4
+                if width_of(p.K, k) == PANEL:
                     tile(wide, A, p.v_row, 0, zeros, 1, p.C, B, zeros, 0, out, GROUP * 4, none)
                 else:
                     tile(narrow, A, p.v_row, 0, zeros, 1, p.C, B, zeros, 0, out, GROUP * 4, none)
@@ -136,14 +139,14 @@ def multiply(wide, narrow, p, count, group, V, U, M, zeros):
 
 
 @jit(inline="always")
-def transform_outputs(AT3, AT5, p, out, first, last, group, M, bias, floor, accumulate, nowhere, source, target):
-    """out = A^T M A + bias for the output channels from `group` on; pixels over the edge go `nowhere`."""
-    count, s, d, b = min(GROUP, p.K - group), source.ctypes.data, target.ctypes.data, bias + group * 4
+def transform_outputs(AT3, AT5, p, out, first, last, begin, end, M, bias, floor, accumulate, nowhere, source, target):
+    """out = A^T M A + bias for the output channels from `begin` to `end`; pixels over the edge go `nowhere`."""
+    count, s, d, b = min(end, p.K) - begin, source.ctypes.data, target.ctypes.data, bias + begin * 4
     for e in range(POINTS):
         source[e] = M + e * p.m_plane
     for t in range(first, last):
         n, row, col = place(p, t)
-        image, at = out + n * p.OH * p.OW * p.out_pixel + group * 4, (t - first) * GROUP * 4
+        image, at = out + n * p.OH * p.OW * p.out_pixel + begin * 4, (t - first) * GROUP * 4
         find_pixels(target, image, p.OH, p.OW, p.out_pixel, row, col, p.m, nowhere)
         if p.window == 3:
             transform_out(AT3, s, at, d, 0, count, b, floor, accumulate)
@@ -151,9 +154,15 @@ def transform_outputs(AT3, AT5, p, out, first, last, group, M, bias, floor, accu
             transform_out(AT5, s, at, d, 0, count, b, floor, accumulate)
 
 
+@jit(inline="always")
+def part_of(p, part):
+    """The first output channel of a part: parts share the panels evenly."""
+    return part * round_up_to_panel(p.K) // PANEL // p.parts * PANEL
+
+
 def _kernel(wide, narrow, BT, AT3, AT5):
     @jit
-    def convolve(counter, n_tasks, p, x, U, out, bias, floor, accumulate, zeros, scratch, tables):
+    def convolve(counter, n_tasks, x, out, scratch, tables, p, U, bias, floor, accumulate, zeros):
         """One block of tiles, and one part of the output channels, per task."""
         slot = next_slot(counter)
         source, target = tables[slot], tables[slot, TABLES // 2 :]
@@ -165,18 +174,21 @@ def _kernel(wide, narrow, BT, AT3, AT5):
             first = task // p.parts * p.block
             last = min(p.tiles, first + p.block)
             transform_inputs(BT, p, x, first, last, p.C, V, zeros, source, target)
-            for group in range(task % p.parts * GROUP, p.K, p.parts * GROUP):
-                multiply(wide, narrow, p, last - first, group, V, U, M, zeros)
+            begin, stop = part_of(p, task % p.parts), part_of(p, task % p.parts + 1)
+            while begin < stop:
+                end = min(stop, (begin // GROUP + 1) * GROUP)
+                multiply(wide, narrow, p, last - first, begin, end, V, U, M, zeros)
                 transform_outputs(
-                    AT3, AT5, p, out, first, last, group, M, bias, floor, accumulate, nowhere, source, target
+                    AT3, AT5, p, out, first, last, begin, end, M, bias, floor, accumulate, nowhere, source, target
                 )
+                begin = end
             task = next_task(counter)
 
     return convolve
 
 
 _transform_weight = _weight_kernel(spec("G", 4, 3), spec("G", 2, 5))
-_convolve = _kernel(
+convolve = _kernel(
     SHAPE.spec(ROWS, 2), SHAPE.spec(ROWS, 1), spec("BT", 4, 3), spec("AT", 4, 3), spec("AT", 2, 5)
 )  # B^T of F(4, 3) and F(2, 5) are the same
 
@@ -207,8 +219,17 @@ def conv2d(x, weight, bias=None, stride=(1, 1), padding=((0, 0), (0, 0)), dilati
     if not takes(x, weight, (r, s), stride, dilation):
         return NotImplemented
     shape = (N, K, *output_size((H, W), (r, s), (1, 1), padding, (1, 1)))
-    steps = (C * r * r, r * r, 0)
-    return _run(x, weight, steps, shape, padding, bias, 0.0 if relu else -np.inf, out, False)
+    x, y = backend.channels_last(x), channels_last_result(shape, out, False, like=x)
+    conv2d_launch(x, weight, bias, padding, relu, y)(address(x), address(y))
+    return deliver(y, out)
+
+
+def conv2d_launch(x, weight, bias, padding, relu, out):
+    """`conv2d`, from arrays like `x` to such as `out`, both channels-last."""
+    C, r, s = weight.shape[1:]
+    if not (takes(x, weight, (r, s), (1, 1), (1, 1)) and backend.is_channels_last(out)):
+        return NotImplemented
+    return _launch(x, weight, (C * r * r, r * r, 0), padding, bias, 0.0 if relu else -np.inf, out, False)
 
 
 def conv2d_input_grad(
@@ -231,24 +252,20 @@ def conv2d_input_grad(
     if not takes(grad, weight, (r, s), stride, dilation):
         return NotImplemented
     padding = tuple((r - 1 - before, r - 1 - after) for before, after in padding)
-    return _run(grad, weight, (r * r, C * r * r, 1), input_shape, padding, None, -np.inf, out, accumulate)
+    grad, x = backend.channels_last(grad), channels_last_result(input_shape, out, accumulate, like=grad)
+    _launch(grad, weight, (r * r, C * r * r, 1), padding, None, -np.inf, x, accumulate)(address(grad), address(x))
+    return deliver(x, out)
 
 
-def _run(x, weight, steps, shape, padding, bias, floor, out, accumulate):
-    """Transform the weight, then convolve; `steps` says how to read the weight: output, input, turned round."""
-    x = backend.channels_last(x)
-    y = channels_last_result(shape, out, accumulate, like=x)
-    p = plan(x.shape, pixel_stride(x), shape, pixel_stride(y), weight.shape[2], padding[0][0], padding[1][0])
+def _launch(x, weight, steps, padding, bias, floor, y, accumulate):
+    """From arrays like `x` to such as `y`; `steps` says how to read the weight: output, input, turned round."""
+    p = plan(x.shape, pixel_stride(x), y.shape, pixel_stride(y), weight.shape[2], padding[0][0], padding[1][0])
     zeros = zeros_for(max(p.C, p.K))
     bias = zeros if bias is None else np.ascontiguousarray(bias, np.float32)
     U = kept(weight, steps, lambda: _transformed(weight, steps, p))
-    scratch = team.scratch(POINTS * (p.v_plane + p.m_plane) // 4 + GROUP + 16, np.float32)
-    team.run(_convolve, -(-p.tiles // p.block) * p.parts, p, address(x), aligned(U), address(y), address(bias),
-             np.float32(floor), int(accumulate), address(zeros), scratch, team.scratch(TABLES, np.int64))  # fmt: skip
-    if out is None or y is out:
-        return y
-    out[...] = y
-    return out
+    scratch = [(POINTS * (p.v_plane + p.m_plane) // 4 + GROUP + 16, np.float32), (TABLES, np.int64)]
+    return Launch(convolve, -(-p.tiles // p.block) * p.parts, scratch, p, aligned(U), address(bias),
+                  np.float32(floor), int(accumulate), address(zeros), owned=(U, bias, zeros))  # fmt: skip
 
 
 def _transformed(weight, steps, p):

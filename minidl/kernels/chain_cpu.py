@@ -1,0 +1,147 @@
+"""A chain of steps on the CPU, in one launch: the threads go from step to step without Python.
+
+Every step is a launch (:mod:`minidl.kernels.launch`) written down as a row of numbers:
+which kernel, how many tasks, where the numbers of its plan lie, and which memory it reads
+and writes. `run_steps` goes through the rows. A step has a counter of its own, from which
+the threads take tasks; it is over when all tasks have been taken and everybody who came
+has gone. Whoever comes late finds nothing to do and hurries on, so the threads need not
+know of one another, and it makes no difference whether there is one or many.
+"""
+
+from __future__ import annotations
+
+import functools
+import weakref
+
+import numpy as np
+
+from minidl.backend import is_channels_last
+from minidl.kernels import algorithms, chain, convolution, convolution_cpu, pooling_values, pooling_values_cpu, team
+from minidl.kernels.convolution_direct_cpu import kernel_of
+from minidl.kernels.convolution_plan import Plan
+from minidl.kernels.counter import come, gone, new_counter, next_task
+from minidl.kernels.cpu import address, jit, pointer, read
+from minidl.kernels.panels import Band
+from minidl.kernels.sweep import Rows
+from minidl.kernels.winograd_cpu import Plan as WinogradPlan
+from minidl.kernels.winograd_cpu import convolve as winograd
+
+F32 = np.dtype(np.float32)
+KIND, TASKS, WORDS, SOURCE, SOURCE_SKIP, TARGET, TARGET_SKIP = range(7)
+DIRECT, WINOGRAD, POOL = range(3)
+SCRATCH = np.uint8, np.float32, np.int64  # working memory: the direct kernel's, and both of Winograd's
+LAUNCHES = {convolution.conv2d: convolution_cpu.launches, pooling_values.max_pool2d_values: pooling_values_cpu.launches}
+MOST = 64  # shapes of one chain whose programs are kept
+
+
+def _empty(kind):
+    """A plan of nothing: it tells the compiler what to read."""
+    return kind(*[0] * len(kind._fields))
+
+
+@functools.cache
+def _kernels():
+    """The number of each kernel that a chain can run, and the kernel that runs them."""
+    direct, pool = kernel_of(F32), pooling_values_cpu.max_values
+    PLAN, BAND, ROWS = _empty(Plan), _empty(Band), _empty(Rows)
+    WINOGRAD_PLAN, POOL_PLAN = _empty(WinogradPlan), _empty(pooling_values_cpu.Plan)
+    ZERO = np.float32(0)
+    REST, WINOGRAD_REST = 8 * (len(PLAN) + len(BAND) + len(ROWS)), 8 * len(WINOGRAD_PLAN)
+
+    @jit
+    def run_steps(counter, n_tasks, steps, places, counters, memory, floats, tables):
+        next_task(counter)  # tells the team that this thread does not need the interpreter any more
+        for i in range(len(steps)):
+            mine, step = counters[i], steps[i]
+            tasks, words = step[TASKS], step[WORDS]
+            x, y = places[step[SOURCE]] + step[SOURCE_SKIP], places[step[TARGET]] + step[TARGET_SKIP]
+            come(mine)
+            if step[KIND] == DIRECT:
+                plan, band = read(words, PLAN), read(words + 8 * len(PLAN), BAND)
+                rows, rest = read(words + 8 * (len(PLAN) + len(BAND)), ROWS), pointer(words + REST, 0)
+                floor = pointer(words + REST + 24, ZERO)[0]
+                direct(mine, tasks, x, y, memory, plan, band, rows, rest[0], rest[1], rest[2], floor)
+            elif step[KIND] == WINOGRAD:
+                plan, rest = read(words, WINOGRAD_PLAN), pointer(words + WINOGRAD_REST, 0)
+                floor = pointer(words + WINOGRAD_REST + 16, ZERO)[0]
+                winograd(mine, tasks, x, y, floats, tables, plan, rest[0], rest[1], floor, rest[3], rest[4])
+            else:
+                pool(mine, tasks, x, y, read(words, POOL_PLAN), ZERO)
+            gone(mine)
+
+    return {direct: DIRECT, winograd: WINOGRAD, pool: POOL}, run_steps
+
+
+def _words(arguments):
+    """All numbers of a launch's arguments, eight bytes each."""
+    numbers = [n for value in arguments for n in (value if isinstance(value, tuple) else (value,))]
+    words = np.zeros(len(numbers), np.int64)
+    for word, number in zip(words.reshape(-1, 1), numbers):
+        word.view(type(number) if isinstance(number, np.floating) else np.int64)[0] = number
+    return words
+
+
+class Program:
+    """A chain for arrays of given shapes and strides."""
+
+    def __init__(self, arrays, chain):
+        self.launches = list(_launches(arrays, chain))
+        self.weights = [(tensor, tensor.data) for step in chain.steps for tensor in step.layer.buffers()]
+        kinds, self.kernel = _kernels()
+        self.words = [_words(launch.args) for launch, *_ in self.launches]
+        if all(launch.kernel in kinds for launch, *_ in self.launches):
+            self.table = np.array([
+                (kinds[launch.kernel], launch.tasks, address(words), *places)
+                for (launch, *places), words in zip(self.launches, self.words)
+            ])  # fmt: skip
+            self.run = self.run_at_once
+            self.scratch = [
+                max((size for launch, *_ in self.launches for size, kind in launch.scratch if kind == dtype), default=1)
+                for dtype in SCRATCH
+            ]
+            self.tasks = max(launch.tasks for launch, *_ in self.launches)
+
+    def is_current(self):
+        """Whether the weights are still those that were packed, and nobody can have changed them."""
+        return all(tensor.data is array and not array.flags.writeable for tensor, array in self.weights)
+
+    def run(self, arrays):
+        """Launch the steps one by one."""
+        for launch, source, source_skip, target, target_skip in self.launches:
+            launch(address(arrays[source]) + source_skip, address(arrays[target]) + target_skip)
+
+    def run_at_once(self, arrays):
+        """Launch the steps together."""
+        places = np.array([address(array) for array in arrays])
+        counters = new_counter(len(self.table))
+        scratch = [team.scratch(size, dtype) for size, dtype in zip(self.scratch, SCRATCH)]
+        team.run(self.kernel, self.tasks, self.table, places, counters, *scratch)
+
+
+def _launches(arrays, chain):
+    """Every launch, and where it reads and writes: an array's number, and bytes after its first."""
+    for layer, source, target in chain.steps:
+        x, y = source.of(arrays), target.of(arrays)
+        for launch, x_skip, y_skip in LAUNCHES[layer.kernel](x, y, **layer.options()):
+            start = address(x) - address(arrays[source.array]), address(y) - address(arrays[target.array])
+            yield launch, source.array, start[0] + x_skip, target.array, start[1] + y_skip
+
+
+_programs = weakref.WeakKeyDictionary()  # chain -> {shapes and strides: Program}
+
+
+@chain.run.register(np.ndarray)
+def _run(arrays, chain):
+    if not all(array.size and is_channels_last(array) and array.dtype == arrays[0].dtype for array in arrays):
+        return NotImplemented
+    programs = _programs.setdefault(chain, {})
+    name = *[(array.shape, array.strides) for array in arrays], arrays[0].dtype, algorithms.switched_off()
+    program = programs.get(name)
+    if program is None or not program.is_current():
+        program = Program(arrays, chain)
+        if not program.is_current():  # weights that may change
+            return NotImplemented
+        if len(programs) >= MOST:
+            programs.clear()
+        programs[name] = program
+    return program.run(arrays)
