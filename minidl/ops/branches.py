@@ -115,16 +115,14 @@ def _forward(branches, siblings, x, outs):
             ys[i] = y
 
 
-def _inputs_again(branches, x):
-    """For each branch the list of its parts' inputs, as they were in the forward pass."""
-    inputs = [[x] for _ in branches]
+def _activations_again(branches):
+    """For each branch the activations between its units, as they were in the forward pass, last one last."""
+    found = [[] for _ in branches]
     for depth in range(max(map(len, branches)) - 1):
-        inner = [(i, part) for i, part in _at(branches, depth) if part is not branches[i][-1]]
-        units = _units(inner)
-        again = dict(zip((i for i, _ in units), normalise_again([unit for _, unit in units]) if units else []))
-        for i, part in inner:
-            inputs[i].append(again[i] if i in again else part.again(inputs[i][-1]))
-    return inputs
+        units = _units((i, part) for i, part in _at(branches, depth) if part is not branches[i][-1])
+        for (i, _), y in zip(units, normalise_again([unit for _, unit in units]) if units else ()):
+            found[i].append(y)
+    return found
 
 
 def _backward(branches, siblings, x, grads, dzs):
@@ -133,18 +131,21 @@ def _backward(branches, siblings, x, grads, dzs):
     The gradients to the siblings' convolutions go to `dzs`, one each; the pools that read the block's
     input are returned, each with the gradient to its result.
     """
-    inputs, grads, pools = _inputs_again(branches, x), list(grads), []
+    activations, grads, pools = _activations_again(branches), list(grads), []
     dzs = {id(unit): dz for unit, dz in zip(siblings.units, dzs)}
     for depth in range(1, max(map(len, branches)) + 1):
         parts = _at(branches, -depth)
         pools += [(part, grads[i]) for i, part in parts if isinstance(part, Pool)]
         units = _units(parts)
-        if not units:
-            continue
-        into = [dzs.get(id(unit)) for _, unit in units]
-        for (i, unit), dz in zip(units, normalise_grad([u for _, u in units], [grads[i] for i, _ in units], into)):
-            given = inputs[i].pop()
-            grads[i] = None if id(unit) in dzs else unit.convolve_grad(dz, given)
+        if units:
+            outs = [dzs.get(id(unit)) for _, unit in units]
+            to_z = normalise_grad([unit for _, unit in units], [grads[i] for i, _ in units], outs)
+        for i, unit in units:
+            dz = to_z.pop(0)  # nothing is held longer than needed
+            if id(unit) not in dzs:
+                before = branches[i][-depth - 1] if depth < len(branches[i]) else None
+                given = activations[i].pop() if isinstance(before, Unit) else before.again(x) if before else x
+                grads[i] = unit.convolve_grad(dz, given)
     return pools
 
 
