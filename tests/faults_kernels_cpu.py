@@ -14,6 +14,7 @@ try:
 
     from minidl.kernels import convolution_direct_cpu as direct
     from minidl.kernels import convolution_weight_cpu as weights
+    from minidl.kernels import depthwise_cpu as depthwise
     from minidl.kernels import moments_cpu, pooling_cpu, winograd_cpu, winograd_weight_cpu
 except (ImportError, pytest.skip.Exception):
     HAVE_NUMBA = False
@@ -84,6 +85,24 @@ def cpu_convolutions():
         "conv2d cpu",
         "the last chunk of the weight gradient dropped",
         lambda monkeypatch: monkeypatch.setattr(weights, "team", _Team()),
+        test_of(convolutions.test_gradient_to_weight),
+    )
+    fault(
+        "depthwise cpu",
+        "windows at the right border see one column too few",
+        after(depthwise, "stretches", lambda table, *a: np.vstack([table[:-1], table[-1:] - [0, 0, 0, 1]])),
+        forward,
+    )
+    fault(
+        "depthwise cpu",
+        "weights packed with rows and columns of the window exchanged",
+        instead(depthwise, "launch", lambda right, x, w, *a, **o: right(x, _transposed(w), *a, **o)),
+        to_input,
+    )
+    fault(
+        "depthwise cpu",
+        "the last chunk of the weight gradient dropped",
+        instead(depthwise, "added", lambda right, sums: right(sums[: max(1, len(sums) - 1)])),
         test_of(convolutions.test_gradient_to_weight),
     )
     fault(
@@ -262,6 +281,11 @@ def cpu_passes():
         fast_form(kernel, lambda right, *a, **o: _scaled(right(*a, **o), 1 + 1e-5)),
         test_table_networks.test_every_eleventh_parameter_of_the_network_for_small_images,
     )
+
+
+def _transposed(weight):
+    """Windows (C, kh, kw) with rows and columns exchanged, in the same shape."""
+    return weight.transpose(0, 2, 1).reshape(weight.shape)
 
 
 def _scaled(result, factor):

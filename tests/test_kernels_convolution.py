@@ -34,6 +34,8 @@ def cases(draw):
     H, W = [max(draw(st.integers(1, 19) | st.just(1)), span - sum(p)) for span, p in zip(spans, padding)]
     groups = draw(st.sampled_from([1, 1, 1, 2, 3]))
     C, K = groups * draw(st.integers(1, 20)), groups * draw(st.sampled_from([1, 2, 5, 16, 17, 40, 70]))
+    if draw(st.integers(0, 3)) == 0:  # depthwise; channels are no whole vectors, or a few, or many
+        groups = C = K = draw(st.sampled_from([2, 3, 8, 15, 16, 17, 33, 64, 130]))
     N, dtype, layout = draw(st.sampled_from([1, 2, 3, 11])), draw(DTYPES), draw(LAYOUTS)
     rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
     x = arranged(rng.standard_normal((N, C, H, W)).astype(dtype), layout)
@@ -170,7 +172,14 @@ def test_nan_passes_through_and_relu_keeps_it():
     assert np.isnan(y[:, :, 1, 1]).all() and np.isnan(y).sum() == 5 and np.nansum(y) == 0
 
 
-KEPT = {"1x1": (1, 5), "direct": (3, 2), "winograd 3x3": (3, 16), "winograd 5x5": (5, 16)}  # window, images
+# window, images, channels of a group
+KEPT = {
+    "1x1": (1, 5, 16),
+    "direct": (3, 2, 16),
+    "winograd 3x3": (3, 16, 16),
+    "winograd 5x5": (5, 16, 16),
+    "depthwise": (3, 2, 1),
+}
 
 
 @pytest.mark.skipif(backend.default_kernels == "plain", reason="the plain forms pack nothing")
@@ -178,13 +187,14 @@ KEPT = {"1x1": (1, 5), "direct": (3, 2), "winograd 3x3": (3, 16), "winograd 5x5"
 def test_weights_that_cannot_change_are_packed_once(name):
     from minidl.kernels.kept import _kept
 
-    rng, (window, images) = np.random.default_rng(0), KEPT[name]
+    rng, (window, images, each) = np.random.default_rng(0), KEPT[name]
+    outputs = 17 if each == 16 else 16
     x = rng.standard_normal((images, 16, 8, 8)).astype(np.float32)
-    weight = rng.standard_normal((17, 16, window, window)).astype(np.float32)
-    options = dict(padding=((window // 2, window // 2),) * 2)
+    weight = rng.standard_normal((outputs, each, window, window)).astype(np.float32)
+    options = dict(padding=((window // 2, window // 2),) * 2, groups=16 // each)
     run = lambda weight: [  # noqa: E731
         convolution.conv2d(x, weight, **options),
-        convolution.conv2d_input_grad(np.ones((images, 17, 8, 8), np.float32), weight, x.shape, **options),
+        convolution.conv2d_input_grad(np.ones((images, outputs, 8, 8), np.float32), weight, x.shape, **options),
     ]
     fresh = run(weight)
     view = weight[:]
@@ -216,13 +226,15 @@ def test_integers_and_mixed_types_take_the_plain_form():
     assert convolution.conv2d(x, weight)[0, 0].tolist() == [[8, 8], [8, 8]]
 
 
-# images, channels in, height and width, channels out, window, stride
+# images, channels in, height and width, channels out, window, stride; groups
 SHAPES = [
     (3, 13, 11, 70, 3, 1),
     (5, 64, 8, 48, 1, 1),
     (2, 16, 24, 24, 5, 2),
     (1, 3, 30, 16, 7, 2),
     (24, 16, 9, 16, 3, 1),
+    (5, 67, 13, 67, 3, 1, 67),
+    (3, 130, 12, 130, 5, 2, 130),
 ]
 
 
@@ -238,11 +250,11 @@ def test_same_bits_for_any_number_of_threads(shape):
     assert results[0] == results[1] == results[2]
 
 
-def all_three(N, C, H, K, k, stride, dtype=np.float32):
+def all_three(N, C, H, K, k, stride, groups=1, dtype=np.float32):
     """Output and both gradients of one convolution on fixed random numbers."""
     rng = np.random.default_rng(0)
-    x, weight = [rng.standard_normal(s).astype(dtype) for s in ((N, C, H, H), (K, C, k, k))]
-    options = dict(stride=(stride, stride), padding=((k // 2, k // 2),) * 2)
+    x, weight = [rng.standard_normal(s).astype(dtype) for s in ((N, C, H, H), (K, C // groups, k, k))]
+    options = dict(stride=(stride, stride), padding=((k // 2, k // 2),) * 2, groups=groups)
     y = convolution.conv2d(x, weight, **options)
     grad = rng.standard_normal(y.shape).astype(dtype)
     return (
@@ -254,12 +266,12 @@ def all_three(N, C, H, K, k, stride, dtype=np.float32):
 
 def check_all_three():
     """The shapes above, float32 and float64, against the plain forms: what a child process runs."""
-    for shape in SHAPES[:4]:
+    for shape in SHAPES[:4] + SHAPES[5:]:
         for dtype in (np.float32, np.float64):
             with algorithms.override(winograd_f4_3=False, winograd_f2_5=False):
-                fast = all_three(*shape, dtype)
+                fast = all_three(*shape, dtype=dtype)
             with using("plain"):
-                plain = all_three(*shape, dtype)
+                plain = all_three(*shape, dtype=dtype)
             for a, b, terms in zip(fast, plain, (2000, 2000, 4000)):
                 close(a, b, terms)
 
@@ -299,6 +311,40 @@ def test_the_table_can_be_printed_and_overridden():
         assert "switched off" in algorithms.table()
     with pytest.raises(ValueError, match="accepted: winograd_f4_3"), algorithms.override(direct=False):
         pass
+
+
+def test_groups_of_one_channel_are_taken_at_once_or_one_by_one():
+    case = algorithms.Case("forward", 2, 1, 1, (3, 3), (1, 1), (1, 1), 9, 9, groups=24)
+    assert algorithms.algorithms(case) == ["depthwise"] and algorithms.divided(case) == (case, 1)
+    together = all_three(2, 24, 9, 24, 3, 1, groups=24)
+    with algorithms.override(depthwise=False):
+        assert algorithms.divided(case) == (case._replace(groups=1), 24)
+        for a, b in zip(together, all_three(2, 24, 9, 24, 3, 1, groups=24)):
+            close(a, b, 200)
+
+
+def test_depthwise_windows_that_see_nothing_give_the_bias_and_pass_nothing_back():
+    """Padding so wide that whole windows lie in it, and a stride that leaves inputs unread; what is outside is NaN."""
+    wide = np.full((1, 2, 4, 40), np.nan, np.float32).transpose(0, 3, 1, 2)
+    x, weight, bias = wide[:, 3:20], np.ones((17, 1, 2, 2), np.float32), np.arange(17, dtype=np.float32)
+    x[...] = 1
+    y = convolution.conv2d(x, weight, bias, stride=(3, 3), padding=((5, 5), (5, 5)), groups=17)
+    plain = convolution.conv2d.plain(x, weight, bias, stride=(3, 3), padding=((5, 5), (5, 5)), groups=17)
+    np.testing.assert_array_equal(y, plain)
+    assert (y[0, :, 0, 0] == bias).all() and np.isnan(wide[:, :3]).all()
+    x[0, 4, 1, 1] = np.nan
+    seen = np.isnan(convolution.conv2d(x, weight, relu=True, groups=17)).any(axis=(0, 2, 3))
+    assert seen.nonzero()[0].tolist() == [4]
+
+
+def test_depthwise_arrays_larger_than_the_caches(monkeypatch):
+    """Memory is asked for ahead of its use, which changes nothing."""
+    from minidl.kernels import depthwise_cpu
+
+    near = all_three(3, 20, 9, 20, 3, 2, groups=20)
+    monkeypatch.setattr(depthwise_cpu, "FAR", 0)
+    for a, b in zip(near, all_three(3, 20, 9, 20, 3, 2, groups=20)):
+        np.testing.assert_array_equal(a, b)
 
 
 def test_a_second_thread_and_a_fork_can_convolve_too():

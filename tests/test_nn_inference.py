@@ -69,6 +69,7 @@ PATTERNS = {  # layers, how many are left
     "convolution and ReLU": (lambda: [conv(), nn.ReLU(), conv()], 2),
     "norm without scale": (lambda: [conv(groups=2), nn.BatchNorm2d(4, affine=False), nn.ReLU()], 1),
     "norm first": (lambda: [nn.BatchNorm2d(4), conv(), nn.ReLU()], 2),
+    "depthwise": (lambda: [conv(groups=4), nn.BatchNorm2d(4), nn.ReLU(), conv(groups=4), nn.ReLU()], 2),
     "no statistics": (lambda: [conv(), nn.BatchNorm2d(4, track_running_stats=False), nn.ReLU()], 3),
     "something between": (lambda: [conv(), nn.Dropout(0.5), nn.BatchNorm2d(4), nn.ReLU()], 4),
     "transposed": (lambda: [nn.ConvTranspose2d(4, 4, 2), nn.BatchNorm2d(4), nn.ReLU()], 3),

@@ -9,7 +9,9 @@ gives the same bits, today and tomorrow. Print it, or switch rows off:
 
 ``MINIDL_WINOGRAD=0`` switches both Winograd rows off from the start: they trade a little
 precision (about 2 to 4 times the rounding error) for a quarter of the multiplications.
-The last row always fits. A row's functions may still decline an array (Winograd takes
+Groups of channels are convolutions of their own, on slices that cost no copies: the last row
+fits every convolution of one group, and one of many groups is *divided* into those, unless
+a row takes it as a whole. A row's functions may still decline an array (Winograd takes
 float32 only); then the next row that fits is taken.
 """
 
@@ -23,9 +25,10 @@ from typing import Callable, NamedTuple
 
 
 class Case(NamedTuple):
-    """One convolution (of one group): what the table's rows look at.
+    """One convolution: what the table's rows look at.
 
-    `height` and `width` are those of the output of the forward convolution.
+    `inputs` and `outputs` are the channels of a group; `height` and `width` are those of the output of the
+    forward convolution.
     """
 
     stage: str  # "forward", "input_grad" or "weight_grad"
@@ -37,6 +40,7 @@ class Case(NamedTuple):
     dilation: tuple
     height: int
     width: int
+    groups: int = 1
 
 
 class Rule(NamedTuple):
@@ -55,7 +59,7 @@ def _winograd(case, window, step):
     dense = case.kernel == (window, window) and case.stride == case.dilation == (1, 1)
     tiles = case.images * -(-case.height // step) * -(-case.width // step)
     enough = 4 if case.stage == "weight_grad" else 16
-    return dense and min(case.inputs, case.outputs) >= 16 and tiles >= enough
+    return case.groups == 1 and dense and min(case.inputs, case.outputs) >= 16 and tiles >= enough
 
 
 RULES = (
@@ -76,9 +80,16 @@ RULES = (
         ("stride", "dilation"),
     ),
     Rule(
+        "depthwise",
+        "groups of one channel in and out, all of them at once",
+        lambda case: case.groups > 1 and case.inputs == case.outputs == 1,
+        "depthwise_cpu",
+        "depthwise_cpu",
+    ),
+    Rule(
         "direct",
         "every other window; 1x1 is one matrix product",
-        lambda case: True,
+        lambda case: case.groups == 1,
         "convolution_direct_cpu",
         "convolution_weight_cpu",
     ),
@@ -102,6 +113,18 @@ def algorithms(case):
     ['direct']
     """
     return [rule.name for rule in RULES if rule.name not in _off and rule.fits(case)]
+
+
+def divided(case):
+    """`case` and 1 where a row takes all its groups at once; else the case of one group, and how many there are.
+
+    Examples
+    --------
+    >>> case = Case("forward", 64, 1, 1, (3, 3), (1, 1), (1, 1), 32, 32, groups=128)
+    >>> divided(case)[1], divided(case._replace(inputs=4))[1]
+    (1, 128)
+    """
+    return (case, 1) if algorithms(case) else (case._replace(groups=1), case.groups)
 
 
 def run(case, *args, **options):
@@ -154,6 +177,7 @@ def table():
     >>> print(table())  # doctest: +ELLIPSIS
     winograd_f4_3  3x3, stride 1...
     winograd_f2_5  5x5, stride 1...
+    depthwise      groups of one channel...
     direct         every other window; 1x1 is one matrix product
     """
     width = max(len(rule.name) for rule in RULES)

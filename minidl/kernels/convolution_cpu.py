@@ -1,7 +1,7 @@
 """Convolution on the CPU: checks and layout, then the first algorithm of the table that takes it.
 
-Groups are convolutions of their own on slices of the channels, which cost no copies.
-What an algorithm needs to know of groups is therefore nothing.
+Groups are convolutions of their own on slices of the channels, which cost no copies, and most
+algorithms know nothing of them. Those that do are given all groups at once: as if there were one.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import numpy as np
 
 from minidl import backend
 from minidl.kernels import algorithms, convolution
-from minidl.kernels.algorithms import Case, run
+from minidl.kernels.algorithms import Case, divided, run
 from minidl.kernels.convolution import output_size, split
 from minidl.kernels.cpu import address
 from minidl.kernels.kept import kept
@@ -54,7 +54,8 @@ def launches(x, y, weight, bias, stride, padding, dilation, groups, relu):
 
 def _launches(x, y, weight, bias, stride, padding, dilation, groups, relu):
     (N, C, *_), (K, _, *kernel), (*_, OH, OW) = x.shape, weight.shape, y.shape
-    case = Case("forward", N, C // groups, K // groups, tuple(kernel), stride, dilation, OH, OW)
+    case = Case("forward", N, C // groups, K // groups, tuple(kernel), stride, dilation, OH, OW, groups)
+    case, groups = divided(case)
     biases = [None] * groups if bias is None else split(bias, groups, 0)
     options = dict(stride=stride, padding=padding, dilation=dilation, relu=relu)
     return [
@@ -72,7 +73,8 @@ def _conv2d_input_grad(
         return NotImplemented
     (N, K, OH, OW), (_, C, *kernel) = grad.shape, weight.shape
     x = backend.empty_channels_last(input_shape, grad.dtype, like=grad) if out is None else out
-    case = Case("input_grad", N, C, K // groups, tuple(kernel), tuple(stride), tuple(dilation), OH, OW)
+    case = Case("input_grad", N, C, K // groups, tuple(kernel), tuple(stride), tuple(dilation), OH, OW, groups)
+    case, groups = divided(case)
     grad = backend.channels_last(grad)
     for g_g, w_g, x_g in zip(split(grad, groups, 1), split(weight, groups, 0), split(x, groups, 1)):
         options = dict(stride=stride, padding=padding, dilation=dilation, out=x_g, accumulate=accumulate)
@@ -87,7 +89,8 @@ def _conv2d_weight_grad(
     if not _takes(grad, x, None) or 0 in weight_shape:
         return NotImplemented
     (N, K, OH, OW), (_, C, *kernel) = grad.shape, weight_shape
-    case = Case("weight_grad", N, C, K // groups, tuple(kernel), tuple(stride), tuple(dilation), OH, OW)
+    case = Case("weight_grad", N, C, K // groups, tuple(kernel), tuple(stride), tuple(dilation), OH, OW, groups)
+    case, groups = divided(case)
     grad, x = backend.channels_last(grad), backend.channels_last(x)
     options = dict(stride=stride, padding=padding, dilation=dilation)
     pieces = [

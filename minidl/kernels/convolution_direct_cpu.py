@@ -106,25 +106,31 @@ def conv2d_launch(x, weight, bias, stride, padding, dilation, relu, out):
 
 
 def conv2d_input_grad(grad, weight, input_shape, stride, padding, dilation, out, accumulate):
-    """Gradient to the input, one convolution of stride 1 per residue of the input's rows and columns.
+    """Gradient to the input, one convolution of stride 1 per residue of the input's rows and columns."""
+    for part, taps, origin, steps in parts_of(out, weight, stride, padding, dilation, accumulate):
+        convolve(grad, taps.transpose(1, 0, 2, 3), part, (1, 1), origin, steps, accumulate=accumulate)
+    return out
+
+
+def parts_of(out, weight, stride, padding, dilation, accumulate):
+    """The convolutions of stride 1 that make up the gradient to the input: (part of `out`, weights, origin, dilation).
 
     Input row h takes part in output row i through the window's row u where h = s i + d u - p.
     For h = s q + phase, only every m-th u fits (m = s / gcd(s, d)), and i falls by a fixed
     amount from one such u to the next: a convolution of `grad` with those rows, turned round.
+    Parts that no window reaches are zero, which is written here.
     """
     (top, _), (left, _) = padding
-    H, W = input_shape[2:]
-    kh, kw = weight.shape[2:]
+    *_, H, W = out.shape
+    *_, kh, kw = weight.shape
     for down in phases(H, kh, stride[0], top, dilation[0]):
         for right in phases(W, kw, stride[1], left, dilation[1]):
-            part = out[:, :, down.places, right.places]
-            taps = weight[:, :, down.taps, right.taps].transpose(1, 0, 2, 3)
+            part = out[..., down.places, right.places]
+            taps = weight[..., down.taps, right.taps]
             if taps.size:
-                origin, steps = (down.origin, right.origin), (down.dilation, right.dilation)
-                convolve(grad, taps, part, (1, 1), origin, steps, accumulate=accumulate)
+                yield part, taps, (down.origin, right.origin), (down.dilation, right.dilation)
             elif not accumulate:
                 part[...] = 0
-    return out
 
 
 class Phase(NamedTuple):

@@ -55,7 +55,7 @@ from minidl.kernels.cpu import simd
 
 INT = ir.IntType(64)
 # What kernels in other files have compiled into them, and Numba's cache would not see change.
-HELPERS = ("cpu.py", "counter.py", "tile.py", "panels.py", "sweep.py", "convolution_plan.py")
+HELPERS = ("cpu.py", "counter.py", "tile.py", "panels.py", "sweep.py", "convolution_plan.py", "lanes.py")
 SOURCE = hashlib.sha256(b"".join(Path(__file__).with_name(name).read_bytes() for name in HELPERS)).hexdigest()[:12]
 
 # Rows and vectors of a tile by the number of vector registers. Tiles of `rows` and `rows - 1` together
@@ -109,7 +109,7 @@ def tile(typingctx, spec, a, a_row, a_step, a_runs, runs, length, b, start, star
     floor : float
         Lower bound of what is stored.
     """
-    emitter = _Emitter(spec)
+    emitter = Emitter(spec)
 
     def codegen(context, builder, signature, args):
         emitter.emit(builder, *args[1:])
@@ -128,7 +128,7 @@ def tiles(
     Each step also asks for the memory at `ahead`, which moves `ahead_step` bytes on, to be brought to the
     second-level cache: what will be wanted next. Any address will do; no memory needs to be there.
     """
-    emitter = _Emitter(spec)
+    emitter = Emitter(spec)
 
     def codegen(context, builder, signature, args):
         emitter.choose(builder, *args[1:])
@@ -140,7 +140,7 @@ def tiles(
 @intrinsic(prefer_literal=True)
 def gather(typingctx, spec, vectors, source, step, count, target):
     """Copy `count` rows of `vectors` vectors, `step` bytes apart at `source`, to `target` without gaps."""
-    emitter = _Emitter(spec)
+    emitter = Emitter(spec)
 
     def codegen(context, builder, signature, args):
         emitter.gather(builder, *args[1:])
@@ -149,7 +149,7 @@ def gather(typingctx, spec, vectors, source, step, count, target):
     return types.void(spec, *[types.int64] * 5), codegen
 
 
-class _Emitter:
+class Emitter:
     """Writes the code of one tile."""
 
     def __init__(self, spec, rows=None, vectors=None):
@@ -171,7 +171,7 @@ class _Emitter:
                 block = builder.append_basic_block("tile.size")
                 labels.add_case(INT(8 * i + j), block)
                 builder.position_at_end(block)
-                _Emitter(self.spec, i, j).emit(builder, *args)
+                Emitter(self.spec, i, j).emit(builder, *args)
                 builder.branch(done)
         builder.position_at_end(done)
 
@@ -234,8 +234,7 @@ class _Emitter:
         floor = self._spread(floor)
         for (i, j), value in zip(self._cells(), sums):
             value = self.builder.select(self.builder.fcmp_ordered("<", value, floor), floor, value)
-            pointer = self._pointer(self._at(c, i, c_row, j), self.vector)
-            self.builder.store(value, pointer, align=self.size)
+            self._write(value, self._at(c, i, c_row, j))
 
     def _loop(self, count, state, body):
         """``for k in range(count): state = body(k, *state)`` for `count` >= 1, the state in phi nodes."""
@@ -263,6 +262,9 @@ class _Emitter:
 
     def _load(self, address):
         return self.builder.load(self._pointer(address, self.vector), align=self.size)
+
+    def _write(self, value, address):
+        self.builder.store(value, self._pointer(address, self.vector), align=self.size)
 
     def _spread(self, number):
         """A vector whose lanes all hold `number`."""
