@@ -316,3 +316,11 @@ def test_parameters_that_share_memory_are_updated_one_after_the_other():
     for part, gradient in ((copy[:-1], 1), (copy[1:], 2)):
         part -= (part * np.float32(0.5) + np.float32(gradient)) * np.float32(0.1)
     assert np.array_equal(memory, copy)
+
+
+def test_a_parameter_that_cannot_be_written_is_refused():
+    param = Tensor(np.ones(3), requires_grad=True)
+    param.data.flags.writeable = False
+    param.grad = Tensor(np.ones(3))
+    with pytest.raises(ValueError, match="read-only"):
+        optim.SGD([param]).step()

@@ -34,7 +34,9 @@ def _run(kernel, arrays, numbers, *flags):
     if grad.strides != strides and grad.dtype == dtype:
         arrays[1] = np.empty_like(param)
         arrays[1][...] = grad
-    if dtype not in FLOATS or not param.size or not (param.flags.c_contiguous or alike(param)):
+    if dtype not in FLOATS or not param.size or not param.flags.writeable:
+        return NotImplemented
+    if not (param.flags.c_contiguous or alike(param)):
         return NotImplemented
     if any([a is not None and (a.strides != strides or a.shape != shape or a.dtype != dtype) for a in arrays]):
         return NotImplemented
