@@ -124,7 +124,8 @@ def max_pool2d(x, kernel_size, stride, padding, dilation=(1, 1), ceil_mode=False
     argmax = backend.empty_channels_last(shape, pooling.argmax_dtype(kernel_size), like=x)
     reach = (kernel_size[0] - 1) * dilation[0] + 1
     where = H, W, kernel_size[1], reach, tall, wide
-    run(_max_pool, shape, *flat(x), *where, *flat(y), flat(argmax)[0], far(y), tasks_of=4)  # a task's first rows are extra
+    # A task's first rows are extra, so tasks are longer than elsewhere.
+    run(_max_pool, shape, *flat(x), *where, *flat(y), flat(argmax)[0], far(y), tasks_of=4)
     return deliver(y, out), argmax
 
 
