@@ -9,7 +9,7 @@ step goes on to the next pixel. Both operands already lie the right way in chann
 The work is cut twice. *Chunks* of the images each get a sum of their own, which are
 added in order at the end: so the result does not depend on who computed what. Where the
 weights are many, *groups* of panels are separate tasks as well, so that a task's part of
-the sum stays in the second-level cache. Within a chunk, block after block of some 512
+the sum stays in the second-level cache. Within a chunk, block after block of up to 512
 pixels is added to the chunk's sum:
 
     for each block of the chunk:                     # rows of x: copied with their border
