@@ -1,6 +1,7 @@
 """The plan of the house, enforced: who may import whom, and what may stand nowhere."""
 
 import ast
+import functools
 import subprocess
 import sys
 from pathlib import Path
@@ -114,12 +115,13 @@ def test_there_are_no_import_cycles():
         visit(module)
 
 
+@functools.cache
 def is_heavy(module):
     """A third-party package that takes long to import, a module of one system only, or a file built on one."""
     if module.split(".")[0] in HEAVY:
         return True
     path = ROOT.joinpath(*module.split(".")).with_suffix(".py")
-    return path in TREES and any(m.split(".")[0] in HEAVY for _, m, inside in imports_of(TREES[path]) if not inside)
+    return path in TREES and any(is_heavy(m) for _, m, inside in imports_of(TREES[path]) if not inside)
 
 
 @each_core_file

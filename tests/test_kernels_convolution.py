@@ -110,6 +110,23 @@ def test_gradient_to_weight(case):
     close(fast, plain, y[:, 0].size)
 
 
+# images, channels in, height and width, channels out, window
+WIDE = [(9, 96, 8, 100, 1), (5, 99, 7, 48, 1), (4, 136, 9, 700, 1), (3, 40, 9, 33, 3)]
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("shape", WIDE, ids=str)
+def test_gradient_to_the_weight_of_wide_layers(shape, dtype):
+    """More blocks, panels and groups than random shapes have."""
+    N, C, H, K, k = shape
+    rng = np.random.default_rng(0)
+    x = arranged(rng.standard_normal((N, C, H, H)).astype(dtype), "last")
+    grad = arranged(rng.standard_normal((N, K, H, H)).astype(dtype), "slice")
+    padding = ((k // 2, k // 2),) * 2
+    fast, plain = both(convolution.conv2d_weight_grad, grad, x, (K, C, k, k), padding=padding)
+    close(fast, plain, N * H * H)
+
+
 @SETTINGS
 @given(cases())
 def test_output_into_channels_of_a_wider_array(case):

@@ -232,7 +232,9 @@ def test_results_that_pass_the_caches_by_are_the_same(monkeypatch, dtype, C, end
     def results():
         y, mean, invstd, _ = normalisation.batch_norm_train(x, weight, bias, 1e-5, True, room())
         dx = normalisation.batch_norm_train_grad(grad, x, weight, bias, mean, invstd, True, room())[0]
-        return y, dx, pooling_values.max_pool2d_values(x, (3, 3), (1, 1), (1, 1), out=room())
+        window = (3, 3), (1, 1), (1, 1)
+        values = pooling_values.max_pool2d_values(x, *window, out=room())
+        return y, dx, values, *pooling.max_pool2d(x, *window, out=room())
 
     def room():
         """A slice of channels of an array that begins on a cache line."""

@@ -218,3 +218,21 @@ def test_shapes_beyond_those_whose_programs_are_kept():
             with using("plain"):
                 expected = block(x).data
             assert np.abs(block(x).data - expected).max() < 1e-4
+
+
+@pytest.mark.parametrize(
+    "shape, message",
+    [
+        ((1, 4, 32, 32), "`input` has 4 channels but `weight` takes 3"),
+        ((3, 32, 32), "4 axes"),
+        ((1, 3, 0, 32), "does not fit|smaller than the window"),
+    ],
+)
+def test_a_folded_network_refuses_what_does_not_fit(shape, message):
+    folded, block, _ = _blocks()
+    with pytest.raises(ValueError, match=message):
+        folded(minidl.ones(*shape))
+    with pytest.raises(ValueError, match="`input` has 100 channels but `weight` takes 240"):
+        block(minidl.ones(1, 100, 8, 8))
+    with pytest.raises(TypeError, match="float64"):
+        block(minidl.ones(1, 240, 8, 8, dtype="float64"))

@@ -272,3 +272,55 @@ def test_loads_the_state_of_pytorchs_optimizer():
     reference.step()
     for p, q in zip(ours, theirs):
         np.testing.assert_allclose(p.data, q.detach().numpy(), rtol=1e-12)
+
+
+def test_what_overrides_an_update_finds_it_done():
+    class Positive(optim.SGD):
+        def update(self, param, grad, state, group):
+            super().update(param, grad, state, group)
+            np.maximum(param, 0, out=param)
+
+    params = parameters("float32")
+    run(params, Positive(params, lr=10.0, momentum=0.9), seeds=[1, 2])
+    assert all((param.data >= 0).all() for param in params)
+
+
+@pytest.mark.parametrize("name", ["SGD", "Adam", "RMSprop"])
+def test_a_step_updates_parameters_in_any_memory_order_dtype_and_size_as_one_by_one(name):
+    def draw_mixed():
+        rng = np.random.default_rng(0)
+        memory = rng.standard_normal((6, 50, 7)).astype("float32")
+        arrays = [memory[0], memory[1].T, memory[2, ::2], memory[3].astype("float64"), memory[4, :0], memory[5, 0]]
+        arrays += [rng.standard_normal(100_000).astype("float32")]
+        params = [Tensor(array, requires_grad=True) for array in arrays]
+        for param in params[:5] + params[6:]:
+            param.grad = Tensor(rng.standard_normal(param.shape).astype(param.dtype))
+        return params
+
+    together, single = draw_mixed(), draw_mixed()
+    kind = getattr(optim, name)
+    one, many = kind(together), [kind([param]) for param in single]
+    for _ in range(3):
+        for optimizer in [one, *many]:
+            optimizer.step()
+    for a, b in zip(together, single):
+        assert np.array_equal(a.data, b.data)
+
+
+def test_parameters_that_share_memory_are_updated_one_after_the_other():
+    memory, copy = np.ones((2, 200_000), dtype="float32")
+    params = [Tensor(part, requires_grad=True) for part in (memory[:-1], memory[1:])]
+    for index, param in enumerate(params):
+        param.grad = Tensor(np.full_like(param.data, index + 1))
+    optim.SGD(params, lr=0.1, weight_decay=0.5).step()
+    for part, gradient in ((copy[:-1], 1), (copy[1:], 2)):
+        part -= (part * np.float32(0.5) + np.float32(gradient)) * np.float32(0.1)
+    assert np.array_equal(memory, copy)
+
+
+def test_a_parameter_that_cannot_be_written_is_refused():
+    param = Tensor(np.ones(3), requires_grad=True)
+    param.data.flags.writeable = False
+    param.grad = Tensor(np.ones(3))
+    with pytest.raises(ValueError, match="read-only"):
+        optim.SGD([param]).step()

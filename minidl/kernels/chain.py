@@ -40,7 +40,6 @@ class Chain:
 
 @Kernel
 def run(arrays, chain):
-    """Run the steps of `chain` on a list of `arrays`, each of shape (N, C, H, W) with channels-last bytes.
-    """
+    """Run the steps of `chain` on a list of `arrays`, each of shape (N, C, H, W) with channels-last bytes."""
     for layer, source, target in chain.steps:
         layer.kernel(source.of(arrays), **layer.options(), out=target.of(arrays))

@@ -21,6 +21,7 @@ from minidl.kernels.convolution_direct_cpu import kernel_of
 from minidl.kernels.convolution_plan import Plan
 from minidl.kernels.counter import come, gone, new_counter, next_task
 from minidl.kernels.cpu import address, jit, pointer, read
+from minidl.kernels.flat import floating
 from minidl.kernels.panels import Band
 from minidl.kernels.sweep import Rows
 from minidl.kernels.winograd_cpu import Plan as WinogradPlan
@@ -86,24 +87,17 @@ class Program:
 
     def __init__(self, arrays, chain):
         self.launches = list(_launches(arrays, chain))
-        self.weights = [(tensor, tensor.data) for step in chain.steps for tensor in step.layer.buffers()]
         kinds, self.kernel = _kernels()
-        self.words = [_words(launch.args) for launch, *_ in self.launches]
         if all(launch.kernel in kinds for launch, *_ in self.launches):
+            self.words = [_words(launch.args) for launch, *_ in self.launches]
             self.table = np.array([
                 (kinds[launch.kernel], launch.tasks, address(words), *places)
                 for (launch, *places), words in zip(self.launches, self.words)
             ])  # fmt: skip
-            self.run = self.run_at_once
-            self.scratch = [
-                max((size for launch, *_ in self.launches for size, kind in launch.scratch if kind == dtype), default=1)
-                for dtype in SCRATCH
-            ]
+            needs = [need for launch, *_ in self.launches for need in launch.scratch]
+            self.scratch = [max((size for size, kind in needs if kind == dtype), default=1) for dtype in SCRATCH]
             self.tasks = max(launch.tasks for launch, *_ in self.launches)
-
-    def is_current(self):
-        """Whether the weights are still those that were packed, and nobody can have changed them."""
-        return all(tensor.data is array and not array.flags.writeable for tensor, array in self.weights)
+            self.run = self.run_at_once
 
     def run(self, arrays):
         """Launch the steps one by one."""
@@ -127,21 +121,37 @@ def _launches(arrays, chain):
             yield launch, source.array, start[0] + x_skip, target.array, start[1] + y_skip
 
 
-_programs = weakref.WeakKeyDictionary()  # chain -> {shapes and strides: Program}
+class Programs:
+    """A chain's programs by shapes and strides, and the weights that are packed in them."""
+
+    def __init__(self, chain):
+        self.weights = [(tensor, tensor.data) for step in chain.steps for tensor in step.layer.buffers()]
+        self.programs = {}
+
+    def is_current(self):
+        """Whether the weights are those that were packed, and nobody can have changed them."""
+        return all(tensor.data is array and not array.flags.writeable for tensor, array in self.weights)
+
+    def find(self, arrays, chain):
+        """The program for arrays like these."""
+        name = *[(array.shape, array.strides) for array in arrays], arrays[0].dtype, algorithms.switched_off()
+        if name not in self.programs:
+            if len(self.programs) >= MOST:
+                self.programs.clear()
+            self.programs[name] = Program(arrays, chain)
+        return self.programs[name]
+
+
+_programs = weakref.WeakKeyDictionary()  # chain -> Programs
 
 
 @chain.run.register(np.ndarray)
 def _run(arrays, chain):
-    if not all(array.size and is_channels_last(array) and array.dtype == arrays[0].dtype for array in arrays):
+    if not floating(*arrays) or not all(is_channels_last(array) for array in arrays):
         return NotImplemented
-    programs = _programs.setdefault(chain, {})
-    name = *[(array.shape, array.strides) for array in arrays], arrays[0].dtype, algorithms.switched_off()
-    program = programs.get(name)
-    if program is None or not program.is_current():
-        program = Program(arrays, chain)
-        if not program.is_current():  # weights that may change
+    programs = _programs.get(chain)
+    if programs is None or not programs.is_current():
+        programs = _programs[chain] = Programs(chain)
+        if not programs.is_current():  # weights that may change at any time
             return NotImplemented
-        if len(programs) >= MOST:
-            programs.clear()
-        programs[name] = program
-    return program.run(arrays)
+    return programs.find(arrays, chain).run(arrays)

@@ -99,7 +99,7 @@ def _runs(kernel, dilation, row, pixel, C):
 
 def _block(pixels, channels, least, block):
     """Pixels per task where rows have no meaning: a multiple of the tile's."""
-    wanted = min((2 * BAND if block else BAND) // channels, block or 1024, -(-pixels // TASKS))
+    wanted = min((BAND * 3 // 2 if block else BAND) // channels, block or 1024, -(-pixels // TASKS))
     return max(wanted // least, 4) * least
 
 

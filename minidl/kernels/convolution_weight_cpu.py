@@ -9,13 +9,18 @@ step goes on to the next pixel. Both operands already lie the right way in chann
 The work is cut twice. *Chunks* of the images each get a sum of their own, which are
 added in order at the end: so the result does not depend on who computed what. Where the
 weights are many, *groups* of panels are separate tasks as well, so that a task's part of
-the sum stays in the second-level cache. Within a chunk, block after block of some 512
+the sum stays in the second-level cache. Within a chunk, block after block of up to 512
 pixels is added to the chunk's sum:
 
     for each block of the chunk:                     # rows of x: copied with their border
         for each panel of the group:                 # columns of y': copied side by side
             for each row of the window:
                 sum[kw C, 48] += x[pixels, kw C]^T . y'[pixels, 48]
+
+A 1x1 window multiplies each number only so often, and memory would set the pace: x and y'
+come from far away, and to copy columns is mostly to wait for them. So each step of a tile asks
+for memory that is wanted later: a panel's first tiles for the next panel's columns (tile i for
+vector i of every pixel), the others for their share of the next block of x.
 """
 
 from __future__ import annotations
@@ -35,7 +40,9 @@ from minidl.kernels.team import next_slot, next_task
 from minidl.kernels.tile import gather, shape
 
 PIXELS = 512  # per block
-GROUP = 1 << 19  # bytes of the sum that a task works on
+# Bytes of the sum that a task works on, by whether x is copied: if not, the next block of x comes to the cache as well.
+GROUP = {0: 5 << 16, 1: 1 << 19}
+ADDED = 64  # input channels of a panel whose sums are added by one task
 
 
 @jit
@@ -71,11 +78,32 @@ def read_columns(spec, size, p, t, pixels, grad, skip, count, valid, target):
         target += pixels * count * size.lanes * size.bytes
 
 
+@jit
+def add_products(spec, size, r, a, lines, columns, count, start, c, accumulate, floor, edge, ahead, share, wanted, gap):
+    """Add the rows `r` of x at `a` times the panel `columns` to the sum at `c`, and ask for what is wanted later.
+
+    That is, of the columns at `wanted`, a vector per tile of pixels `gap` bytes apart; then what is at `ahead`,
+    `share` bytes for every pixel.
+    """
+    literally(spec)
+    early = count if r.total >= (count + size.rows) * size.rows else 0  # what is left then divides into whole tiles
+    width, left = count * size.lanes, r.total - early * size.rows
+    for i in range(early + 1):
+        total, near, step = left, ahead, share * size.rows // left
+        if i < early:
+            total, near, step = size.rows, wanted + i * size.lanes * size.bytes, gap
+        part, done = Rows(total, r.overhang, r.stride, r.step, r.runs, r.length), i * size.rows
+        sweep(
+            spec, size, part, a + done * r.stride, lines, columns, count, width, start,
+            c + done * width * size.bytes, width * size.bytes, accumulate, floor, edge, near, step,
+        )  # fmt: skip
+
+
 @functools.cache
 def _summing(dtype):
     """The kernel that computes each chunk's sum."""
     SPEC, SIZE, EDGE = shape(dtype).spec(kind="rows"), Size.of(dtype), Size.of(dtype).edge()
-    FLOOR = np.dtype(dtype).type(-np.inf)
+    VECTOR, FLOOR = SIZE.lanes * SIZE.bytes, np.dtype(dtype).type(-np.inf)
 
     @jit
     def sum_chunks(counter, n_tasks, p, g, rows, x, taps, grad, start, sums, groups, blocks, scratch, spare):
@@ -84,8 +112,8 @@ def _summing(dtype):
         panels = -(-vectors // SIZE.vectors)
         line_starts = edge + EDGE
         columns = line_starts + p.group * p.band * 64
-        band = columns + p.group * p.band * rows.total * SIZE.vectors * SIZE.lanes * SIZE.bytes
-        chunks, depth = n_tasks // groups, len(taps) * rows.length * SIZE.lanes * SIZE.bytes
+        band = columns + p.group * p.band * rows.total * SIZE.vectors * VECTOR
+        chunks, depth = n_tasks // groups, len(taps) * rows.length * VECTOR
         task = next_task(counter)
         while task < n_tasks:
             group, chunk = task % groups, task // groups
@@ -96,22 +124,22 @@ def _summing(dtype):
                 read_lines(t, stride, p.down, line_starts)
                 pixels = rows_of(p, t, rows).total
                 r = Rows(rows.length, p.copied, SIZE.bytes, rows.stride, t.images * t.lines, pixels)
-                ahead = a + g.image
                 j0, j1 = group * panels // groups, (group + 1) * panels // groups
-                step = 0 if p.copied else SIZE.rows * SIZE.bytes // (j1 - j0)
+                share = 0 if p.copied else g.channels // (j1 - j0)
+                after = part_of(p, block + 1, panels)
                 for j in range(j0, j1):
                     first, count = panel(j, panels, vectors)
-                    skip, width = first * SIZE.lanes, count * SIZE.lanes
-                    valid = min(width, p.channels - skip)
-                    read_columns(SPEC, SIZE, p, t, pixels, grad, skip * SIZE.bytes, count, valid, columns)
-                    c, c_row = sums + (chunk * vectors + first) * depth, width * SIZE.bytes
+                    skip, valid = first * VECTOR, min(count * SIZE.lanes, p.channels - first * SIZE.lanes)
+                    read_columns(SPEC, SIZE, p, t, pixels, grad, skip, count, valid, columns)
+                    then, k = (t, first + count) if j + 1 < j1 else (after, panel(j0, panels, vectors)[0])
+                    wanted = grad + then.image * p.image + then.top * p.row + k * VECTOR
+                    c = sums + (chunk * vectors + first) * depth
                     for tap in range(len(taps)):
-                        sweep(
-                            SPEC, SIZE, r, a + taps[tap], line_starts, columns, count, width, start,
-                            c + tap * rows.length * c_row, c_row, block > begin, FLOOR, edge,
-                            ahead, step,
+                        add_products(
+                            SPEC, SIZE, r, a + taps[tap], line_starts, columns, count, start,
+                            c + tap * rows.length * count * VECTOR, block > begin, FLOOR, edge,
+                            a + g.image + (j - j0) * share * pixels, share, wanted, p.pixel,
                         )  # fmt: skip
-                    ahead += rows.length // SIZE.rows * pixels * step
             task = next_task(counter)
 
     return sum_chunks
@@ -125,20 +153,23 @@ def _adding(dtype):
     @jit
     def add_chunks(counter, n_tasks, sums, chunks, weight, K, C, taps):
         vectors = -(-K // SIZE.lanes)
+        panels = -(-vectors // SIZE.vectors)
+        source, target = pointer(sums, ZERO), pointer(weight, ZERO)
         task = next_task(counter)
         while task < n_tasks:
-            first, count = panel(task, n_tasks, vectors)
-            width, begin = count * SIZE.lanes, first * SIZE.lanes
-            source, target = pointer(sums, ZERO), pointer(weight, ZERO)
-            for row in range(taps * C):
-                at = begin * taps * C + row * width
+            first, count = panel(task % panels, panels, vectors)
+            width, begin, skip = count * SIZE.lanes, first * SIZE.lanes, task // panels * ADDED
+            rows = min(ADDED, C - skip)
+            for tap in range(taps):
+                at = begin * taps * C + (tap * C + skip) * width
                 for chunk in range(1, chunks):
                     other = at + chunk * vectors * SIZE.lanes * taps * C
-                    for k in range(width):
-                        source[at + k] += source[other + k]
-                to = (begin * C + row % C) * taps + row // C
+                    for i in range(rows * width):
+                        source[at + i] += source[other + i]
                 for k in range(min(width, K - begin)):
-                    target[to + k * C * taps] = source[at + k]
+                    to = ((begin + k) * C + skip) * taps + tap
+                    for i in range(rows):
+                        target[to + i * taps] = source[at + i * width + k]
             task = next_task(counter)
 
     return add_chunks
@@ -155,7 +186,7 @@ def conv2d_weight_grad(grad, x, weight_shape, stride, padding, dilation):
     vectors = -(-K // size.lanes)
     panels = -(-vectors // size.vectors)
     length = vectors * size.lanes * C * kh * kw
-    groups = min(panels, -(-length * size.bytes // GROUP))
+    groups = min(panels, -(-length * size.bytes // GROUP[plan.copied]))
     chunks = min(blocks, -(-TASKS // groups))
     sums = backend.empty((chunks, length), x.dtype, like=x)
     start = np.zeros(size.vectors * size.lanes, x.dtype)
@@ -166,5 +197,5 @@ def conv2d_weight_grad(grad, x, weight_shape, stride, padding, dilation):
         _summing(x.dtype), chunks * groups, plan, band, rows, address(x), taps, address(grad), address(start),
         address(sums), groups, blocks, address(scratch), scratch.strides[0],
     )  # fmt: skip
-    team.run(_adding(x.dtype), panels, address(sums), chunks, address(weight), K, C, kh * kw)
+    team.run(_adding(x.dtype), panels * -(-C // ADDED), address(sums), chunks, address(weight), K, C, kh * kw)
     return weight

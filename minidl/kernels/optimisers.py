@@ -7,8 +7,48 @@ replayed.
 
 from __future__ import annotations
 
+import contextlib
+import threading
+
 from minidl import backend
 from minidl.kernels import Kernel
+
+
+class _Waiting(threading.local):
+    updates = None  # {(launch, key): [what to launch]} inside `together`
+
+
+_waiting = _Waiting()
+
+
+@contextlib.contextmanager
+def together():
+    """Let the updates inside the block wait for its end, where many small ones run as one.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> w = np.array([1.0])
+    >>> with together():
+    ...     sgd(w, np.array([4.0]), None, 0.125, 0, 0, 0, False, False, False)
+    >>> w
+    array([0.5])
+    """
+    before, _waiting.updates = _waiting.updates, {}
+    try:
+        yield
+    finally:
+        updates, _waiting.updates = _waiting.updates, before
+        for (launch, key), waiting in updates.items():
+            launch(waiting, *key)
+
+
+def later(launch, key, update):
+    """Do ``launch([update], *key)``; inside `together` at its end, with all updates of that key."""
+    if _waiting.updates is None:
+        launch([update], *key)
+    else:
+        _waiting.updates.setdefault((launch, key), []).append(update)
 
 
 def _scalar(value, like):

@@ -3,18 +3,25 @@
 The same operations in the same order as the plain forms, without fast-math, so that
 both give the same bits. What a setting leaves out is a factor of 1 or 0 where that
 changes no bit, and a condition that the compiler moves out of the loop elsewhere.
+
+A network has many small parameters. The kernels take a table of addresses, so that the
+updates of a step run as one, where they may wait for each other (`optimisers.together`).
 """
 
 from __future__ import annotations
 
 import math
+from ctypes import addressof, c_char
 
 import numpy as np
+from numba import carray
 
 from minidl.kernels import optimisers, team
-from minidl.kernels.cpu import jit
-from minidl.kernels.flat import EXACT, TASK_SIZE, alike, floating, get, own, put
+from minidl.kernels.cpu import address, jit, pointer
+from minidl.kernels.flat import EXACT, TASK_SIZE, alike, get, own, put
 from minidl.kernels.team import next_task
+
+FLOATS = np.dtype(np.float32), np.dtype(np.float64)
 
 
 def _run(kernel, arrays, numbers, *flags):
@@ -22,35 +29,64 @@ def _run(kernel, arrays, numbers, *flags):
 
     The second, the gradient, is copied where it lies otherwise; for others NotImplemented.
     """
-    if not floating(*arrays):
+    param, grad, *_ = arrays
+    shape, strides, dtype = param.shape, param.strides, param.dtype
+    if grad.strides != strides and grad.dtype == dtype:
+        arrays[1] = np.empty_like(param)
+        arrays[1][...] = grad
+    if dtype not in FLOATS or not param.size or not param.flags.writeable:
         return NotImplemented
-    param, grad, *slots = arrays
-    if grad.strides != param.strides:
-        laid = np.empty_like(param)
-        laid[...] = grad
-        grad = laid
-    views = alike(param, grad, *(slot for slot in slots if slot is not None))
-    if views is None:
+    if not (param.flags.c_contiguous or alike(param)):
         return NotImplemented
-    views = iter(views)
-    absent = np.empty(1, param.dtype)
-    arrays = [absent if array is None else next(views) for array in arrays]
-    numbers = [param.dtype.type(number) for number in numbers]
-    team.run(kernel, -(-param.size // TASK_SIZE), *arrays, *numbers, *flags)
+    if any([a is not None and (a.strides != strides or a.shape != shape or a.dtype != dtype) for a in arrays]):
+        return NotImplemented
+    optimisers.later(_launch, (kernel, dtype, tuple(map(float, numbers)), flags), arrays)
+
+
+def _launch(updates, kernel, dtype, numbers, flags):
+    """Run `kernel` over the arrays of all `updates`; a row of its table, a task, is a number of elements and places."""
+    table = np.array([[a[0].size, *map(_place, a)] for a in updates])
+    if len(updates) > 1 and not _apart(table, dtype.itemsize):
+        return [_launch([arrays], kernel, dtype, numbers, flags) for arrays in updates]
+    tasks = -(-table[:, 0] // TASK_SIZE)
+    ends = tasks.cumsum()
+    table = table.repeat(tasks, axis=0)
+    done = (np.arange(ends[-1]) - (ends - tasks).repeat(tasks)) * TASK_SIZE
+    table[:, 0] = np.minimum(table[:, 0] - done, TASK_SIZE)
+    table[:, 1:] += done[:, None] * dtype.itemsize
+    team.run(kernel, len(table), table, *map(dtype.type, numbers), *flags)
+
+
+def _place(array):
+    """The address of `array`, 0 for None; the first way is the quicker one, which many small arrays feel."""
+    if array is None:
+        return 0
+    if array.flags.c_contiguous and array.flags.writeable:
+        return addressof(c_char.from_buffer(array))
+    return address(array)
+
+
+def _apart(table, itemsize):
+    """Whether no two of the arrays share memory, so that their updates may run side by side."""
+    starts = table[:, 1:].ravel()
+    order = starts.argsort()[(starts == 0).sum() :]
+    ends = starts + table[:, 0].repeat(table.shape[1] - 1) * itemsize
+    return (ends[order[:-1]] <= starts[order[1:]]).all()
+
+
+@jit(forceinline=True)
+def _array(table, task, column, zero):
+    return carray(pointer(table[task, column], zero), 1)
 
 
 @jit(fastmath=EXACT)
-def _span(task, size):
-    """First and last (exclusive) number of a task."""
-    return task * TASK_SIZE, min(size, (task + 1) * TASK_SIZE)
-
-
-@jit(fastmath=EXACT)
-def _sgd(counter, n_tasks, param, grad, buffer, lr, momentum, keep, decay, sign, has_buffer, nesterov, first):
+def _sgd(counter, n_tasks, table, lr, momentum, keep, decay, sign, has_buffer, nesterov, first):
     task = next_task(counter)
     while task < n_tasks:
-        start, end = _span(task, len(param))
-        for i in range(start, end):
+        param = _array(table, task, 1, lr)
+        grad = _array(table, task, 2, lr)
+        buffer = _array(table, task, 3, lr)
+        for i in range(table[task, 0]):
             p = own(param, i)
             g = get(grad, i) * sign + p * decay
             if has_buffer:
@@ -77,13 +113,17 @@ def _between(start, end, weight, rest, near):
 
 @jit(fastmath=EXACT)
 def _adam(
-    counter, n_tasks, param, grad, exp_avg, exp_avg_sq, largest,
+    counter, n_tasks, table,
     step_size, root, weight, rest, beta2, rest2, eps, decay, shrink, sign, near, amsgrad,
 ):  # fmt: skip
     task = next_task(counter)
     while task < n_tasks:
-        start, end = _span(task, len(param))
-        for i in range(start, end):
+        param = _array(table, task, 1, eps)
+        grad = _array(table, task, 2, eps)
+        exp_avg = _array(table, task, 3, eps)
+        exp_avg_sq = _array(table, task, 4, eps)
+        largest = _array(table, task, 5, eps)
+        for i in range(table[task, 0]):
             p = own(param, i) * shrink
             g = get(grad, i) * sign + p * decay
             m = _between(own(exp_avg, i), g, weight, rest, near)
@@ -112,13 +152,17 @@ def adam(
 
 @jit(fastmath=EXACT)
 def _rmsprop(
-    counter, n_tasks, param, grad, square_avg, grad_avg, buffer,
+    counter, n_tasks, table,
     lr, alpha, weight, rest, eps, decay, momentum, sign, near, centered, has_buffer,
 ):  # fmt: skip
     task = next_task(counter)
     while task < n_tasks:
-        start, end = _span(task, len(param))
-        for i in range(start, end):
+        param = _array(table, task, 1, eps)
+        grad = _array(table, task, 2, eps)
+        square_avg = _array(table, task, 3, eps)
+        grad_avg = _array(table, task, 4, eps)
+        buffer = _array(table, task, 5, eps)
+        for i in range(table[task, 0]):
             p = own(param, i)
             g = get(grad, i) * sign + p * decay
             v = own(square_avg, i) * alpha + g * weight * g
@@ -146,11 +190,12 @@ def rmsprop(param, grad, square_avg, grad_avg, momentum_buffer, lr, alpha, eps, 
 
 
 @jit(fastmath=EXACT)
-def _lerp(counter, n_tasks, start, end, weight, rest, near):
+def _lerp(counter, n_tasks, table, weight, rest, near):
     task = next_task(counter)
     while task < n_tasks:
-        first, last = _span(task, len(start))
-        for i in range(first, last):
+        start = _array(table, task, 1, weight)
+        end = _array(table, task, 2, weight)
+        for i in range(table[task, 0]):
             put(start, i, _between(own(start, i), get(end, i), weight, rest, near))
         task = next_task(counter)
 

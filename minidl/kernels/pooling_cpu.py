@@ -4,7 +4,7 @@ The maximum over a window is that along its rows and then across them: k + k tap
 place of k * k, and what was found along a row serves all windows that hold it. "First
 of equals" survives, for the first row with the maximum has the first cell. Three taps
 go into one pass over the channels, one vectorised loop over rows that lie in the
-first-level cache.
+first-level cache. Large results are streamed from there, past the caches.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import numpy as np
 from minidl import backend
 from minidl.kernels import pooling, pooling_average_cpu  # noqa: F401 (registers its kernels)
 from minidl.kernels.cpu import jit
-from minidl.kernels.flat import EXACT, ahead, deliver, flat, floating, get, own, put, target
+from minidl.kernels.flat import EXACT, ahead, deliver, far, flat, floating, get, own, put, stream, target
 from minidl.kernels.pooling_tables import axes, fill, pairs, run
 from minidl.kernels.team import next_task
 
@@ -85,11 +85,13 @@ def _max_across_rows(best, taps, start, size, reach, tall, i, KW, y, o, argmax, 
 
 
 @jit(fastmath=EXACT)
-def _max_pool(counter, n_tasks, x, ldx, H, W, KW, reach, tall, wide, y, ldy, argmax, blocks):
+def _max_pool(counter, n_tasks, x, ldx, H, W, KW, reach, tall, wide, y, ldy, argmax, streamed, blocks):
     """Maxima along rows, kept for the windows of the next lines, and then across rows: 2 k taps for k * k."""
     lines, OH, OW, C, rows = blocks
     size = OW * C
     best, taps, held = np.empty(reach * size, x.dtype), np.empty(reach * size, argmax.dtype), np.full(reach, -1)
+    row_y, row_argmax = np.empty(size, x.dtype), np.empty(size, argmax.dtype)
+    stretch = OW if ldy == C else 1  # pixels that are adjacent
     task = next_task(counter)
     while task < n_tasks:
         for line in range(task * rows, min(lines, (task + 1) * rows)):
@@ -99,12 +101,14 @@ def _max_pool(counter, n_tasks, x, ldx, H, W, KW, reach, tall, wide, y, ldy, arg
                 if held[place] != row:
                     held[place] = row
                     _max_along_row(x, row * W, W, ldx, wide, best, taps, place * size, C)
-            if ldy == C:
-                _max_across_rows(best, taps, 0, size, reach, tall, i, KW, y, line * size, argmax, line * size, size)
-            else:
-                for j in range(OW):
-                    o, a = (line * OW + j) * ldy, (line * OW + j) * C
-                    _max_across_rows(best, taps, j * C, size, reach, tall, i, KW, y, o, argmax, a, C)
+            for j in range(0, OW, stretch):
+                o, a, length = (line * OW + j) * ldy, (line * OW + j) * C, stretch * C
+                if streamed:
+                    _max_across_rows(best, taps, j * C, size, reach, tall, i, KW, row_y, 0, row_argmax, 0, length)
+                    stream(y, o, row_y, length)
+                    stream(argmax, a, row_argmax, length)
+                else:
+                    _max_across_rows(best, taps, j * C, size, reach, tall, i, KW, y, o, argmax, a, length)
         task = next_task(counter)
 
 
@@ -120,7 +124,8 @@ def max_pool2d(x, kernel_size, stride, padding, dilation=(1, 1), ceil_mode=False
     argmax = backend.empty_channels_last(shape, pooling.argmax_dtype(kernel_size), like=x)
     reach = (kernel_size[0] - 1) * dilation[0] + 1
     where = H, W, kernel_size[1], reach, tall, wide
-    run(_max_pool, shape, *flat(x), *where, *flat(y), flat(argmax)[0], tasks_of=4)  # a task's first rows are extra
+    # A task's first rows are extra, so tasks are longer than elsewhere.
+    run(_max_pool, shape, *flat(x), *where, *flat(y), flat(argmax)[0], far(y), tasks_of=4)
     return deliver(y, out), argmax
 
 

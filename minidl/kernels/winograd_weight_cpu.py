@@ -23,6 +23,7 @@ import numpy as np
 from minidl import backend
 from minidl.kernels import team
 from minidl.kernels.cpu import jit
+from minidl.kernels.flat import own, put
 from minidl.kernels.team import next_slot, next_task
 from minidl.kernels.tile import tile
 from minidl.kernels.winograd import TILE
@@ -34,6 +35,7 @@ from minidl.kernels.winograd_transform import spec, transform
 
 SPAN = 1024  # tiles of one task at most
 FEW, TASKS = 4, 16  # tasks to have in any case, and to aim at
+CHANNELS = 8  # input channels whose spans one task adds
 LEAST = 256  # tiles of a span that make its last transform cheap beside its products
 BLOCK = 48  # tiles whose transforms are held at a time
 MOST_C, MOST_K = 128, 192  # channels of one task at most: wide ones share transforms, 36 * 128 * 192 numbers are 3.5 MB
@@ -176,19 +178,21 @@ _weight_grad = _kernel(
 
 
 @jit
-def _add_spans(counter, n_tasks, sums, weight):
-    """``weight[k, c, tap] = sum of sums[span, tap, c, k]`` for one c per task; k is adjacent, so it comes last."""
-    spans, area, C, K = sums.shape
-    total = np.empty(K, sums.dtype)
-    c = next_task(counter)
-    while c < n_tasks:
+def _add_spans(counter, n_tasks, sums, spans, weight, C, K, area):
+    """``weight[k, c, tap] = sum of sums[span, tap, c, k]`` for a few c per task, of which the weights are adjacent."""
+    task = next_task(counter)
+    while task < n_tasks:
+        first, last = task * CHANNELS, min(C, (task + 1) * CHANNELS)
         for tap in range(area):
-            total[:] = sums[0, tap, c]
             for span in range(1, spans):
-                total += sums[span, tap, c]
-            for k in range(K):
-                weight[k, c, tap] = total[k]
-        c = next_task(counter)
+                here, there = (tap * C + first) * K, ((span * area + tap) * C + first) * K
+                for i in range((last - first) * K):
+                    put(sums, here + i, own(sums, here + i) + own(sums, there + i))
+        for k in range(K):
+            for c in range(first, last):
+                for tap in range(area):
+                    weight[(k * C + c) * area + tap] = sums[(tap * C + c) * K + k]
+        task = next_task(counter)
 
 
 def conv2d_weight_grad(grad, x, weight_shape, stride=(1, 1), padding=((0, 0), (0, 0)), dilation=(1, 1)):
@@ -220,5 +224,5 @@ def conv2d_weight_grad(grad, x, weight_shape, stride=(1, 1), padding=((0, 0), (0
     scratch = team.scratch(POINTS * (p.v_plane + p.d_plane + p.m_plane) // 4 + 16, np.float32)
     team.run(_weight_grad, spans * p.c_parts * p.k_parts, p, address(x), address(grad), address(sums),
              address(zeros), scratch, team.scratch(TABLES, np.int64))  # fmt: skip
-    team.run(_add_spans, C, sums, weight)
+    team.run(_add_spans, -(-C // CHANNELS), sums.reshape(-1), spans, weight.reshape(-1), C, K, r * r)
     return weight.reshape(weight_shape)

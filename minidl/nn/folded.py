@@ -6,7 +6,7 @@ from minidl import backend
 from minidl.kernels import chain, convolution
 from minidl.kernels.pooling_values import max_pool2d_values
 from minidl.nn.module import Module
-from minidl.ops.convolution import pair, paddings
+from minidl.ops.convolution import check_convolution, check_window, pair, paddings
 from minidl.tensor import Tensor
 
 
@@ -50,7 +50,13 @@ class FoldedConv(Module):
         geometry = dict(stride=self.stride, padding=self.padding, dilation=self.dilation, groups=self.groups)
         return dict(weight=self.weight.data, bias=self.bias.data, relu=self.relu, **geometry)
 
+    def check(self, x):
+        """One clear error for an input that does not fit."""
+        check_convolution(x, self.weight, self.bias, self.groups, in_axis=1, channels=self.inputs)
+        check_window(x, self.weight, self.padding, self.dilation)
+
     def forward(self, x):
+        self.check(x)
         return Tensor(convolution.conv2d(x.data, **self.options()))
 
 
@@ -83,6 +89,8 @@ class FoldedPool(Module):
         return self.geometry
 
     def forward(self, x):
+        if x.ndim != 4:
+            raise ValueError(f"`input` must have 4 axes, found shape {x.shape}")
         return Tensor(max_pool2d_values(x.data, **self.geometry))
 
 
@@ -103,6 +111,7 @@ class FoldedBranches(Module):
         self.branches = [tuple(branch) for branch in branches]
         begun, whole = self._in_product()
         self.product = _side_by_side([self.branches[i][0] for i in begun + whole])
+        self.readers = [next(layer for layer in branch if isinstance(layer, FoldedConv)) for branch in branches]
         self.widths, self.front = [0], sum(self.branches[i][0].outputs for i in begun)
         self.chain = chain.Chain(self._steps(begun, whole))
 
@@ -136,11 +145,19 @@ class FoldedBranches(Module):
         return chain.Place(len(self.widths) - 1, 0, self.widths[-1])
 
     def forward(self, x):
+        self.readers[0].check(x)
         x = backend.channels_last(x.data)
         N, _, H, W = x.shape
         made = [backend.empty_channels_last((N, width, H, W), x.dtype, like=x) for width in self.widths[1:]]
         chain.run([x, *made], self.chain)
         return Tensor(made[0][:, self.front :])
+
+
+def fit_together(branches):
+    """Whether all branches take the same input, and each layer what the one before it hands on."""
+    convs = [[layer for layer in branch if isinstance(layer, FoldedConv)] for branch in branches]
+    in_order = all(a.outputs == b.inputs for branch in convs for a, b in zip(branch, branch[1:]))
+    return in_order and len({branch[0].inputs for branch in convs}) == 1
 
 
 def _places(start, widths):

@@ -14,7 +14,7 @@ import copy
 from minidl.nn.activations import ReLU  # made from a table
 from minidl.nn.branches import Branches, ConvNormReLU, branch_layers, conv_step, pool_step
 from minidl.nn.containers import Sequential
-from minidl.nn.folded import FoldedBranches, FoldedConv, FoldedPool
+from minidl.nn.folded import FoldedBranches, FoldedConv, FoldedPool, fit_together
 from minidl.nn.layers import Conv2d
 from minidl.nn.module import Module
 from minidl.nn.normalisation import BatchNorm2d
@@ -70,7 +70,7 @@ def _folded(module):
         return FoldedPool(module)
     if isinstance(module, Branches) and type(module).forward is Branches.forward and not module.has_hooks:
         branches = [_folded_branch(branch) for branch in module.children()]
-        if branches and all(branch is not None for branch in branches):
+        if branches and all(branch is not None for branch in branches) and fit_together(branches):
             return FoldedBranches(branches)
     if type(module) is Sequential and not module.has_hooks:
         return Sequential(*_folded_sequence(list(module)))

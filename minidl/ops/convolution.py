@@ -154,12 +154,7 @@ def conv2d(input, weight, bias=None, stride=1, padding=0, dilation=1, groups=1):
     check_convolution(input, weight, bias, groups, in_axis=1, channels=channels)
     stride, dilation = positive_pair(stride, "stride"), positive_pair(dilation, "dilation")
     padding = paddings(padding, weight.shape[2:], stride, dilation)
-    for name, n, k, p, d in zip(("height", "width"), input.shape[2:], weight.shape[2:], padding, dilation):
-        if n + sum(p) < d * (k - 1) + 1:
-            raise ValueError(
-                f"`input` of {name} {n} with padding {p} is smaller than the window of {name} {d * (k - 1) + 1}: "
-                f"shapes {input.shape} and {weight.shape}"
-            )
+    check_window(input, weight, padding, dilation)
     return Conv2d.apply(input, weight, bias, stride=stride, padding=padding, dilation=dilation, groups=groups)
 
 
@@ -179,6 +174,16 @@ def check_convolution(input, weight, bias, groups, in_axis, channels):
         raise ValueError(f"`bias` has shape {bias.shape} but there are {outputs} output channels")
     if input.dtype != weight.dtype:
         raise TypeError(f"`input` is {input.dtype} but `weight` is {weight.dtype}; cast one with .to(dtype)")
+
+
+def check_window(input, weight, padding, dilation):
+    """One clear error for a window that does not fit into the padded image."""
+    for name, n, k, p, d in zip(("height", "width"), input.shape[2:], weight.shape[2:], padding, dilation):
+        if n + sum(p) < d * (k - 1) + 1:
+            raise ValueError(
+                f"`input` of {name} {n} with padding {p} is smaller than the window of {name} {d * (k - 1) + 1}: "
+                f"shapes {input.shape} and {weight.shape}"
+            )
 
 
 def conv_transpose2d(input, weight, bias=None, stride=1, padding=0, output_padding=0, groups=1, dilation=1):

@@ -12,7 +12,7 @@ convergence of Adam and beyond", 2018.
 from __future__ import annotations
 
 from minidl.kernels import optimisers
-from minidl.optim.optimizer import Optimizer, counted, slot
+from minidl.optim.optimizer import Optimizer, can_wait, counted, slot
 from minidl.optim.settings import BETAS, FLAG, LEARNING_RATE, NON_NEGATIVE, settings
 
 
@@ -81,6 +81,7 @@ class Adam(Optimizer):
         )  # fmt: skip
         super().__init__(params, defaults)
 
+    @can_wait
     def update(self, param, grad, state, group):
         step = counted(state, param)
         optimisers.adam(

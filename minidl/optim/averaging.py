@@ -69,11 +69,12 @@ class AveragedModel:
         live = _tensors(self.model if model is None else model)
         check_keys(self.averages, live)
         weight = self.weight(self.n_averaged)
-        for name, mean in self.averages.items():
-            if name in self._averaged:
-                optimisers.lerp(mean, live[name].data, weight)
-            else:
-                mean[...] = live[name].data
+        with optimisers.together():
+            for name, mean in self.averages.items():
+                if name in self._averaged:
+                    optimisers.lerp(mean, live[name].data, weight)
+                else:
+                    mean[...] = live[name].data
         self.n_averaged += 1
 
     @contextlib.contextmanager

@@ -13,10 +13,12 @@ Layout and names are those of ``torch.optim.Optimizer``.
 
 from __future__ import annotations
 
+import contextlib
 from collections import defaultdict
 from collections.abc import Iterable
 
 from minidl import backend
+from minidl.kernels import optimisers
 from minidl.optim.settings import assign, check_shape, write
 from minidl.tensor import Tensor, enable_grad
 
@@ -95,11 +97,12 @@ class Optimizer:
         if closure is not None:
             with enable_grad():
                 loss = closure()
-        for group in self.param_groups:
-            for param in group["params"]:
-                if param.grad is not None:
-                    self.update(param.data, param.grad.data, self.state[param], group)
-                    param.bump_version()
+        with optimisers.together() if getattr(self.update, "can_wait", False) else contextlib.nullcontext():
+            for group in self.param_groups:
+                for param in group["params"]:
+                    if param.grad is not None:
+                        self.update(param.data, param.grad.data, self.state[param], group)
+                        param.bump_version()
         return loss
 
     def update(self, param, grad, state, group):
@@ -162,6 +165,12 @@ class Optimizer:
             lines.append(f"Parameter Group {index}")
             lines += [f"    {name}: {group[name]}" for name in sorted(group) if name != "params"]
         return "\n".join([*lines, ")"])
+
+
+def can_wait(update):
+    """Decorator: a step may do the updates of all parameters together, at its end; not so what overrides this one."""
+    update.can_wait = True
+    return update
 
 
 def _as_groups(params):

@@ -11,7 +11,7 @@ momentum, a sum of such steps is taken. T. Tieleman and G. Hinton, Coursera lect
 from __future__ import annotations
 
 from minidl.kernels import optimisers
-from minidl.optim.optimizer import Optimizer, counted, slot
+from minidl.optim.optimizer import Optimizer, can_wait, counted, slot
 from minidl.optim.settings import FLAG, LEARNING_RATE, NON_NEGATIVE, settings
 
 
@@ -71,6 +71,7 @@ class RMSprop(Optimizer):
         )  # fmt: skip
         super().__init__(params, defaults)
 
+    @can_wait
     def update(self, param, grad, state, group):
         counted(state, param)
         optimisers.rmsprop(

@@ -12,7 +12,7 @@ Sutskever et al., "On the importance of initialization and momentum in deep lear
 from __future__ import annotations
 
 from minidl.kernels import optimisers
-from minidl.optim.optimizer import Optimizer, slot
+from minidl.optim.optimizer import Optimizer, can_wait, slot
 from minidl.optim.settings import FLAG, LEARNING_RATE, NON_NEGATIVE, NUMBER, settings
 
 
@@ -75,6 +75,7 @@ class SGD(Optimizer):
                 "accepted: a momentum > 0 and a dampening of 0"
             )
 
+    @can_wait
     def update(self, param, grad, state, group):
         first = "momentum_buffer" not in state
         optimisers.sgd(
