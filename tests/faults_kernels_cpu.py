@@ -15,7 +15,7 @@ try:
     from minidl.kernels import convolution_direct_cpu as direct
     from minidl.kernels import convolution_weight_cpu as weights
     from minidl.kernels import depthwise_cpu as depthwise
-    from minidl.kernels import moments_cpu, pooling_cpu, winograd_cpu, winograd_weight_cpu
+    from minidl.kernels import moments_cpu, pooling_cpu, team, winograd_cpu, winograd_weight_cpu
 except (ImportError, pytest.skip.Exception):
     HAVE_NUMBA = False
 else:
@@ -147,12 +147,12 @@ class _Team:
     """The team, which leaves out the last of several chunks."""
 
     def __getattr__(self, name):
-        return getattr(direct.team, name)
+        return getattr(team, name)
 
     def run(self, kernel, tasks, *arguments):
         if len(arguments) == 6:  # the sums of the chunks
             arguments = (arguments[0], max(1, arguments[1] - 1), *arguments[2:])
-        return direct.team.run(kernel, tasks, *arguments)
+        return team.run(kernel, tasks, *arguments)
 
 
 def without_last_pixel(tables):
