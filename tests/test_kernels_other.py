@@ -352,6 +352,8 @@ def test_cross_entropy_of_large_logits_is_finite_and_targets_are_checked():
     assert abs(float(loss) - np.log1p(np.exp(1.0))) < 1e-6
     with pytest.raises(IndexError, match="`target` holds 2; accepted: 0 to 1"):
         losses.cross_entropy(logits, np.array([2]), None, -100, 0.0, "mean")
+    with pytest.raises(IndexError, match="`target` holds 7; accepted: 0 to 1"):  # changed after the forward
+        losses.cross_entropy_grad(loss, logits, np.array([7]), None, *kept, -100, 0.0, "mean")
     nothing = losses.cross_entropy(logits, np.array([-100]), None, -100, 0.0, "mean")[0]
     assert np.isnan(nothing)
 

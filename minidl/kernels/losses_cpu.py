@@ -118,6 +118,7 @@ def cross_entropy_grad(
 ):
     if not floating(grad, logits, weight) or target.dtype.kind not in "iu":
         return NotImplemented
+    _check_targets(target, ignore_index, logits.shape[1])  # again: they may have been changed since the forward
     n, *arguments = _arguments(logits, target, weight, ignore_index, label_smoothing)
     with np.errstate(invalid="ignore", divide="ignore"):
         scale = grad / total_weight if reduction == "mean" else grad
