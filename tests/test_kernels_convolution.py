@@ -110,6 +110,17 @@ def test_gradient_to_weight(case):
     close(fast, plain, y[:, 0].size)
 
 
+@pytest.mark.parametrize("groups", [1, 4])
+def test_a_read_only_output_is_refused(groups):
+    x, weight = np.ones((1, 4, 5, 5), np.float32), np.ones((4, 4 // groups, 3, 3), np.float32)
+    for kernel, shape in ((convolution.conv2d, (1, 4, 3, 3)), (convolution.conv2d_input_grad, (1, 4, 7, 7))):
+        out = arranged(np.full(shape, 7, np.float32), "last")
+        out.flags.writeable = False
+        with pytest.raises(ValueError, match="read-only"):
+            kernel(x, weight, *([shape] if shape[2] == 7 else []), groups=groups, out=out)
+        assert (out == 7).all()
+
+
 # images, channels in, height and width, channels out, window
 WIDE = [(9, 96, 8, 100, 1), (5, 99, 7, 48, 1), (4, 136, 9, 700, 1), (3, 40, 9, 33, 3)]
 

@@ -94,6 +94,15 @@ def test_max_pool_is_pytorchs(window, dtype, ceil_mode, seed):
     assert np.array_equal((row * shape[3] + column)[sees], flat.numpy()[sees])
 
 
+def test_pooling_refuses_a_read_only_output():
+    x, out = images((1, 2, 4, 4), np.float32, 0), images((1, 2, 2, 2), np.float32, 1)
+    before = frozen(out).copy()
+    for kernel in (pooling.max_pool2d, pooling.avg_pool2d):
+        with pytest.raises(ValueError, match="read-only"):
+            kernel(x, (2, 2), (2, 2), (0, 0), out=out)
+    assert np.array_equal(out, before)
+
+
 def test_max_pool_of_a_large_window_numbers_its_cells_with_two_bytes():
     x = images((1, 2, 20, 20), np.float32, 0)
     y, argmax = pooling.max_pool2d(x, (17, 17), (2, 2), (0, 0))
@@ -392,13 +401,27 @@ def test_the_exponential_is_right_to_two_units_in_the_last_place(dtype):
 
 
 def both_forms(kernel, arrays, *settings):
-    """Run an in-place kernel in its plain and its fast form, and compare all arrays bit for bit."""
-    twins = [[None if a is None else a.copy(order="K") for a in arrays] for _ in range(2)]
-    kernel.plain(*twins[0], *settings)
+    """Run an in-place kernel in its plain and its fast form, and compare all arrays bit for bit.
+
+    Each holds an infinity, its negative, a NaN and a negative zero, in places of its own.
+    """
+    twins = [[None if a is None else with_special_values(a, 4 * i) for i, a in enumerate(arrays)] for _ in range(2)]
+    with np.errstate(all="ignore"):
+        kernel.plain(*twins[0], *settings)
     form = kernel.forms.get(np.ndarray) or kernel.plain
     assert form(*twins[1], *settings) is not NotImplemented
     for a, b in zip(*twins):
-        assert a is None or np.array_equal(a, b)
+        if a is not None:
+            assert np.array_equal(a, b, equal_nan=True)
+            assert np.array_equal(np.signbit(a) & ~np.isnan(a), np.signbit(b) & ~np.isnan(b))
+
+
+def with_special_values(array, place):
+    """A copy of `array`; in a large one four elements from `place` on are an infinity, its negative, NaN and -0."""
+    twin = array.copy(order="K")
+    if twin.size > 20:
+        twin.flat[place : place + 4] = np.inf, -np.inf, np.nan, -0.0
+    return twin
 
 
 shapes = st.sampled_from([(1,), (7, 3), (5, 4, 3, 3), (40000,)])
@@ -441,6 +464,15 @@ def test_lerp(shape, dtype, weight):
     arrays = list(np.random.default_rng(0).standard_normal((2, *shape)).astype(dtype))
     both_forms(optimisers.lerp, arrays, weight)
     both_forms(optimisers.lerp, arrays, np.array(weight))
+
+
+@pytest.mark.parametrize("argument", [0, 2, 3, 4])
+def test_what_an_update_writes_must_be_writeable(argument):
+    arrays = list(np.ones((5, 3)))
+    frozen(arrays[argument])
+    with pytest.raises(ValueError, match="read-only"):
+        optimisers.adam(*arrays, 1, 0.1, 0.9, 0.9, 0, 0, False, False)
+    assert (arrays[argument] == 1).all()
 
 
 def test_a_gradient_in_another_memory_order_updates_the_same():

@@ -21,12 +21,12 @@ NUMBERS = (np.dtype(np.float32), np.dtype(np.float64))
 def _takes(a, b, out):
     """Whether the kernels can work on `a` and `b` and write to `out`."""
     fits = a.dtype == b.dtype and a.dtype in NUMBERS and a.size and b.size
-    return fits and (out is None or (out.dtype == a.dtype and out.size > 0 and _writable(out)))
+    return fits and (out is None or (out.dtype == a.dtype and out.size > 0 and _takes_pixels(out)))
 
 
-def _writable(out):
-    """Whether the channels of a pixel of `out` are adjacent."""
-    return out.shape[1] == 1 or out.strides[1] == out.itemsize
+def _takes_pixels(out):
+    """Whether pixels can be written to `out`, each at once: its channels are adjacent, and it is not read-only."""
+    return out.flags.writeable and (out.shape[1] == 1 or out.strides[1] == out.itemsize)
 
 
 @convolution.conv2d.register(np.ndarray)

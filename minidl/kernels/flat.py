@@ -65,10 +65,10 @@ def alike(*arrays):
 
 
 def target(out, shape, dtype, like):
-    """Where a kernel writes: `out` where its bytes are channels-last, else new memory for :func:`deliver`."""
+    """Where a kernel writes: `out` if it can be written and its bytes are channels-last, else memory for `deliver`."""
     if out is not None and out.shape != tuple(shape):
         raise ValueError(f"`out` has shape {out.shape}; the result has {tuple(shape)}")
-    if out is not None and out.dtype == dtype and backend.is_channels_last(out):
+    if out is not None and out.dtype == dtype and backend.is_channels_last(out) and out.flags.writeable:
         return out
     return backend.empty_channels_last(shape, dtype, like=like)
 

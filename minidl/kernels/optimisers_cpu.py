@@ -1,8 +1,8 @@
 """The optimisers' updates on the CPU: one pass over a parameter, its gradient and its averages.
 
 The same operations in the same order as the plain forms, without fast-math, so that
-both give the same bits. What a setting leaves out is a factor of 1 or 0 where that
-changes no bit, and a condition that the compiler moves out of the loop elsewhere.
+both give the same bits, of infinities too. What a setting leaves out is a factor of 1
+(never of 0: 0 * inf is NaN), or a condition that the compiler moves out of the loop.
 
 A network has many small parameters. The kernels take a table of addresses, so that the
 updates of a step run as one, where they may wait for each other (`optimisers.together`).
@@ -29,14 +29,16 @@ def _run(kernel, arrays, numbers, *flags):
 
     The second, the gradient, is copied where it lies otherwise; for others NotImplemented.
     """
-    param, grad, *_ = arrays
+    param, grad, *averages = arrays
     shape, strides, dtype = param.shape, param.strides, param.dtype
     if grad.strides != strides and grad.dtype == dtype:
         arrays[1] = np.empty_like(param)
         arrays[1][...] = grad
-    if dtype not in FLOATS or not param.size or not param.flags.writeable:
+    if dtype not in FLOATS or not param.size:
         return NotImplemented
     if not (param.flags.c_contiguous or alike(param)):
+        return NotImplemented
+    if not all([a is None or a.flags.writeable for a in [param, *averages]]):
         return NotImplemented
     if any([a is not None and (a.strides != strides or a.shape != shape or a.dtype != dtype) for a in arrays]):
         return NotImplemented
@@ -80,7 +82,7 @@ def _array(table, task, column, zero):
 
 
 @jit(fastmath=EXACT)
-def _sgd(counter, n_tasks, table, lr, momentum, keep, decay, sign, has_buffer, nesterov, first):
+def _sgd(counter, n_tasks, table, lr, momentum, keep, decay, sign, has_decay, has_buffer, nesterov, first):
     task = next_task(counter)
     while task < n_tasks:
         param = _array(table, task, 1, lr)
@@ -88,7 +90,8 @@ def _sgd(counter, n_tasks, table, lr, momentum, keep, decay, sign, has_buffer, n
         buffer = _array(table, task, 3, lr)
         for i in range(table[task, 0]):
             p = own(param, i)
-            g = get(grad, i) * sign + p * decay
+            g = get(grad, i) * sign
+            g = g + p * decay if has_decay else g
             if has_buffer:
                 b = g if first else own(buffer, i) * momentum + g * keep
                 put(buffer, i, b)
@@ -100,7 +103,7 @@ def _sgd(counter, n_tasks, table, lr, momentum, keep, decay, sign, has_buffer, n
 @optimisers.sgd.register(np.ndarray)
 def sgd(param, grad, momentum_buffer, lr, momentum, dampening, weight_decay, nesterov, maximize, first):
     numbers = lr, momentum, 1 - dampening, weight_decay, -1 if maximize else 1
-    flags = momentum_buffer is not None, bool(nesterov), bool(first)
+    flags = bool(weight_decay != 0), momentum_buffer is not None, bool(nesterov), bool(first)
     return _run(_sgd, [param, grad, momentum_buffer], numbers, *flags)
 
 
@@ -114,7 +117,7 @@ def _between(start, end, weight, rest, near):
 @jit(fastmath=EXACT)
 def _adam(
     counter, n_tasks, table,
-    step_size, root, weight, rest, beta2, rest2, eps, decay, shrink, sign, near, amsgrad,
+    step_size, root, weight, rest, beta2, rest2, eps, decay, shrink, sign, has_decay, near, amsgrad,
 ):  # fmt: skip
     task = next_task(counter)
     while task < n_tasks:
@@ -125,7 +128,8 @@ def _adam(
         largest = _array(table, task, 5, eps)
         for i in range(table[task, 0]):
             p = own(param, i) * shrink
-            g = get(grad, i) * sign + p * decay
+            g = get(grad, i) * sign
+            g = g + p * decay if has_decay else g
             m = _between(own(exp_avg, i), g, weight, rest, near)
             v = own(exp_avg_sq, i) * beta2 + g * rest2 * g
             put(exp_avg, i, m)
@@ -146,14 +150,14 @@ def adam(
     weight = 1 - beta1
     shrink, decay = (1 - lr * weight_decay, 0) if decoupled else (1, weight_decay)
     numbers = step_size, root, weight, 1 - weight, beta2, 1 - beta2, eps, decay, shrink, -1 if maximize else 1
-    flags = bool(weight < 0.5), max_exp_avg_sq is not None
+    flags = bool(decay != 0), bool(weight < 0.5), max_exp_avg_sq is not None
     return _run(_adam, [param, grad, exp_avg, exp_avg_sq, max_exp_avg_sq], numbers, *flags)
 
 
 @jit(fastmath=EXACT)
 def _rmsprop(
     counter, n_tasks, table,
-    lr, alpha, weight, rest, eps, decay, momentum, sign, near, centered, has_buffer,
+    lr, alpha, weight, rest, eps, decay, momentum, sign, has_decay, near, centered, has_buffer,
 ):  # fmt: skip
     task = next_task(counter)
     while task < n_tasks:
@@ -164,7 +168,8 @@ def _rmsprop(
         buffer = _array(table, task, 5, eps)
         for i in range(table[task, 0]):
             p = own(param, i)
-            g = get(grad, i) * sign + p * decay
+            g = get(grad, i) * sign
+            g = g + p * decay if has_decay else g
             v = own(square_avg, i) * alpha + g * weight * g
             put(square_avg, i, v)
             if centered:
@@ -185,7 +190,7 @@ def _rmsprop(
 def rmsprop(param, grad, square_avg, grad_avg, momentum_buffer, lr, alpha, eps, weight_decay, momentum, maximize):
     weight = 1 - alpha
     numbers = lr, alpha, weight, 1 - weight, eps, weight_decay, momentum, -1 if maximize else 1
-    flags = bool(weight < 0.5), grad_avg is not None, momentum_buffer is not None
+    flags = bool(weight_decay != 0), bool(weight < 0.5), grad_avg is not None, momentum_buffer is not None
     return _run(_rmsprop, [param, grad, square_avg, grad_avg, momentum_buffer], numbers, *flags)
 
 
