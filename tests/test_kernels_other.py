@@ -59,8 +59,7 @@ def test_max_pool(window, dtype, ceil_mode, special, seed):
     y, argmax = pooling.max_pool2d(frozen(x), *window, ceil_mode=ceil_mode)
     expected, where = pooling.max_pool2d.plain(x, *window, ceil_mode=ceil_mode)
     close(y, expected)
-    empty = np.isneginf(pooling.max_pool2d.plain(np.zeros_like(x), *window, ceil_mode=ceil_mode)[0])
-    assert np.all((argmax == where) | empty) and argmax.dtype == np.uint8
+    assert np.array_equal(argmax, where) and argmax.dtype == np.uint8
 
     grad = images(y.shape, dtype, seed + 1, (0, seed % 3))
     dx = pooling.max_unpool_scatter(frozen(grad), argmax, shape, *window)
@@ -90,8 +89,7 @@ def test_max_pool_is_pytorchs(window, dtype, ceil_mode, seed):
     kernel, stride, padding, dilation = window
     row = np.arange(y.shape[2])[:, None] * stride[0] - padding[0] + argmax // kernel[1] * dilation[0]
     column = np.arange(y.shape[3]) * stride[1] - padding[1] + argmax % kernel[1] * dilation[1]
-    sees = np.isfinite(actual)  # a window may lie wholly in the padding, or its taps on both sides of the image
-    assert np.array_equal((row * shape[3] + column)[sees], flat.numpy()[sees])
+    assert np.array_equal(row * shape[3] + column, flat.numpy())  # of windows that see no pixel, too
 
 
 def test_pooling_refuses_a_read_only_output():

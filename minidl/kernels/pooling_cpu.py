@@ -61,7 +61,7 @@ def _max_along_row(x, first, W, ldx, wide, best, taps, o, C):
         count = wide[j, 0]
         if count == 0:
             fill(best, o + j * C, -np.inf, C)
-            fill(taps, o + j * C, 0, C)
+            fill(taps, o + j * C, wide[j, 2], C)
         for k in range(0, count, 3):  # where fewer than three are left the last is met again, which changes nothing
             a, b, c = 1 + 2 * k, 1 + 2 * min(k + 1, count - 1), 1 + 2 * min(k + 2, count - 1)
             i0, i1, i2 = (first + wide[j, a]) * ldx, (first + wide[j, b]) * ldx, (first + wide[j, c]) * ldx
@@ -70,12 +70,14 @@ def _max_along_row(x, first, W, ldx, wide, best, taps, o, C):
 
 
 @jit(fastmath=EXACT)
-def _max_across_rows(best, taps, start, size, reach, tall, i, KW, y, o, argmax, a, length):
+def _max_across_rows(best, taps, start, size, reach, tall, wide, i, KW, y, o, argmax, a, length):
     """Maxima over the rows of window row `i`; those of row r lie `size` * (r mod `reach`) behind `start`."""
     count = tall[i, 0]
     if count == 0:
         fill(y, o, -np.inf, length)
-        fill(argmax, a, 0, length)
+        C = size // len(wide)
+        for c in range(0, length, C):
+            fill(argmax, a + c, tall[i, 2] * KW + wide[(start + c) // C, 2], C)
     for k in range(0, count, 3):
         p, q, r = 1 + 2 * k, 1 + 2 * min(k + 1, count - 1), 1 + 2 * min(k + 2, count - 1)
         r0, r1, r2 = tall[i, p] % reach * size, tall[i, q] % reach * size, tall[i, r] % reach * size
@@ -104,11 +106,11 @@ def _max_pool(counter, n_tasks, x, ldx, H, W, KW, reach, tall, wide, y, ldy, arg
             for j in range(0, OW, stretch):
                 o, a, length = (line * OW + j) * ldy, (line * OW + j) * C, stretch * C
                 if streamed:
-                    _max_across_rows(best, taps, j * C, size, reach, tall, i, KW, row_y, 0, row_argmax, 0, length)
+                    _max_across_rows(best, taps, j * C, size, reach, tall, wide, i, KW, row_y, 0, row_argmax, 0, length)
                     stream(y, o, row_y, length)
                     stream(argmax, a, row_argmax, length)
                 else:
-                    _max_across_rows(best, taps, j * C, size, reach, tall, i, KW, y, o, argmax, a, length)
+                    _max_across_rows(best, taps, j * C, size, reach, tall, wide, i, KW, y, o, argmax, a, length)
         task = next_task(counter)
 
 

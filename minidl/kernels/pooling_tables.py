@@ -35,12 +35,15 @@ def _tables(size, windows):
             if 0 <= pixel < size:
                 by_window[w].append((pixel, tap))
                 by_pixel[pixel].append((w, tap))
-    return _table(by_window), _table(by_pixel)
+    # A window that sees no pixel has no pairs; its first tap past the left padding stands where theirs would.
+    nowhere = [next((tap for tap, pixel in enumerate(pixels) if pixel >= 0), 0) for pixels in windows]
+    return _table(by_window, nowhere), _table(by_pixel)
 
 
-def _table(rows):
-    """Per row, behind its number of pairs: (other end, tap) one after the other."""
-    table = np.zeros((len(rows), 1 + 2 * max(map(len, rows))), np.int64)
+def _table(rows, taps=0):
+    """Per row, behind its number of pairs: (other end, tap) one after the other; without any, (0, that of `taps`)."""
+    table = np.zeros((len(rows), 1 + 2 * max(1, *map(len, rows))), np.int64)
+    table[:, 2] = taps
     for row, pairs in zip(table, rows):
         row[0] = len(pairs)
         row[1 : 1 + 2 * len(pairs)] = np.ravel(pairs)
