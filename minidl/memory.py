@@ -63,13 +63,19 @@ class Range:
             self.top = self.free[-1][0]
 
 
+class Watch(weakref.ref):
+    """A weak reference to an array that knows where the array lies: (range, start, size)."""
+
+    __slots__ = ("place",)
+
+
 class Pool:
     """`empty` finds a place for an array; the death of the array gives it back."""
 
     def __init__(self):
         self.ranges = []
         self.watches = {}  # weak references to the arrays' roots; they must be kept for their callbacks to run
-        self.returned = deque()  # (watch, range, start, size) of arrays that have died
+        self.returned = deque()  # the watches of arrays that have died
         self.lock = threading.RLock()
         self.busy = False
         self.freed = 0  # bytes given back since pages were last returned to the operating system
@@ -85,15 +91,16 @@ class Pool:
         with self.lock:
             if self.busy:  # the garbage collector ran somebody's __del__ in the middle of the lines below
                 return np.empty(shape, dtype)
-            self.busy = True
             try:
+                self.busy = True
                 self._collect()
                 home, start = self._place(size)
             finally:
                 self.busy = False
         root = np.frombuffer(home.memory, dtype=np.uint8, count=nbytes, offset=start)
-        # The callback may run at any moment, and so does no more than take a note.
-        watch = weakref.ref(root, lambda watch: self.returned.append((watch, home, start, size)))
+        # The callback may run at any moment: so it only takes a note, and in C, where Ctrl-C does not interrupt it.
+        watch = Watch(root, self.returned.append)
+        watch.place = home, start, size
         self.watches[id(watch)] = watch
         return root.view(dtype).reshape(shape)
 
@@ -108,10 +115,11 @@ class Pool:
     def _collect(self):
         """Give back the places of arrays that have died."""
         while self.returned:
-            watch, home, start, size = self.returned.popleft()
-            del self.watches[id(watch)]
-            home.give(start, size)
-            self.freed += size
+            watch = self.returned.popleft()
+            if self.watches.pop(id(watch), None) is not None:  # Ctrl-C may have come before it was there
+                home, start, size = watch.place
+                home.give(start, size)
+                self.freed += size
         if self.freed > KEEP:
             self._drop()
 

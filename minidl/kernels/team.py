@@ -30,6 +30,7 @@ and then sleeps: kernels that follow one another closely start in about 3 us.
 
 from __future__ import annotations
 
+import collections
 import os
 import threading
 
@@ -77,81 +78,116 @@ class Team:
         self.counter[TASK] = self.counter[SLOT] = 0
         self.counter[JOB] += 1
         called = self.workers[: n_tasks - 1]
-        for worker in called:
-            worker.call(kernel, n_tasks, args)
         try:
+            for worker in called:
+                worker.call(kernel, n_tasks, args)
             kernel(self.counter, n_tasks, *args)
-        finally:
             errors = [worker.wait() for worker in called]
+        except BaseException as error:
+            raise _when_idle(called, error) from None
         for error in filter(None, errors):
             raise error
 
     def dismiss(self):
         """Let the threads end."""
         for worker in self.workers:
-            worker.dismiss()
+            worker.send(None)
+
+
+def _when_idle(workers, error):
+    """`error`, or the last Ctrl-C, once no thread writes to the caller's arrays any more."""
+    busy = list(workers)
+    while busy:
+        try:
+            busy[-1].drain()
+            busy.pop()
+        except KeyboardInterrupt as interrupt:
+            error = interrupt
+    return error
 
 
 class _Worker:
-    """One waiting thread: `go` is open while a job is there to take, `done` once the job is finished."""
+    """One waiting thread, which takes its jobs from a box.
+
+    Ctrl-C may interrupt the caller between any two of these lines. So nothing here depends on two things
+    being done together: a job is sent, taken and taken back by one operation each, and whether it is
+    finished is a number that may be looked at any number of times.
+    """
 
     def __init__(self, counter):
         self.counter, self.ended = counter, new_counter()
-        self.job, self.asleep = (), False
-        self.go, self.done, self.wake = threading.Lock(), threading.Lock(), threading.Lock()
-        for lock in (self.go, self.done, self.wake):
+        self.box, self.asleep, self.finished, self.error = collections.deque(), False, 0, None
+        self.done, self.wake = threading.Lock(), threading.Lock()  # taken by who waits, opened by the other
+        for lock in (self.done, self.wake):
             lock.acquire()
         threading.Thread(target=self._serve, name="minidl", daemon=True).start()
 
     def call(self, *job):
-        self.job, self.error = job, None
-        self.go.release()
-        self._rouse()
+        self.error = None
+        self.box.append(job)
+        if self.asleep:
+            self.asleep = False
+            _open(self.wake)
+
+    def send(self, job):
+        """Like `call`, without any doubt whether the thread is asleep."""
+        self.box.append(job)
+        _open(self.wake)
 
     def wait(self):
         """Wait for the end of the job, or take it back if the thread has not begun; its error or None."""
-        if not self.go.acquire(blocking=False):
-            _settle(self.ended, self.counter[JOB], SPINS)
-            _acquire(self.done)
-        self.job = ()  # keep no array alive
+        try:
+            self.box.pop()
+        except IndexError:
+            job = int(self.counter[JOB])
+            _settle(self.ended, job, SPINS)
+            while self.finished != job:
+                self.done.acquire()
         return self.error
 
-    def dismiss(self):
-        self.job = None
-        self._rouse()
-
-    def _rouse(self):
-        if self.asleep:
-            self.asleep = False
-            self.wake.release()
+    def drain(self):
+        """Take back what the thread has not begun and wait for what it has: then it answers."""
+        answer = threading.Event()
+        self.box.clear()
+        self.send((lambda *_: answer.set(), 0, ()))
+        answer.wait()
 
     def _serve(self):
         seen = 0
-        while self.job is not None:
+        while True:
             now = int(_watch(self.counter, self.ended, seen, SPINS))
-            if self.go.acquire(blocking=False):
+            if self.box:
                 now = int(self.counter[JOB])
-                self._work(*self.job)
-                self.done.release()
+                if not self._work(now):
+                    return
             elif now == seen:  # nothing happened for a while
                 self.asleep = True
-                self.wake.acquire(blocking=self.job is not None)
+                if not self.box:
+                    self.wake.acquire()
+                self.asleep = False
             seen = now
 
-    def _work(self, kernel, n_tasks, args):
+    def _work(self, number):
+        """Do the job in the box, if the caller has not taken it back meanwhile; whether there will be others."""
+        try:
+            job = self.box.popleft()
+        except IndexError:
+            return True
+        if job is None:
+            return False
+        kernel, n_tasks, args = job
         try:
             kernel(self.counter, n_tasks, *args)
         except BaseException as error:  # handed to the thread that waits
             self.error = error
+        self.finished = number
+        _open(self.done)
+        return True
 
 
-def _acquire(lock):
-    """Take `lock`, even if Ctrl-C arrives meanwhile: the other thread still writes to the caller's arrays."""
-    try:
-        lock.acquire()
-    except KeyboardInterrupt:
-        lock.acquire()
-        raise
+def _open(lock):
+    if lock.locked():
+        lock.release()
 
 
 def _count():
@@ -205,9 +241,6 @@ def run(kernel, n_tasks, *args):
     if team is not None and team.entered.acquire(blocking=False):
         try:
             return team.run(kernel, n_tasks, args)
-        except KeyboardInterrupt:
-            _forget()  # some thread may not have been waited for
-            raise
         finally:
             team.entered.release()
     if n_tasks > 0:

@@ -1,0 +1,100 @@
+"""The team under Ctrl-C: nobody hangs, nobody goes on writing, no thread is left behind."""
+
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+team = pytest.importorskip("minidl.kernels.team", exc_type=ImportError)
+
+from minidl.kernels.counter import look  # noqa: E402
+from minidl.kernels.cpu import address, jit, pointer  # noqa: E402
+
+ROOT = Path(__file__).resolve().parents[1]
+ZERO = np.float64(0)
+
+
+@jit
+def _count_up(counter, n_tasks, y, steps, zero):
+    """Every task counts in its number, slowly."""
+    task = team.next_task(counter)
+    while task < n_tasks:
+        for i in range(steps):
+            look(counter, 0)
+            pointer(y, zero)[task] = i + 1.0
+        task = team.next_task(counter)
+
+
+@pytest.fixture
+def three_threads():
+    before = team.num_threads()
+    team.set_num_threads(3)
+    yield
+    team.set_num_threads(before)
+
+
+def test_after_an_interrupt_no_thread_writes_any_more(three_threads, monkeypatch):
+    y, right = np.zeros(8), team._settle
+    team.run(_count_up, len(y), address(y), 10, ZERO)
+    alive = threading.active_count()
+
+    def interrupted(*_):
+        monkeypatch.setattr(team, "_settle", right)
+        raise KeyboardInterrupt
+
+    for _ in range(5):
+        monkeypatch.setattr(team, "_settle", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            for _ in range(100):  # until a thread has to be waited for
+                team.run(_count_up, len(y), address(y), 20_000, ZERO)
+        left = y.copy()
+        time.sleep(0.01)
+        assert np.array_equal(y, left)
+    team.run(_count_up, len(y), address(y), 10, ZERO)
+    assert (y == 10).all() and threading.active_count() == alive
+
+
+INTERRUPTIONS = """
+import random, signal, threading, time
+import numpy as np
+from minidl.kernels import convolution, team
+
+team.set_num_threads(2)
+x, weight = (np.random.default_rng(0).random(shape, np.float32) for shape in ((4, 12, 12, 16), (16, 16, 3, 3)))
+x, y = x.transpose(0, 3, 1, 2), np.empty_like(x).transpose(0, 3, 1, 2)
+
+def step():
+    convolution.conv2d(x, weight, None, (1, 1), ((1, 1), (1, 1)), (1, 1), out=y)
+    return y.tobytes()
+
+expected, alive, armed, interrupts = step(), threading.active_count(), False, 0
+
+def interrupt(*_):
+    global armed
+    if armed:
+        armed = False
+        raise KeyboardInterrupt
+
+signal.signal(signal.SIGALRM, interrupt)
+random.seed(0)
+end = time.monotonic() + 3
+while time.monotonic() < end:
+    try:
+        armed = True
+        signal.setitimer(signal.ITIMER_REAL, 1e-5 + random.random() * 2e-3)
+        while armed:
+            step()
+    except KeyboardInterrupt:
+        interrupts += 1
+assert step() == expected and threading.active_count() == alive and interrupts > 100, (interrupts, alive)
+"""
+
+
+@pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="this system has no interval timer")
+def test_interrupts_at_any_moment_neither_hang_nor_change_what_comes_after():
+    subprocess.run([sys.executable, "-c", INTERRUPTIONS], cwd=ROOT, check=True, timeout=100)
