@@ -296,6 +296,17 @@ def test_channel_statistics_survive_a_mean_far_above_the_deviation():
     np.testing.assert_allclose(var, exact.var(axis=(0, 2, 3)), rtol=1e-5)
 
 
+def test_channel_statistics_survive_a_row_of_outliers():
+    x = images((4, 8, 32, 32), np.float32, 0)
+    for rows in (0, 9, 31):
+        one = x.copy()
+        one[0, :, rows, :16] = 1e4
+        mean, var = normalisation.batch_norm_stats(one)
+        exact = one.astype(np.float64)
+        true_mean, true_var = exact.mean(axis=(0, 2, 3)), exact.var(axis=(0, 2, 3))
+        assert (abs(mean - true_mean) < 1e-6 * true_var**0.5).all() and (abs(var / true_var - 1) < 3e-6).all()
+
+
 def same_for_any_number_of_threads(compute):
     """Run `compute` with 1 to 3 threads and compare all arrays it returns, bit for bit."""
     before, results = team.num_threads(), []

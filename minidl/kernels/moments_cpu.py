@@ -1,8 +1,10 @@
-"""Mean and variance of channels on the CPU: one pass over memory, in which nothing cancels.
+"""Mean and variance of channels on the CPU: one pass over memory, in which little cancels.
 
 The pixels are cut into pieces of fixed size, which are the tasks. A piece shifts its values
-by a first guess of their mean and sums differences and their squares; the pieces are then
-merged in order, in float64 (T. Chan, G. Golub and R. LeVeque, "Updating formulae and a
+by a first guess of their mean and sums differences and their squares. The guess is the mean
+of a few pixels spread over the piece: a variance loses digits only where they are far from
+all others, by the square of that distance in standard deviations. The pieces are then merged
+in order, in float64 (T. Chan, G. Golub and R. LeVeque, "Updating formulae and a
 pairwise algorithm for computing sample variances", 1979).
 """
 
@@ -17,7 +19,7 @@ from minidl.kernels.flat import EXACT, get, own, put
 from minidl.kernels.parts import BEFORE, CHANNELS, FIRST, array_of, ask, pieces, table
 from minidl.kernels.team import next_task
 
-GUESS = 16  # pixels whose mean is a piece's shift
+GUESS = 16  # pixels, evenly spread, whose mean is a piece's shift
 
 
 def partial(rows, n, C, like):
@@ -33,7 +35,8 @@ def _moments_of(x, ldx, start, end, C, sums, shift, first, second):
         put(sums, shift + c, 0)
         put(sums, first + c, 0)
         put(sums, second + c, 0)
-    for p in range(start, start + guess):
+    for k in range(guess):
+        p = start + (2 * k + 1) * (end - start) // (2 * guess)  # the middle of each of `guess` stretches
         for c in range(C):
             put(sums, shift + c, own(sums, shift + c) + get(x, p * ldx + c))
     for c in range(C):
