@@ -129,10 +129,14 @@ print(alive, sum(home.top for home in pool.ranges))
 
 @needs_mmap
 def test_a_training_step_needs_little_more_than_what_the_forward_leaves():
-    """The backward frees while it allocates, in other sizes; the places of what has died serve it."""
+    """The backward frees while it allocates, in other sizes; the places of what has died serve it.
+
+    The forward leaves what convolutions put out (with all activations it would be 173 MiB), the backward adds
+    the gradients of its largest block and what that computes again.
+    """
     result = subprocess.run(
         [sys.executable, "-c", STEP], cwd=Path(__file__).parents[1], capture_output=True, text=True, timeout=300
     )
     assert result.returncode == 0, result.stderr
     alive, used = map(int, result.stdout.split())
-    assert alive > 50 * MB and used < 1.25 * alive
+    assert 50 * MB < alive < 120 * MB and used < alive + 35 * MB
