@@ -2,7 +2,9 @@
 
 Every contender is given the same weights and the same batch, in a process of its own, and first has to
 agree with float64 (PyTorch's, or minidl's plain definitions where PyTorch is missing): logits, loss, the
-gradient of every parameter and the loss after a step of SGD. Only then they take turns.
+gradient of every parameter and the loss after a step of SGD. Only then they take turns; and afterwards each
+has to agree once more, or its times are not shown. What is compared is never a first step, which may run
+other code than those that are timed.
 
 How to read it: "step" is the median of the rounds and "from .. to" their smallest and largest; "ratio" is how
 many times minidl is as fast as the row; the errors are those against float64 (see `compare`). A ratio in the
@@ -33,6 +35,7 @@ CONTENDERS = (
     Contender("PyTorch compile, channels_last", "torch", {**CHANNELS_LAST, "compile": True}),
     Contender("PyTorch bf16 autocast", "torch", {**CHANNELS_LAST, "bf16": True}, precision="bf16"),
 )
+YARDSTICK = "PyTorch eager"  # how large its own errors are says how large those of others may be
 ONNX_RUNTIME = Contender("ONNX Runtime", "onnxruntime")
 
 
@@ -55,6 +58,7 @@ class Bar(NamedTuple):
     aim: float
 
 
+PRECISION = {contender.label: contender.precision for contender in (*CONTENDERS, ONNX_RUNTIME)}
 PYTORCH = tuple(c.label for c in CONTENDERS if c.engine == "torch" and c.precision == "float32")
 TABLES = {
     "training": Part("Training step, 32x32", Case(), "train", CONTENDERS),
@@ -99,35 +103,40 @@ def part_of(name, settings):
 
 
 def measure_times(name, settings, wrong):
-    """Check and race the contenders of a part; rows by label."""
+    """Check the contenders of a part, race them and check them again; rows by label."""
     part = part_of(name, settings)
     with folder_of(part.case) as folder, contextlib.ExitStack() as stack:
-        errors = checked(stack, part, folder, settings)
-        workers = {label: worker for label, (worker, _, faults) in errors.items() if not faults}
-        times = race(workers, settings.rounds, seconds=0.0 if part.mode == "train" else 0.3)
-    rows = {label: {"errors": found, "faults": faults} for label, (_, found, faults) in errors.items()}
-    for label, seconds in times.items():
-        rows[label] |= seconds.describe()
+        wanted = reference(folder, part.mode, settings.threads)
+        workers = enter(stack, part.contenders, settings, "network", folder=str(folder), mode=part.mode)
+        rows = checked(workers, wanted, folder)
+        right = {label: workers[label] for label, row in rows.items() if not row["faults"]}
+        times = race(right, settings.rounds, seconds=0.0 if part.mode == "train" else 0.3)
+        after = checked(right, wanted, folder)
+    rows = {label: after.get(label, row) for label, row in rows.items() if row["faults"] or label in after}
+    for label, row in rows.items():
+        if not row["faults"]:
+            row |= times[label].describe()
     wrong += [f"{name}: {label}: {fault}" for label, row in rows.items() for fault in row["faults"]]
     print_times(part, rows)
     return {"case": part.case.__dict__, "mode": part.mode, "rows": rows}
 
 
-def checked(stack, part, folder, settings):
-    """(worker, errors, faults) by label, of the contenders that could be started."""
-    wanted = reference(folder, part.mode, settings.threads)
-    precision = {contender.label: contender.precision for contender in part.contenders}
-    result = {}
-    for label, worker in enter(stack, part.contenders, settings, "network", folder=str(folder), mode=part.mode).items():
+def checked(workers, wanted, folder):
+    """{"errors", "faults"} by label, of the contenders that answered."""
+    found = {}
+    for label, worker in workers.items():
         try:
             worker.call("check", path=str(folder / "found.npz"))
         except WorkerError as error:
             leave_out(label, worker, error)
             continue
-        with np.load(folder / "found.npz") as found:
-            errors = compare.errors(found, wanted)
-        result[label] = worker, errors, compare.faults(errors, precision[label])
-    return result
+        with np.load(folder / "found.npz") as results:
+            found[label] = compare.errors(results, wanted)
+    yardstick = found.get(YARDSTICK)
+    return {
+        label: {"errors": errors, "faults": compare.faults(errors, PRECISION[label], yardstick)}
+        for label, errors in found.items()
+    }
 
 
 def reference(folder, mode, threads):
@@ -145,7 +154,7 @@ def print_times(part, rows):
     ours, kinds = rows.get(MINIDL, {}).get("median"), list(next(iter(rows.values()))["errors"]) if rows else []
     lines = []
     for label, row in rows.items():
-        figures = ["wrong, not timed", "", "", ""]
+        figures = ["wrong", "", "", ""]
         if "median" in row:
             seconds, ratio = row["median"], ours and row["median"] / ours
             figures = [report.seconds(seconds), report.spread(Times(row["rounds"])), f"{part.case.batch / seconds:.0f}"]

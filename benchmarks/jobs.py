@@ -18,6 +18,17 @@ class Job:
         """Do once what is measured."""
         raise NotImplementedError
 
+    def restore(self):
+        """Undo what steps change and later steps depend on: nothing, in most jobs."""
+
+    def rehearse(self):
+        """A step before the one that is compared, and back to the beginning.
+
+        Later steps may run other machine code than the first, on weights packed by then: those are what is timed.
+        """
+        self.step()
+        self.restore()
+
     def timed(self):
         """Seconds that one step takes."""
         start = time.perf_counter()

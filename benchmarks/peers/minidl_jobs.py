@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import operator
 
 import numpy as np
@@ -23,7 +24,8 @@ class Network(shared.Network):
     def __init__(self, folder, mode, threads, dtype="float32"):
         case, weights, images, labels = load(folder)
         model = case.network()
-        model.load_state_dict(weights)
+        self.reload = functools.partial(model.load_state_dict, weights)
+        self.reload()
         self.model = model.to(np.dtype(dtype))
         self.x = minidl.Tensor(channels_last(images.astype(dtype).transpose(0, 3, 1, 2)))
         self.y = minidl.Tensor(labels)

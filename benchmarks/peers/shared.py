@@ -14,8 +14,8 @@ LEARNING_RATE, MOMENTUM = 0.01, 0.9
 class Network(Job):
     """GoogLeNet's training step, or its prediction with batch norm folded: `step` is one of both.
 
-    A peer makes `model`, `optimizer` and the batch, and defines `gradients` (logits and loss; the
-    parameters hold their gradients), `predict` (logits) and `array`.
+    A peer makes `model`, `optimizer`, `reload` (the case's weights again, in place) and the batch, and
+    defines `gradients` (logits and loss; the parameters hold their gradients), `predict` (logits) and `array`.
     """
 
     def choose(self, mode):
@@ -29,8 +29,15 @@ class Network(Job):
         self.optimizer.step()
         return loss.item()
 
+    def restore(self):
+        """The weights with which training began, and no momentum."""
+        if not self.predicts:
+            self.reload()
+            forget_averages(self.optimizer)
+
     def check(self, path):
         """Write the results that are compared with float64 ones."""
+        self.rehearse()
         if self.predicts:
             np.savez(path, logits=self.array(self.predict()))
             return
@@ -63,6 +70,7 @@ class Chain(Job):
         self.y = y
 
     def check(self, path):
+        self.rehearse()
         self.step()
         found = {"y": self.y, "x_grad": self.x.grad, "w_grad": self.w.grad}
         np.savez(path, **{name: self.array(tensor) for name, tensor in found.items()})
@@ -81,6 +89,7 @@ class Kernels(Job):
     def choose(self, name, quick):
         """Make the arrays of one of the kernels."""
         arrays = kernel_arrays(name, quick, self.dtype)
+        self.restore = super().restore
         self.step = self.updating(name, arrays) if name in PARAMETERS else self.there_and_back(name, **arrays)
 
     def there_and_back(self, name, labels=None, grad=None, **leaves):
@@ -106,12 +115,28 @@ class Kernels(Job):
             parameter.grad = self.parameter(arrays[f"g{i}"])
         optimizer = self.optimizers[name](parameters)
 
+        beginning = [array.copy() for array in map(self.array, parameters)]
+
         def step():
             optimizer.step()
             return parameters
 
+        def restore():
+            for parameter, array in zip(parameters, beginning):
+                self.array(parameter)[...] = array
+            forget_averages(optimizer)
+
+        self.restore = restore
         return step
 
     def check(self, path):
+        self.rehearse()
         results = enumerate(self.step())
         np.savez(path, **{str(i): sample("forward", self.array(value)) for i, value in results})
+
+
+def forget_averages(optimizer):
+    """Momentum, averages and counts are zero again, in the arrays where later steps expect them."""
+    for slots in optimizer.state.values():
+        for array in slots.values():
+            array[...] = 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 
 import torch
 import torch.nn.functional as F
@@ -22,13 +23,14 @@ class Network(shared.Network):
         torch.set_num_threads(threads)
         case, weights, images, labels = load(folder)
         model = GoogLeNet(case.variant, case.classes, case.width)
-        model.load_state_dict({name: torch.from_numpy(array) for name, array in weights.items()})
+        self.reload = functools.partial(model.load_state_dict, {n: torch.from_numpy(w) for n, w in weights.items()})
+        self.reload()
         form = torch.channels_last if channels_last else torch.contiguous_format
         self.model = model.to(getattr(torch, dtype)).to(memory_format=form)
         self.x = torch.from_numpy(images.transpose(0, 3, 1, 2)).to(getattr(torch, dtype)).contiguous(memory_format=form)
         self.y = torch.from_numpy(labels)
         self.precision = torch.autocast("cpu", torch.bfloat16) if bf16 else contextlib.nullcontext()
-        self.optimizer = torch.optim.SGD(self.model.parameters(), lr=LEARNING_RATE, momentum=MOMENTUM)
+        self.optimizer = torch.optim.SGD(self.model.parameters(), lr=LEARNING_RATE, momentum=MOMENTUM, fused=True)
         self.choose(mode)
         if self.predicts:
             self.model.fold()
