@@ -375,6 +375,18 @@ def test_depthwise_arrays_larger_than_the_caches(monkeypatch):
         np.testing.assert_array_equal(a, b)
 
 
+@pytest.mark.parametrize("given, accepted", [("0", True), ("1", True), ("no", False), ("2", False)])
+def test_winograd_is_switched_off_by_a_word_that_is_known(given, accepted):
+    code = "from minidl.kernels import algorithms; print(sorted(algorithms.switched_off()))"
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=dict(os.environ, MINIDL_WINOGRAD=given), capture_output=True, text=True
+    )
+    if accepted:
+        assert done.stdout.strip() == ("['winograd_f2_5', 'winograd_f4_3']" if given == "0" else "[]"), done.stderr
+    else:
+        assert f"MINIDL_WINOGRAD is '{given}'; accepted: 0, 1" in done.stderr
+
+
 def test_a_second_thread_and_a_fork_can_convolve_too():
     def convolve():
         found.append([r.tobytes() for r in all_three(*SHAPES[0])])

@@ -8,7 +8,9 @@ gives the same bits, today and tomorrow. Print it, or switch rows off:
         ...
 
 ``MINIDL_WINOGRAD=0`` switches both Winograd rows off from the start: they trade a little
-precision (about 2 to 4 times the rounding error) for a quarter of the multiplications.
+precision (about 2 to 4 times the rounding error) for a quarter of the multiplications. Theirs
+is float32 arithmetic only; an infinity or NaN spreads over its tile of the output, the infinity
+perhaps as NaN, and inputs beyond about 1e36 overflow. The table counts the channels of a group.
 Groups of channels are convolutions of their own, on slices that cost no copies: the last row
 fits every convolution of one group, and one of many groups is *divided* into those, unless
 a row takes it as a whole. A row's functions may still decline an array (Winograd takes
@@ -95,7 +97,14 @@ RULES = (
     ),
 )
 
-_off = frozenset({"winograd_f4_3", "winograd_f2_5"} if os.environ.get("MINIDL_WINOGRAD") == "0" else ())
+def _off_from_the_start():
+    given = os.environ.get("MINIDL_WINOGRAD", "1")
+    if given not in ("0", "1"):
+        raise ValueError(f"MINIDL_WINOGRAD is {given!r}; accepted: 0, 1")
+    return frozenset({"winograd_f4_3", "winograd_f2_5"} if given == "0" else ())
+
+
+_off = _off_from_the_start()
 
 
 def switched_off():

@@ -42,6 +42,10 @@ error. The points usually printed, 0, +-1, +-2, infinity, lose a factor of 2.2 i
 root mean square error, and 3.6 in the largest, against the 0, +-2/3, +-3/2, infinity
 used here: magnitudes close to 1 on either side, and reciprocal, so that B^T holds ones
 where (2/3)^2 (3/2)^2 stands.
+
+**What it costs.** All outputs of a tile are made of all its inputs: an infinity or NaN
+spreads over its tile, and the infinity may become NaN. The sums overflow for inputs
+beyond about 1e36. The fast kernels take float32 only.
 """
 
 from __future__ import annotations
