@@ -91,6 +91,21 @@ def test_patterns(name):
     assert len(_assert_equal_to_eval(net, minidl.randn(2, 4, 9, 8))) == left
 
 
+def test_a_norm_of_other_channels_is_not_folded_but_refused_as_before():
+    net = nn.Sequential(nn.Conv2d(3, 8, 3), nn.BatchNorm2d(1)).eval()
+    for network in (net, fold(net)):
+        with pytest.raises(ValueError, match="channels|shape"):
+            network(minidl.ones(1, 3, 5, 5))
+
+
+@pytest.mark.parametrize("numbers", [np.ones((1, 3, 5, 5), np.float32), [1, 2]], ids=["array", "list"])
+def test_a_folded_network_asks_for_a_tensor(numbers):
+    folded = fold(nn.Sequential(nn.Conv2d(3, 8, 3)))
+    for _ in range(2):
+        with pytest.raises(TypeError, match=r"`x` of FoldedConv is of type \w+; accepted: a Tensor, such as"):
+            folded(numbers)
+
+
 def test_a_hook_within_a_block_still_fires():
     net = models.create("googlenet", width=0.25)
     calls = []

@@ -58,6 +58,16 @@ class Predictor(Module):
         with no_grad():
             return self.network(*inputs)
 
+    def load_state_dict(self, *args, **options):
+        """Not for folded networks: kernels have packed the weights.
+
+        Raises
+        ------
+        TypeError
+            Always.
+        """
+        raise TypeError("a folded network keeps its weights: load into the original network and fold it again")
+
     def __len__(self):
         return len(self.network)
 
@@ -83,16 +93,18 @@ def _is_brick(module):
     """Whether `module` is a ConvNormReLU made of a convolution and a norm that can be folded."""
     if type(module) is not ConvNormReLU or module.has_hooks or not _is_plain(module.conv, Conv2d):
         return False
-    return not module.norm or _has_statistics(module.bn)
+    return not module.norm or _is_norm_of(module.conv, module.bn)
 
 
 def _is_plain(module, kind):
     return type(module) is kind and not module.has_hooks
 
 
-def _has_statistics(module):
-    """Whether evaluation is one scale and shift: without running statistics it is not."""
-    return _is_plain(module, BatchNorm2d) and module.running_mean is not None
+def _is_norm_of(conv, bn):
+    """Whether `bn` is one scale and shift of every channel of `conv`: without running statistics it is not."""
+    if not _is_plain(bn, BatchNorm2d) or bn.running_mean is None:
+        return False
+    return bn.running_mean.shape == conv.weight.shape[:1]  # those of another number raise, and so stay
 
 
 def _folded_branch(branch):
@@ -120,7 +132,7 @@ def _folded_sequence(layers):
         if not _is_plain(layer, Conv2d):
             out.append(_folded(layer))
             continue
-        bn = layers.pop(0) if layers and _has_statistics(layers[0]) else None
+        bn = layers.pop(0) if layers and _is_norm_of(layer, layers[0]) else None
         relu = bool(layers) and _is_plain(layers[0], ReLU)
         layers = layers[1:] if relu else layers
         out.append(FoldedConv.of(layer, bn, relu))

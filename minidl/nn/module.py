@@ -6,7 +6,10 @@ parameters, moving to a device, saving and loading (``state.py``), is a walk ove
 
 from __future__ import annotations
 
+import inspect
 import threading
+
+import numpy as np
 
 from minidl.nn import state
 from minidl.nn.registry import Parameter, Registry  # noqa: F401 (Parameter is looked for here)
@@ -19,6 +22,19 @@ class _Calls(threading.local):
 
 
 calls = _Calls()  # the modules being called in this thread, outermost first; error messages name them
+
+
+def _plainer(error, module, inputs, options):
+    """The error that names the argument where `error` came of numbers in place of a Tensor; else None."""
+    culprit = getattr(error, "obj", None)
+    if culprit is None:
+        return None
+    for name, value in inspect.signature(module.forward).bind(*inputs, **options).arguments.items():
+        of_array = isinstance(culprit, memoryview) and isinstance(value, np.ndarray)  # an array's `data`
+        if of_array or value is culprit and isinstance(value, (np.ndarray, np.generic, list, tuple, int, float)):
+            found = f"`{name}` of {type(module).__name__} is of type {type(value).__name__}"
+            return TypeError(f"{found}; accepted: a Tensor, such as minidl.tensor({name})")
+    return None
 
 
 class Module(Registry):
@@ -59,7 +75,13 @@ class Module(Registry):
                 changed = hook(self, inputs)
                 if changed is not None:
                     inputs = changed if isinstance(changed, tuple) else (changed,)
-            output = self.forward(*inputs, **options)
+            try:
+                output = self.forward(*inputs, **options)
+            except (AttributeError, TypeError) as error:
+                plainer = _plainer(error, self, inputs, options)
+                if plainer is None:
+                    raise
+                raise plainer from error
             for hook in list(self._forward_hooks.values()):
                 changed = hook(self, inputs, output)
                 output = output if changed is None else changed
