@@ -62,8 +62,8 @@ def bounds(precision, yardstick):
 
     Examples
     --------
-    >>> bounds("float32", {"logits": 5e-5})["logits"]  # 6 times as much
-    0.0003
+    >>> bounds("float32", {"gradients": 0.0078125})["gradients"]  # 6 times as much
+    0.046875
     """
     if precision != "float32":
         return BOUNDS[precision]
