@@ -212,7 +212,10 @@ def test_a_copy_of_a_folded_network_stands_alone():
     before = block(x).data.copy()
     twin = copy.deepcopy(folded)
     assert np.array_equal(twin.network.inception4a(x).data, before)
-    twin.network.inception4a.product.weight.data[...] = 0
+    weight = twin.network.inception4a.product.weight.data
+    assert not weight.flags.writeable  # so that kernels keep what they make of it, as of the original
+    weight.flags.writeable = True
+    weight[...] = 0
     assert not np.array_equal(twin.network.inception4a(x).data, before) and np.array_equal(block(x).data, before)
 
 
@@ -251,3 +254,12 @@ def test_a_folded_network_refuses_what_does_not_fit(shape, message):
         block(minidl.ones(1, 100, 8, 8))
     with pytest.raises(TypeError, match="float64"):
         block(minidl.ones(1, 240, 8, 8, dtype="float64"))
+
+
+def test_a_folded_network_moves_to_other_dtypes_and_is_not_loaded_into():
+    folded, block, x = _blocks()
+    before = block(x).data.copy()
+    assert np.abs(folded.to("float64").network.inception4a(x.double()).data - before).max() < 1e-5
+    with pytest.raises(TypeError, match="fold it again"):
+        folded.load_state_dict(folded.state_dict())
+    assert len({id(p.data) for p in folded.state_dict().values()}) == len(folded.state_dict())

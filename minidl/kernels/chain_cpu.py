@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import functools
 import weakref
+from typing import NamedTuple
 
 import numpy as np
 
@@ -22,6 +23,7 @@ from minidl.kernels.convolution_plan import Plan
 from minidl.kernels.counter import come, gone, new_counter, next_task
 from minidl.kernels.cpu import address, jit, pointer, read
 from minidl.kernels.flat import floating
+from minidl.kernels.kept import is_fixed
 from minidl.kernels.panels import Band
 from minidl.kernels.sweep import Rows
 from minidl.kernels.winograd_cpu import Plan as WinogradPlan
@@ -33,6 +35,23 @@ DIRECT, WINOGRAD, POOL = range(3)
 SCRATCH = np.uint8, np.float32, np.int64  # working memory: the direct kernel's, and both of Winograd's
 LAUNCHES = {convolution.conv2d: convolution_cpu.launches, pooling_values.max_pool2d_values: pooling_values_cpu.launches}
 MOST = 64  # shapes of one chain whose programs are kept
+
+
+class Rest(NamedTuple):
+    """What the direct kernel is told behind its plan, before the floor: addresses."""
+
+    runs: int
+    packed: int
+    start: int
+
+
+class WinogradRest(NamedTuple):
+    """What Winograd's is told."""
+
+    U: int
+    bias: int
+    accumulate: int
+    zeros: int
 
 
 def _empty(kind):
@@ -47,7 +66,7 @@ def _kernels():
     PLAN, BAND, ROWS = _empty(Plan), _empty(Band), _empty(Rows)
     WINOGRAD_PLAN, POOL_PLAN = _empty(WinogradPlan), _empty(pooling_values_cpu.Plan)
     ZERO = np.float32(0)
-    REST, WINOGRAD_REST = 8 * (len(PLAN) + len(BAND) + len(ROWS)), 8 * len(WINOGRAD_PLAN)
+    REST, WINOGRAD_REST = _empty(Rest), _empty(WinogradRest)
 
     @jit
     def run_steps(counter, n_tasks, steps, places, counters, memory, floats, tables):
@@ -59,13 +78,16 @@ def _kernels():
             come(mine)
             if step[KIND] == DIRECT:
                 plan, band = read(words, PLAN), read(words + 8 * len(PLAN), BAND)
-                rows, rest = read(words + 8 * (len(PLAN) + len(BAND)), ROWS), pointer(words + REST, 0)
-                floor = pointer(words + REST + 24, ZERO)[0]
-                direct(mine, tasks, x, y, memory, plan, band, rows, rest[0], rest[1], rest[2], floor)
+                rows = read(words + 8 * (len(PLAN) + len(BAND)), ROWS)
+                tail = words + 8 * (len(PLAN) + len(BAND) + len(ROWS))
+                rest, floor = read(tail, REST), pointer(tail + 8 * len(REST), ZERO)[0]
+                direct(mine, tasks, x, y, memory, plan, band, rows, rest.runs, rest.packed, rest.start, floor)
             elif step[KIND] == WINOGRAD:
-                plan, rest = read(words, WINOGRAD_PLAN), pointer(words + WINOGRAD_REST, 0)
-                floor = pointer(words + WINOGRAD_REST + 16, ZERO)[0]
-                winograd(mine, tasks, x, y, floats, tables, plan, rest[0], rest[1], floor, rest[3], rest[4])
+                plan, tail = read(words, WINOGRAD_PLAN), words + 8 * len(WINOGRAD_PLAN)
+                rest, floor = read(tail, WINOGRAD_REST), pointer(tail + 8 * len(WINOGRAD_REST), ZERO)[0]
+                winograd(
+                    mine, tasks, x, y, floats, tables, plan, rest.U, rest.bias, rest.accumulate, rest.zeros, floor
+                )  # fmt: skip
             else:
                 pool(mine, tasks, x, y, read(words, POOL_PLAN), ZERO)
             gone(mine)
@@ -83,12 +105,13 @@ def _words(arguments):
 
 
 class Program:
-    """A chain for arrays of given shapes and strides."""
+    """A chain for arrays of given shapes and strides: one launch if `run_steps` knows all kernels, in float32 those are."""
 
     def __init__(self, arrays, chain):
         self.launches = list(_launches(arrays, chain))
         kinds, self.kernel = _kernels()
-        if all(launch.kernel in kinds for launch, *_ in self.launches):
+        self.at_once = all(launch.kernel in kinds for launch, *_ in self.launches)
+        if self.at_once:
             self.words = [_words(launch.args) for launch, *_ in self.launches]
             self.table = np.array([
                 (kinds[launch.kernel], launch.tasks, address(words), *places)
@@ -97,15 +120,15 @@ class Program:
             needs = [need for launch, *_ in self.launches for need in launch.scratch]
             self.scratch = [max((size for size, kind in needs if kind == dtype), default=1) for dtype in SCRATCH]
             self.tasks = max(launch.tasks for launch, *_ in self.launches)
-            self.run = self.run_at_once
 
     def run(self, arrays):
-        """Launch the steps one by one."""
+        """Launch the steps: together, or one by one."""
+        if self.at_once:
+            return self._run_at_once(arrays)
         for launch, source, source_skip, target, target_skip in self.launches:
             launch(address(arrays[source]) + source_skip, address(arrays[target]) + target_skip)
 
-    def run_at_once(self, arrays):
-        """Launch the steps together."""
+    def _run_at_once(self, arrays):
         places = np.array([address(array) for array in arrays])
         counters = new_counter(len(self.table))
         scratch = [team.scratch(size, dtype) for size, dtype in zip(self.scratch, SCRATCH)]
@@ -130,16 +153,17 @@ class Programs:
 
     def is_current(self):
         """Whether the weights are those that were packed, and nobody can have changed them."""
-        return all(tensor.data is array and not array.flags.writeable for tensor, array in self.weights)
+        return all(tensor.data is array and is_fixed(array) for tensor, array in self.weights)
 
     def find(self, arrays, chain):
         """The program for arrays like these."""
         name = *[(array.shape, array.strides) for array in arrays], arrays[0].dtype, algorithms.switched_off()
-        if name not in self.programs:
+        program = self.programs.get(name)
+        if program is None:
             if len(self.programs) >= MOST:
                 self.programs.clear()
-            self.programs[name] = Program(arrays, chain)
-        return self.programs[name]
+            program = self.programs[name] = Program(arrays, chain)
+        return program
 
 
 _programs = weakref.WeakKeyDictionary()  # chain -> Programs

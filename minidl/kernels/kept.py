@@ -15,7 +15,14 @@ MOST = 64  # results kept of one array: whoever has more shapes than that makes 
 _kept = {}  # id of an array -> (weak reference to it, {what was made of it: (the result, the other array)})
 
 
-def _is_fixed(array):
+def fix(array):
+    """Make an array that nobody else holds read-only, where its kind knows that."""
+    if hasattr(array.flags, "writeable"):
+        array.flags.writeable = False
+
+
+def is_fixed(array):
+    """Whether nobody can change `array`: it is read-only and no view of memory that others may write."""
     flags = array.flags
     return flags.owndata and not flags.writeable
 
@@ -34,14 +41,15 @@ def kept(array, name, make, other=None):
     True
     """
     key = id(array)
-    if not _is_fixed(array) or not (other is None or _is_fixed(other)):
+    if not is_fixed(array) or not (other is None or is_fixed(other)):
         _kept.pop(key, None)  # somebody made it writeable again
         return make()
     if key not in _kept:
         _kept[key] = weakref.ref(array, lambda _: _kept.pop(key, None)), {}
     results, name = _kept[key][1], (name, id(other))
-    if name not in results:
+    found = results.get(name)
+    if found is None:
         if len(results) >= MOST:
             results.clear()
-        results[name] = make(), other  # which lives on, so that its id stays its own
-    return results[name][0]
+        found = results[name] = make(), other  # which lives on, so that its id stays its own
+    return found[0]

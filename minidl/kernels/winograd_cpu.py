@@ -162,7 +162,7 @@ def part_of(p, part):
 
 def _kernel(wide, narrow, BT, AT3, AT5):
     @jit
-    def convolve(counter, n_tasks, x, out, scratch, tables, p, U, bias, floor, accumulate, zeros):
+    def convolve(counter, n_tasks, x, out, scratch, tables, p, U, bias, accumulate, zeros, floor):
         """One block of tiles, and one part of the output channels, per task."""
         slot = next_slot(counter)
         source, target = tables[slot], tables[slot, TABLES // 2 :]
@@ -265,7 +265,7 @@ def _launch(x, weight, steps, padding, bias, floor, y, accumulate):
     U = kept(weight, steps, lambda: _transformed(weight, steps, p))
     scratch = [(POINTS * (p.v_plane + p.m_plane) // 4 + GROUP + 16, np.float32), (TABLES, np.int64)]
     return Launch(convolve, -(-p.tiles // p.block) * p.parts, scratch, p, aligned(U), address(bias),
-                  np.float32(floor), int(accumulate), address(zeros), owned=(U, bias, zeros))  # fmt: skip
+                  int(accumulate), address(zeros), np.float32(floor), owned=(U, bias, zeros))  # fmt: skip
 
 
 def _transformed(weight, steps, p):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from minidl import backend
 from minidl.kernels import chain, convolution
+from minidl.kernels.kept import fix
 from minidl.kernels.pooling_values import max_pool2d_values
 from minidl.nn.module import Module
 from minidl.ops.convolution import check_convolution, check_window, pair, paddings
@@ -17,11 +18,20 @@ class FoldedConv(Module):
 
     def __init__(self, weight, bias, relu=False, stride=(1, 1), padding=((0, 0), (0, 0)), dilation=(1, 1), groups=1):
         super().__init__()
-        # Nobody can change a read-only array, so a kernel may keep what it made of it.
-        weight.flags.writeable = bias.flags.writeable = False
         self.register_buffer("weight", Tensor(weight))
         self.register_buffer("bias", Tensor(bias))
+        self._fix()
         self.relu, self.stride, self.padding, self.dilation, self.groups = relu, stride, padding, dilation, groups
+
+    def _fix(self):
+        """Make weight and bias read-only: nobody can change them, so a kernel may keep what it made of them."""
+        for tensor in self.buffers():
+            fix(tensor.data)
+
+    def __setstate__(self, state):
+        """A copy is as the original: NumPy's copies would be writeable."""
+        self.__dict__.update(state)
+        self._fix()
 
     @classmethod
     def of(cls, conv, bn=None, relu=False):
@@ -105,13 +115,15 @@ class FoldedBranches(Module):
 
     def __init__(self, branches):
         super().__init__()
-        for index, branch in enumerate(branches):
-            for position, layer in enumerate(branch):
-                self.add_module(f"{index}_{position}", layer)
         self.branches = [tuple(branch) for branch in branches]
         begun, whole = self._in_product()
+        for index, branch in enumerate(branches):
+            for position, layer in enumerate(branch):
+                if position or index not in begun + whole:
+                    self.add_module(f"{index}_{position}", layer)
         self.product = _side_by_side([self.branches[i][0] for i in begun + whole])
-        self.readers = [next(layer for layer in branch if isinstance(layer, FoldedConv)) for branch in branches]
+        first = [layer for layer in branches[0] if isinstance(layer, FoldedConv)][0]
+        self.reader = (self.product or first,)  # a convolution that knows which inputs fit; not a module of its own
         self.widths, self.front = [0], sum(self.branches[i][0].outputs for i in begun)
         self.chain = chain.Chain(self._steps(begun, whole))
 
@@ -145,7 +157,7 @@ class FoldedBranches(Module):
         return chain.Place(len(self.widths) - 1, 0, self.widths[-1])
 
     def forward(self, x):
-        self.readers[0].check(x)
+        self.reader[0].check(x)
         x = backend.channels_last(x.data)
         N, _, H, W = x.shape
         made = [backend.empty_channels_last((N, width, H, W), x.dtype, like=x) for width in self.widths[1:]]
