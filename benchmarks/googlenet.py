@@ -39,6 +39,9 @@ YARDSTICK = "PyTorch eager"  # how large its own errors are says how large those
 ONNX_RUNTIME = Contender("ONNX Runtime", "onnxruntime")
 
 
+TURN = 0.5  # seconds in which a short step is repeated, so that it is timed as it runs among others
+
+
 class Part(NamedTuple):
     """One table: its title, the network and batch, "train" or "predict", and who takes part."""
 
@@ -110,7 +113,7 @@ def measure_times(name, settings, wrong):
         workers = enter(stack, part.contenders, settings, "network", folder=str(folder), mode=part.mode)
         rows = checked(workers, wanted, folder)
         right = {label: workers[label] for label, row in rows.items() if not row["faults"]}
-        times = race(right, settings.rounds, seconds=0.0 if part.mode == "train" else 0.3)
+        times = race(right, settings.rounds, seconds=TURN)
         after = checked(right, wanted, folder)
     rows = {label: after.get(label, row) for label, row in rows.items() if row["faults"] or label in after}
     for label, row in rows.items():
