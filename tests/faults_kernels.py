@@ -186,7 +186,7 @@ def block_faults():
     fault(
         "branches cpu",
         "weight gradients of the siblings swapped",
-        after(branches.Siblings, "backward", lambda dx, self, dz: _swap_gradients(self.units) or dx),
+        after(branches.Siblings, "convolve_grad", lambda dx, self, dz, x: _swap_gradients(self.units) or dx),
         block_check,
     )
     fault(

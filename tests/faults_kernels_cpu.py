@@ -278,7 +278,7 @@ def cpu_passes():
     fault(
         "googlenet cpu",
         "one part in 100,000 too much in every batch norm's gradient",
-        fast_form(kernel, lambda right, *a, **o: _scaled(right(*a, **o), 1 + 1e-5)),
+        fast_form(kernel, lambda right, *a: [_scaled(part, 1 + 1e-5) for part in right(*a)]),
         test_table_networks.test_every_eleventh_parameter_of_the_network_for_small_images,
     )
 
