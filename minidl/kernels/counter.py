@@ -2,8 +2,7 @@
 
 Its words lie on cache lines of their own. A thread takes the next task with `next_task`, a
 row of working memory with `next_slot`. Where several steps follow one another without
-the team (:mod:`minidl.kernels.chain_cpu`), each has a counter, to which threads `come` and
-from which they are `gone`.
+the team (:mod:`minidl.kernels.chain_cpu`), each has a counter: threads `come`, and are `gone`.
 """
 
 from __future__ import annotations
