@@ -140,8 +140,9 @@ class Function:
         self.order = next(_order)
         self.edges = [_edge(x) if need else None for x, need in zip(inputs, self.needs_input_grad)]
         self.output_kinds = kinds = []
+        excluded = self._not_differentiable
         for index, (array, out) in enumerate(zip(results, outputs)):
-            if out.data.dtype.kind in "fc" and not _is_one_of(array, self._not_differentiable):
+            if out.data.dtype.kind in "fc" and not (excluded and _is_one_of(array, excluded)):
                 out.requires_grad, out.node, out.index = True, self, index
                 kinds.append((out.data.shape, out.data.dtype))
             else:
