@@ -30,6 +30,7 @@ def check_random(transform, random):
 
 
 def check_probability(name, p):
+    """Raise a `ValueError` that names the argument where `p` is no probability."""
     check(0 <= p <= 1, f"`{name}` is {p!r}; accepted: a probability, 0 to 1")
 
 

@@ -17,6 +17,9 @@ from minidl.kernels.counter import new_counter
 class Launch:
     """``kernel(counter, n_tasks, source, target, *scratch, *args)`` for every thread of the team.
 
+    It is called with the addresses of the first numbers it reads and writes; the caller holds both
+    arrays until it returns.
+
     Parameters
     ----------
     kernel : compiled function

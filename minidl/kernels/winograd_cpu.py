@@ -26,7 +26,7 @@ import numpy as np
 from minidl import backend
 from minidl.kernels import team
 from minidl.kernels.convolution import output_size
-from minidl.kernels.cpu import jit
+from minidl.kernels.cpu import address, jit
 from minidl.kernels.flat import deliver
 from minidl.kernels.kept import kept
 from minidl.kernels.launch import Launch
@@ -34,7 +34,7 @@ from minidl.kernels.team import next_slot, next_task
 from minidl.kernels.tile import tile
 from minidl.kernels.winograd import TILE
 from minidl.kernels.winograd_tiles import (
-    LANES, PANEL, POINTS, ROWS, SHAPE, SLACK, TABLES, address, channels_last_result, find_pixels, pixel_stride,
+    LANES, PANEL, POINTS, ROWS, SHAPE, SLACK, TABLES, channels_last_result, find_pixels, pixel_stride,
     place, round_up, takes, transform_inputs, width_of, zeros_for,
 )  # fmt: skip
 from minidl.kernels.winograd_transform import spec, transform, transform_out

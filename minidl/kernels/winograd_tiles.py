@@ -19,6 +19,7 @@ import numpy as np
 
 from minidl import backend
 from minidl.kernels.cpu import jit
+from minidl.kernels.flat import pixel
 from minidl.kernels.tile import shape
 from minidl.kernels.winograd import TILE
 from minidl.kernels.winograd_transform import transform
@@ -75,14 +76,7 @@ def round_up(number, step):
 
 def pixel_stride(x):
     """Bytes from one pixel to the next of a channels-last (N, C, H, W) array."""
-    for axis in (3, 2, 0):
-        if x.shape[axis] > 1:
-            return x.strides[axis]
-    return x.shape[1] * x.itemsize
-
-
-def address(array):
-    return array.ctypes.data
+    return pixel(x) * x.itemsize
 
 
 @functools.cache

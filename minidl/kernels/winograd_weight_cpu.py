@@ -22,13 +22,13 @@ import numpy as np
 
 from minidl import backend
 from minidl.kernels import team
-from minidl.kernels.cpu import jit
+from minidl.kernels.cpu import address, jit
 from minidl.kernels.flat import own, put
 from minidl.kernels.team import next_slot, next_task
 from minidl.kernels.tile import tile
 from minidl.kernels.winograd import TILE
 from minidl.kernels.winograd_tiles import (
-    PANEL, POINTS, ROWS, SHAPE, SLACK, TABLES, address, find_pixels, pixel_stride, place, round_up, takes,
+    PANEL, POINTS, ROWS, SHAPE, SLACK, TABLES, find_pixels, pixel_stride, place, round_up, takes,
     transform_inputs, width_of, zeros_for,
 )  # fmt: skip
 from minidl.kernels.winograd_transform import spec, transform

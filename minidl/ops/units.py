@@ -3,7 +3,7 @@
 Between forward and backward a unit keeps the output of its convolution. What follows from
 that in one pass over memory, its activation, is computed again when the backward needs it,
 as are pooled images (T. Chen et al., "Training Deep Nets with Sublinear Memory Cost", arXiv
-1604.06174): a third less memory for some hundredths of the time.
+1604.06174). `python -m benchmarks memory` shows what a step then needs.
 """
 
 from __future__ import annotations
