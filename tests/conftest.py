@@ -1,4 +1,8 @@
-"""Shared set-up of the tests: where real data lies, how many examples hypothesis draws, no network, no display."""
+"""Shared set-up of the tests: where real data lies, how many examples hypothesis draws, no network, no display.
+
+A test may be skipped for one of the reasons in :data:`SKIPS` only. They are counted at the end of the run, and any
+other reason fails it: a check that never runs anywhere is not a check.
+"""
 
 import os
 import socket
@@ -14,6 +18,21 @@ settings.register_profile("deep", max_examples=1000, deadline=None)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "default"))
 
 os.environ.setdefault("MPLBACKEND", "Agg")
+
+# `--doctest-modules` imports every module below `testpaths`. The helpers here hold no tests, and some need PyTorch.
+HERE = Path(__file__).parent
+collect_ignore = [str(path) for path in HERE.rglob("*.py") if not path.name.startswith(("test_", "conftest"))]
+
+# How the reason of a skip begins.
+SKIPS = (
+    "PyTorch is not installed",
+    "Numba is not installed",
+    "real data is not here",
+    "the fast forms are switched off",
+    "CuPy is installed",
+    "not a git checkout",
+    "this system has no",
+)
 
 SHARED_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 if "MINIDL_DATA" not in os.environ and SHARED_DATA.is_dir():
@@ -34,8 +53,44 @@ def no_network(monkeypatch):
     monkeypatch.setattr(socket.socket, "connect", refuse)
 
 
+def _reason(report):
+    """The reason of a skipped test, as the test gave it."""
+    text = report.longrepr[2] if isinstance(report.longrepr, tuple) else str(report.longrepr)
+    return text.removeprefix("Skipped: ")
+
+
+def _unknown(terminalreporter):
+    """Reports of tests that were skipped for a reason that is not one of SKIPS."""
+    return [r for r in terminalreporter.getreports("skipped") if not _reason(r).startswith(SKIPS)]
+
+
+def pytest_sessionfinish(session):
+    """Fail the run when a test was skipped for a reason that is not one of SKIPS."""
+    terminalreporter = session.config.pluginmanager.get_plugin("terminalreporter")
+    if terminalreporter and not session.exitstatus and _unknown(terminalreporter):
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+
 def pytest_terminal_summary(terminalreporter):
-    """The table of seeded faults, and how many of them the suite has noticed (``test_faults.py``)."""
+    """Tables for people: skips by reason, seeded faults and which test noticed them."""
+    _summarise_skips(terminalreporter)
+    _summarise_faults(terminalreporter)
+
+
+def _summarise_skips(terminalreporter):
+    reports = terminalreporter.getreports("skipped")
+    counts = {reason: sum(_reason(r).startswith(reason) for r in reports) for reason in SKIPS}
+    if reports:
+        terminalreporter.section("skipped (a file that is skipped whole counts as one)")
+    for reason, count in counts.items():
+        if count:
+            terminalreporter.write_line(f"{count:5}  {reason}")
+    for report in _unknown(terminalreporter):
+        terminalreporter.write_line(f"NOT A REASON THAT tests/conftest.py KNOWS: {report.nodeid}: {_reason(report)}")
+
+
+def _summarise_faults(terminalreporter):
+    """The seeded faults, and how many of them the suite has noticed (``test_faults.py``)."""
     reports = [r for kind in ("passed", "failed") for r in terminalreporter.getreports(kind) if r.when == "call"]
     faults = [dict(r.user_properties) for r in reports if dict(r.user_properties).get("fault")]
     if faults:

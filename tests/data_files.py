@@ -15,7 +15,7 @@ REAL = Path(os.environ.get("MINIDL_DATA") or Path(__file__).resolve().parents[2]
 
 def needs(name):
     """Skip mark for tests that read a real data set."""
-    reason = f"no folder {name} under $MINIDL_DATA or ../shared/data"
+    reason = f"real data is not here: no folder {name} under $MINIDL_DATA or ../shared/data"
     return pytest.mark.skipif(not (REAL / name).is_dir(), reason=reason)
 
 

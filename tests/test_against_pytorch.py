@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-pytest.importorskip("torch", reason="the live comparison needs PyTorch")
+pytest.importorskip("torch", reason="PyTorch is not installed")
 
 from pytorch_library import Theirs  # noqa: E402
 from pytorch_table import Ours, assert_agree, derivatives  # noqa: E402

@@ -93,7 +93,7 @@ def test_polyak_average_is_the_mean():
 
 @pytest.mark.parametrize("kind", ["polyak", "ema"])
 def test_averages_equal_pytorch(kind):
-    torch = pytest.importorskip("torch")
+    torch = pytest.importorskip("torch", reason="PyTorch is not installed")
     from torch.optim import swa_utils
 
     net = Net()

@@ -1,6 +1,5 @@
 """The benchmarks in miniature: everything runs, is checked and is written down; no time is judged."""
 
-import importlib.util
 import json
 
 import numpy as np
@@ -137,8 +136,8 @@ def test_everything_with_everyone_in_miniature(run):
         assert run(name, contenders=[contender.label for contender in everyone])[0] == 0
 
 
-@pytest.mark.skipif(not importlib.util.find_spec("torch"), reason="PyTorch is not installed")
 def test_pytorch_takes_the_weights_by_name():
+    pytest.importorskip("torch", reason="PyTorch is not installed")
     from benchmarks.peers.torch_googlenet import GoogLeNet
 
     for variant in ("cifar", "torchvision"):

@@ -23,7 +23,7 @@ def parameters(dtype="float64"):
 @pytest.mark.parametrize("max_norm", [0.01, 2.5, 1e6])
 @pytest.mark.parametrize("dtype", TOLERANCE)
 def test_clip_grad_norm_equals_pytorch(norm_type, max_norm, dtype):
-    torch = pytest.importorskip("torch")
+    torch = pytest.importorskip("torch", reason="PyTorch is not installed")
     ours = parameters(dtype)
     ours[1].grad = None
     theirs = [torch.tensor(p.data, requires_grad=True) for p in ours]
@@ -41,7 +41,7 @@ def test_clip_grad_norm_equals_pytorch(norm_type, max_norm, dtype):
 
 
 def test_clip_grad_value_equals_pytorch():
-    torch = pytest.importorskip("torch")
+    torch = pytest.importorskip("torch", reason="PyTorch is not installed")
     params = parameters()
     expected = [torch.tensor(p.grad.data).clamp(-0.5, 0.5).numpy() for p in params]
     arrays = [p.grad.data for p in params]

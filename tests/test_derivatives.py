@@ -115,7 +115,7 @@ def test_sharpness_of_a_network_with_dropout_leaves_the_random_streams():
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of torch.jit, which torch.func imports
 def test_against_torch():
-    torch = pytest.importorskip("torch")
+    torch = pytest.importorskip("torch", reason="PyTorch is not installed")
     weight = RNG.standard_normal((5, 4))
 
     def ours(x):

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from minidl import backend
 from minidl.kernels import convolution, matmul, using
 
-pytest.importorskip("numba")
+pytest.importorskip("numba", reason="Numba is not installed")
 from minidl.kernels import algorithms, team  # noqa: E402
 
 SETTINGS = settings(max_examples=120, deadline=None)

@@ -76,7 +76,7 @@ def test_max_pool(window, dtype, ceil_mode, special, seed):
 @few
 @given(windows(), dtypes, st.booleans(), st.integers(0, 99))
 def test_max_pool_is_pytorchs(window, dtype, ceil_mode, seed):
-    torch = pytest.importorskip("torch")
+    torch = pytest.importorskip("torch", reason="PyTorch is not installed")
     shape, *window = window
     x = images(shape, dtype, seed).round(1)
     try:
@@ -114,7 +114,7 @@ def test_max_pool_of_a_large_window_numbers_its_cells_with_two_bytes():
 @few
 @given(windows(), dtypes, st.booleans(), st.booleans(), st.sampled_from([None, 3, -2]), st.integers(0, 99))
 def test_average_pool(window, dtype, ceil_mode, include, divisor, seed):
-    torch = pytest.importorskip("torch")
+    torch = pytest.importorskip("torch", reason="PyTorch is not installed")
     shape, kernel, stride, padding, _ = window
     padding = tuple(min(p, k // 2) for p, k in zip(padding, kernel))
     x = images(shape, dtype, seed, (seed % 3, seed % 2))
@@ -132,7 +132,7 @@ def test_average_pool(window, dtype, ceil_mode, include, divisor, seed):
 @few
 @given(st.integers(1, 9), st.integers(1, 9), st.integers(1, 9), st.integers(1, 9), dtypes)
 def test_adaptive_average_pool(H, W, OH, OW, dtype):
-    torch = pytest.importorskip("torch")
+    torch = pytest.importorskip("torch", reason="PyTorch is not installed")
     x = images((2, 5, H, W), dtype, 0, (1, 2))
     y = pooling.adaptive_avg_pool2d(frozen(x), (OH, OW))
     close(y, pooling.adaptive_avg_pool2d.plain(x, (OH, OW)))
@@ -232,7 +232,7 @@ def test_batch_norms_of_several_parts_equal_those_of_each(widths, dtype, sliced,
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize("C, ends", [(16, (0, 0)), (48, (16, 32)), (24, (0, 0)), (16, (3, 0))])
 def test_results_that_pass_the_caches_by_are_the_same(monkeypatch, dtype, C, ends):
-    flat = pytest.importorskip("minidl.kernels.flat")
+    flat = pytest.importorskip("minidl.kernels.flat", reason="Numba is not installed")
     x, grad = (images((2, C, 6, 5), dtype, seed) for seed in (0, 1))
     weight, bias = np.linspace(0.5, 2, C).astype(dtype), np.linspace(-1, 1, C).astype(dtype)
 
@@ -346,7 +346,7 @@ def test_threads_change_no_bit_of_pooling_and_batch_norm():
     st.integers(0, 99),
 )
 def test_cross_entropy_is_pytorchs(N, K, dtype, weighted, smoothing, reduction, seed):
-    torch = pytest.importorskip("torch")
+    torch = pytest.importorskip("torch", reason="PyTorch is not installed")
     rng = np.random.default_rng(seed)
     logits = frozen((rng.standard_normal((N, 2 * K)) * 5).astype(dtype)[:, ::2])
     target = rng.integers(0, K, N)
@@ -399,7 +399,7 @@ def test_cross_entropy_hides_nothing_that_is_not_finite(value, dtype, K):
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_the_exponential_is_right_to_two_units_in_the_last_place(dtype):
-    exponential = pytest.importorskip("minidl.kernels.exponential")
+    exponential = pytest.importorskip("minidl.kernels.exponential", reason="Numba is not installed")
     info = np.finfo(dtype)
     largest, smallest = np.log(np.array([info.max, info.smallest_subnormal], np.longdouble)).astype(float) * (1 - 1e-7)
     x = np.concatenate([np.linspace(smallest - 5, largest, 4001), np.linspace(-2, 2, 4001)]).astype(dtype)
@@ -505,7 +505,7 @@ def test_philox_known_answers(line):
     *words, = (int(word, 16) for word in line.split())
     counter, key, answer = words[:4], words[4:6], words[6:]
     assert [int(w) for w in random.philox([np.array(c, np.uint64) for c in counter], key)] == answer
-    random_cpu = pytest.importorskip("minidl.kernels.random_cpu")
+    random_cpu = pytest.importorskip("minidl.kernels.random_cpu", reason="Numba is not installed")
     c0, *rest = (np.uint64(word) for word in words[:6])
     assert [int(w) for w in random_cpu._philox(c0, *rest)] == answer
 
@@ -583,7 +583,7 @@ def test_threads_change_no_bit_of_the_rest():
 @few
 @given(st.integers(1, 9), st.integers(1, 70), dtypes, st.booleans(), st.sampled_from([0.0, 100.0]), st.integers(0, 99))
 def test_layer_norm_is_pytorchs(N, d, dtype, affine, offset, seed):
-    torch = pytest.importorskip("torch")
+    torch = pytest.importorskip("torch", reason="PyTorch is not installed")
     rng = np.random.default_rng(seed)
     x = frozen((rng.standard_normal((2, N, d)) + offset).astype(dtype))
     weight, bias = rng.standard_normal((2, d)).astype(dtype) if affine else (None, None)
@@ -603,7 +603,7 @@ def test_layer_norm_is_pytorchs(N, d, dtype, affine, offset, seed):
 @few
 @given(activations, st.integers(1, 8), st.sampled_from([0.75, 0.5, 1.3]), dtypes, st.integers(0, 99))
 def test_local_response_norm_is_pytorchs(shape, size, beta, dtype, seed):
-    torch = pytest.importorskip("torch")
+    torch = pytest.importorskip("torch", reason="PyTorch is not installed")
     x, grad = images(shape, dtype, seed, (1, 2)), images(shape, dtype, seed + 1, (seed % 2, 0))
     y = normalisation.local_response_norm(frozen(x), size, 0.3, beta, 1.5)
     dx = normalisation.local_response_norm_grad(frozen(grad), x, size, 0.3, beta, 1.5)

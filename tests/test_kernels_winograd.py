@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from minidl.kernels import convolution as definition
 from minidl.kernels import winograd
 
-fast = pytest.importorskip("minidl.kernels.winograd_cpu", exc_type=ImportError)
-fast_weight = pytest.importorskip("minidl.kernels.winograd_weight_cpu", exc_type=ImportError)
+fast = pytest.importorskip("minidl.kernels.winograd_cpu", reason="Numba is not installed", exc_type=ImportError)
+fast_weight = pytest.importorskip("minidl.kernels.winograd_weight_cpu", reason="Numba is not installed", exc_type=ImportError)
 from minidl.kernels import team  # noqa: E402 (needs Numba, as the two above do)
 
 EPS = np.finfo(np.float32).eps

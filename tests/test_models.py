@@ -61,7 +61,9 @@ def test_multiply_adds_at_32x32(variant, billions):
 @pytest.mark.parametrize("variant", VARIANTS)
 @pytest.mark.parametrize("aux", [False, True])
 def test_names_and_shapes_are_those_of_the_reference(variant, aux):
-    reference = pytest.importorskip("tests.torch_googlenet", exc_type=ImportError)
+    pytest.importorskip("torch", reason="PyTorch is not installed")
+    from tests import torch_googlenet as reference
+
     options = dict(width=0.25, aux_logits=aux)
     ours = models.GoogLeNet(variant, **options).state_dict()
     theirs = reference.GoogLeNet(variant, **options).state_dict()
@@ -80,7 +82,7 @@ def test_width_scales_every_channel_count_to_multiples_of_16():
 @pytest.fixture
 def one_thread():
     """PyTorch's waiting threads and a second test process get into each other's way."""
-    torch = pytest.importorskip("torch")
+    torch = pytest.importorskip("torch", reason="PyTorch is not installed")
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     yield
@@ -89,7 +91,7 @@ def one_thread():
 
 def _twins(variant, dtype, **options):
     """Our network and PyTorch's with the same weights, in training mode, without dropout, and the torch module."""
-    torch = pytest.importorskip("torch")
+    torch = pytest.importorskip("torch", reason="PyTorch is not installed")
     from tests import torch_googlenet
 
     minidl.manual_seed(3)

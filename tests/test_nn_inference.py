@@ -142,7 +142,7 @@ def test_double_precision_and_read_only_weights():
 
 
 def test_the_same_bits_for_any_number_of_threads():
-    team = pytest.importorskip("minidl.kernels.team", exc_type=ImportError)
+    team = pytest.importorskip("minidl.kernels.team", reason="Numba is not installed", exc_type=ImportError)
     minidl.manual_seed(0)
     folded, images = fold(models.create("googlenet", width=0.5)), minidl.randn(3, 3, 32, 32)
     before, results = team.num_threads(), []

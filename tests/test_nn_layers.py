@@ -8,7 +8,7 @@ import pytest
 import minidl
 from minidl import nn
 
-torch = pytest.importorskip("torch")
+torch = pytest.importorskip("torch", reason="PyTorch is not installed")
 
 IMAGE, ROWS = (3, 4, 7, 6), (5, 6)
 # constructor: (arguments, options, shape of the input)

@@ -37,7 +37,7 @@ def test_initialisers_have_the_deviation_they_promise(name, options, std):
     version = w._version
     assert getattr(nn.init, name)(w, **options) is w and w.dtype == np.float32 and w._version > version
     assert abs(w.data.mean()) < 5 * std / math.sqrt(w.data.size) and abs(w.data.std() / std - 1) < 0.02
-    torch = pytest.importorskip("torch")
+    torch = pytest.importorskip("torch", reason="PyTorch is not installed")
     other = torch.empty(64, 32, 3, 3)
     getattr(torch.nn.init, name)(other, **options)
     assert abs(other.std().item() / std - 1) < 0.02

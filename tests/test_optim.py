@@ -72,7 +72,7 @@ def same_bits(left, right):
 @pytest.mark.parametrize("dtype", TOLERANCE)
 @pytest.mark.parametrize("name, options", CASES)
 def test_ten_steps_equal_pytorch(name, options, dtype):
-    torch = pytest.importorskip("torch")
+    torch = pytest.importorskip("torch", reason="PyTorch is not installed")
     ours = parameters(dtype)
     theirs = [torch.tensor(p.data, requires_grad=True) for p in ours]
     optimizer = getattr(optim, name)(ours, **options)
@@ -98,7 +98,7 @@ def assert_same_slots(ours, theirs, tolerance):
 
 @pytest.mark.parametrize("name", GRID)
 def test_defaults_are_pytorchs(name):
-    torch = pytest.importorskip("torch")
+    torch = pytest.importorskip("torch", reason="PyTorch is not installed")
     ours = getattr(optim, name)(parameters()).param_groups[0]
     theirs = getattr(torch.optim, name)([torch.zeros(3)]).param_groups[0]
     ignored = {"params"}
@@ -180,7 +180,7 @@ def test_zero_grad():
 
 
 def test_groups_have_their_own_settings():
-    torch = pytest.importorskip("torch")
+    torch = pytest.importorskip("torch", reason="PyTorch is not installed")
     ours = parameters()
     theirs = [torch.tensor(p.data, requires_grad=True) for p in ours]
 
@@ -252,7 +252,7 @@ def test_loading_keeps_slots_and_array_settings_in_place():
 
 
 def test_loads_the_state_of_pytorchs_optimizer():
-    torch = pytest.importorskip("torch")
+    torch = pytest.importorskip("torch", reason="PyTorch is not installed")
     ours = parameters()
     theirs = [torch.tensor(p.data, requires_grad=True) for p in ours]
     reference = torch.optim.Adam(theirs, lr=0.1)

@@ -87,7 +87,7 @@ def test_ten_steps_of_a_schedule_equal_reference(name, seed, training):
 
 @pytest.mark.filterwarnings("ignore")
 def test_the_references_are_what_pytorch_says_today(training):
-    pytest.importorskip("torch")
+    pytest.importorskip("torch", reason="PyTorch is not installed")
     from pytorch_library import Theirs
 
     for row, found in every_run(Theirs()):

@@ -77,7 +77,7 @@ def follow(schedule, optimizer, epochs):
 
 @pytest.mark.parametrize("name, options, optimizer", ROWS, ids=IDS)
 def test_thirty_epochs_equal_pytorch(name, options, optimizer):
-    torch = pytest.importorskip("torch")
+    torch = pytest.importorskip("torch", reason="PyTorch is not installed")
     ours, theirs = make_optimizer(optimizer), make_reference(torch, optimizer)
     mine = getattr(lr_scheduler, name)(ours, **options)
     reference = getattr(torch.optim.lr_scheduler, name)(theirs, **options)
@@ -91,7 +91,7 @@ def test_thirty_epochs_equal_pytorch(name, options, optimizer):
 @pytest.mark.parametrize("threshold_mode", ["rel", "abs"])
 @pytest.mark.parametrize("options", [dict(), dict(cooldown=2, factor=0.5), dict(min_lr=[0.1, 0.2]), dict(eps=0.1)])
 def test_plateau_equals_pytorch(mode, threshold_mode, options):
-    torch = pytest.importorskip("torch")
+    torch = pytest.importorskip("torch", reason="PyTorch is not installed")
     ours, theirs = make_optimizer(), make_reference(torch)
     options = dict(options, mode=mode, threshold_mode=threshold_mode, patience=2, threshold=0.05)
     mine = optim.ReduceLROnPlateau(ours, **options)
@@ -114,7 +114,7 @@ def parts_of(library, optimizer):
 
 
 def test_sequence_equals_pytorch():
-    torch = pytest.importorskip("torch")
+    torch = pytest.importorskip("torch", reason="PyTorch is not installed")
     ours, theirs = make_optimizer(), make_reference(torch)
     mine = optim.SequentialLR(ours, parts_of(lr_scheduler, ours), milestones=[5, 12])
     library = torch.optim.lr_scheduler

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-team = pytest.importorskip("minidl.kernels.team", exc_type=ImportError)
+team = pytest.importorskip("minidl.kernels.team", reason="Numba is not installed", exc_type=ImportError)
 
 from minidl.kernels.counter import look  # noqa: E402
 from minidl.kernels.cpu import address, jit, pointer  # noqa: E402
