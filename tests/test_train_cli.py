@@ -74,7 +74,10 @@ def test_metrics_have_one_object_per_epoch(finished):
     entries = [json.loads(line) for line in (finished[0] / "metrics.jsonl").read_text().splitlines()]
     assert [entry["epoch"] for entry in entries] == [1, 2]
     assert all(set(entry) == {"epoch", "train_loss", "train_accuracy", "val_loss", "val_accuracy", "lr", "seconds",
-                              "images_per_second"} for entry in entries)
+                              "images_per_second", "gradient_norms"} for entry in entries)
+    for entry in entries:
+        assert list(entry["gradient_norms"]) == ["features.0", "features.3", "classifier.1", "classifier.4"]
+        assert all(0 < norm < 100 for norm in entry["gradient_norms"].values())
 
 
 def test_summary(finished):
