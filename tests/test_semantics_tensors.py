@@ -71,7 +71,11 @@ ASSIGNMENTS = {
         "`grad` is float32 of shape (3,); accepted: float32 of shape (2,)",
     ),
     "grad's dtype": (lambda x: setattr(x, "grad", minidl.ones(2).double()), ValueError, "`grad` is float64 of shape"),
-    "grad's kind": (lambda x: setattr(x, "grad", np.ones(2)), TypeError, "`grad` is of type ndarray; accepted: a Tensor"),
+    "grad's kind": (
+        lambda x: setattr(x, "grad", np.ones(2)),
+        TypeError,
+        "`grad` is of type ndarray; accepted: a Tensor",
+    ),
     "integers": (
         lambda x: setattr(x.detach().long(), "requires_grad", True),
         TypeError,
