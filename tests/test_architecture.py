@@ -30,6 +30,7 @@ ALLOWED = {
     "anomaly": {"nn", "ops", "tensor", "backend"},
     "gradcheck": {"anomaly", "graph", "nn", "ops", "tensor", "backend", "kernels", "random"},
     "training": {"anomaly", "nn", "optim", "data", "ops", "tensor", "backend", "random", "kernels"},
+    "explain": {"nn", "data", "ops", "tensor", "backend"},
     "pytest_plugin": {"gradcheck"},
 }
 TOP = {None, "__main__", "commands"}  # minidl/__init__.py gathers what users import; commands may call everything
