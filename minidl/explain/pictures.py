@@ -16,13 +16,13 @@ SCALE = "cividis"
 def grad_cam_picture(figure, images, maps, titles):
     """A column per image: above the image, below it what the network looked at."""
     N = len(images)
-    figure.set_size_inches(max(4.5, 2.2 * N), 5.2)
+    figure.set_size_inches(max(4.5, 2.0 * N + 0.8), 4.6)
     rows = figure.subplots(2, N, squeeze=False)
     for k, (image, heat, title) in enumerate(zip(images, maps, titles)):
         show(rows[0, k], image, title)
         show(rows[1, k], image)
         overlay(rows[1, k], heat)
-    _bar(figure, rows[1].tolist(), 0, 1, "evidence for the class (its largest value is 1)")
+    _bar(figure, rows[1].tolist(), 0, 1, "evidence, at most 1")
 
 
 def show(axes, image, title=None):
@@ -52,7 +52,7 @@ def occlusion_picture(figure, image, found, title):
     _bar(figure, [right], -largest, largest, "fall of the probability")
 
 
-def branches_picture(figure, image, views, labels=None):
+def branches_picture(figure, image, views):
     """A row per block and a column per branch for the first image of `views`; each title is the branch's evidence."""
     columns = max(len(view.branches) for view in views)
     figure.set_size_inches(1.5 * columns + 1.2, 1.6 * len(views) + 0.5)
@@ -61,10 +61,10 @@ def branches_picture(figure, image, views, labels=None):
         axes.axis("off")
     for row, view in zip(grid, views):
         for axes, heat, evidence, branch in zip(row, view.maps[:, 0], view.evidence[:, 0], view.branches):
-            show(axes, image, f"{(labels or {}).get(branch, branch)}  {evidence:+.2f}")
+            show(axes, image, f"{branch}  {evidence:+.2f}")
             overlay(axes, heat)
         row[0].text(-0.12, 0.5, view.block, transform=row[0].transAxes, rotation=90, ha="right", va="center")
-    _bar(figure, grid.ravel().tolist(), 0, 1, "evidence within the block (its largest value is 1)")
+    _bar(figure, grid.ravel().tolist(), 0, 1, "evidence, at most 1 in each block")
 
 
 def filters_picture(figure, filters, title):
@@ -96,4 +96,4 @@ def _bar(figure, axes, low, high, label):
     from matplotlib.cm import ScalarMappable
     from matplotlib.colors import Normalize
 
-    figure.colorbar(ScalarMappable(Normalize(low, high), SCALE), ax=axes, label=label, shrink=0.9)
+    figure.colorbar(ScalarMappable(Normalize(low, high), SCALE), ax=axes, label=label, shrink=0.9, aspect=30)
