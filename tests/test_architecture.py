@@ -33,6 +33,7 @@ ALLOWED = {
     "evaluation": {"nn", "data", "ops", "tensor", "backend"},
     "report": {"evaluation", "explain", "graph", "graph_layout", "nn", "data", "ops", "tensor", "backend"},
     "training": {"evaluation", "report", "anomaly", "nn", "optim", "data", "ops", "tensor", "backend", "random", "kernels"},
+    "onnx": {"nn", "ops", "tensor", "backend"},
     "pytest_plugin": {"gradcheck"},
 }
 TOP = {None, "__main__", "commands"}  # minidl/__init__.py gathers what users import; commands may call everything
