@@ -139,4 +139,4 @@ def test_an_interrupt_before_the_run_is_one_line(run_train, monkeypatch):
 
     monkeypatch.setattr("train.load", interrupted)
     code, said = ended(run_train, *SHORT)
-    assert code == 130 and "interrupted before the run began" in said and said.count("\n") == 1
+    assert code == 130 and "error: interrupted" in said and said.count("\n") == 1

@@ -90,6 +90,7 @@ class Progress:
             "lr": meter.lrs[-1],
             "seconds": round(meter.seconds, 3),
             "images_per_second": round(meter.images / self.training_seconds, 1),
+            "gradient_norms": meter.gradient_norms,
         }
 
     def line(self, entry, best):

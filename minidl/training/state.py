@@ -21,7 +21,7 @@ from minidl.training.atomic import remove_leftovers
 from minidl.training.checkpoint import CheckpointError, load_newest, on_cpu
 from minidl.training.identity import check_identity
 from minidl.training.machine import process_seconds
-from minidl.training.metrics import EpochMeter, NonFiniteLoss
+from minidl.training.metrics import EpochMeter, NonFiniteLoss, gradient_norms
 
 KEEP = 2  # checkpoints that stay
 
@@ -81,6 +81,8 @@ class TrainingState:
     def after_step(self):
         """What follows an optimiser step: the average takes the new weights in, the schedule sets the next rate."""
         self.step += 1
+        if self.meter is not None and self.meter.done == self.meter.steps:
+            self.meter.gradient_norms = gradient_norms(self.model)
         if self.average is not None:
             self.average.update_parameters()
         if not isinstance(self.schedule, ReduceLROnPlateau):
@@ -147,7 +149,7 @@ class TrainingState:
             "param_groups": self.optimizer.state_dict()["param_groups"],
             "schedule": self.schedule.state_dict(),
             "loader": self.loader.state_dict(),
-            "meter_steps": self.meter.steps if self.meter else None,
+            "meter": {"steps": self.meter.steps, "norms": self.meter.gradient_norms} if self.meter else None,
             "random": minidl.get_rng_state(),
         }
 
@@ -191,8 +193,9 @@ class TrainingState:
         self.epoch, self.step, self.history = facts["epoch"], facts["step"], facts["history"]
         self.best, self.best_weights = facts["best"], _below("best", arrays)
         self.seconds_before = facts["seconds"]
-        if facts["meter_steps"] is not None:
-            self.begin_epoch(facts["meter_steps"]).load_state_dict(_below("meter", arrays))
+        if facts["meter"] is not None:
+            self.begin_epoch(facts["meter"]["steps"]).load_state_dict(_below("meter", arrays))
+            self.meter.gradient_norms = facts["meter"]["norms"]
 
 
 def as_good(accuracy, highest, images):
