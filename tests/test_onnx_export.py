@@ -9,7 +9,7 @@ from minidl import nn
 from minidl.onnx import TraceError, as_onnx, export
 
 pytest.importorskip("onnx", reason="onnx is not installed")
-onnxruntime = pytest.importorskip("onnxruntime", reason="onnxruntime is not installed")
+onnxruntime = pytest.importorskip("onnxruntime", reason="onnx is not installed")
 
 
 def logits_of(proto, images):
