@@ -18,7 +18,8 @@ from minidl.training import CheckpointError, load_arrays, open_run, save_arrays
 def run(tmp_path_factory):
     """A short run on the digits, made in this process."""
     folder = tmp_path_factory.mktemp("runs") / "short"
-    argv, sys.argv = sys.argv, ["train.py", "--model", "cnn", "--width", "0.25", "--epochs", "2", "--output", str(folder)]
+    quick = ["--model", "cnn", "--width", "0.25", "--epochs", "2", "--output", str(folder)]
+    argv, sys.argv = sys.argv, ["train.py", *quick]
     try:
         train_script.main()
     finally:
@@ -54,8 +55,8 @@ def test_data_with_other_classes_is_refused(run):
 
 
 WRONG = [
-    ("settings", "model", "resnet"), ("settings", "model", ["cnn"]), ("settings", "width", 1e9), ("settings", "width", 8),
-    ("settings", "width", True), ("settings", "width", 0.5), ("settings", "aux_weight", float("nan")),
+    ("settings", "model", "resnet"), ("settings", "model", ["cnn"]), ("settings", "width", 1e9),
+    ("settings", "width", 8), ("settings", "width", True), ("settings", "width", 0.5), ("settings", "aux_weight", float("nan")),
     ("settings", "aux_weight", 0.3), ("settings", "data", None), ("data", "class_names", ["0", "1"]),
     ("data", "class_names", "0123456789"), ("data", "class_names", [3] * 10), ("data", "channels", 2),
     ("data", "channels", 3), ("data", "image_size", -1), ("data", "image_size", 10**9), ("data", "mean", [0.1, 0.2]),
