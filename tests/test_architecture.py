@@ -18,20 +18,23 @@ TREES = {path: ast.parse(path.read_text()) for path in FILES}
 ALLOWED = {
     "memory": set(),
     "backend": {"memory"},
-    "random": {"kernels", "backend"},
+    "checks": {"backend"},
+    "random": {"kernels", "backend", "checks"},
     "kernels": {"backend", "memory"},
-    "tensor": {"backend"},
-    "ops": {"tensor", "kernels", "backend", "random"},
-    "nn": {"ops", "tensor", "backend", "random"},
-    "optim": {"ops", "kernels", "tensor", "backend"},
-    "data": {"ops", "kernels", "tensor", "backend"},
+    "tensor": {"backend", "checks"},
+    "ops": {"tensor", "kernels", "backend", "checks", "random"},
+    "nn": {"ops", "tensor", "backend", "checks", "random"},
+    "optim": {"ops", "kernels", "tensor", "backend", "checks"},
+    "data": {"ops", "kernels", "tensor", "backend", "checks"},
     "graph_layout": set(),
     "graph": {"graph_layout", "ops", "tensor", "backend"},
     "anomaly": {"nn", "ops", "tensor", "backend"},
-    "gradcheck": {"anomaly", "graph", "nn", "ops", "tensor", "backend", "kernels", "random"},
+    "gradcheck": {"anomaly", "graph", "nn", "ops", "tensor", "backend", "checks", "kernels", "random"},
     "evaluation": {"nn", "data", "ops", "tensor", "backend"},
     "report": {"evaluation", "graph", "graph_layout", "nn", "data", "ops", "tensor", "backend"},
-    "training": {"evaluation", "report", "anomaly", "nn", "optim", "data", "ops", "tensor", "backend", "random", "kernels"},
+    "training": {
+        "evaluation", "report", "anomaly", "nn", "optim", "data", "ops", "tensor", "backend", "checks", "random", "kernels",
+    },  # fmt: skip
     "pytest_plugin": {"gradcheck"},
 }
 TOP = {None, "__main__", "commands"}  # minidl/__init__.py gathers what users import; commands may call everything

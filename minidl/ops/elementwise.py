@@ -29,6 +29,10 @@ def _softplus(xp, x):
     return xp.maximum(x, 0) + xp.log1p(xp.exp(-xp.abs(x)))
 
 
+def _erf(xp, x):
+    return erf_of(x).astype(x.dtype, copy=False)
+
+
 def _sign(xp, x):
     return x.copy() if x.dtype.kind == "b" else xp.sign(x)
 
@@ -61,7 +65,7 @@ TABLE = {
     "tanh": ("y", lambda xp, x: xp.tanh(x), lambda g, y: g * (1 - y * y), "Hyperbolic tangent."),
     "sigmoid": ("y", _sigmoid, lambda g, y: g * y * (1 - y), "1 / (1 + exp(-x))."),
     "softplus": ("x", _softplus, lambda g, x: g * x.sigmoid(), "log(1 + exp(x))."),
-    "erf": ("x", lambda xp, x: erf_of(x).astype(x.dtype, copy=False), lambda g, x: g * (-x * x).exp() * SLOPE_OF_ERF, "Error function."),
+    "erf": ("x", _erf, lambda g, x: g * (-x * x).exp() * SLOPE_OF_ERF, "Error function."),
     "sign": ("", _sign, lambda g: zeros_like(g), "-1, 0 or 1; derivative 0."),
     "floor": ("", _whole("floor"), lambda g: zeros_like(g), "Largest integer <= x; derivative 0."),
     "ceil": ("", _whole("ceil"), lambda g: zeros_like(g), "Smallest integer >= x; derivative 0."),
@@ -133,8 +137,8 @@ class ReluGrad(Function):
         return ReluGrad.apply(grad, y.data), None
 
 
-def relu(input):
-    """max(input, 0), element by element.
+def relu(input, inplace=False):
+    """max(input, 0), element by element; with `inplace` written over `input` (see `Tensor.become`).
 
     Examples
     --------
@@ -146,23 +150,27 @@ def relu(input):
     """
     if tensor_of(input)._data.dtype is BOOL:
         raise TypeError("`input` of relu() is bool; accepted: numbers")
-    return Relu.apply(input)
+    y = Relu.apply(input)
+    return input.become(y) if inplace else y
 
 
-def leaky_relu(input, negative_slope=0.01):
+def leaky_relu(input, negative_slope=0.01, inplace=False):
     """input where positive, negative_slope * input elsewhere."""
-    return where(floating(input) > 0, input, input * number(negative_slope, "negative_slope"))
+    y = where(floating(input) > 0, input, input * number(negative_slope, "negative_slope"))
+    return input.become(y) if inplace else y
 
 
-def elu(input, alpha=1.0):
+def elu(input, alpha=1.0, inplace=False):
     """input where positive, alpha * (exp(input) - 1) elsewhere (Clevert et al., arXiv 1511.07289)."""
     positive = floating(input) > 0
-    return where(positive, input, number(alpha, "alpha") * where(positive, 0.0, input).expm1())
+    y = where(positive, input, number(alpha, "alpha") * where(positive, 0.0, input).expm1())
+    return input.become(y) if inplace else y
 
 
-def silu(input):
+def silu(input, inplace=False):
     """input * sigmoid(input) (Elfwing et al., arXiv 1702.03118)."""
-    return floating(input) * input.sigmoid()
+    y = floating(input) * input.sigmoid()
+    return input.become(y) if inplace else y
 
 
 def gelu(input, approximate="none"):

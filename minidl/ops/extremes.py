@@ -37,9 +37,7 @@ def _extremes(input, name, dim, keepdim):
 
 
 def _refuse_empty(input, axes, name):
-    """An empty axis has no extreme element, unless there is nothing to ask for."""
-    kept = [n for axis, n in enumerate(input.shape) if axis not in axes]
-    if not math.prod(input.shape[axis] for axis in axes) and math.prod(kept):
+    if not math.prod(input.shape[axis] for axis in axes):
         raise IndexError(f"`input` of shape {input.shape} has no {name}; accepted: a length >= 1 along `dim`")
 
 
@@ -79,8 +77,6 @@ def _extreme(name, input, dim, keepdim):
     if isinstance(dim, Tensor):
         return {"max": maximum, "min": minimum}[name](tensor_of(input), dim)
     if dim is None:
-        if tensor_of(input).data.size == 0:
-            raise ValueError(f"`input` of shape {input.shape} is empty and has no {name}; accepted: `dim`")
         return {"max": amax, "min": amin}[name](input)
     axis = checks.axis(dim, tensor_of(input).ndim)
     if input.ndim == 0:

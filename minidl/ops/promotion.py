@@ -56,6 +56,11 @@ def operand(value, name="other"):
     raise TypeError(f"`{name}` is of type {type(value).__name__}; accepted: a Tensor or a number")
 
 
+def is_operand(value) -> bool:
+    """Whether `value` can stand on one side of an operation: a Tensor, a number or an array."""
+    return isinstance(value, (Tensor, int, float, complex, np.generic)) or backend.is_array(value)
+
+
 def operands(a, b):
     """Both operands of an operation, of one dtype; a number stays one, and takes the dtype of the tensor beside it."""
     if isinstance(a, Tensor):

@@ -11,7 +11,7 @@ from minidl import checks
 from minidl.backend import array_module
 from minidl.ops.arithmetic import where
 from minidl.ops.axes import dropped_shape, kept_shape, numpy_names, reduced, with_axes
-from minidl.ops.extremes import amax, amin, max, min  # noqa: F401 (they are reductions too)
+from minidl.ops.extremes import amax, amin
 from minidl.ops.joining import concat
 from minidl.ops.promotion import FLOAT, floating, tensor_of
 from minidl.tensor import Function
