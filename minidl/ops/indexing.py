@@ -254,6 +254,6 @@ def one_hot(tensor, num_classes=-1):
     if num_classes == -1:
         if tensor.data.size == 0:
             raise ValueError("`num_classes` is -1 but `tensor` is empty; accepted: a number of classes")
-        num_classes = int(tensor.data.max()) + 1
+        num_classes = int(tensor.max()) + 1
     _check_range(tensor, "tensor", 0, num_classes)
     return Tensor((tensor.data[..., None] == xp.arange(num_classes)).astype(xp.int64))
