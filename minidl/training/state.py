@@ -17,7 +17,7 @@ import minidl
 from minidl.data.errors import shown
 from minidl.optim import ReduceLROnPlateau
 from minidl.training import checkpoint
-from minidl.training.atomic import remove_leftovers
+from minidl.training.atomic import remove, remove_leftovers
 from minidl.training.checkpoint import CheckpointError, load_newest, on_cpu
 from minidl.training.identity import check_identity
 from minidl.training.machine import process_seconds
@@ -129,7 +129,7 @@ class TrainingState:
         paths = checkpoint.newest(folder)
         here = paths.index(path)
         for other in {*paths} - {*paths[here : here + KEEP]}:  # also later ones: damaged, or this run would be there
-            other.unlink()
+            remove(other)
         return path
 
     def _arrays(self):
@@ -156,8 +156,10 @@ class TrainingState:
     def _refuse_non_finite(self, arrays):
         for name, array in arrays.items():
             if array.dtype.kind == "f" and not np.isfinite(array).all():
-                raise NonFiniteLoss(f"{shown(name)} holds NaN or infinity after step {self.step:,}, at learning rate "
-                                    f"{self.schedule.get_last_lr()[0]:.3g}; a lower --lr usually helps")
+                rates = self.meter.lrs if self.meter else [entry["lr"] for entry in self.history]
+                at_rate = f", at learning rate {rates[-1]:.3g}" if rates else ""
+                raise NonFiniteLoss(f"{shown(name)} holds NaN or infinity after step {self.step:,}{at_rate}; "
+                                    "a lower --lr usually helps")
 
     def load(self, folder):
         """Go on from the newest checkpoint in `folder`.
