@@ -151,7 +151,7 @@ def picture(told, path):
 
     figure = Figure(figsize=(12, 3), layout="constrained")
     axes = figure.subplots()
-    kinds = (("between saves", "#0072B2", "o", True, False), ("inside a save", "#D55E00", "s", True, True),
+    kinds = (("at a random moment", "#0072B2", "o", True, False), ("inside a save", "#D55E00", "s", True, True),
              ("not equal", "black", "x", False, None))
     for label, colour, mark, equal, inside in kinds:
         chosen = [(k, kill["step"]) for k, kill in enumerate(told, 1) if kill["equal"] is equal
@@ -159,9 +159,9 @@ def picture(told, path):
         x, y = zip(*chosen) if chosen else ((), ())
         axes.scatter(x, y, s=12, color=colour, marker=mark, label=f"{label}: {len(chosen)}")
     equal = sum(kill["equal"] for kill in told)
-    axes.set(title=f"{len(told)} kills by SIGKILL: {equal} runs resumed to the bits of the run never killed",
+    axes.set(title=f"{len(told)} kills by SIGKILL: after {equal} of them the run went on to the bits of one never killed",
              xlabel="kill", ylabel="step of 40 at which it hit")
-    axes.legend(loc="upper right", framealpha=0.9)
+    figure.legend(loc="outside lower center", ncols=3)
     figure.savefig(path, dpi=120)
 
 
