@@ -168,7 +168,8 @@ def test_train_with_frozen_layers_and_go_on(tmp_path):
     assert any("running_mean" in name for name in moved) and "fc.weight" in moved
     norms = json.loads((tmp_path / "second/metrics.jsonl").read_text())["gradient_norms"]
     assert list(norms) == ["inception4e", "inception5a", "inception5b", "fc"]
-    assert "`--freeze` is stem without `--weights`" in python(*quick, "1", "--freeze", "stem", cwd=tmp_path, status=2)[1]
+    alone = python(*quick, "1", "--freeze", "stem", cwd=tmp_path, status=2)[1]
+    assert "`--freeze` is stem without `--weights`" in alone
     assert "not a readable" in python(*quick, "1", "--weights", "nowhere", cwd=tmp_path, status=2)[1]
 
 

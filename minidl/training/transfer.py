@@ -84,10 +84,11 @@ def load_weights(model, path, class_names=None):
     fresh = [name for name in own if name.startswith(heads) and name in arrays
              and (others or arrays[name].shape != own[name].shape)]
     fitting = {name: array for name, array in arrays.items() if name in own and name not in fresh}
-    check(fitting, f"{shown(path)} has no array with a name of {type(model).__name__}; it has {_few(sorted(arrays), 3)}")
+    check(fitting, f"{shown(path)} has no array with a name of {type(model).__name__}; it has {_few([*arrays], 3)}")
     for name, array in fitting.items():
-        check(array.shape == own[name].shape, f"{shown(path)}: {shown(name)} has shape {array.shape}, but the network's "
-              f"has {own[name].shape}; another --model or --width?")
+        expected = own[name].shape
+        check(array.shape == expected, f"{shown(path)}: {shown(name)} has shape {array.shape}, but the network's has "
+              f"{expected}; another --model or --width?")
     model.load_state_dict(fitting, strict=False)
     missing = [name for name in own if name not in arrays]
     return Transfer(list(fitting), fresh, missing, [name for name in arrays if name not in own])
