@@ -15,9 +15,9 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
+from minidl.checks import positive_pair
 from minidl.data.dataset import Dataset
 from minidl.data.errors import DataError, broken, check, check_file, shown
-from minidl.data.transforms import pair
 
 FORMATS = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".bmp": "BMP", ".gif": "GIF", ".webp": "WEBP"}
 MAX_BYTES = 1 << 25
@@ -64,7 +64,7 @@ class ImageFolder(Dataset):
         if not self.names:
             raise broken(self.root, f"pictures ({', '.join(FORMATS)}) in the class folders", "none")
         sizes, gray = zip(*(_size_and_gray(self.path(i)) for i in spread(len(self), 100)))
-        self.image_size = pair("image_size", image_size or min(64, int(np.median(np.min(sizes, axis=1)))))
+        self.image_size = positive_pair(image_size or min(64, int(np.median(np.min(sizes, axis=1)))), "image_size")
         self.channels = channels or (1 if all(gray) else 3)
 
     def __len__(self):

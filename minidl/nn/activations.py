@@ -16,8 +16,8 @@ ACTIVATIONS = {
     "Tanh": ("tanh", {}),
     "Softplus": ("softplus", {"beta": 1.0, "threshold": 20.0}),
     "LogSigmoid": ("logsigmoid", {}),
-    "Softmax": ("softmax", {"dim": -1}),
-    "LogSoftmax": ("log_softmax", {"dim": -1}),
+    "Softmax": ("softmax", {"dim": None}),
+    "LogSoftmax": ("log_softmax", {"dim": None}),
 }
 LOSSES = {
     "CrossEntropyLoss": (
@@ -32,6 +32,7 @@ LOSSES = {
         {"weight": None, "reduction": "mean", "pos_weight": None},
     ),
 }
+TENSORS = ("weight", "pos_weight")  # options of the losses that move and are saved with the module
 
 
 class _Functional(Module):
@@ -51,14 +52,27 @@ class _Functional(Module):
             found = ", ".join(unknown) or f"{len(values)} positional arguments"
             raise TypeError(f"{type(self).__name__} takes {', '.join(names)}, each once; found {found}")
         options = {**self.defaults, **given, **options}
-        options.pop("inplace", None)
-        self.options = options
+        for name in self.defaults:
+            self._set(name, options[name])
 
-    def forward(self, *inputs):
-        return getattr(F, self.op)(*inputs, **self.options)
+    def _set(self, name, value):
+        """An option is an attribute of its name; a Tensor among them, such as the weights of a loss, is a buffer."""
+        if name in TENSORS:
+            self.register_buffer(name, value)
+        else:
+            setattr(self, name, value)
+
+    @property
+    def options(self):
+        """The options by name, as the op takes them."""
+        return {name: getattr(self, name) for name in self.defaults}
+
+    def forward(self, *inputs, **named):
+        return getattr(F, self.op)(*inputs, **named, **self.options)
 
     def extra_repr(self):
-        return ", ".join(f"{name}={value!r}" for name, value in self.options.items() if value is not None)
+        shown = {name: value for name, value in self.options.items() if value is not None and name not in TENSORS}
+        return ", ".join(f"{name}={value!r}" for name, value in shown.items())
 
 
 def _make(name, op, defaults):

@@ -126,7 +126,9 @@ def _is_trained(layer):
     """Whether convolution and normalisation are plain, unwatched, unfrozen and in training mode."""
     conv, bn = layer.conv, layer.bn
     plain = type(conv) is Conv2d and type(bn) is BatchNorm2d and conv.bias is None and bn.affine
-    if not plain or conv.has_hooks or bn.has_hooks or not bn.training:
+    if not plain or conv.padding_mode != "zeros" or bn.bias is None:
+        return False
+    if conv.has_hooks or bn.has_hooks or not bn.training:
         return False
     return all(p.requires_grad for p in (conv.weight, bn.weight, bn.bias))
 
