@@ -1,7 +1,7 @@
 """`Tensor`: an array with a memory of where it came from.
 
-This file knows no operation and no derivative: ``minidl/ops`` gives Tensor its
-operators and methods, ``walk.py`` its ``backward``, when they are imported.
+This file knows no operation and no derivative: ``minidl/ops`` gives Tensor its operators and methods when it is
+imported, and ``walk.py`` holds the backward walk.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 import operator
 import sys
+import threading
 import weakref
 
 import numpy as np
@@ -17,6 +18,10 @@ from minidl import backend
 from minidl.tensor.assignment import Assigned, as_array
 from minidl.tensor.hooks import HookHandle
 from minidl.tensor.mode import _state
+from minidl.tensor.records import Version
+from minidl.tensor.walk import backward
+
+_accumulating = threading.RLock()  # a leaf may be part of what several threads differentiate at once
 
 
 class Tensor(Assigned):
@@ -50,7 +55,7 @@ class Tensor(Assigned):
 
     node = None  # the Function that computed this tensor; None for a leaf
     index = 0  # which output of `node` it is
-    _version_cell = None  # [changes, has views], shared by a tensor, its views and its detached twins
+    _shared_version = None  # a Version; made when it is first asked for
     _is_view = False
     _hooks = None
     _grad_buffer = None
@@ -156,7 +161,7 @@ class Tensor(Assigned):
     def detach(self):
         """The same memory as a new tensor outside the graph."""
         twin = _wrap(self.data.view())
-        twin._version_cell = self._cell()
+        twin._shared_version = self._version_record()
         return twin
 
     def requires_grad_(self, requires_grad=True):
@@ -169,6 +174,28 @@ class Tensor(Assigned):
         return self
 
     # -- the graph
+
+    def backward(self, gradient=None, retain_graph=None, create_graph=False, inputs=None):
+        """Add the gradient of this tensor with respect to every leaf it was computed from to the leaf's ``.grad``.
+
+        Parameters
+        ----------
+        gradient : Tensor, optional
+            The upstream gradient, shaped like this tensor; 1 for a one-element tensor.
+        retain_graph : bool, optional
+            Keep what was saved for the backward, for another walk. Default `create_graph`.
+        create_graph : bool
+            Record the walk itself, so that the gradients can be differentiated.
+        inputs : sequence of Tensor, optional
+            Add to ``.grad`` of these tensors only.
+
+        Raises
+        ------
+        RuntimeError
+            If the tensor is not part of a graph, has more than one element and no
+            `gradient`, or the graph was freed by an earlier walk.
+        """
+        backward(self, gradient, retain_graph, create_graph, inputs)
 
     def register_hook(self, hook):
         """Call ``hook(grad)`` whenever this tensor's gradient is computed; a returned tensor replaces it.
@@ -199,13 +226,18 @@ class Tensor(Assigned):
         HookHandle(self.node.hooks.setdefault(self.index, {}), keep, number=math.inf)  # behind all others
 
     def _accumulate(self, gradient, create_graph):
-        if create_graph:
-            self._grad = gradient.clone() if self._grad is None else self._grad + gradient
-        elif self._grad is None:
-            self._grad = _wrap(self._own_copy(gradient.data))
-        else:
-            self.grad.data += gradient.data
-            self.grad.bump_version()
+        with _accumulating:
+            if create_graph:
+                self._grad = gradient.clone() if self._grad is None else self._grad + gradient
+            elif self._grad is None:
+                self._grad = _wrap(self._own_copy(gradient.data))
+            else:
+                self.grad.data += gradient.data
+                self.grad.bump_version()
+
+    def _around(self, array):
+        """A Tensor around `array`; what the walk makes its gradients with."""
+        return _wrap(array)
 
     def _own_copy(self, array):
         """`array` in this tensor's own gradient buffer, whose address stays while nobody else holds it."""
@@ -217,19 +249,18 @@ class Tensor(Assigned):
 
     # -- changes in place
 
-    def _cell(self):
-        if self._version_cell is None:
-            self._version_cell = [0, False]
-        return self._version_cell
+    def _version_record(self):
+        if self._shared_version is None:
+            self._shared_version = Version()
+        return self._shared_version
 
     @property
     def _version(self):
-        cell = self._version_cell
-        return 0 if cell is None else cell[0]
+        return 0 if self._shared_version is None else self._shared_version.changes
 
     def bump_version(self):
         """Tell the graph that the values were changed in place (see `Function.saved_tensors`)."""
-        self._cell()[0] += 1
+        self._version_record().changes += 1
 
     def become(self, result):
         """Overwrite the values with those of `result` and take its place in the graph.
@@ -241,7 +272,7 @@ class Tensor(Assigned):
         if _state.grad_enabled and (self.requires_grad or result.requires_grad):
             if self.node is None and self.requires_grad:
                 raise RuntimeError("a leaf that requires grad is changed in place; do it under no_grad()")
-            if self._is_view or self._cell()[1]:
+            if self._is_view or self._version_record().has_views:
                 raise RuntimeError("a tensor that shares memory with a view is changed in place; use a new tensor")
         if result.shape != self.shape:
             raise ValueError(f"an in-place change cannot turn shape {self.shape} into {result.shape}")

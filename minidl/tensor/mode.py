@@ -1,20 +1,22 @@
-"""Whether operations are recorded: one switch per thread."""
+"""The state of each thread: are operations recorded, and is a backward walk under way?"""
 
 from __future__ import annotations
 
 import contextlib
 import threading
+from collections.abc import Iterator
 
 
 class _State(threading.local):
     grad_enabled = True
+    walking = False
 
 
 _state = _State()
 
 
 class GradMode(contextlib.ContextDecorator):
-    """Context manager or decorator: record the graph inside, or do not."""
+    """Context manager or decorator that records the graph inside, or does not."""
 
     def __init__(self, mode):
         self.mode = bool(mode)
@@ -80,5 +82,20 @@ def enable_grad(function=None):
 
 
 def is_grad_enabled() -> bool:
-    """Whether operations are being recorded in this thread."""
+    """True while the operations of this thread are recorded."""
     return _state.grad_enabled
+
+
+@contextlib.contextmanager
+def walking() -> Iterator[None]:
+    """Context of a backward walk."""
+    outer, _state.walking = _state.walking, True
+    try:
+        yield
+    finally:
+        _state.walking = outer
+
+
+def is_walking() -> bool:
+    """True while this thread walks a graph: an operation that runs now belongs to a backward."""
+    return _state.walking
