@@ -13,35 +13,35 @@ from typing import Any as _Any
 
 from minidl import nn, optim
 from minidl.ops.arithmetic import add, clamp, div, lerp, maximum, minimum, mul, neg, pow, sub, where
-from minidl.ops.comparison import (  # fmt: skip
+from minidl.ops.comparison import (
     all, allclose, any, argmax, argmin, argsort, bitwise_and, bitwise_not, bitwise_or, bitwise_xor, eq, equal, ge,
     gt, isfinite, isinf, isnan, le, logical_and, logical_not, logical_or, logical_xor, lt, ne,
-)
+)  # fmt: skip
 from minidl.ops.convolution import col2im, conv2d, conv_transpose2d, fold, im2col, unfold
-from minidl.ops.creation import (  # fmt: skip
+from minidl.ops.creation import (
     arange, empty, eye, from_numpy, full, full_like, linspace, ones, ones_like, rand, rand_like, randint, randn,
     randn_like, randperm, zeros, zeros_like,
-)
+)  # fmt: skip
 from minidl.ops.dropout import dropout
-from minidl.ops.elementwise import (  # fmt: skip
+from minidl.ops.elementwise import (
     abs, arctan, ceil, cos, cosh, elu, erf, exp, expm1, floor, gelu, leaky_relu, log, log10, log1p, log2,
     logsigmoid, reciprocal, relu, round, rsqrt, sigmoid, sign, silu, sin, sinh, softplus, sqrt, square, tan, tanh,
-)
+)  # fmt: skip
 from minidl.ops.extremes import amax, amin, max, min
 from minidl.ops.indexing import gather, one_hot, take_along_dim
 from minidl.ops.joining import cat, chunk, concat, split, stack
-from minidl.ops.losses import (  # fmt: skip
+from minidl.ops.losses import (
     binary_cross_entropy_with_logits, cross_entropy, l1_loss, log_softmax, mse_loss, nll_loss, softmax,
-)
+)  # fmt: skip
 from minidl.ops.matmul import linear, matmul
 from minidl.ops.normalisation import batch_norm_eval, batch_norm_train, layer_norm, local_response_norm
 from minidl.ops.padding import pad
 from minidl.ops.pooling import adaptive_avg_pool2d, adaptive_max_pool2d, avg_pool2d, global_avg_pool2d, max_pool2d
 from minidl.ops.reduction import cumsum, logsumexp, mean, norm, prod, std, sum, var
-from minidl.ops.shape import (  # fmt: skip
+from minidl.ops.shape import (
     astype, broadcast_to, clone, contiguous, expand, flatten, flip, permute, reshape, squeeze, sum_to_size, to,
     transpose, unsqueeze, view,
-)
+)  # fmt: skip
 from minidl.random import get_rng_state, manual_seed, set_rng_state
 from minidl.tensor import (
     Function,
@@ -59,13 +59,16 @@ if _TYPE_CHECKING:
     from minidl.anomaly import detect_anomaly
     from minidl.gradcheck import check_gradients
     from minidl.graph import draw_graph
+    from minidl.training.weights import load, save
 
 __version__ = "0.1.0"
 
-__all__ = [  # fmt: skip
+__all__ = [
     # tensors and their derivatives
     "Function", "Tensor", "enable_grad", "grad", "is_grad_enabled", "no_grad", "set_grad_enabled", "tensor",
     "check_gradients", "detect_anomaly", "draw_graph",
+    # weights in files
+    "load", "save",
     # random numbers
     "get_rng_state", "manual_seed", "set_rng_state",
     # packages
@@ -108,7 +111,7 @@ __all__ = [  # fmt: skip
     # creation
     "zeros", "ones", "full", "empty", "arange", "linspace", "eye", "randn", "rand", "randint", "randperm", "zeros_like",
     "ones_like", "full_like", "randn_like", "rand_like", "from_numpy",
-]
+]  # fmt: skip
 
 # Loaded at first use, so that `import minidl` stays quick: name -> (module, attribute or None for the module)
 _LAZY = {

@@ -11,6 +11,7 @@ from minidl.ops.axes import dropped_shape, kept_shape, numpy_names, with_axes
 from minidl.ops.promotion import BOOL, Operand, module_of, operand, promoted, tensor_of
 from minidl.tensor import Tensor, _wrap
 
+
 def _compared(input, other):
     """The arrays of two operands in one dtype; a number beside a tensor is compared as it is."""
     a, b = tensor_of(input), operand(other)
