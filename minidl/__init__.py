@@ -13,6 +13,7 @@ from typing import Any as _Any
 
 from minidl import nn, optim
 from minidl.ops.arithmetic import add, clamp, div, lerp, maximum, minimum, mul, neg, pow, sub, where
+from minidl.ops.attention import scaled_dot_product_attention
 from minidl.ops.comparison import (
     all, allclose, any, argmax, argmin, argsort, bitwise_and, bitwise_not, bitwise_or, bitwise_xor, eq, equal, ge,
     gt, isfinite, isinf, isnan, le, logical_and, logical_not, logical_or, logical_xor, lt, ne,
@@ -27,6 +28,7 @@ from minidl.ops.elementwise import (
     abs, arctan, ceil, cos, cosh, elu, erf, exp, expm1, floor, gelu, leaky_relu, log, log10, log1p, log2,
     logsigmoid, reciprocal, relu, round, rsqrt, sigmoid, sign, silu, sin, sinh, softplus, sqrt, square, tan, tanh,
 )  # fmt: skip
+from minidl.ops.embedding import embedding
 from minidl.ops.extremes import amax, amin, max, min
 from minidl.ops.indexing import gather, one_hot, take_along_dim
 from minidl.ops.joining import cat, chunk, concat, split, stack
@@ -35,13 +37,27 @@ from minidl.ops.losses import (
 )  # fmt: skip
 from minidl.ops.matmul import linear, matmul
 from minidl.ops.normalisation import batch_norm_eval, batch_norm_train, layer_norm, local_response_norm
+from minidl.ops.objectives import binary_cross_entropy, cosine_similarity, huber_loss, kl_div, normalize, smooth_l1_loss
 from minidl.ops.padding import pad
 from minidl.ops.pooling import adaptive_avg_pool2d, adaptive_max_pool2d, avg_pool2d, global_avg_pool2d, max_pool2d
+from minidl.ops.products import bmm, dot, einsum, mm, mv, outer
 from minidl.ops.reduction import cumsum, logsumexp, mean, norm, prod, std, sum, var
+from minidl.ops.remainders import atan2, cumprod, floor_divide, fmod, isclose, remainder, trunc
+from minidl.ops.resampling import grid_sample, interpolate, pixel_shuffle, pixel_unshuffle
+from minidl.ops.rescaling import dropout2d, rms_norm
+from minidl.ops.saturating import glu, hardswish, hardtanh, prelu, relu6, selu
+from minidl.ops.selecting import (
+    diag, diagonal, index_add, index_select, masked_fill, masked_select, nonzero, scatter, scatter_add,
+)  # fmt: skip
+from minidl.ops.sequences import (
+    adaptive_avg_pool1d, adaptive_max_pool1d, avg_pool1d, conv1d, conv_transpose1d, max_pool1d,
+)  # fmt: skip
 from minidl.ops.shape import (
     astype, broadcast_to, clone, contiguous, expand, flatten, flip, permute, reshape, squeeze, sum_to_size, to,
     transpose, unsqueeze, view,
 )  # fmt: skip
+from minidl.ops.sorting import median, sort, topk
+from minidl.ops.tiling import meshgrid, narrow, repeat, repeat_interleave, roll, t, tile, tril, triu, unbind
 from minidl.random import get_rng_state, manual_seed, set_rng_state
 from minidl.tensor import (
     Function,
@@ -108,6 +124,31 @@ __all__ = [
     "softmax", "log_softmax", "cross_entropy", "nll_loss", "mse_loss", "l1_loss", "binary_cross_entropy_with_logits",
     # dropout
     "dropout",
+    # products
+    "mm", "bmm", "mv", "dot", "outer", "einsum",
+    # selecting
+    "index_select", "index_add", "scatter", "scatter_add", "masked_fill", "masked_select", "nonzero", "diagonal",
+    "diag",
+    # tiling
+    "t", "repeat", "tile", "repeat_interleave", "roll", "narrow", "unbind", "tril", "triu", "meshgrid",
+    # sorting
+    "sort", "topk", "median",
+    # remainders
+    "remainder", "fmod", "floor_divide", "trunc", "atan2", "cumprod", "isclose",
+    # resampling
+    "interpolate", "pixel_shuffle", "pixel_unshuffle", "grid_sample",
+    # attention
+    "scaled_dot_product_attention",
+    # objectives
+    "smooth_l1_loss", "huber_loss", "binary_cross_entropy", "kl_div", "cosine_similarity", "normalize",
+    # saturating
+    "hardtanh", "relu6", "hardswish", "selu", "prelu", "glu",
+    # sequences
+    "conv1d", "conv_transpose1d", "max_pool1d", "avg_pool1d", "adaptive_avg_pool1d", "adaptive_max_pool1d",
+    # rescaling
+    "rms_norm", "dropout2d",
+    # embedding
+    "embedding",
     # creation
     "zeros", "ones", "full", "empty", "arange", "linspace", "eye", "randn", "rand", "randint", "randperm", "zeros_like",
     "ones_like", "full_like", "randn_like", "rand_like", "from_numpy",

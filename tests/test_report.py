@@ -26,7 +26,7 @@ PROBABILITIES = RNG.dirichlet(np.ones(6), 80)
 
 
 def history(epochs, aux=False):
-    return [dict(epoch=e, train_loss=3 / e, val_loss=2 / e, train_accuracy=1 - 1 / (e + 1), val_accuracy=1 - 1 / (e + 2),
+    return [dict(epoch=e, train_loss=3 / e, val_loss=2 / e, train_accuracy=e / (e + 1), val_accuracy=(e + 1) / (e + 2),
                  lr=0.1 / e, gradient_norms={"conv1": 0.1 * e, "fc": 1.0, **({"aux1": 0.5} if aux else {})})
             for e in range(1, epochs + 1)]  # fmt: skip
 

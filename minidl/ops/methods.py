@@ -19,8 +19,14 @@ from minidl.ops import (
     losses,
     matmul,
     padding,
+    products,
     reduction,
+    remainders,
+    saturating,
+    selecting,
     shape,
+    sorting,
+    tiling,
 )
 
 
@@ -73,6 +79,17 @@ class Methods:
     silu: Final = elementwise.silu
     gelu: Final = elementwise.gelu
     logsigmoid: Final = elementwise.logsigmoid
+    remainder: Final = remainders.remainder
+    fmod: Final = remainders.fmod
+    floor_divide: Final = remainders.floor_divide
+    trunc: Final = remainders.trunc
+    atan2: Final = remainders.atan2
+    hardtanh: Final = saturating.hardtanh
+    relu6: Final = saturating.relu6
+    hardswish: Final = saturating.hardswish
+    selu: Final = saturating.selu
+    prelu: Final = saturating.prelu
+    glu: Final = saturating.glu
 
     # -- questions about elements
 
@@ -100,6 +117,10 @@ class Methods:
     any: Final = comparison.any
     allclose: Final = comparison.allclose
     equal: Final = comparison.equal
+    isclose: Final = remainders.isclose
+    sort: Final = sorting.sort
+    topk: Final = sorting.topk
+    median: Final = sorting.median
 
     # -- sums and other reductions
 
@@ -111,6 +132,7 @@ class Methods:
     logsumexp: Final = reduction.logsumexp
     norm: Final = reduction.norm
     cumsum: Final = reduction.cumsum
+    cumprod: Final = remainders.cumprod
     amax: Final = extremes.amax
     amin: Final = extremes.amin
     max: Final = extremes.max
@@ -140,11 +162,34 @@ class Methods:
     chunk: Final = joining.chunk
     take_along_dim: Final = indexing.take_along_dim
     gather: Final = indexing.gather
+    index_select: Final = selecting.index_select
+    index_add: Final = selecting.index_add
+    scatter: Final = selecting.scatter
+    scatter_add: Final = selecting.scatter_add
+    masked_fill: Final = selecting.masked_fill
+    masked_select: Final = selecting.masked_select
+    nonzero: Final = selecting.nonzero
+    diagonal: Final = selecting.diagonal
+    diag: Final = selecting.diag
+    t: Final = tiling.t
+    repeat: Final = tiling.repeat
+    tile: Final = tiling.tile
+    repeat_interleave: Final = tiling.repeat_interleave
+    roll: Final = tiling.roll
+    narrow: Final = tiling.narrow
+    unbind: Final = tiling.unbind
+    tril: Final = tiling.tril
+    triu: Final = tiling.triu
     pad: Final = padding.pad
 
     # -- products and networks
 
     matmul: Final = matmul.matmul
+    mm: Final = products.mm
+    bmm: Final = products.bmm
+    mv: Final = products.mv
+    dot: Final = products.dot
+    outer: Final = products.outer
     softmax: Final = losses.softmax
     log_softmax: Final = losses.log_softmax
     dropout: Final = dropout.dropout

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Concatenate, Final, ParamSpec
 
-from minidl.ops import arithmetic, comparison, elementwise, indexing, matmul, shape
+from minidl.ops import arithmetic, comparison, elementwise, indexing, matmul, remainders, shape, tiling
 from minidl.ops.promotion import Operand, is_operand
 from minidl.tensor import Tensor
 
@@ -84,6 +84,12 @@ class Operators:
     __truediv__: Final = arithmetic.div
     __rtruediv__: Final = reflected(arithmetic.div)
     __itruediv__: Final = in_place(arithmetic.div)
+    __mod__: Final = remainders.remainder
+    __rmod__: Final = reflected(remainders.remainder)
+    __imod__: Final = in_place(remainders.remainder)
+    __floordiv__: Final = remainders.floor_divide
+    __rfloordiv__: Final = reflected(remainders.floor_divide)
+    __ifloordiv__: Final = in_place(remainders.floor_divide)
     __pow__: Final = arithmetic.pow
     __rpow__: Final = reflected(arithmetic.pow)
     __ipow__: Final = in_place(arithmetic.pow)
@@ -120,6 +126,7 @@ class Operators:
     cpu: Final = _cpu
     cuda: Final = _cuda
     T: Final = property(_transposed)
+    mT: Final = property(tiling.matrix_transpose)
 
     # -- changes in place: the same operations, written over the tensor (see `Tensor.become`)
 
