@@ -35,6 +35,7 @@ ALLOWED = {
     "report": {"evaluation", "explain", "graph", "graph_layout", "nn", "data", "ops", "tensor", "backend"},
     "training": {"evaluation", "report", "anomaly", "nn", "optim", "data", "ops", "tensor", "backend", "random", "kernels"},
     "onnx": {"nn", "ops", "tensor", "backend"},
+    "serve": {"explain", "training", "data", "backend"},
     "pytest_plugin": {"gradcheck"},
 }
 EVERYWHERE = {"checks"}  # arguments are asked for in one way in all rooms
@@ -42,7 +43,7 @@ TOP = {None, "__main__", "commands"}  # minidl/__init__.py gathers what users im
 EXCEPTIONS = {("minidl/nn/folded.py", "kernels")}  # replaces modules by bare calls of kernels: that is its point
 HEAVY = set(
     "cupy cupyx numba llvmlite matplotlib sklearn scipy PIL pooch requests safetensors tqdm torch onnx onnxruntime"
-    " mpi4py threadpoolctl resource".split()
+    " starlette uvicorn optuna mpi4py threadpoolctl resource".split()
 )
 
 
@@ -61,9 +62,15 @@ def room_of(module):
 
 
 def imports_of(tree):
-    """(line, module, is inside a function) of every import; ``from a import b`` is a.b where that is a module."""
+    """(line, module, is inside a function) of every import; ``from a import b`` is a.b where that is a module.
+
+    Imports for type checkers alone are left out: they never run.
+    """
+    unread = {id(n) for branch in ast.walk(tree) if is_for_types(branch) for b in branch.body for n in ast.walk(b)}
     inner = {id(n) for f in ast.walk(tree) if isinstance(f, (ast.FunctionDef, ast.Lambda)) for n in ast.walk(f)}
     for node in ast.walk(tree):
+        if id(node) in unread:
+            continue
         if isinstance(node, ast.Import):
             names = [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom):
@@ -74,6 +81,11 @@ def imports_of(tree):
             continue
         for name in names:
             yield node.lineno, name, id(node) in inner
+
+
+def is_for_types(node):
+    """Whether this is ``if TYPE_CHECKING:``."""
+    return isinstance(node, ast.If) and isinstance(node.test, ast.Name) and node.test.id.endswith("TYPE_CHECKING")
 
 
 def is_module(name):
