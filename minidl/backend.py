@@ -9,7 +9,6 @@ rest of the engine asks :func:`array_module` for the namespace (``numpy``,
 from __future__ import annotations
 
 import importlib
-import os
 from dataclasses import dataclass
 from typing import Any, Callable
 
@@ -29,7 +28,7 @@ class ArrayKind:
     device : str
         The device's name as a user writes it, such as ``"cpu"`` or ``"cuda"``.
     family : str
-        Suffix of the kernel files for this type: ``"cpu"`` finds ``pooling_cpu.py``.
+        Name under which the table of faster forms lists this type (see `minidl.dispatch`).
     from_numpy, to_numpy : callable
         Explicit transfers; nothing else moves data between devices.
     empty : callable
@@ -189,6 +188,27 @@ def empty_channels_last(shape, dtype, like):
     return kind_of(like).empty((N, H, W, C), dtype).transpose(0, 3, 1, 2)
 
 
+def constant(array):
+    """A copy of `array` that cannot change: on the CPU its memory is a `bytes` object, which no flag makes writeable.
+
+    Examples
+    --------
+    >>> is_constant(constant(np.ones(2))), is_constant(np.ones(2))
+    (True, False)
+    """
+    if not isinstance(array, np.ndarray):
+        return array.copy()
+    return np.frombuffer(array.tobytes(), array.dtype).reshape(array.shape) if array.size else array.copy()
+
+
+def is_constant(array) -> bool:
+    """Whether `array` is a view of memory that cannot change, see `constant`."""
+    base = getattr(array, "base", None)
+    while isinstance(base, np.ndarray):
+        base = base.base
+    return isinstance(base, bytes)
+
+
 def full_in_order_of(x, shape, value):
     """A new array of `shape` filled with `value`, its axes in memory in the order of those of `x`."""
     order = sorted(range(x.ndim), key=lambda axis: -abs(x.strides[axis]))
@@ -225,5 +245,3 @@ def is_channels_last(x) -> bool:
 
 
 register(np.ndarray, np, "cpu", family="cpu", to_numpy=lambda array: array, empty=pool.empty, erf=_erf_of("scipy"))
-
-default_kernels = os.environ.get("MINIDL_KERNELS", "fast")

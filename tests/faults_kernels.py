@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 from faults import after, fault, first, instead, plain_form, reference, test_of
 
-from minidl.kernels import convolution, pooling, winograd
+from minidl.kernels import convolution, pooling
+from minidl.kernels.cpu.convolution import winograd
 from minidl.ops import branches
 
 

@@ -12,10 +12,14 @@ try:
     import test_kernels_convolution as convolutions
     import test_kernels_other as others
 
-    from minidl.kernels import convolution_direct_cpu as direct
-    from minidl.kernels import convolution_weight_cpu as weights
-    from minidl.kernels import depthwise_cpu as depthwise
-    from minidl.kernels import moments_cpu, pooling_cpu, team, winograd_cpu, winograd_weight_cpu
+    from minidl.kernels.cpu.convolution import direct
+    from minidl.kernels.cpu.convolution import weight as weights
+    from minidl.kernels.cpu.convolution import depthwise
+    from minidl.kernels.cpu.normalisation import moments as moments_cpu
+    from minidl.kernels.cpu.pooling import maximum as pooling_cpu
+    from minidl.kernels.cpu.machine import team
+    from minidl.kernels.cpu.convolution import winograd_forward as winograd_cpu
+    from minidl.kernels.cpu.convolution import winograd_weight as winograd_weight_cpu
 except (ImportError, pytest.skip.Exception):
     HAVE_NUMBA = False
 else:

@@ -14,7 +14,8 @@ from minidl import backend
 from minidl.kernels import convolution, matmul, using
 
 pytest.importorskip("numba", reason="Numba is not installed")
-from minidl.kernels import algorithms, team  # noqa: E402
+from minidl.kernels.cpu.convolution import algorithms
+from minidl.kernels.cpu.machine import team  # noqa: E402
 
 SETTINGS = settings(max_examples=120, deadline=None)
 LAYOUTS = st.sampled_from(["last", "first", "slice", "flipped"])
@@ -213,7 +214,7 @@ KEPT = {
 @pytest.mark.skipif(backend.default_kernels == "plain", reason="the plain forms pack nothing")
 @pytest.mark.parametrize("name", KEPT)
 def test_weights_that_cannot_change_are_packed_once(name):
-    from minidl.kernels.kept import _kept
+    from minidl.kernels.cpu.machine.kept import _kept
 
     rng, (window, images, each) = np.random.default_rng(0), KEPT[name]
     outputs = 17 if each == 16 else 16
@@ -367,7 +368,7 @@ def test_depthwise_windows_that_see_nothing_give_the_bias_and_pass_nothing_back(
 
 def test_depthwise_arrays_larger_than_the_caches(monkeypatch):
     """Memory is asked for ahead of its use, which changes nothing."""
-    from minidl.kernels import depthwise_cpu
+    from minidl.kernels.cpu.convolution import depthwise as depthwise_cpu
 
     near = all_three(3, 20, 9, 20, 3, 2, groups=20)
     monkeypatch.setattr(depthwise_cpu, "FAR", 0)

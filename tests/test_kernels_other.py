@@ -6,7 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from minidl import backend, kernels
-from minidl.kernels import elementwise, losses, normalisation, optimisers, pooling, pooling_values, random, team
+from minidl.kernels import elementwise, losses, normalisation, optimisers, pooling, pooling_values, random
+from minidl.kernels.cpu.machine import team
 from minidl.ops.units import slices
 
 TOLERANCE = {np.dtype(np.float32): 2e-5, np.dtype(np.float64): 1e-12}
@@ -232,7 +233,7 @@ def test_batch_norms_of_several_parts_equal_those_of_each(widths, dtype, sliced,
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize("C, ends", [(16, (0, 0)), (48, (16, 32)), (24, (0, 0)), (16, (3, 0))])
 def test_results_that_pass_the_caches_by_are_the_same(monkeypatch, dtype, C, ends):
-    flat = pytest.importorskip("minidl.kernels.flat", reason="Numba is not installed")
+    flat = pytest.importorskip("minidl.kernels.cpu.machine.flat", reason="Numba is not installed")
     x, grad = (images((2, C, 6, 5), dtype, seed) for seed in (0, 1))
     weight, bias = np.linspace(0.5, 2, C).astype(dtype), np.linspace(-1, 1, C).astype(dtype)
 
@@ -399,7 +400,7 @@ def test_cross_entropy_hides_nothing_that_is_not_finite(value, dtype, K):
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_the_exponential_is_right_to_two_units_in_the_last_place(dtype):
-    exponential = pytest.importorskip("minidl.kernels.exponential", reason="Numba is not installed")
+    exponential = pytest.importorskip("minidl.kernels.cpu.exponential", reason="Numba is not installed")
     info = np.finfo(dtype)
     largest, smallest = np.log(np.array([info.max, info.smallest_subnormal], np.longdouble)).astype(float) * (1 - 1e-7)
     x = np.concatenate([np.linspace(smallest - 5, largest, 4001), np.linspace(-2, 2, 4001)]).astype(dtype)
@@ -505,7 +506,7 @@ def test_philox_known_answers(line):
     *words, = (int(word, 16) for word in line.split())
     counter, key, answer = words[:4], words[4:6], words[6:]
     assert [int(w) for w in random.philox([np.array(c, np.uint64) for c in counter], key)] == answer
-    random_cpu = pytest.importorskip("minidl.kernels.random_cpu", reason="Numba is not installed")
+    random_cpu = pytest.importorskip("minidl.kernels.cpu.random", reason="Numba is not installed")
     c0, *rest = (np.uint64(word) for word in words[:6])
     assert [int(w) for w in random_cpu._philox(c0, *rest)] == answer
 

@@ -11,11 +11,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from minidl.kernels import convolution as definition
-from minidl.kernels import winograd
+from minidl.kernels.cpu.convolution import winograd
 
-fast = pytest.importorskip("minidl.kernels.winograd_cpu", reason="Numba is not installed", exc_type=ImportError)
-fast_weight = pytest.importorskip("minidl.kernels.winograd_weight_cpu", reason="Numba is not installed", exc_type=ImportError)
-from minidl.kernels import team  # noqa: E402 (needs Numba, as the two above do)
+fast = pytest.importorskip("minidl.kernels.cpu.convolution.winograd_forward", reason="Numba is not installed", exc_type=ImportError)
+fast_weight = pytest.importorskip("minidl.kernels.cpu.convolution.winograd_weight", reason="Numba is not installed", exc_type=ImportError)
+from minidl.kernels.cpu.machine import team  # noqa: E402 (needs Numba, as the two above do)
 
 EPS = np.finfo(np.float32).eps
 # Errors are bounded by C * eps * sqrt(terms) * max|a| * max|b|: the transforms mix all pixels of a tile, so an

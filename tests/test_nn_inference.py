@@ -9,7 +9,8 @@ import pytest
 import minidl
 import models
 from minidl import nn
-from minidl.kernels import chain, using
+from minidl.kernels import using
+from minidl.kernels.cpu.blocks import chain
 from minidl.nn.branches import ConvNormReLU
 from minidl.nn.folded import FoldedBranches, FoldedConv
 from minidl.nn.inference import fold
@@ -142,7 +143,7 @@ def test_double_precision_and_read_only_weights():
 
 
 def test_the_same_bits_for_any_number_of_threads():
-    team = pytest.importorskip("minidl.kernels.team", reason="Numba is not installed", exc_type=ImportError)
+    team = pytest.importorskip("minidl.kernels.cpu.machine.team", reason="Numba is not installed", exc_type=ImportError)
     minidl.manual_seed(0)
     folded, images = fold(models.create("googlenet", width=0.5)), minidl.randn(3, 3, 32, 32)
     before, results = team.num_threads(), []

@@ -10,10 +10,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-team = pytest.importorskip("minidl.kernels.team", reason="Numba is not installed", exc_type=ImportError)
+team = pytest.importorskip("minidl.kernels.cpu.machine.team", reason="Numba is not installed", exc_type=ImportError)
 
-from minidl.kernels.counter import look  # noqa: E402
-from minidl.kernels.cpu import address, jit, pointer  # noqa: E402
+from minidl.kernels.cpu.machine.counter import look  # noqa: E402
+from minidl.kernels.cpu.machine.compilation import jit
+from minidl.kernels.cpu.machine.memory import address, pointer  # noqa: E402
 
 ROOT = Path(__file__).resolve().parents[1]
 ZERO = np.float64(0)
@@ -62,7 +63,8 @@ def test_after_an_interrupt_no_thread_writes_any_more(three_threads, monkeypatch
 INTERRUPTIONS = """
 import random, signal, threading, time
 import numpy as np
-from minidl.kernels import convolution, team
+from minidl.kernels import convolution
+from minidl.kernels.cpu.machine import team
 
 team.set_num_threads(2)
 x, weight = (np.random.default_rng(0).random(shape, np.float32) for shape in ((4, 12, 12, 16), (16, 16, 3, 3)))

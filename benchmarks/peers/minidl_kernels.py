@@ -13,7 +13,8 @@ from benchmarks.jobs import Job
 from benchmarks.peers import shared
 from minidl import optim
 from minidl.backend import channels_last
-from minidl.kernels import algorithms, convolution
+from minidl.kernels import convolution
+from minidl.kernels.cpu.convolution import algorithms
 
 
 class Convolution(Job):

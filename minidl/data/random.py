@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from minidl.kernels.random import philox
+from minidl.philox import philox
 
 ORDER, AUGMENT, SPLIT = 1, 2, 3  # purposes, so that no two of them share numbers
 

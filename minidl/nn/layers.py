@@ -12,7 +12,7 @@ import numpy as np
 from minidl import ops
 from minidl.nn import init
 from minidl.nn.module import Module, Parameter
-from minidl.ops.convolution import paddings, pair, positive_pair
+from minidl.ops.geometry import paddings, pair, positive_pair
 from minidl.random import new_layer
 from minidl.tensor import Tensor
 

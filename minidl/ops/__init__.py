@@ -11,18 +11,20 @@ from __future__ import annotations
 from minidl.ops import (
     arithmetic,
     comparison,
+    average_pooling,
+    conv_transpose,
     convolution,
     creation,
     dropout,
     elementwise,
-    fused,
+    im2col,
     indexing,
     joining,
     losses,
     matmul,
+    max_pooling,
     normalisation,
     padding,
-    pooling,
     reduction,
     shape,
 )
@@ -40,8 +42,11 @@ FAMILIES = {
     joining: "concat cat stack split chunk",
     indexing: "take_along_dim gather one_hot",
     matmul: "matmul linear",
-    convolution: "conv2d conv_transpose2d im2col col2im unfold fold",
-    pooling: "max_pool2d avg_pool2d adaptive_avg_pool2d adaptive_max_pool2d global_avg_pool2d",
+    im2col: "im2col col2im unfold fold",
+    convolution: "conv2d",
+    conv_transpose: "conv_transpose2d",
+    max_pooling: "max_pool2d adaptive_max_pool2d",
+    average_pooling: "avg_pool2d adaptive_avg_pool2d global_avg_pool2d",
     normalisation: "batch_norm_train batch_norm_eval layer_norm local_response_norm",
     losses: "softmax log_softmax cross_entropy nll_loss mse_loss l1_loss binary_cross_entropy_with_logits",
     dropout: "dropout",
@@ -51,7 +56,7 @@ FAMILIES = {
 functions = {name: getattr(module, name) for module, names in FAMILIES.items() for name in names.split()}
 
 NOT_METHODS = {"where", "concat", "cat", "stack", "linear", "one_hot", "from_numpy"} | set(
-    FAMILIES[creation].split() + FAMILIES[losses].split()[2:] + FAMILIES[convolution].split()
+    FAMILIES[creation].split() + FAMILIES[losses].split()[2:] + FAMILIES[im2col].split()
 ) | {name for name in functions if name.endswith(("2d", "_norm", "_train", "_eval"))}
 METHODS = {name: function for name, function in functions.items() if name not in NOT_METHODS}
 

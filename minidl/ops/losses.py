@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from minidl.backend import array_module
-from minidl.kernels import losses as kernels
 from minidl.ops.arithmetic import where
 from minidl.ops.axes import axes_of
 from minidl.ops.fused import Fused
@@ -67,19 +66,6 @@ class CrossEntropy(Fused):
     def definition(logits, target, weight, ignore_index, label_smoothing, reduction):
         return (_cross_entropy_of_indices(logits, target, weight, ignore_index, label_smoothing, reduction),)
 
-    def fast_forward(self, logits, target, weight, ignore_index, label_smoothing, reduction):
-        result = kernels.cross_entropy(logits, target, weight, ignore_index, label_smoothing, reduction)
-        if result is NotImplemented:
-            return result
-        loss, *self.kept = result
-        return (loss,)
-
-    def fast_backward(self, grads, inputs, kept, **options):
-        logits, target, weight = inputs
-        if weight is not None and self.needs_input_grad[2]:
-            return NotImplemented
-        result = kernels.cross_entropy_grad(grads[0], logits, target, weight, *kept, **options)
-        return result if result is NotImplemented else (result, None, None)
 
 
 def _cross_entropy_of_indices(logits, target, weight, ignore_index, label_smoothing, reduction):

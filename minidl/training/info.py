@@ -91,7 +91,7 @@ def kernels():
 def threads():
     """How many threads a kernel uses."""
     try:
-        from minidl.kernels import team
+        from minidl.kernels.cpu.machine import team
     except ImportError:
         return "1"
     return f"{team.num_threads()}" + (" (MINIDL_NUM_THREADS)" if "MINIDL_NUM_THREADS" in os.environ else "")
