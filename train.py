@@ -137,7 +137,7 @@ def train(settings, loaders, state, run):
 
         with state.averaged():  # inside, the network has the averaged weights, if there are any
             validation = training.evaluate(model, loaders["val"])
-            entry = progress.entry(meter, validation)
+            entry = progress.entry(meter, validation, model)
             best = state.finish_epoch(entry, model.state_dict(), len(validation.labels))
         run.save(state, best)
         progress.line(entry, best)

@@ -1,31 +1,64 @@
-"""The command line, ``python -m minidl COMMAND``: each command is a module with two functions.
+"""The command line, ``python -m minidl COMMAND``.
 
-``add_arguments(parser)`` declares the options, ``run(args)`` does the work and returns
-the exit status. The module is imported only when its command is called; its docstring's
-first line is the command's help.
+Each command is a file of ``minidl/commands``, imported only when it is called; its rules
+stand in that package's docstring.
 """
 
+from __future__ import annotations
+
 import argparse
+import ast
 import sys
 from importlib import import_module
+from pathlib import Path
 
-COMMANDS = {
-    "info": ("minidl.training.info", "versions, processor, kernels, threads, devices and memory"),
-    "gradcheck": ("minidl.gradcheck.cli", "check the derivatives of ops, of models or of your own function"),
-}
+from minidl.training.settings import Parser, fail, usage_errors
+
+DESCRIPTION = "A small deep-learning engine. Training itself is the job of train.py, at the top of the checkout."
+
+COMMANDS = ("summary", "evaluate", "compare", "predict", "gradcheck", "info")  # in the order of a project's life
 
 
 def main(argv=None):
     """Run one command; returns its exit status."""
     argv = sys.argv[1:] if argv is None else list(argv)
-    parser = argparse.ArgumentParser(prog="python -m minidl", description="A small deep-learning engine.")
-    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
-    for name, (module, help) in COMMANDS.items():
-        command = commands.add_parser(name, help=help, description=help)
+    parser = Parser(prog="python -m minidl", description=DESCRIPTION, formatter_class=_formatter)
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", title="commands")
+    for name in COMMANDS:
+        text = docstring(name).replace("%", "%%")
+        command = commands.add_parser(name, help=text.partition("\n")[0], description=text, formatter_class=_formatter)
         if argv[:1] == [name]:
-            import_module(module).add_arguments(command)
+            imported(name).add_arguments(command)
     args = parser.parse_args(argv)
-    return import_module(COMMANDS[args.command][0]).run(args)
+    if args.command is None:
+        parser.print_help()
+        return 0
+    program = f"{parser.prog} {args.command}"
+    try:
+        with usage_errors(program):
+            return imported(args.command).run(args) or 0
+    except KeyboardInterrupt:
+        fail("interrupted", program, status=130)
+
+
+def _formatter(prog):
+    return argparse.RawDescriptionHelpFormatter(prog, max_help_position=20, width=100)
+
+
+def docstring(name):
+    """That of a command, read without importing it."""
+    source = (Path(__file__).parent / "commands" / f"{name}.py").read_text(encoding="utf-8")
+    return ast.get_docstring(ast.parse(source))
+
+
+def imported(name):
+    """The module of a command."""
+    try:
+        return import_module(f"minidl.commands.{name}")
+    except ModuleNotFoundError as error:
+        if error.name != "models":
+            raise
+        fail("the networks are in the folder `models` of the checkout: call this command there", f"minidl {name}")
 
 
 if __name__ == "__main__":

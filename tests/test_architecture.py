@@ -29,10 +29,12 @@ ALLOWED = {
     "graph": {"graph_layout", "ops", "tensor", "backend"},
     "anomaly": {"nn", "ops", "tensor", "backend"},
     "gradcheck": {"anomaly", "graph", "nn", "ops", "tensor", "backend", "kernels", "random"},
-    "training": {"anomaly", "nn", "optim", "data", "ops", "tensor", "backend", "random", "kernels"},
+    "evaluation": {"nn", "data", "ops", "tensor", "backend"},
+    "report": {"evaluation", "graph", "graph_layout", "nn", "data", "ops", "tensor", "backend"},
+    "training": {"evaluation", "report", "anomaly", "nn", "optim", "data", "ops", "tensor", "backend", "random", "kernels"},
     "pytest_plugin": {"gradcheck"},
 }
-TOP = {None, "__main__"}  # minidl/__init__.py gathers what users import; the command line may call everything
+TOP = {None, "__main__", "commands"}  # minidl/__init__.py gathers what users import; commands may call everything
 EXCEPTIONS = {("minidl/nn/folded.py", "kernels")}  # replaces modules by bare calls of kernels: that is its point
 HEAVY = set(
     "cupy cupyx numba llvmlite matplotlib sklearn scipy PIL pooch requests safetensors tqdm torch onnx onnxruntime"
@@ -87,7 +89,7 @@ def test_rooms_import_only_what_the_plan_allows(path):
     assert room in ALLOWED, f"the plan has no room {room}"
     for line, module, _ in imports_of(TREES[path]):
         other = room_of(module)
-        if module.split(".")[0] in ("models", "train", "benchmarks", "tests"):
+        if module.split(".")[0] in ("models", "train", "benchmarks", "tests") or other in ("__main__", "commands"):
             raise AssertionError(f"{name_of(path)}:{line} imports {module}")
         if module.split(".")[0] == "minidl" and other not in (None, room):
             allowed = other in ALLOWED[room] or (name_of(path), other) in EXCEPTIONS

@@ -8,7 +8,8 @@ import pytest
 
 from minidl.data import (
     CenterCrop, ColorJitter, Compose, Cutout, ImageRandom, Normalize, RandomAffine, RandomCrop, RandomErasing,
-    RandomHorizontalFlip, RandomRotation, RandomShift, RandomVerticalFlip, RandomZoom, Resize, ToFloat,
+    RandomHorizontalFlip, RandomRotation, RandomShift, RandomVerticalFlip, RandomZoom, Resize, ToChannels,
+    ToFloat,
 )
 from minidl.data.geometry import affine
 from minidl.data.photometric import grayscale, turn_hue
@@ -30,6 +31,7 @@ EVERY = [
     RandomCrop((4, 6)), RandomCrop(9, padding=1, padding_mode="reflect"), RandomShift(2), RandomHorizontalFlip(),
     RandomVerticalFlip(), RandomRotation(30), RandomZoom((0.8, 1.2)), RandomAffine(10, (0.1, 0.2), (0.9, 1.1), 5),
     ColorJitter(0.4, 0.4, 0.4, 0.1), Cutout(4), Cutout(3, fill=(1, 2, 3)), RandomErasing(1.0),
+    ToChannels(1), ToChannels(3),
 ]
 
 
@@ -44,6 +46,17 @@ def test_every_transform_leaves_its_input_and_depends_on_the_image_alone(transfo
     np.testing.assert_array_equal(whole, transform(batch, random()))
     backwards = transform(np.flip(batch[1:4], 0), ImageRandom(4, 2, [13, 12, 11]))
     np.testing.assert_allclose(np.flip(backwards, 0), whole[1:4], atol=1e-6 if dtype == np.float32 else 0)
+
+
+def test_channels_as_pillow_converts_them():
+    from PIL import Image
+
+    gray = ToChannels(1)(images())
+    for image, converted in zip(images(), gray):
+        expected = np.asarray(Image.fromarray(image).convert("L"))
+        assert np.abs(converted[..., 0].astype(int) - expected).max() <= 1  # Pillow works in integers
+    coloured = ToChannels(3)(gray)
+    assert coloured.shape == (N, H, W, 3) and (coloured == gray).all()
 
 
 def test_crop_and_flip():

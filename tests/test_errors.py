@@ -116,7 +116,7 @@ ERRORS = {
     "len": (lambda: len(minidl.tensor(1.0)), "len() of a 0-d tensor"),
     "numpy": (lambda: minidl.ones(1, requires_grad=True).numpy(), "use .detach().numpy()"),
     "asarray": (lambda: np.asarray(minidl.ones(1, requires_grad=True)), "use .detach().numpy()"),
-    "text": (lambda: minidl.tensor(["a"]), "`data` must be numbers, found list"),
+    "text": (lambda: minidl.tensor(["a"]), "`data` is of type list and dtype <U1; accepted: numbers"),
     "device": (lambda: minidl.ones(1, device="tpu"), "`device` is 'tpu'; accepted"),
     "seed": (lambda: minidl.manual_seed(-1), "`seed` is -1; accepted: an integer from 0"),
 }

@@ -7,7 +7,7 @@ import minidl
 from minidl import Function, Tensor
 from minidl.gradcheck import GradientError, check_gradients
 from minidl.gradcheck.cases import CASES, cases_named, inputs_of
-from minidl.gradcheck.cli import add_arguments, run
+from minidl.commands.gradcheck import add_arguments, run
 from minidl.gradcheck.differences import STEPS, taylor_slope
 from minidl.gradcheck.hints import Evidence, guess
 

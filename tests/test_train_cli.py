@@ -74,7 +74,10 @@ def test_metrics_have_one_object_per_epoch(finished):
     entries = [json.loads(line) for line in (finished[0] / "metrics.jsonl").read_text().splitlines()]
     assert [entry["epoch"] for entry in entries] == [1, 2]
     assert all(set(entry) == {"epoch", "train_loss", "train_accuracy", "val_loss", "val_accuracy", "lr", "seconds",
-                              "images_per_second"} for entry in entries)
+                              "images_per_second", "gradient_norms"} for entry in entries)
+    for entry in entries:
+        assert list(entry["gradient_norms"]) == ["features.0", "features.3", "classifier.1", "classifier.4"]
+        assert all(0 < norm < 100 for norm in entry["gradient_norms"].values())
 
 
 def test_summary(finished):
@@ -200,12 +203,21 @@ def test_info(capsys):
 def test_every_command_has_help(name, capsys):
     with pytest.raises(SystemExit) as exit:
         command_line.main([name, "--help"])
-    assert exit.value.code == 0 and command_line.COMMANDS[name][1] in capsys.readouterr().out.replace("\n", " ")
+    assert exit.value.code == 0 and command_line.docstring(name).partition("\n")[0] in " ".join(capsys.readouterr().out.split())
 
 
 def test_the_command_line_without_a_command():
     process = subprocess.run([sys.executable, "-m", "minidl"], cwd=ROOT, capture_output=True, text=True)
-    assert process.returncode == 2 and "COMMAND" in process.stderr and "Traceback" not in process.stderr
+    assert process.returncode == 0 and process.stderr == ""
+    places = [process.stdout.index(f"\n    {name}") for name in command_line.COMMANDS]
+    assert places == sorted(places)
+
+
+def test_a_wrong_command_is_one_line(capsys):
+    with pytest.raises(SystemExit) as exit:
+        command_line.main(["predikt"])
+    out, err = capsys.readouterr()
+    assert exit.value.code == 2 and out == "" and err.count("\n") == 1 and "gradcheck" in err
 
 
 @pytest.mark.slow

@@ -6,8 +6,9 @@ import os
 
 import numpy as np
 import pytest
+from safetensors.numpy import save_file
 
-from minidl.training import CheckpointError, atomic, load_arrays, save_arrays, save_weights
+from minidl.training import CheckpointError, atomic, load_arrays, save_arrays
 from minidl.training.checkpoint import newest
 
 ARRAYS = {
@@ -67,7 +68,7 @@ def test_every_changed_byte_and_every_length_is_noticed(tmp_path):
 
 
 def test_other_files_are_refused(tmp_path):
-    save_weights(tmp_path / "weights", {"w": ARRAYS["weight"]})
+    save_file({"w": ARRAYS["weight"]}, tmp_path / "weights")
     with pytest.raises(CheckpointError, match="expected a checkpoint of format minidl-1, found another file"):
         load_arrays(tmp_path / "weights")
     with pytest.raises(CheckpointError, match="missing"):

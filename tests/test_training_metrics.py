@@ -7,7 +7,7 @@ from sklearn.metrics import accuracy_score, log_loss
 import minidl
 from minidl import nn
 from minidl.data import ArrayDataset, DataLoader
-from minidl.training import EpochMeter, Evaluation, NonFiniteLoss, Progress, as_tuple, evaluate, figures, try_out
+from minidl.training import EpochMeter, Evaluation, NonFiniteLoss, Progress, as_tuple, evaluate, try_out
 from minidl.training.progress import header
 from minidl.training.report import classification_table
 from minidl.training.state import as_good
@@ -111,17 +111,6 @@ def test_names_from_data_are_escaped_in_the_table():
     table = classification_table(Evaluation(0, 1, labels, labels, labels), HOSTILE)
     assert "\x1b" not in table and "a\\x1b[31mred" in table and len(table.splitlines()) == len(HOSTILE) + 6
 
-
-def test_figures_can_be_drawn_from_anything(tmp_path):
-    entry = dict(epoch=1, train_loss=1.0, train_accuracy=0.5, val_loss=2.0, val_accuracy=0.5, lr=0.1)
-    K = len(HOSTILE)
-    figures.learning_curves([entry], tmp_path / "a.png", HOSTILE[3], 1)
-    figures.confusion_matrix(np.eye(K, dtype=int), HOSTILE, tmp_path / "b.png", HOSTILE[1])
-    figures.confusion_matrix(np.eye(100, dtype=int), [str(k) for k in range(100)], tmp_path / "c.png", "many")
-    for count, channels in ((1, 3), (7, 1), (30, 3)):
-        pictures, labels = np.zeros((count, 8, 8, channels), np.uint8), np.arange(count) % K
-        figures.mistakes(pictures, labels, labels, np.ones(count), HOSTILE, tmp_path / f"d{count}.png", "mistakes")
-    assert all(path.read_bytes().startswith(b"\x89PNG") for path in tmp_path.iterdir())
 
 
 def accuracies_kept(accuracies, images):

@@ -17,7 +17,7 @@ from minidl.data.errors import DataError
 from minidl.data.folder import ImageFolder
 from minidl.data.geometry import RandomAffine, RandomRotation, RandomZoom
 from minidl.data.loader import DataLoader
-from minidl.data.photometric import ColorJitter, Cutout, RandomErasing
+from minidl.data.photometric import ColorJitter, Cutout, RandomErasing, ToChannels
 from minidl.data.random import ImageRandom
 from minidl.data.transforms import (
     CenterCrop,
@@ -35,5 +35,5 @@ __all__ = [
     "LOADERS", "PRESETS", "ArrayDataset", "CenterCrop", "ColorJitter", "Compose", "Cutout", "DataError", "DataLoader",
     "DataSplits", "Dataset", "ImageFolder", "ImageRandom", "Normalize", "RandomAffine", "RandomCrop", "RandomErasing",
     "RandomHorizontalFlip", "RandomRotation", "RandomShift", "RandomVerticalFlip", "RandomZoom", "Resize", "Subset",
-    "TensorDataset", "ToFloat", "augmentation", "load", "load_folder", "stratified_split",
+    "TensorDataset", "ToChannels", "ToFloat", "augmentation", "load", "load_folder", "stratified_split",
 ]

@@ -34,6 +34,28 @@ def turn_hue(values, turns):
     return v[..., None] - chroma[..., None] * np.clip(np.minimum(k, 4 - k), 0, 1)
 
 
+class ToChannels:
+    """Gray images in colour, or coloured ones in gray, as `channels` says; others as they are.
+
+    Examples
+    --------
+    >>> from minidl.data import ToChannels
+    >>> ToChannels(1)(np.full((1, 2, 2, 3), 7, np.uint8)).shape
+    (1, 2, 2, 1)
+    """
+
+    def __init__(self, channels):
+        check(channels in (1, 3), f"`channels` is {channels!r}; accepted: 1 (gray), 3 (colour)")
+        self.channels = channels
+
+    def __call__(self, batch, random=None):
+        N, H, W, C = check_batch(batch)
+        check(C in (1, 3), f"`batch` has {C} channels; accepted: 1 or 3")
+        if C == self.channels:
+            return batch
+        return like(batch, grayscale(batch.astype(np.float32))) if C == 3 else np.repeat(batch, 3, axis=-1)
+
+
 class ColorJitter:
     """Random brightness, contrast, saturation and hue for every image, in this order.
 

@@ -14,11 +14,12 @@ import weakref
 import numpy as np
 
 from minidl import backend
+from minidl.tensor.assignment import Assigned, as_array
 from minidl.tensor.hooks import HookHandle
 from minidl.tensor.mode import _state
 
 
-class Tensor:
+class Tensor(Assigned):
     """An n-dimensional array that can be differentiated with respect to.
 
     Parameters
@@ -47,8 +48,6 @@ class Tensor:
     # NumPy must leave `array * tensor` to Tensor.__rmul__.
     __array_ufunc__ = None
 
-    requires_grad = False
-    grad = None
     node = None  # the Function that computed this tensor; None for a leaf
     index = 0  # which output of `node` it is
     _version_cell = None  # [changes, has views], shared by a tensor, its views and its detached twins
@@ -57,7 +56,7 @@ class Tensor:
     _grad_buffer = None
 
     def __init__(self, data, requires_grad=False):
-        self.data = _as_array(data)
+        self._data = as_array(data)
         if requires_grad:
             self.requires_grad_()
 
@@ -166,7 +165,7 @@ class Tensor:
             raise RuntimeError("requires_grad can be switched off for leaves only; use detach()")
         if requires_grad and self.dtype.kind not in "fc":
             raise TypeError(f"`requires_grad` needs a floating-point tensor, found dtype {self.dtype}")
-        self.requires_grad = bool(requires_grad)
+        self._requires_grad = bool(requires_grad)
         return self
 
     # -- the graph
@@ -201,9 +200,9 @@ class Tensor:
 
     def _accumulate(self, gradient, create_graph):
         if create_graph:
-            self.grad = gradient.clone() if self.grad is None else self.grad + gradient
-        elif self.grad is None:
-            self.grad = _wrap(self._own_copy(gradient.data))
+            self._grad = gradient.clone() if self._grad is None else self._grad + gradient
+        elif self._grad is None:
+            self._grad = _wrap(self._own_copy(gradient.data))
         else:
             self.grad.data += gradient.data
             self.grad.bump_version()
@@ -248,10 +247,12 @@ class Tensor:
             raise ValueError(f"an in-place change cannot turn shape {self.shape} into {result.shape}")
         if not np.can_cast(result.dtype, self.dtype, "same_kind"):
             raise TypeError(f"an in-place change cannot turn dtype {self.dtype} into {result.dtype}")
+        if result.requires_grad and result.node is not None:
+            result.node.keep_copy_of(self)
         self.data[...] = result.data
         self.bump_version()
         if result.requires_grad:
-            self.node, self.index, self.requires_grad = result.node, result.index, True
+            self.node, self.index, self._requires_grad = result.node, result.index, True
         return self
 
 
@@ -269,28 +270,15 @@ def tensor(data, dtype=None, device=None, requires_grad=False):
     >>> minidl.tensor([[1, 2], [3, 4]]).shape
     (2, 2)
     """
-    array = _as_array(data, dtype)
+    array = as_array(data, dtype)
     array = array.copy() if dtype is None else array.astype(dtype)
     return Tensor(array if device is None else backend.to_device(array, device), requires_grad)
-
-
-def _as_array(data, dtype=None):
-    if isinstance(data, Tensor):
-        return data.data
-    if backend.is_array(data):
-        return data
-    array = np.asarray(data)
-    if array.dtype.kind not in "biufc":
-        raise TypeError(f"`data` must be numbers, found {type(data).__name__} of dtype {array.dtype}")
-    if array.dtype == np.float64 and not hasattr(data, "dtype"):  # Python numbers carry no precision of their own
-        return array.astype(dtype or np.float32)
-    return array
 
 
 def _wrap(array):
     """A Tensor around an array known to be one: `Tensor.__init__` without the questions."""
     out = Tensor.__new__(Tensor)
-    out.data = array
+    out._data = array
     return out
 
 

@@ -111,11 +111,11 @@ class Function:
         Arguments that are not Tensors reach ``forward`` as they are.
         """
         node = cls()
-        arrays = [x.data if isinstance(x, Tensor) else x for x in inputs]
+        arrays = [x._data if isinstance(x, Tensor) else x for x in inputs]
         if len(arrays) > 1:
             _check_pairs(inputs, arrays)
         if _state.grad_enabled:
-            node.needs_input_grad = tuple([isinstance(x, Tensor) and x.requires_grad for x in inputs])
+            node.needs_input_grad = tuple([isinstance(x, Tensor) and x._requires_grad for x in inputs])
         else:
             node.needs_input_grad = (False,) * len(inputs)
         result = node._forward_tensors(inputs, options) if cls._takes_tensors else node.forward(*arrays, **options)
@@ -142,9 +142,9 @@ class Function:
         self.output_kinds = kinds = []
         excluded = self._not_differentiable
         for index, (array, out) in enumerate(zip(results, outputs)):
-            if out.data.dtype.kind in "fc" and not (excluded and _is_one_of(array, excluded)):
-                out.requires_grad, out.node, out.index = True, self, index
-                kinds.append((out.data.shape, out.data.dtype))
+            if out._data.dtype.kind in "fc" and not (excluded and _is_one_of(array, excluded)):
+                out._requires_grad, out.node, out.index = True, self, index
+                kinds.append((out._data.shape, out._data.dtype))
             else:
                 kinds.append(None)
         if self._saved:
@@ -173,9 +173,17 @@ class Function:
             return value
         out = _wrap(value)
         if place is not None and _state.grad_enabled:
-            out.requires_grad, (node, out.index), out._version_cell = True, place, cell
+            out._requires_grad, (node, out.index), out._version_cell = True, place, cell
             out.node = node or self
         return out
+
+    def keep_copy_of(self, tensor):
+        """Copy what was saved of `tensor`, which is about to be overwritten by this node's own output (``x *= y``)."""
+        cell = tensor._cell()
+        self._saved = [
+            (value.copy(), place, [0, False], 0) if saved_cell is cell else (value, place, saved_cell, version)
+            for value, place, saved_cell, version in self._saved
+        ]
 
     def release(self):
         """Forget what was saved; the walk calls it unless the graph is retained."""
@@ -184,7 +192,7 @@ class Function:
 
 
 def _arrays(values):
-    return tuple([x.data if isinstance(x, Tensor) else x for x in values])
+    return tuple([x._data if isinstance(x, Tensor) else x for x in values])
 
 
 def _is_one_of(array, arrays):
@@ -201,7 +209,7 @@ def _check_pairs(inputs, arrays):
             backend.check_same_device((f"input {tensors[0]}", arrays[tensors[0]]), (f"input {i}", arrays[i]))
         for j in tensors[:k]:
             if arrays[i] is arrays[j] and inputs[i] is not inputs[j]:
-                inputs[i].data = arrays[i] = arrays[i].view()
+                inputs[i]._data = arrays[i] = arrays[i].view()
 
 
 def _output(array, inputs, arrays):
@@ -215,14 +223,14 @@ def _output(array, inputs, arrays):
 
 
 def _alias(x):
-    out = _wrap(x.data.view())
+    out = _wrap(x._data.view())
     _link_versions(x, [out])
     return out
 
 
 def _edge(x):
     """Where the gradient of input `x` goes: a node's output, or the leaf itself."""
-    shape, dtype = x.data.shape, x.data.dtype
+    shape, dtype = x._data.shape, x._data.dtype
     return (x.node, x.index, shape, dtype) if x.node is not None else (None, x, shape, dtype)
 
 
@@ -234,15 +242,15 @@ def _bind(array, inputs, results, outputs):
     this node, would be a cycle.
     """
     for x in inputs:
-        if isinstance(x, Tensor) and x.data is array:
+        if isinstance(x, Tensor) and x._data is array:
             cell = x._cell()
             if x.node is None:
-                return x if x.requires_grad else array, None, cell, cell[0]
+                return x if x._requires_grad else array, None, cell, cell[0]
             return array, (x.node, x.index), cell, cell[0]
     for index, (result, out) in enumerate(zip(results, outputs)):
         if result is array:
             cell = out._cell()
-            return out.data, (None, index) if out.requires_grad else None, cell, cell[0]
+            return out._data, (None, index) if out._requires_grad else None, cell, cell[0]
     return _wrap(array) if backend.is_array(array) else array, None, None, 0
 
 

@@ -144,9 +144,9 @@ class _Walk:
     def deliver(self, edge, gradient):
         """Add `gradient` to what waits at the node or leaf that `edge` names."""
         node, index, shape, dtype = edge
-        if gradient.data.shape != shape:
+        if gradient._data.shape != shape:
             gradient = gradient.sum_to_size(shape)
-        if gradient.data.dtype != dtype:
+        if gradient._data.dtype != dtype:
             gradient = gradient.to(dtype)
         if node is None:
             self.deliver_leaf(index, gradient)

@@ -7,15 +7,16 @@ the rest. Read it in the order of the imports below, which is the order of a run
 from minidl.training.settings import number, one_of, option, parse, recipe_for, usage_errors, whole
 from minidl.training.recipes import OPTIMIZERS, SCHEDULES, create_optimizer, create_schedule
 from minidl.training.run import Run
-from minidl.training.checkpoint import CheckpointError, load_arrays, save_arrays, save_weights
+from minidl.training.checkpoint import CheckpointError, load_arrays, save_arrays
 from minidl.training.state import TrainingState
 from minidl.training.metrics import EpochMeter, Evaluation, NonFiniteLoss, as_tuple, evaluate, try_out
 from minidl.training.progress import Progress
+from minidl.training.trained import TrainedNetwork, open_run
 from minidl.training.report import finish
 
 __all__ = [
     "OPTIMIZERS", "SCHEDULES", "CheckpointError", "EpochMeter", "Evaluation", "NonFiniteLoss", "Progress", "Run",
-    "TrainingState", "as_tuple", "create_optimizer", "create_schedule", "evaluate", "finish", "load_arrays", "number",
-    "one_of", "option", "parse", "recipe_for", "save_arrays", "save_weights", "try_out",
+    "TrainedNetwork", "TrainingState", "as_tuple", "create_optimizer", "create_schedule", "evaluate", "finish",
+    "load_arrays", "number", "one_of", "open_run", "option", "parse", "recipe_for", "save_arrays", "try_out",
     "usage_errors", "whole",
 ]

@@ -90,13 +90,6 @@ def _checked_facts(path, arrays, mark):
     return json.loads(text)
 
 
-def save_weights(path, weights):
-    """Write a network's weights for use elsewhere: a plain safetensors file, atomically."""
-    from safetensors.numpy import save
-
-    write_bytes(path, save({name: on_cpu(value) for name, value in weights.items()}, {"format": "pt"}))
-
-
 def on_cpu(value):
     """A Tensor or array of any device as a NumPy array with C-ordered bytes (0-d stays 0-d)."""
     array = backend.to_numpy(value.data if isinstance(value, Tensor) else value)

@@ -1,4 +1,4 @@
-"""``python -m minidl info``: what the engine runs on, for a bug report or before a benchmark."""
+"""The machine and the versions that the engine runs on, for a bug report or before a benchmark."""
 
 from __future__ import annotations
 
@@ -11,17 +11,6 @@ from minidl import backend
 
 LIBRARIES = ("numpy", "numba", "llvmlite", "scikit-learn", "matplotlib", "safetensors", "pillow", "cupy")
 GIB = 1 << 30
-
-
-def add_arguments(parser):
-    """`info` has no options."""
-
-
-def run(args):
-    """Print a table; the exit status is 0."""
-    for name, value in facts().items():
-        print(f"{name:<12}{value}")
-    return 0
 
 
 def facts():

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 
 import minidl
-from minidl import backend
+from minidl import backend, nn
 
 
 class NonFiniteLoss(ArithmeticError):
@@ -80,15 +80,19 @@ class Evaluation:
     ----------
     loss, accuracy : float
     labels, predictions : int64 arrays, shape (N,)
-    confidences : float32 array, shape (N,)
-        The probability that the network gave to its prediction.
+    probabilities : float32 array, shape (N, classes)
     """
 
     loss: float
     accuracy: float
     labels: np.ndarray
     predictions: np.ndarray
-    confidences: np.ndarray
+    probabilities: np.ndarray
+
+    @property
+    def confidences(self):
+        """The probabilities that the network gave to its predictions, float32, shape (N,)."""
+        return self.probabilities.max(axis=1)
 
 
 def evaluate(model, loader):
@@ -104,12 +108,12 @@ def evaluate(model, loader):
     with minidl.no_grad():
         batches = [_judge(model(images), labels) for images, labels in loader]
     model.train(was_training)
-    losses, labels, predictions, confidences = map(_joined, zip(*batches))
+    losses, labels, predictions, probabilities = map(_joined, zip(*batches))
     loss = float(losses.mean(dtype=np.float64))
     if not math.isfinite(loss):
         raise NonFiniteLoss(f"the loss on held-out images is {loss}: the weights have run away; "
                             "a lower --lr usually helps")
-    return Evaluation(loss, float((predictions == labels).mean()), labels, predictions, confidences)
+    return Evaluation(loss, float((predictions == labels).mean()), labels, predictions, probabilities)
 
 
 def _joined(arrays):
@@ -117,10 +121,37 @@ def _joined(arrays):
 
 
 def _judge(logits, labels):
-    """Per image: loss, label, prediction, confidence; arrays on the device."""
+    """Per image: loss, label, prediction, probabilities; arrays on the device."""
     losses = minidl.cross_entropy(logits, labels, reduction="none")
-    probabilities = minidl.softmax(logits, 1).data
-    return losses.data, labels.data, logits.data.argmax(axis=1), probabilities.max(axis=1)
+    return losses.data, labels.data, logits.data.argmax(axis=1), minidl.softmax(logits, 1).data
+
+
+def gradient_norms(model):
+    """Euclidean norm of the gradient with respect to the parameters of each layer, from the last backward.
+
+    A layer is a child of `model`, or, where that is a Sequential, a child of the child.
+    Layers without a gradient, such as frozen ones, are left out.
+
+    Returns
+    -------
+    dict of str to float
+
+    Examples
+    --------
+    >>> from minidl import nn
+    >>> net = nn.Linear(2, 1, bias=False)
+    >>> net(minidl.tensor([[3.0, 4.0]])).sum().backward()
+    >>> gradient_norms(nn.Sequential(net))
+    {'0': 5.0}
+    """
+    deep = {name for name, child in model.named_children() if isinstance(child, nn.Sequential)}
+    squares = {}
+    for name, parameter in model.named_parameters():
+        if parameter.grad is not None:
+            parts = name.split(".")
+            layer = ".".join(parts[: 2 if parts[0] in deep else 1])
+            squares.setdefault(layer, []).append((parameter.grad.data.astype("float64") ** 2).sum())
+    return {layer: math.sqrt(sum(map(float, values))) for layer, values in squares.items()}
 
 
 def as_tuple(outputs):

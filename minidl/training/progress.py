@@ -9,6 +9,8 @@ import time
 
 from tqdm import tqdm
 
+from minidl.training.metrics import gradient_norms
+
 COLUMNS = (
     ("epoch", "{epoch:>7}"),
     ("train loss", "{train_loss:>10.4f}"),
@@ -82,8 +84,11 @@ class Progress:
         """Time since the epoch began."""
         return time.perf_counter() - self.started
 
-    def entry(self, meter, validation):
-        """The history's entry for the epoch that has just been validated: a line of ``metrics.jsonl``."""
+    def entry(self, meter, validation, model):
+        """The history's entry for the epoch that has just been validated: a line of ``metrics.jsonl``.
+
+        The norms of the gradient, by layer of `model`, are those of the epoch's last step.
+        """
         train_loss, train_accuracy = meter.read()
         return {
             "epoch": meter.epoch,
@@ -94,6 +99,7 @@ class Progress:
             "lr": meter.lrs[-1],
             "seconds": round(self.seconds, 3),
             "images_per_second": round(meter.images / self.training_seconds, 1),
+            "gradient_norms": gradient_norms(model),
         }
 
     def line(self, entry, best):

@@ -9,8 +9,10 @@ import numpy as np
 
 from minidl import nn
 from minidl.data.errors import shown
-from minidl.training import figures
-from minidl.training.atomic import write_json, write_text
+from minidl.report import figures
+from minidl.report.canvas import png
+from minidl.report.curves import learning_curves
+from minidl.training.atomic import write_bytes, write_json, write_text
 from minidl.training.machine import peak_memory_mb
 from minidl.training.metrics import evaluate
 
@@ -61,15 +63,23 @@ def draw(run, state, data, test):
     title = f"{run.settings.model} on {data.name}"
     counts = confusion_matrix(test.labels, test.predictions, labels=range(len(data.class_names)))
     score = f"{test.accuracy:.2%} of {len(test.labels):,} test images right"
-    figures.learning_curves(state.history, run.figures / "learning_curves.png", title, state.best["epoch"],
-                            run.settings.label_smoothing)
-    figures.confusion_matrix(counts, data.class_names, run.figures / "confusion_matrix.png", f"{title}: {score}")
-    wrong = np.flatnonzero(test.predictions != test.labels)
-    wrong = wrong[np.argsort(-test.confidences[wrong], kind="stable")][:20]
+    pictures = {
+        "learning_curves": learning_curves([state.history], title, state.best["epoch"], run.settings.label_smoothing),
+        "confusion_matrix": figures.confusion_matrix(counts, data.class_names, f"{title}: {score}"),
+    }
+    wrong = worst(test)[:20]
     if wrong.size:
         columns = test.labels[wrong], test.predictions[wrong], test.confidences[wrong]
-        figures.mistakes(data.test.batch(wrong)[0], *columns, data.class_names, run.figures / "mistakes.png",
-                         f"{title}: the surest of its mistakes")
+        pictures["mistakes"] = figures.mistakes(data.test.batch(wrong)[0], *columns, data.class_names,
+                                                f"{title}: the surest of its mistakes")
+    for name, figure in pictures.items():
+        write_bytes(run.figures / f"{name}.png", png(figure))
+
+
+def worst(test):
+    """The indices of the wrong answers, the surest first."""
+    wrong = np.flatnonzero(test.predictions != test.labels)
+    return wrong[np.argsort(-test.confidences[wrong], kind="stable")]
 
 
 def summarise(settings, state, test):
@@ -89,7 +99,8 @@ def summarise(settings, state, test):
 
 def show(run, state, summary, table):
     """Print the results and where they are."""
-    print(f"\nTest images, read once, with the weights of epoch {state.best['epoch']} (chosen on validation):\n\n{table}")
+    epoch = state.best["epoch"]
+    print(f"\nTest images, read once, with the weights of epoch {epoch} (chosen on validation):\n\n{table}")
     print(f"test accuracy {summary['test_accuracy']:.2%}, loss {summary['test_loss']:.4f}, "
           f"{summary['parameters']:,} parameters, {summary['seconds']:.0f} s from start to end")
     print(f"{shown(run.folder)}{os.sep}  holds the weights, summary.json, and in figures{os.sep} learning_curves.png, "

@@ -67,8 +67,8 @@ class Run:
         write_text(self.folder / "metrics.jsonl", "".join(json.dumps(entry) + "\n" for entry in history))
 
     def write_weights(self, weights):
-        """``model.safetensors``."""
-        checkpoint.save_weights(self.folder / "model.safetensors", weights)
+        """``model.safetensors``: the weights, with what `open_run` needs to use them."""
+        checkpoint.save_arrays(self.folder / "model.safetensors", weights, {"identity": self.state.identity})
 
     # -- the ways in which a run can end early
 

@@ -72,7 +72,9 @@ def _checked(convert, accepted, passes):
     return parse_value
 
 
-class _Parser(argparse.ArgumentParser):
+class Parser(argparse.ArgumentParser):
+    """An `ArgumentParser` whose errors are one line."""
+
     def error(self, message):
         fail(message, self.prog)
 
@@ -90,12 +92,12 @@ def program_name():
 
 
 @contextlib.contextmanager
-def usage_errors():
+def usage_errors(program=None):
     """Inside, an error is the user's: a wrong value, file or device, said in one line with exit status 2."""
     try:
         yield
     except (ValueError, OSError, RuntimeError) as error:
-        fail(_described(error))
+        fail(_described(error), program)
 
 
 def _described(error):
@@ -143,7 +145,7 @@ def recipe_for(data, recipes):
 
 
 def _parser(settings_type, description):
-    parser = _Parser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter,
+    parser = Parser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter,
                      allow_abbrev=False, argument_default=argparse.SUPPRESS)
     for f in dataclasses.fields(settings_type):
         kind = f.metadata["type"]

@@ -1,0 +1,89 @@
+"""What a tensor may be made of, and what may be assigned to its attributes.
+
+Numbers alone: whatever else NumPy can hold, and what a kernel would misread, such as the
+byte order of another machine, is refused here, in one line, before any operation sees it.
+The attributes are read a million times for each time that a user sets one: a read is one
+C call, and the engine itself uses the underscored names.
+"""
+
+from __future__ import annotations
+
+from operator import attrgetter
+
+import numpy as np
+
+from minidl import backend
+
+
+class Assigned:
+    """The attributes of a Tensor that a user may set."""
+
+    _requires_grad = False
+    _grad = None
+
+    def _assign_data(self, value):
+        if not isinstance(value, (Assigned, np.generic)) and not backend.is_array(value):
+            raise TypeError(f"`data` is of type {type(value).__name__}; accepted: an array or a Tensor")
+        self._data = as_array(value)
+
+    def _assign_grad(self, value):
+        if value is not None and not isinstance(value, Assigned):
+            raise TypeError(f"`grad` is of type {type(value).__name__}; accepted: a Tensor or None")
+        if value is not None and (value._data.shape, value._data.dtype) != (self._data.shape, self._data.dtype):
+            found, own = (f"{a.dtype} of shape {a.shape}" for a in (value._data, self._data))
+            raise ValueError(f"`grad` is {found}; accepted: {own}, as the tensor is")
+        self._grad = value
+
+    def _assign_requires_grad(self, value):
+        self.requires_grad_(value)
+
+    data = property(attrgetter("_data"), _assign_data, doc="The values: a NumPy or CuPy array.")
+    grad = property(attrgetter("_grad"), _assign_grad, doc="What `backward` has summed up so far, or None.")
+    requires_grad = property(
+        attrgetter("_requires_grad"),
+        _assign_requires_grad,
+        doc="Whether gradients are computed for this tensor.",
+    )
+
+
+def as_array(data, dtype=None):
+    """The array of a Tensor, an array itself, or numbers in nested lists as one (Python floats as float32).
+
+    Raises
+    ------
+    TypeError
+        If there is anything but numbers, of this machine's byte order and without a mask.
+    ValueError
+        If the lists differ in length.
+    """
+    if isinstance(data, Assigned):
+        return data._data
+    if backend.is_array(data):
+        return _checked(data, data)
+    if getattr(data, "mask", None) is not None:
+        raise TypeError("`data` is a masked array; accepted: plain arrays, such as data.filled(0)")
+    try:
+        array = np.asarray(data)
+    except ValueError:
+        raise ValueError("`data` holds lists of different lengths; accepted: lists of equal length") from None
+    _checked(array, data)
+    if array.dtype == np.float64 and not hasattr(data, "dtype") and not _holds_double(data):
+        return array.astype(dtype or np.float32)
+    return array
+
+
+def _checked(array, data):
+    """`array` if it holds numbers that the kernels can read."""
+    dtype = array.dtype
+    if dtype.kind not in "biufc":
+        raise TypeError(f"`data` is of type {type(data).__name__} and dtype {dtype}; accepted: numbers")
+    if not dtype.isnative:
+        raise TypeError(f"`data` has the byte order of another machine, {dtype.str}; accepted: .astype({dtype.name!r})")
+    return array
+
+
+def _holds_double(data):
+    """Whether any of the numbers is a float64 by its type; a Python float has no precision of its own."""
+    if isinstance(data, (list, tuple)):
+        return any(map(_holds_double, data))
+    return getattr(data, "dtype", None) == np.float64

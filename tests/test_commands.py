@@ -1,0 +1,150 @@
+"""The commands as a user calls them, each as a process on real data; and what they say to wrong input."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import minidl.__main__ as command_line
+from minidl import data
+
+ROOT = Path(__file__).resolve().parents[1]
+QUICK = ["--model", "cnn", "--width", "0.25", "--batch-size", "64"]
+
+
+def python(*argv, cwd, status=0):
+    """What a Python process says on stdout and stderr."""
+    process = subprocess.run([sys.executable, *map(str, argv)], cwd=cwd, text=True, capture_output=True, timeout=300,
+                             env={**os.environ, "PYTHONPATH": str(ROOT), "MPLBACKEND": "Agg"})
+    assert process.returncode == status and "Traceback" not in process.stderr, (process.stdout, process.stderr)
+    return process.stdout, process.stderr
+
+
+def minidl(*argv, cwd, status=0):
+    return python("-m", "minidl", *argv, cwd=cwd, status=status)
+
+
+@pytest.fixture
+def refused(folder, monkeypatch, capsys):
+    """``refused(*argv)``: the one line that a command says to wrong input, in this process."""
+    monkeypatch.chdir(folder)
+
+    def call(*argv):
+        with pytest.raises(SystemExit) as exit:
+            command_line.main(list(map(str, argv)))
+        out, err = capsys.readouterr()
+        assert exit.value.code == 2 and out == "" and err.count("\n") == 1
+        assert err.startswith(f"python -m minidl {argv[0]}: error: ")
+        return err
+
+    return call
+
+
+@pytest.fixture
+def called(folder, monkeypatch, capsys):
+    """``called(*argv)``: what a command prints, in this process."""
+    monkeypatch.chdir(folder)
+
+    def call(*argv):
+        assert command_line.main(list(map(str, argv))) == 0
+        return capsys.readouterr().out
+
+    return call
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """A folder with two runs on the digits, "short" and "longer", and a few of the test images as files."""
+    folder = tmp_path_factory.mktemp("commands")
+    for name, epochs in (("short", 1), ("longer", 6)):
+        python(ROOT / "train.py", *QUICK, "--epochs", epochs, "--output", name, cwd=folder)
+    (folder / "pictures" / "deeper").mkdir(parents=True)
+    images, labels = data.load("digits").test.batch(np.arange(6))
+    for k, image in enumerate(images):
+        name = f"{'deeper/' if k > 3 else ''}{k}-is-{labels[k]}.png"
+        Image.fromarray(image[..., 0]).save(folder / "pictures" / name)
+    return folder
+
+
+def test_evaluate(folder):
+    out, err = minidl("evaluate", "longer", "--pictures", "drawn", cwd=folder)
+    accuracy = json.loads((folder / "longer/summary.json").read_text())["test_accuracy"]
+    assert f"{accuracy:.2%}" in out and "macro F1" in out and "ECE" in out and err == ""
+    assert all(path.read_bytes().startswith(b"\x89PNG") for path in (folder / "drawn").iterdir())
+    assert {path.name for path in (folder / "drawn").iterdir()} == {"confusion_matrix.png", "reliability.png"}
+
+
+def test_evaluate_as_json_with_views(folder, called):
+    plain, views = (json.loads(called("evaluate", "longer", "--json", *tta)) for tta in ([], ["--tta"]))
+    summary = json.loads((folder / "longer/summary.json").read_text())
+    assert plain["accuracy"] == summary["test_accuracy"] and plain["loss"] == pytest.approx(summary["test_loss"])
+    assert views["test_time_augmentation"] and abs(views["accuracy"] - plain["accuracy"]) < 0.1
+    assert views["loss"] != plain["loss"] and len(views["classes"]) == 10 and views["images"] == 360
+
+
+def test_compare(folder, called):
+    out, err = minidl("compare", "short", "longer", "--picture", "differ.png", cwd=folder)
+    assert "longer is better, and that is more than chance" in out and "McNemar" in out
+    assert (folder / "differ.png").read_bytes().startswith(b"\x89PNG")
+    result = json.loads(called("compare", "longer", "short", "longer", "--json"))
+    assert [len(result[field]) for field in ("runs", "pairs")] == [3, 3] and result["runs"][2]["run"] == "short"
+    assert {pair["p"] for pair in result["pairs"] if pair["first"] == pair["second"]} == {1.0}
+    dataset = data.load("digits").test
+    assert all(row["true"] == str(dataset[row["index"]][1]) for row in result["differing"])
+
+
+def test_predict(folder, called):
+    out, err = minidl("predict", "longer", "pictures", "--batch-size", "4", cwd=folder)
+    lines = out.splitlines()
+    assert len(lines) == 6 and err == "" and lines[0].startswith("pictures/0-is-")
+    rows = [json.loads(line) for line in called("predict", "longer", "pictures", "--json", "--top", "3").splitlines()]
+    right = [row["image"].partition("-is-")[2][0] == row["predictions"][0]["class"] for row in rows]
+    assert sum(right) >= 4
+    for line, row in zip(lines, rows):
+        best = row["predictions"][0]
+        assert line.startswith(f"{row['image']}  {best['class']} {best['probability']:.1%}")
+        assert len(row["predictions"]) == 3 and sum(p["probability"] for p in row["predictions"]) <= 1.000003
+
+
+def test_predict_names_broken_pictures_and_goes_on(folder, tmp_path):
+    for k in range(3):
+        Image.new("RGB", (30 + k, 20), (k, 0, 90)).save(tmp_path / f"{k}.jpg")
+    (tmp_path / "1.jpg").write_bytes((tmp_path / "1.jpg").read_bytes()[:-12])
+    (tmp_path / "a\x1b[31m.png").write_bytes(b"no picture")
+    out, err = minidl("predict", folder / "longer", tmp_path, "--json", cwd=tmp_path, status=3)
+    rows = [json.loads(line) for line in out.splitlines()]
+    assert ["error" in row for row in rows] == [False, True, False, True]
+    assert "1.jpg: left out, expected a whole picture" in err and "2 of 4 pictures could not be read" in err
+    assert "\x1b" not in err
+
+
+def test_summary(folder, called):
+    out, err = minidl("summary", "googlenet", "--repeats", "1", "--batch-size", "2", cwd=folder)
+    assert "5,871,914" in out and "1447.2" in out and "backward ms" in out
+    result = json.loads(called("summary", "longer", "--repeats", "0", "--json"))
+    parameters = json.loads((folder / "longer/summary.json").read_text())["parameters"]
+    assert sum(row["parameters"] for row in result["layers"]) == parameters and result["input"] == [8, 1, 16, 16]
+
+
+def test_wrong_input_is_one_line(refused, folder):
+    assert "not a readable checkpoint" in refused("evaluate", "nowhere")
+    assert "neither one of digits" in refused("evaluate", "short", "--data", "nowhere")
+    assert "--part" in refused("evaluate", "short", "--part", "rest")
+    assert "`RUN` was given 1 time; accepted: two runs or more" in refused("compare", "short")
+    assert "there is no such file" in refused("predict", "short", "nowhere.png")
+    assert "--batch-size" in refused("predict", "short", "pictures", "--batch-size", "0")
+    assert "`MODEL` is 'resnet'" in refused("summary", "resnet")
+    assert "does not go with a run" in refused("summary", "short", "--width", "2")
+    assert "accepted: a .svg file" in refused("summary", "cnn", "--picture", "a.png")
+
+
+def test_the_list_of_commands_is_quick():
+    code = "import sys, minidl.__main__ as m; m.main([]); print(sorted(HEAVY & {*sys.modules}), file=sys.stderr)"
+    heavy = {"matplotlib", "sklearn", "scipy", "numba", "PIL", "safetensors", "pooch"}
+    out, err = python("-c", code.replace("HEAVY", repr(heavy)), cwd=ROOT)
+    assert err.strip() == "[]" and all(name in out for name in command_line.COMMANDS)

@@ -1,0 +1,89 @@
+"""A run opened for use: the same answers as in training, and one line where the file says something impossible."""
+
+import copy
+import os
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import models
+import train as train_script
+from minidl import data, training
+from minidl.training import CheckpointError, load_arrays, open_run, save_arrays
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    """A short run on the digits, made in this process."""
+    folder = tmp_path_factory.mktemp("runs") / "short"
+    quick = ["--model", "cnn", "--width", "0.25", "--epochs", "2", "--output", str(folder)]
+    argv, sys.argv = sys.argv, ["train.py", *quick]
+    try:
+        train_script.main()
+    finally:
+        sys.argv = argv
+    return folder
+
+
+def test_it_answers_as_the_run_did(run):
+    trained = open_run(run, models.create)
+    images = trained.load_data()
+    loader = data.DataLoader(images.test, batch_size=50, transform=trained.transform())
+    report = (run / "report.txt").read_text()
+    accuracy = training.evaluate(trained.model, loader).accuracy
+    assert f"{accuracy:.4f}" in report and accuracy > 0.5
+    probabilities = trained.probabilities(images.test.batch(np.arange(20))[0])
+    assert probabilities.shape == (20, 10) and np.allclose(probabilities.sum(axis=1), 1, atol=1e-6)
+    assert (trained.class_names, trained.channels, trained.image_size) == (tuple("0123456789"), 1, 16)
+    assert trained.name == "short" and trained.settings["model"] == "cnn" and not trained.model.training
+
+
+def test_the_weights_file_is_enough(run, tmp_path):
+    moved = tmp_path / "mine.safetensors"
+    moved.write_bytes((run / "model.safetensors").read_bytes())
+    images = np.random.default_rng(0).integers(0, 256, (3, 40, 30, 3), np.uint8)  # of another size, and in colour
+    there, here = open_run(run, models.create), open_run(moved, models.create)
+    assert here.name == "mine"
+    np.testing.assert_array_equal(there.logits(images), here.logits(images))
+
+
+def test_data_with_other_classes_is_refused(run):
+    with pytest.raises(ValueError, match="`data` is fashion-mnist with the classes T-shirt/top"):
+        open_run(run, models.create).load_data("fashion-mnist", os.environ.get("MINIDL_DATA"))
+
+
+WRONG = [
+    ("settings", "model", "resnet"), ("settings", "model", ["cnn"]), ("settings", "width", 1e9),
+    ("settings", "width", 8), ("settings", "width", True), ("settings", "width", 0.5), ("settings", "aux_weight", float("nan")),
+    ("settings", "aux_weight", 0.3), ("settings", "data", None), ("data", "class_names", ["0", "1"]),
+    ("data", "class_names", "0123456789"), ("data", "class_names", [3] * 10), ("data", "channels", 2),
+    ("data", "channels", 3), ("data", "image_size", -1), ("data", "image_size", 10**9), ("data", "mean", [0.1, 0.2]),
+    ("data", "std", [0.0]), ("data", "std", None), ("data", None, None), ("settings", None, None),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("part, field, value", WRONG, ids=lambda value: str(value)[:12])
+def test_facts_that_fit_no_network_are_refused(run, tmp_path, part, field, value):
+    weights, facts = load_arrays(run / "model.safetensors")
+    facts = copy.deepcopy(facts)
+    if field is None:
+        del facts["identity"][part]
+    else:
+        facts["identity"][part][field] = value
+    path = tmp_path / "model.safetensors"
+    save_arrays(path, weights, facts)
+    with pytest.raises(CheckpointError) as error:
+        open_run(path, models.create)
+    assert str(path) in str(error.value) and "\n" not in str(error.value)
+
+
+def test_what_is_no_run_is_refused(tmp_path):
+    with pytest.raises(CheckpointError, match="not a readable checkpoint"):
+        open_run(tmp_path, models.create)
+    with pytest.raises(CheckpointError, match="not a readable checkpoint"):
+        open_run(Path(__file__), models.create)
+    save_arrays(tmp_path / "other.safetensors", {}, {"identity": 3})
+    with pytest.raises(CheckpointError, match="nothing that a network could be made of"):
+        open_run(tmp_path / "other.safetensors", models.create)
