@@ -6,7 +6,7 @@
     python train.py --data cifar10 --data-dir ../data    # files that are there already: ../data/cifar-10/*.bin
     python train.py --data my-pictures                   # a folder with one folder of pictures per class
     python train.py --model cnn --optimizer adam --lr 0.002
-    python train.py --resume runs/digits-googlenet-1     # go on after the last finished epoch, to the same bits
+    python train.py --resume runs/digits-googlenet-1     # go on after the last checkpoint, to the same bits
     python train.py --help                               # every option
 
 Each run gets a folder of its own, runs/DATA-MODEL-NUMBER, with weights, figures and results.
@@ -18,7 +18,7 @@ import minidl
 import models
 from minidl import optim, training
 from minidl.data import PRESETS, DataLoader, load
-from minidl.training import number, one_of, option, whole
+from minidl.training import interval, number, one_of, option, switch, whole
 
 
 @dataclass(frozen=True)
@@ -51,6 +51,8 @@ class Settings:
     device: str = option("cpu", "cpu or cuda")
     workers: int = option(0, "threads that prepare batches; more for folders of large pictures", whole(0, 64))
     output: str = option(None, "the run's folder, which must be new; default runs/DATA-MODEL-NUMBER")
+    overwrite: bool = option(False, "replace the run in the folder --output", switch)
+    checkpoint_every: str = option("5m", "how much work a power cut may cost; epochs end with one anyway", interval)
     resume: str = option(None, "the folder of a run to go on with; its settings are kept")
     max_steps: int = option(None, "stop after so many steps, for a smoke test", whole(1))
 
@@ -70,7 +72,7 @@ def main():
     with training.usage_errors():  # a wrong value ends here: one line, exit status 2, nothing trained
         images = load(settings.data, settings.data_dir, image_size=settings.image_size)
         loaders = create_loaders(settings, images)
-        state = create_state(settings, images, steps_per_epoch=len(loaders["train"]))
+        state = create_state(settings, images, loaders["train"])
         run = training.Run(settings, images, state)  # resumed, the state is read here
     with run:  # Ctrl-C or a loss that is NaN ends here: one line that says what is left
         train(settings, loaders, state, run)
@@ -88,18 +90,18 @@ def create_loaders(settings, images):
     }
 
 
-def create_state(settings, images, steps_per_epoch):
-    """All that changes while training: network, optimiser, schedule, averaged weights."""
+def create_state(settings, images, loader):
+    """All that changes while training: network, optimiser, schedule, place in the data, averaged weights."""
     minidl.manual_seed(settings.seed)
     model = create_model(settings, images).to(settings.device)
     training.try_out(model, images)
     optimizer = training.create_optimizer(settings.optimizer, model, settings.lr, settings.weight_decay)
-    steps = settings.epochs * steps_per_epoch
-    schedule = training.create_schedule(settings.schedule, optimizer, settings.lr, steps, steps_per_epoch)
+    steps = settings.epochs * len(loader)
+    schedule = training.create_schedule(settings.schedule, optimizer, settings.lr, steps, len(loader))
     average = None
     if settings.ema:
         average = optim.ExponentialMovingAverage(model, settings.ema, warm_up=True, use_buffers=True)
-    return training.TrainingState(model, optimizer, schedule, average)
+    return training.TrainingState(model, optimizer, schedule, loader, average)
 
 
 def create_model(settings, images):
@@ -119,7 +121,7 @@ def train(settings, loaders, state, run):
 
     for epoch in range(state.epoch, progress.epochs):
         loaders["train"].set_epoch(epoch)  # the order of the images is a function of seed and epoch
-        meter = training.EpochMeter(progress.steps(epoch), epoch + 1)
+        meter = state.begin_epoch(progress.steps(epoch))
         model.train()
 
         for images, labels in progress.track(loaders["train"], meter):
@@ -134,10 +136,11 @@ def train(settings, loaders, state, run):
             optimizer.step()  # one step the other way
 
             state.after_step()  # averaged weights, learning rate
+            run.after_step(state)  # a checkpoint now and then; Ctrl-C stops here
 
         with state.averaged():  # inside, the network has the averaged weights, if there are any
             validation = training.evaluate(model, loaders["val"])
-            entry = progress.entry(meter, validation, model)
+            entry = progress.entry(meter, validation)
             best = state.finish_epoch(entry, model.state_dict(), len(validation.labels))
         run.save(state, best)
         progress.line(entry, best)

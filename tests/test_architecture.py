@@ -29,8 +29,9 @@ ALLOWED = {
     "graph": {"graph_layout", "ops", "tensor", "backend"},
     "anomaly": {"nn", "ops", "tensor", "backend"},
     "gradcheck": {"anomaly", "graph", "nn", "ops", "tensor", "backend", "kernels", "random"},
+    "explain": {"nn", "data", "ops", "tensor", "backend"},
     "evaluation": {"nn", "data", "ops", "tensor", "backend"},
-    "report": {"evaluation", "graph", "graph_layout", "nn", "data", "ops", "tensor", "backend"},
+    "report": {"evaluation", "explain", "graph", "graph_layout", "nn", "data", "ops", "tensor", "backend"},
     "training": {"evaluation", "report", "anomaly", "nn", "optim", "data", "ops", "tensor", "backend", "random", "kernels"},
     "pytest_plugin": {"gradcheck"},
 }

@@ -1,60 +1,39 @@
 """A run that was broken off and resumed ends with the same bits as one that was not."""
 
-import json
+# ruff: noqa: F401, F811 (fixtures come by import)
+
 import shutil
 
 import numpy as np
 import pytest
+from run_lab import EPOCHS, SHORT, STEPS, assert_same_end, assert_same_state, at_step, ended, run_train
 
 import train
 from minidl.data.errors import DataError
 from minidl.training import Run, checkpoint
 
-BASE = ["--model", "cnn", "--width", "0.25", "--batch-size", "256", "--epochs", "4", "--lr", "0.05", "--seed", "3"]
-TIMES = ("seconds", "images_per_second")
+
+class Broken(BaseException):
+    """The run is cut off here, as if the process had gone."""
 
 
 @pytest.fixture
-def run_train(monkeypatch, tmp_path):
-    """``run_train(*argv, stop_after=None)``: train.py in this process; broken off after the save of that epoch."""
-    monkeypatch.chdir(tmp_path)
+def stop_after(run_train, monkeypatch):
+    """``stop_after(epoch, *argv)``: run train.py, broken off after the save of that epoch."""
     save = Run.save
 
-    def call(*argv, stop_after=None):
+    def call(epoch, *argv):
         def save_and_stop(self, state, improved=True):
             save(self, state, improved)
-            if state.epoch == stop_after:
-                raise KeyboardInterrupt
+            if state.epoch == epoch:
+                raise Broken
 
         monkeypatch.setattr(Run, "save", save_and_stop)
-        monkeypatch.setattr("sys.argv", ["train.py", *argv])
-        if stop_after is None:
-            train.main()
-        else:
-            with pytest.raises(SystemExit) as exit:
-                train.main()
-            assert exit.value.code == 130
+        with pytest.raises(Broken):
+            run_train(*argv)
+        monkeypatch.setattr(Run, "save", save)
 
     return call
-
-
-def without_times(entries):
-    return [{name: value for name, value in entry.items() if name not in TIMES} for entry in entries]
-
-
-def assert_same_end(a, b):
-    """Weights, slots, statistics, averages, random streams, schedule and history, bit for bit."""
-    (arrays_a, facts_a), (arrays_b, facts_b) = checkpoint.load_newest(a), checkpoint.load_newest(b)
-    assert set(arrays_a) == set(arrays_b)
-    assert not [name for name in arrays_a if arrays_a[name].tobytes() != arrays_b[name].tobytes()]
-    assert without_times(facts_a.pop("history")) == without_times(facts_b.pop("history"))
-    assert without_times([facts_a.pop("best")]) == without_times([facts_b.pop("best")])
-    for facts in (facts_a, facts_b):
-        del facts["seconds"]
-    assert facts_a == facts_b
-    assert (a / "model.safetensors").read_bytes() == (b / "model.safetensors").read_bytes()
-    results = [json.loads((folder / "summary.json").read_text()) for folder in (a, b)]
-    assert results[0]["test_loss"] == results[1]["test_loss"]
 
 
 VARIANTS = {
@@ -63,78 +42,120 @@ VARIANTS = {
     "adam, cosine": ["--optimizer", "adam", "--lr", "0.003", "--schedule", "cosine"],
     "adamw, paper": ["--optimizer", "adamw", "--lr", "0.003", "--schedule", "paper", "--ema", "0.5"],
     "rmsprop, plateau": ["--optimizer", "rmsprop", "--lr", "0.001", "--schedule", "plateau"],
-    "step, workers": ["--schedule", "step", "--workers", "2", "--augmentation", "standard"],
+    "step, workers": ["--schedule", "step", "--workers", "2"],
     "exponential": ["--schedule", "exponential"],
     "constant": ["--schedule", "constant"],
-    "max-steps": ["--max-steps", "20"],
+    "max-steps": ["--max-steps", "30"],
 }
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
-def test_resumed_equals_uninterrupted(run_train, tmp_path, variant):
-    argv = [*BASE, *VARIANTS[variant]]
+def test_resumed_equals_uninterrupted(run_train, stop_after, tmp_path, variant):
+    argv = [*SHORT, *VARIANTS[variant]]
     run_train(*argv, "--output", "straight")
-    run_train(*argv, "--output", "broken", stop_after=1)
-    run_train("--resume", "broken", stop_after=3)
+    stop_after(1, *argv, "--output", "broken")
+    stop_after(3, "--resume", "broken")
     run_train("--resume", "broken")
     assert_same_end(tmp_path / "straight", tmp_path / "broken")
 
 
-def test_googlenet_with_heads_resumes_to_the_same_bits(run_train, tmp_path):
+@pytest.mark.parametrize("options", [[], ["--optimizer", "adam", "--lr", "0.003"], ["--ema", "0.9", "--workers", "1"]],
+                         ids=["sgd", "adam", "average"])
+def test_resume_from_every_step_of_forty(run_train, at_step, tmp_path, monkeypatch, options):
+    """Each of the 46 states on the way, read from its file and taken one step further, gives the next file's bits.
+
+    Since a file is all that a resumed run knows, the runs from every step end with the bits of the straight one.
+    """
+    kept = tmp_path / "kept"
+    kept.mkdir()
+    save_arrays = checkpoint.save_arrays
+
+    def keep(path, *args):
+        save_arrays(path, *args)
+        shutil.copy(path, kept)
+
+    monkeypatch.setattr(checkpoint, "save_arrays", keep)
+    run_train(*SHORT, *options, "--checkpoint-every", "1", "--output", "straight")
+    monkeypatch.setattr(checkpoint, "save_arrays", save_arrays)
+    files = checkpoint.newest(kept)[::-1]
+    assert len(files) == EPOCHS * (STEPS + 1) + 1
+
+    def stop_here(self):
+        path = self.state.save(self.folder)
+        if self.state.place != began[0]:
+            raise Broken(path)
+
+    monkeypatch.setattr(Run, "_save_state", stop_here)
+    for before, after in zip(files, files[1:]):
+        folder = tmp_path / "resumed"
+        folder.mkdir()
+        shutil.copy(before, folder)
+        began = [tuple(int(n) for n in [*before.stem.split("-")[1:], 0][:2])]
+        with pytest.raises(Broken) as reached:
+            run_train("--resume", "resumed", "--checkpoint-every", "1")
+        assert reached.value.args[0].name == after.name
+        assert_same_state(reached.value.args[0], after)
+        shutil.rmtree(folder)
+
+
+def test_googlenet_with_heads_resumes_within_an_epoch_to_the_same_bits(run_train, at_step, tmp_path):
     """Batch-norm statistics, dropout in the auxiliary heads, averaged weights."""
-    argv = ["--model", "googlenet", "--width", "0.1", "--aux-weight", "0.3", "--ema", "0.9", "--batch-size", "640",
-            "--epochs", "2"]
+    argv = ["--model", "googlenet", "--width", "0.1", "--aux-weight", "0.3", "--ema", "0.9", "--batch-size", "64",
+            "--epochs", "2", "--checkpoint-every", "1"]
     run_train(*argv, "--output", "straight")
-    run_train(*argv, "--output", "broken", stop_after=1)
+
+    def stop():
+        raise KeyboardInterrupt
+
+    at_step(2, stop)
+    assert ended(run_train, *argv, "--output", "broken")[0] == 130
+    assert checkpoint.newest(tmp_path / "broken")[0].name == "checkpoint-0000-000001.safetensors"
+    at_step(0, stop)
     run_train("--resume", "broken")
     assert_same_end(tmp_path / "straight", tmp_path / "broken")
 
 
 def test_same_seed_same_bits_and_another_seed_others(run_train, tmp_path):
-    short = [*BASE, "--epochs", "1"]
-    run_train(*short, "--output", "a")
-    run_train(*short, "--output", "b", "--workers", "3")
+    run_train(*SHORT, "--output", "a")
+    run_train(*SHORT, "--output", "b", "--workers", "3", "--checkpoint-every", "3")
     assert_same_end(tmp_path / "a", tmp_path / "b")
-    run_train(*short, "--output", "c", "--seed", "4")
+    run_train(*SHORT, "--output", "c", "--seed", "4")
     assert (tmp_path / "a/model.safetensors").read_bytes() != (tmp_path / "c/model.safetensors").read_bytes()
 
 
-def refused(run_train, capsys, *argv):
-    capsys.readouterr()
-    with pytest.raises(SystemExit) as exit:
-        run_train(*argv)
-    said = capsys.readouterr().err
-    assert exit.value.code == 2 and said.count("\n") == 1
+def refused(call, *argv):
+    code, said = ended(call, *argv)
+    assert code == 2 and said.count("\n") == 1
     return said
 
 
-def test_what_a_resume_refuses(run_train, tmp_path, capsys):
-    run_train(*BASE, "--output", "run", stop_after=2)
+def test_what_a_resume_refuses(run_train, stop_after, tmp_path):
+    stop_after(2, *SHORT, "--output", "run")
     before = {path: path.read_bytes() for path in tmp_path.rglob("*.*")}
-    assert "`--lr` is 0.1 but run was started with 0.05" in refused(run_train, capsys, "--resume", "run", "--lr", "0.1")
-    assert "`--data` is mnist" in refused(run_train, capsys, "--resume", "run", "--data", "mnist")
-    assert "`--output`" in refused(run_train, capsys, "--resume", "run", "--output", "elsewhere")
-    assert "nowhere" in refused(run_train, capsys, "--resume", "nowhere")
+    assert "`--lr` is 0.1 but run was started with 0.05" in refused(run_train, "--resume", "run", "--lr", "0.1")
+    assert "`--data` is mnist" in refused(run_train, "--resume", "run", "--data", "mnist")
+    assert "`--output`" in refused(run_train, "--resume", "run", "--output", "elsewhere")
+    assert "nowhere" in refused(run_train, "--resume", "nowhere")
     assert before == {path: path.read_bytes() for path in tmp_path.rglob("*.*")}
 
     config = tmp_path / "run/config.json"
     config.write_text(config.read_text().replace('"weight_decay": 0.0005', '"weight_decay": 0.5'))
-    assert "`weight_decay` was 0.0005" in refused(run_train, capsys, "--resume", "run")
+    assert "`weight_decay` was 0.0005" in refused(run_train, "--resume", "run")
     config.write_text("{")
-    assert "config.json: cannot be read" in refused(run_train, capsys, "--resume", "run")
+    assert "config.json: cannot be read" in refused(run_train, "--resume", "run")
 
 
-def test_options_that_say_the_same_are_accepted(run_train, tmp_path):
-    run_train(*BASE, "--output", "run", stop_after=3)
+def test_options_that_say_the_same_are_accepted(run_train, stop_after, tmp_path):
+    stop_after(3, *SHORT, "--output", "run")
     run_train("--resume", "run", "--lr", "0.05", "--workers", "1", "--data-dir", "anywhere")
     assert (tmp_path / "run/summary.json").exists()
 
 
-def test_changed_data_is_refused(run_train, tmp_path, capsys, picture_folder):
-    argv = ["--data", "pictures", "--image-size", "8", *BASE]
-    run_train(*argv, "--output", "run", stop_after=1)
+def test_changed_data_is_refused(run_train, stop_after, tmp_path, picture_folder):
+    argv = ["--data", "pictures", "--image-size", "8", *SHORT]
+    stop_after(1, *argv, "--output", "run")
     shutil.copy(next(picture_folder.glob("*/*.png")), picture_folder / "cat" / "one-more.png")
-    said = refused(run_train, capsys, "--resume", "run")
+    said = refused(run_train, "--resume", "run")
     assert "`train` was" in said or "`mean` was" in said
 
 
@@ -151,9 +172,9 @@ def picture_folder(tmp_path):
     return tmp_path / "pictures"
 
 
-def test_a_damaged_newest_checkpoint_gives_way_to_the_one_before(run_train, tmp_path, capsys):
-    run_train(*BASE, "--output", "straight")
-    run_train(*BASE, "--output", "run", stop_after=3)
+def test_a_damaged_newest_checkpoint_gives_way_to_the_one_before(run_train, stop_after, tmp_path, capsys):
+    run_train(*SHORT, "--output", "straight")
+    stop_after(3, *SHORT, "--output", "run")
     newest, older = checkpoint.newest(tmp_path / "run")
     newest.write_bytes(newest.read_bytes()[:-1])
     run_train("--resume", "run")
@@ -162,32 +183,35 @@ def test_a_damaged_newest_checkpoint_gives_way_to_the_one_before(run_train, tmp_
 
 
 def test_a_run_that_has_ended_gives_its_results_again(run_train, tmp_path):
-    run_train(*BASE, "--output", "run")
+    run_train(*SHORT, "--output", "run")
     before = (tmp_path / "run/model.safetensors").read_bytes()
     run_train("--resume", "run")
     assert (tmp_path / "run/model.safetensors").read_bytes() == before
 
 
 def test_two_checkpoints_are_kept(run_train, tmp_path):
-    run_train(*BASE, "--output", "run")
+    run_train(*SHORT, "--output", "run")
     assert [path.name for path in checkpoint.newest(tmp_path / "run")] == [
-        "checkpoint-0004.safetensors", "checkpoint-0003.safetensors"]
+        "checkpoint-0005.safetensors", "checkpoint-0004.safetensors"]
 
 
 def test_a_failed_save_is_an_error_with_the_path(run_train, tmp_path, capsys, monkeypatch):
+    write = checkpoint.write_bytes
+
     def full(path, data):
-        raise OSError(28, "No space left on device", str(path))
+        if "0000" not in path.name:
+            raise OSError(28, "No space left on device", str(path))
+        write(path, data)
 
     monkeypatch.setattr(checkpoint, "write_bytes", full)
-    with pytest.raises(SystemExit) as exit:
-        run_train(*BASE, "--output", "run")
-    said = capsys.readouterr().err
-    assert exit.value.code == 1 and "checkpoint-0001.safetensors: No space left on device" in said
+    code, said = ended(run_train, *SHORT, "--output", "run")
+    assert code == 1 and "checkpoint-0001.safetensors: No space left on device" in said
+    assert "the last good checkpoint is run/checkpoint-0000.safetensors" in said and said.count("\n") == 1
 
 
-def test_broken_pictures_found_late_end_the_run_with_one_line(run_train, tmp_path, capsys, monkeypatch):
+def test_broken_pictures_found_late_end_the_run_with_one_line(run_train, tmp_path, monkeypatch):
     def broken(*args, **options):
         raise DataError("pictures/cat/7.png: expected a picture, found noise")
 
     monkeypatch.setattr(train, "train", broken)
-    assert "cat/7.png" in refused(run_train, capsys, *BASE, "--output", "run")
+    assert "cat/7.png" in refused(run_train, *SHORT, "--output", "run")

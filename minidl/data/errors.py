@@ -5,6 +5,9 @@ codes, so every path passes through :func:`shown` before it reaches a message.
 """
 
 
+import os
+
+
 class DataError(ValueError):
     """Data that cannot be used: missing, broken, or not what was announced."""
 
@@ -24,6 +27,14 @@ def shown(name) -> str:
 def broken(path, expected, found) -> DataError:
     """The error for a file that is not what it should be: its path, `expected` and `found`."""
     return DataError(f"{shown(path)}: expected {expected}, found {shown(found)}")
+
+
+def check_file(path, at_most):
+    """Raise a `DataError` unless `path` is an ordinary file (no pipe, no device) of at most `at_most` bytes."""
+    if not os.path.isfile(path):
+        raise broken(path, "a file", "a folder" if os.path.isdir(path) else "none, or something that is not a file")
+    if os.path.getsize(path) > at_most:
+        raise broken(path, f"at most {at_most:,} bytes", f"{os.path.getsize(path):,} bytes")
 
 
 def check(condition, message):

@@ -16,7 +16,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 
 from minidl.data.dataset import Dataset
-from minidl.data.errors import DataError, broken, check, shown
+from minidl.data.errors import DataError, broken, check, check_file, shown
 from minidl.data.transforms import pair
 
 FORMATS = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".bmp": "BMP", ".gif": "GIF", ".webp": "WEBP"}
@@ -133,10 +133,7 @@ def open_picture(path, size=None):
 
 
 def _bytes(path):
-    if not os.path.isfile(path):
-        raise broken(path, "a file", "none, or something that is not a file")
-    if os.path.getsize(path) > MAX_BYTES:
-        raise broken(path, f"at most {MAX_BYTES:,} bytes", f"{os.path.getsize(path):,} bytes")
+    check_file(path, MAX_BYTES)
     with open(path, "rb") as file:
         return file.read()
 

@@ -4,7 +4,8 @@
 the rest. Read it in the order of the imports below, which is the order of a run.
 """
 
-from minidl.training.settings import number, one_of, option, parse, recipe_for, usage_errors, whole
+from minidl.training.settings import number, one_of, option, parse, recipe_for, switch, usage_errors, whole
+from minidl.training.interval import interval
 from minidl.training.recipes import OPTIMIZERS, SCHEDULES, create_optimizer, create_schedule
 from minidl.training.run import Run
 from minidl.training.checkpoint import CheckpointError, load_arrays, save_arrays
@@ -17,6 +18,6 @@ from minidl.training.report import finish
 __all__ = [
     "OPTIMIZERS", "SCHEDULES", "CheckpointError", "EpochMeter", "Evaluation", "NonFiniteLoss", "Progress", "Run",
     "TrainedNetwork", "TrainingState", "as_tuple", "create_optimizer", "create_schedule", "evaluate", "finish",
-    "load_arrays", "number", "one_of", "open_run", "option", "parse", "recipe_for", "save_arrays", "try_out",
-    "usage_errors", "whole",
+    "interval", "load_arrays", "number", "one_of", "open_run", "option", "parse", "recipe_for", "save_arrays",
+    "switch", "try_out", "usage_errors", "whole",
 ]

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -105,21 +106,29 @@ def _digest(arrays, text):
     return digest.hexdigest()
 
 
+def path_of(folder, epoch, step):
+    """The checkpoint taken in `folder` after `epoch` whole epochs and `step` steps of the next."""
+    return Path(folder) / (f"checkpoint-{epoch:04d}" + (f"-{step:06d}" if step else "") + ".safetensors")
+
+
 def newest(folder):
     """The paths of the checkpoints in `folder`, newest first."""
-    return sorted(Path(folder).glob("checkpoint-*.safetensors"), reverse=True)
+    found = [(_NAME.fullmatch(path.name), path) for path in Path(folder).glob("checkpoint-*.safetensors")]
+    order = sorted(((int(match[1]), int(match[2] or 0)), path) for match, path in found if match)
+    return [path for _, path in reversed(order)]
+
+
+_NAME = re.compile(r"checkpoint-([0-9]{4,9})(?:-([0-9]{6,9}))?\.safetensors")
 
 
 def load_newest(folder):
     """Arrays and facts of the newest checkpoint in `folder`, or of the one before if the newest is damaged."""
     paths = newest(folder)
     if not paths:
-        raise CheckpointError(f"{shown(folder)}: expected a run's folder with a checkpoint, found none; "
-                              "a run can be resumed once its first epoch has ended")
-    for older in paths[1:]:
+        raise CheckpointError(f"{shown(folder)}: expected a run's folder with a checkpoint, found none")
+    for path, older in zip(paths, paths[1:]):
         try:
-            return load_arrays(paths[0])
+            return load_arrays(path)
         except CheckpointError as error:
             print(f"{error}; going on from {shown(older.name)}")
-            return load_arrays(older)
-    return load_arrays(paths[0])
+    return load_arrays(paths[-1])

@@ -5,18 +5,21 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import os
 from pathlib import Path
 
 import numpy as np
 
-from minidl.data.errors import shown
+from minidl.data.dataset import Subset
+from minidl.data.errors import DataError, check_file, shown
+from minidl.data.folder import ImageFolder, spread
 from minidl.training.checkpoint import CheckpointError, load_newest
 
-PER_RUN = ("resume", "output", "data_dir", "workers")  # settings that may differ between the parts of a run
+PER_RUN = ("resume", "output", "overwrite", "data_dir", "workers", "checkpoint_every")  # settings that may differ between the parts of a run
 
 
 def saved_settings(folder):
-    """The settings of the run in `folder`, from its checkpoint; ``config.json`` must say the same.
+    """The settings of the run in `folder`, from its checkpoint; ``config.json``, if it is there, must say the same.
 
     Raises
     ------
@@ -24,19 +27,41 @@ def saved_settings(folder):
         No run there, or ``config.json`` was changed: the field is named.
     """
     path = Path(folder) / "config.json"
-    saved = load_newest(folder)[1]["identity"]["settings"]
     try:
-        config = json.loads(path.read_text())
-    except (OSError, ValueError) as error:
-        raise CheckpointError(f"{shown(path)}: cannot be read ({shown(error)})") from error
-    if not isinstance(config, dict):
-        raise CheckpointError(f"{shown(path)}: expected an object with the settings of a run")
+        saved = load_newest(folder)[1]["identity"]["settings"]
+        shared = {name for name in saved if name not in PER_RUN}
+    except (LookupError, TypeError):
+        raise CheckpointError(f"{shown(folder)}: expected the settings in its checkpoint, found none") from None
+    if not path.exists():  # the run was killed after its first checkpoint
+        return {name: saved[name] for name in shared}
+    config = read_json(path, "the settings of a run")
     check_identity(path, saved, {name: value for name, value in config.items() if name not in PER_RUN})
     return config
 
 
+def read_json(path, content, at_most=1 << 20):
+    """The JSON object in the file `path`, which should hold `content`.
+
+    Raises
+    ------
+    CheckpointError
+        With the path, if it is no file of at most `at_most` bytes, or no JSON object.
+    """
+    try:
+        check_file(path, at_most)
+        value = json.loads(Path(path).read_text(encoding="utf-8"))
+    except DataError as error:
+        raise CheckpointError(str(error)) from None
+    except (OSError, ValueError, RecursionError) as error:
+        raise CheckpointError(f"{shown(path)}: cannot be read (expected {content} as JSON, found "
+                              f"{shown(error) or type(error).__name__})") from error
+    if not isinstance(value, dict):
+        raise CheckpointError(f"{shown(path)}: expected an object with {content}, found a {type(value).__name__}")
+    return value
+
+
 def identity(settings, data):
-    """What the parts of a run must have in common: the settings, and the data down to a sample of the pictures."""
+    """What the parts of a run must have in common: the settings, and the data (see `_fingerprint`)."""
     parts = {name: _fingerprint(part) for name, part in (("train", data.train), ("val", data.val), ("test", data.test))}
     shared = {name: value for name, value in dataclasses.asdict(settings).items() if name not in PER_RUN}
     facts = {
@@ -49,12 +74,28 @@ def identity(settings, data):
     return {"settings": shared, "data": facts | parts}
 
 
-def _fingerprint(dataset, sample=32):
-    """Number of items, and a sha256 over all labels and some of the pictures."""
+def _fingerprint(dataset, sample=32, at_once=1000):
+    """Number of items, and a sha256 over all labels and pictures.
+
+    Of pictures in files, which take long to decode, it covers all names and sizes, and the pixels of a `sample`.
+    """
     digest = hashlib.sha256(np.asarray(dataset.labels, "<i8").tobytes())
-    chosen = np.unique(np.linspace(0, len(dataset) - 1, min(sample, len(dataset))).astype(np.int64))
-    digest.update(np.ascontiguousarray(dataset.batch(chosen)[0]).tobytes())
+    whole, places = _unwrapped(dataset)
+    if isinstance(whole, ImageFolder):
+        files = [f"{whole.names[k]} {os.path.getsize(whole.path(k))}" for k in places]
+        digest.update("\n".join(files).encode("utf-8", "surrogateescape"))
+        places = places[spread(len(places), sample)]
+    for start in range(0, len(places), at_once):
+        digest.update(np.ascontiguousarray(whole.batch(places[start : start + at_once])[0]).tobytes())
     return f"{len(dataset)} images, sha256 {digest.hexdigest()}"
+
+
+def _unwrapped(dataset):
+    """The data set of which `dataset` is a part, and the places of its items there."""
+    places = np.arange(len(dataset))
+    while isinstance(dataset, Subset):
+        dataset, places = dataset.dataset, dataset.indices[places]
+    return dataset, places
 
 
 def check_identity(folder, saved, present):

@@ -9,16 +9,18 @@ in which it arose.
 from __future__ import annotations
 
 import math
+import time
 from dataclasses import dataclass
 
 import numpy as np
 
 import minidl
 from minidl import backend, nn
+from minidl.training import signals
 
 
 class NonFiniteLoss(ArithmeticError):
-    """The loss became NaN or infinite."""
+    """The loss, or a number of the state, became NaN or infinite."""
 
 
 class EpochMeter:
@@ -30,23 +32,53 @@ class EpochMeter:
         Batches in the epoch, at most.
     epoch : int
         Its number from 1, for messages.
+
+    Attributes
+    ----------
+    done : int
+        Steps made.
+    seconds : float
+        What the epoch has taken so far, in all processes that worked on it.
+    gradient_norms : dict of str to float
+        By layer, of the epoch's last step (see `gradient_norms`).
     """
 
     def __init__(self, steps, epoch=1):
         self.steps, self.epoch = steps, epoch
-        self.losses = self.correct = None
+        self.losses, self.correct = np.zeros(steps, np.float32), np.zeros(steps, np.int64)
         self.sizes, self.lrs = [], []  # per step: images, learning rate
+        self.gradient_norms = {}
+        self._started = time.perf_counter()
 
     def add(self, loss, logits, labels, lr):
         """Take down one batch: mean `loss`, `logits` (N, classes), `labels` (N,); nothing is waited for."""
-        xp = backend.array_module(loss.data)
-        if self.losses is None:
-            self.losses, self.correct = xp.zeros(self.steps, "float32"), xp.zeros(self.steps, "int64")
-        step = len(self.sizes)
+        if not isinstance(self.losses, type(loss.data)):  # the first step of this process, on a device
+            self.losses, self.correct = (backend.to_device(a, loss.device) for a in (self.losses, self.correct))
+        step = self.done
         self.losses[step] = loss.data
         self.correct[step] = (logits.data.argmax(axis=1) == labels.data).sum()
         self.sizes.append(len(labels.data))
         self.lrs.append(lr)
+
+    @property
+    def done(self):
+        return len(self.sizes)
+
+    @property
+    def seconds(self):
+        return time.perf_counter() - self._started
+
+    def state_dict(self):
+        """What has been taken down so far, as arrays with one entry per step, and the time."""
+        losses, correct = (backend.to_numpy(a)[: self.done] for a in (self.losses, self.correct))
+        sizes, lrs = np.array(self.sizes, np.int64), np.array(self.lrs, np.float64)
+        return {"losses": losses, "correct": correct, "sizes": sizes, "lrs": lrs, "seconds": np.array(self.seconds)}
+
+    def load_state_dict(self, state):
+        """Go on after the steps that `state_dict` gave."""
+        self.sizes, self.lrs = state["sizes"].tolist(), state["lrs"].tolist()
+        self.losses[: self.done], self.correct[: self.done] = state["losses"], state["correct"]
+        self._started -= float(state["seconds"])
 
     @property
     def images(self):
@@ -61,7 +93,9 @@ class EpochMeter:
         NonFiniteLoss
             If a loss was NaN or infinite; the message names epoch, step and learning rate.
         """
-        steps = len(self.sizes)
+        steps = self.done
+        if not steps:
+            return math.nan, math.nan
         losses = backend.to_numpy(self.losses)[:steps].astype(np.float64)
         bad = np.flatnonzero(~np.isfinite(losses))
         if bad.size:
@@ -106,7 +140,7 @@ def evaluate(model, loader):
     was_training = model.training
     model.eval()
     with minidl.no_grad():
-        batches = [_judge(model(images), labels) for images, labels in loader]
+        batches = [_judge(model(images), labels) for images, labels in signals.heeded(loader)]
     model.train(was_training)
     losses, labels, predictions, probabilities = map(_joined, zip(*batches))
     loss = float(losses.mean(dtype=np.float64))

@@ -9,8 +9,6 @@ import time
 
 from tqdm import tqdm
 
-from minidl.training.metrics import gradient_norms
-
 COLUMNS = (
     ("epoch", "{epoch:>7}"),
     ("train loss", "{train_loss:>10.4f}"),
@@ -47,7 +45,7 @@ class Progress:
         self.total_steps = min(epochs * steps_per_epoch, max_steps or math.inf)
         self.epochs = math.ceil(self.total_steps / steps_per_epoch)
         self.header_shown = False
-        self.started = self.training_seconds = None
+        self.training_seconds = 0.0
 
     def steps(self, epoch):
         """How many steps epoch number `epoch`, counted from 0, has."""
@@ -59,9 +57,10 @@ class Progress:
         The meter is read now and then, and at the end, so that a loss that is not
         finite is noticed within `every` seconds.
         """
-        self.started = looked = time.perf_counter()
-        bar = tqdm(itertools.islice(loader, meter.steps), total=meter.steps, leave=False, dynamic_ncols=True,
-                   disable=None, bar_format="{desc} {percentage:3.0f}% |{bar}| {elapsed} < {remaining}{postfix}")
+        looked = time.perf_counter()
+        bar = tqdm(itertools.islice(loader, meter.steps - meter.done), total=meter.steps, initial=meter.done,
+                   leave=False, dynamic_ncols=True, disable=None,
+                   bar_format="{desc} {percentage:3.0f}% |{bar}| {elapsed} < {remaining}{postfix}")
         bar.set_description_str(f"epoch {meter.epoch}/{self.epochs}" + (", making kernels" if meter.epoch == 1 else ""))
         with bar:
             for batch in bar:
@@ -71,24 +70,16 @@ class Progress:
                     looked = now
                     self._show(bar, meter)
         meter.read()
-        self.training_seconds = self.seconds
+        self.training_seconds = meter.seconds
 
     def _show(self, bar, meter):
         loss, accuracy = meter.read()
         bar.set_description_str(f"epoch {meter.epoch}/{self.epochs}", refresh=False)
-        rate = meter.images / self.seconds
+        rate = meter.images / meter.seconds
         bar.set_postfix_str(f"loss {loss:.4f}, accuracy {accuracy:.1%}, {rate:.0f} images/s")
 
-    @property
-    def seconds(self):
-        """Time since the epoch began."""
-        return time.perf_counter() - self.started
-
-    def entry(self, meter, validation, model):
-        """The history's entry for the epoch that has just been validated: a line of ``metrics.jsonl``.
-
-        The norms of the gradient, by layer of `model`, are those of the epoch's last step.
-        """
+    def entry(self, meter, validation):
+        """The history's entry for the epoch that has just been validated: a line of ``metrics.jsonl``."""
         train_loss, train_accuracy = meter.read()
         return {
             "epoch": meter.epoch,
@@ -97,9 +88,9 @@ class Progress:
             "val_loss": validation.loss,
             "val_accuracy": validation.accuracy,
             "lr": meter.lrs[-1],
-            "seconds": round(self.seconds, 3),
+            "seconds": round(meter.seconds, 3),
             "images_per_second": round(meter.images / self.training_seconds, 1),
-            "gradient_norms": gradient_norms(model),
+            "gradient_norms": meter.gradient_norms,
         }
 
     def line(self, entry, best):

@@ -1,12 +1,16 @@
 """The folder of a run: one place for everything that a training leaves behind.
 
     runs/digits-googlenet-1/
-        config.json                    the settings it was started with
-        metrics.jsonl                  one object per epoch
-        checkpoint-0012.safetensors    the whole state after an epoch (the last two are kept)
-        model.safetensors              the weights of the best epoch
-        summary.json, report.txt       what came out
+        config.json                           the settings it was started with
+        metrics.jsonl                         one object per epoch
+        checkpoint-0012.safetensors           the whole state after an epoch,
+        checkpoint-0012-000300.safetensors    or after so many steps of the next (the last two are kept)
+        model.safetensors                     the weights of the best epoch
+        summary.json, report.txt              what came out
         figures/*.png
+
+The checkpoint alone counts on resuming. The first is written before the first step, so
+that every run that has begun can be resumed.
 """
 
 from __future__ import annotations
@@ -18,12 +22,16 @@ from pathlib import Path
 
 from minidl.data.errors import DataError, shown
 from minidl.nn.utils import count_parameters
-from minidl.training import checkpoint
-from minidl.training.atomic import write_json, write_text
+from minidl.training import checkpoint, signals
+from minidl.training.atomic import remove_leftovers, write_json, write_text
 from minidl.training.checkpoint import CheckpointError
+from minidl.training.folder import claimed
 from minidl.training.identity import identity
+from minidl.training.interval import Interval
 from minidl.training.metrics import NonFiniteLoss
-from minidl.training.settings import fail, program_name
+from minidl.training.settings import fail, resume_command
+
+LOOK = 16  # steps between two looks for a loss that is NaN; a look waits for the device
 
 
 class Run:
@@ -32,21 +40,40 @@ class Run:
     Parameters
     ----------
     settings : dataclass
-        With `output` (the folder, or None for ``runs/DATA-MODEL-NUMBER``) and `resume`.
+        With `output` (the folder, or None for ``runs/DATA-MODEL-NUMBER``), `overwrite`, `resume` and
+        `checkpoint_every`.
     data : DataSplits
     state : TrainingState
         Resumed, it is loaded from the folder's newest checkpoint.
+
+    Raises
+    ------
+    ValueError
+        If the folder holds anything already, or another process works in it.
     """
 
     def __init__(self, settings, data, state):
         self.settings, self.data, self.state = settings, data, state
+        self.interval, self.listener = Interval(settings.checkpoint_every), signals.Listener()
         state.identity = identity(settings, data)
-        if settings.resume is not None:
-            self.folder = Path(settings.resume)
-            state.load(self.folder)
+        self.folder, self.lock = claimed(settings, data.name)
+        try:
+            self._begin()
+        except BaseException:
+            self.lock.release()
+            raise
+
+    def _begin(self):
+        """Read the newest checkpoint, or write the first."""
+        if self.settings.resume is not None:
+            self.state.load(self.folder)
+            for folder in (self.folder, self.folder / "figures"):
+                remove_leftovers(folder)
         else:
-            self.folder = _new_folder(settings, data.name)
-            write_json(self.folder / "config.json", dataclasses.asdict(settings))
+            self.state.save(self.folder)
+        self.saved = self.state.place
+        if not (self.folder / "config.json").exists():
+            write_json(self.folder / "config.json", dataclasses.asdict(self.settings))
 
     @property
     def figures(self):
@@ -55,12 +82,27 @@ class Run:
         folder.mkdir(exist_ok=True)
         return folder
 
+    def after_step(self, state):
+        """Between steps: look at the loss now and then, write a checkpoint when one is due, stop when asked to."""
+        if state.step % LOOK == 0:
+            state.meter.read()
+        if self.interval.is_over(state.step):
+            self._save_state()
+        signals.check()
+
     def save(self, state, improved=True):
         """After an epoch: the checkpoint first, which alone counts on resuming, then what is read by others."""
-        state.save(self.folder)
+        self._save_state()
         self.write_history(state.history)
         if improved:
             self.write_weights(state.best_weights)
+        signals.check()
+
+    def _save_state(self):
+        if self.saved != self.state.place:
+            self.state.save(self.folder)
+            self.saved = self.state.place
+            self.interval.begin(self.state.step)
 
     def write_history(self, history):
         """``metrics.jsonl``, one object per epoch."""
@@ -77,47 +119,45 @@ class Run:
         sizes = f"{len(data.train):,} images to learn from, {len(data.val):,} to choose by, {len(data.test):,} to test"
         print(f"{shown(self.folder)}: {self.settings.model}, {count:,} parameters\n"
               f"{shown(data.name)}: {sizes}; {data.image_size}x{data.image_size}, {len(data.class_names)} classes\n")
-        if self.state.epoch:
-            print(f"going on after epoch {self.state.epoch}")
+        if self.state.step:
+            print(f"going on {self.where()}")
+        self.listener.start()
         return self
 
     def __exit__(self, kind, error, traceback):
-        if isinstance(error, KeyboardInterrupt):
-            print(f"\ninterrupted; {self.how_to_go_on()}", file=sys.stderr)
-            raise SystemExit(130)
+        try:
+            if isinstance(error, signals.Stopped):
+                self._save_state()
+                self._interrupted(error.status)
+            if isinstance(error, KeyboardInterrupt):  # no safe place: the state is that of the last checkpoint
+                self._interrupted(130)
+            if error is not None:
+                self._explain(error)
+        except (NonFiniteLoss, OSError) as failed:  # of the save
+            self._explain(failed)
+        finally:
+            self.listener.stop()
+            self.lock.release()
+
+    def _interrupted(self, status):
+        print(f"\ninterrupted; {resume_command(self.folder)} goes on {self.where()}", file=sys.stderr)
+        raise SystemExit(status)
+
+    def _explain(self, error):
+        """End with one line, where the error is no bug."""
         if isinstance(error, NonFiniteLoss):
             fail(f"{error}; {self.last_good()}", status=1)
         if isinstance(error, (DataError, CheckpointError)):
             fail(error)
         if isinstance(error, OSError):
-            fail(f"{shown(error.filename or self.folder)}: {error.strerror}; {self.last_good()}", status=1)
+            fail(f"{shown(error.filename or self.folder)}: {error.strerror or error}; {self.last_good()}", status=1)
+
+    def where(self):
+        """The place of the last checkpoint, in words."""
+        epoch, step = self.saved
+        return f"after epoch {epoch}" + (f" and {step:,} steps" if step else "")
 
     def last_good(self):
-        """Which checkpoint is left."""
+        """Which checkpoint is left, and how to go on with it."""
         paths = checkpoint.newest(self.folder)
         return f"the last good checkpoint is {shown(paths[0])}" if paths else "there is no checkpoint yet"
-
-    def how_to_go_on(self):
-        """The command that resumes this run."""
-        if not checkpoint.newest(self.folder):
-            return self.last_good()
-        return f"python {program_name()} --resume {shown(self.folder)} goes on after the last finished epoch"
-
-
-def _new_folder(settings, data_name):
-    if settings.output is not None:
-        folder = Path(settings.output)
-        if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-            raise ValueError(f"`--output` is {shown(folder)}, which exists already; name a new folder, "
-                             f"or go on with that run by --resume")
-        folder.mkdir(parents=True, exist_ok=True)
-        return folder
-    stem = "".join(c if c.isalnum() or c in "-_." else "_" for c in f"{data_name}-{settings.model}")
-    for n in range(1, 1_000_000):
-        try:
-            folder = Path("runs") / f"{stem}-{n}"
-            folder.mkdir(parents=True)
-            return folder
-        except FileExistsError:
-            pass
-    raise ValueError(f"`--output`: runs/{stem}-1 to -999999 are all taken")

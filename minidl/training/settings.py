@@ -12,6 +12,7 @@ import argparse
 import contextlib
 import dataclasses
 import math
+import shlex
 import sys
 
 from minidl.data.catalogue import ALIASES
@@ -53,6 +54,11 @@ def number(least, most=math.inf, *, above=False):
                     and math.isfinite(value))
 
 
+def switch(text):
+    """The type of an option that is on where it is named and takes no value."""
+    return {"False": False, "True": True}[text]
+
+
 def one_of(choices):
     """The type of an option that is one of the strings `choices`."""
     return _checked(str, ", ".join(choices), lambda value: value in choices)
@@ -91,11 +97,18 @@ def program_name():
     return sys.argv[0].rpartition("/")[2] or "minidl"
 
 
+def resume_command(folder):
+    """The command that goes on with the run in `folder`."""
+    return f"python {program_name()} --resume {shown(shlex.quote(str(folder)))}"
+
+
 @contextlib.contextmanager
 def usage_errors(program=None):
     """Inside, an error is the user's: a wrong value, file or device, said in one line with exit status 2."""
     try:
         yield
+    except KeyboardInterrupt:
+        fail("interrupted", program, status=130)
     except (ValueError, OSError, RuntimeError) as error:
         fail(_described(error), program)
 
@@ -149,11 +162,25 @@ def _parser(settings_type, description):
                      allow_abbrev=False, argument_default=argparse.SUPPRESS)
     for f in dataclasses.fields(settings_type):
         kind = f.metadata["type"]
+        if kind is switch:
+            parser.add_argument(flag(f.name), action="store_true", help=f.metadata["help"])
+            continue
         accepted = f"; {kind.accepted}" if hasattr(kind, "accepted") else ""
         default = "depends on the data" if f.default is None else f"default {f.default}"
         text = f"{f.metadata['help']} ({default}{accepted})"
         parser.add_argument(flag(f.name), type=kind, help=text.replace("%", "%%"), metavar=f.name.upper())
     return parser
+
+
+def _check_saved(folder, name, value, kind):
+    """What a file says is held to what the command line accepts."""
+    try:
+        fits = value is None or kind(str(value)) == value
+    except (argparse.ArgumentTypeError, LookupError):
+        fits = False
+    if not fits:
+        raise ValueError(f"{shown(folder)}: its configuration has {shown(value)} for `{name}`; accepted: "
+                         f"{getattr(kind, 'accepted', kind.__name__)}")
 
 
 def flag(name):
@@ -163,9 +190,13 @@ def flag(name):
 
 def _resumed(settings_type, given, saved):
     """The saved settings, after a check that `given` does not contradict them."""
-    names = {f.name for f in dataclasses.fields(settings_type)}
-    for name in sorted(set(saved) ^ names):
-        raise ValueError(f"the configuration of {given['resume']} does not fit this version: `{name}` is in one only")
+    fields = {f.name: f for f in dataclasses.fields(settings_type)}
+    saved = {name: fields[name].default for name in PER_RUN if name in fields} | saved
+    for name in sorted(set(saved) ^ set(fields)):
+        raise ValueError(f"the configuration of {shown(given['resume'])} does not fit this version: "
+                         f"`{shown(name)}` is in one only")
+    for name, value in saved.items():
+        _check_saved(given["resume"], name, value, fields[name].metadata["type"])
     for name, value in given.items():
         if name not in PER_RUN and saved[name] != value:
             raise ValueError(f"`{flag(name)}` is {value} but {given['resume']} was started with {saved[name]}; "

@@ -1,22 +1,27 @@
 """The whole state of a training run: what must be saved so that a resumed run has the same bits.
 
 That is weights and running statistics, optimiser slots, averaged weights, the schedule,
-the random streams, the history and the best weights so far. The order of the data needs
-no saving, it is a function of seed and epoch.
+the random streams, the place in the data, what the epoch has summed up so far, the
+history and the best weights. The order of the data needs no saving, it is a function of
+seed and epoch.
 """
 
 from __future__ import annotations
 
 import contextlib
 import math
-from pathlib import Path
+
+import numpy as np
 
 import minidl
+from minidl.data.errors import shown
 from minidl.optim import ReduceLROnPlateau
 from minidl.training import checkpoint
-from minidl.training.checkpoint import load_newest, on_cpu
+from minidl.training.atomic import remove_leftovers
+from minidl.training.checkpoint import CheckpointError, load_newest, on_cpu
 from minidl.training.identity import check_identity
 from minidl.training.machine import process_seconds
+from minidl.training.metrics import EpochMeter, NonFiniteLoss, gradient_norms
 
 KEEP = 2  # checkpoints that stay
 
@@ -29,7 +34,9 @@ class TrainingState:
     model : Module
     optimizer : Optimizer
     schedule : LRScheduler
-    average : AveragedModel or None
+    loader : DataLoader
+        Over the training images.
+    average : AveragedModel, optional
 
     Attributes
     ----------
@@ -38,15 +45,18 @@ class TrainingState:
     epoch : int
         Epochs finished.
     step : int
-        Optimiser steps made.
+        Optimiser steps made, in all epochs.
+    meter : EpochMeter or None
+        Of the epoch that has begun and not ended.
     history : list of dict
         One entry per finished epoch, a line of ``metrics.jsonl``.
     best : dict
         The history's entry of the best epoch on validation (see `as_good`).
     """
 
-    def __init__(self, model, optimizer, schedule, average=None):
+    def __init__(self, model, optimizer, schedule, loader, average=None):
         self.model, self.optimizer, self.schedule, self.average = model, optimizer, schedule, average
+        self.loader, self.meter = loader, None
         self.identity = {}
         self.epoch, self.step, self.history = 0, 0, []
         self.best, self.best_weights = None, {}
@@ -57,9 +67,22 @@ class TrainingState:
         """Time since the process started, with the time of the processes that this one resumes."""
         return self.seconds_before + process_seconds()
 
+    @property
+    def place(self):
+        """(epochs finished, steps made in the next): what a checkpoint's name says."""
+        return self.epoch, self.meter.done if self.meter else 0
+
+    def begin_epoch(self, steps):
+        """The meter of an epoch of `steps` steps; within an epoch that a resumed run goes on with, the one it had."""
+        if self.meter is None:
+            self.meter = EpochMeter(steps, self.epoch + 1)
+        return self.meter
+
     def after_step(self):
         """What follows an optimiser step: the average takes the new weights in, the schedule sets the next rate."""
         self.step += 1
+        if self.meter is not None and self.meter.done == self.meter.steps:
+            self.meter.gradient_norms = gradient_norms(self.model)
         if self.average is not None:
             self.average.update_parameters()
         if not isinstance(self.schedule, ReduceLROnPlateau):
@@ -75,7 +98,7 @@ class TrainingState:
         Returns whether this is now the best epoch (see `as_good`): its weights are kept.
         """
         self.history.append(entry)
-        self.epoch += 1
+        self.epoch, self.meter = self.epoch + 1, None
         if isinstance(self.schedule, ReduceLROnPlateau):
             self.schedule.step(entry["val_loss"])
         if not as_good(entry["val_accuracy"], max(past["val_accuracy"] for past in self.history), images):
@@ -87,25 +110,54 @@ class TrainingState:
     # -- saving and loading
 
     def save(self, folder):
-        """Write ``checkpoint-EPOCH.safetensors``, then remove all but the newest two."""
-        optimizer = self.optimizer.state_dict()
+        """Write the checkpoint of this place, then remove all but it and the one before.
+
+        Raises
+        ------
+        NonFiniteLoss
+            If the loss or any saved number is NaN or infinite: no checkpoint has been replaced.
+        OSError
+            With the path, if it cannot be written; the checkpoints before are whole.
+        """
+        if self.meter is not None:
+            self.meter.read()
+        arrays = {name: on_cpu(value) for name, value in self._arrays().items()}
+        self._refuse_non_finite(arrays)
+        path = checkpoint.path_of(folder, *self.place)
+        remove_leftovers(folder, "checkpoint-*")
+        checkpoint.save_arrays(path, arrays, self._facts())
+        paths = checkpoint.newest(folder)
+        here = paths.index(path)
+        for other in {*paths} - {*paths[here : here + KEEP]}:  # also later ones: damaged, or this run would be there
+            other.unlink()
+        return path
+
+    def _arrays(self):
         arrays = {f"model/{name}": value for name, value in self.model.state_dict().items()}
         arrays |= {f"best/{name}": value for name, value in self.best_weights.items()}
-        for index, slots in optimizer["state"].items():
+        for index, slots in self.optimizer.state_dict()["state"].items():
             arrays |= {f"optimizer/{index}/{name}": value for name, value in slots.items()}
         if self.average is not None:
             arrays |= {f"average/{name}": value for name, value in self.average.state_dict().items()}
+        if self.meter is not None:
+            arrays |= {f"meter/{name}": value for name, value in self.meter.state_dict().items()}
+        return arrays
+
+    def _facts(self):
         facts = {name: getattr(self, name) for name in ("identity", "epoch", "step", "history", "best", "seconds")}
-        facts |= {
-            "param_groups": optimizer["param_groups"],
+        return facts | {
+            "param_groups": self.optimizer.state_dict()["param_groups"],
             "schedule": self.schedule.state_dict(),
+            "loader": self.loader.state_dict(),
+            "meter": {"steps": self.meter.steps, "norms": self.meter.gradient_norms} if self.meter else None,
             "random": minidl.get_rng_state(),
         }
-        path = Path(folder) / f"checkpoint-{self.epoch:04d}.safetensors"
-        checkpoint.save_arrays(path, arrays, facts)
-        for old in checkpoint.newest(folder)[KEEP:]:
-            old.unlink()
-        return path
+
+    def _refuse_non_finite(self, arrays):
+        for name, array in arrays.items():
+            if array.dtype.kind == "f" and not np.isfinite(array).all():
+                raise NonFiniteLoss(f"{shown(name)} holds NaN or infinity after step {self.step:,}, at learning rate "
+                                    f"{self.schedule.get_last_lr()[0]:.3g}; a lower --lr usually helps")
 
     def load(self, folder):
         """Go on from the newest checkpoint in `folder`.
@@ -116,8 +168,17 @@ class TrainingState:
             If there is none that can be read, or it was made with other settings or data.
         """
         arrays, facts = load_newest(folder)
-        for part, saved in facts["identity"].items():
-            check_identity(folder, saved, self.identity[part])
+        try:
+            for part, present in self.identity.items():
+                check_identity(folder, facts["identity"][part], present)
+            self._take(arrays, facts)
+        except CheckpointError:
+            raise
+        except (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:
+            reason = f"{type(error).__name__}: {error}"
+            raise CheckpointError(f"{shown(folder)}: the checkpoint does not fit this run ({shown(reason)})") from error
+
+    def _take(self, arrays, facts):
         self.model.load_state_dict(_below("model", arrays))
         slots = {}
         for name, array in _below("optimizer", arrays).items():
@@ -127,10 +188,14 @@ class TrainingState:
         self.schedule.load_state_dict(facts["schedule"])
         if self.average is not None:
             self.average.load_state_dict(_below("average", arrays))
+        self.loader.load_state_dict(facts["loader"])
         minidl.set_rng_state(facts["random"])
         self.epoch, self.step, self.history = facts["epoch"], facts["step"], facts["history"]
         self.best, self.best_weights = facts["best"], _below("best", arrays)
         self.seconds_before = facts["seconds"]
+        if facts["meter"] is not None:
+            self.begin_epoch(facts["meter"]["steps"]).load_state_dict(_below("meter", arrays))
+            self.meter.gradient_norms = facts["meter"]["norms"]
 
 
 def as_good(accuracy, highest, images):

@@ -1,0 +1,82 @@
+"""The claim on a run's folder: made or found, free or given free, and nobody else's.
+
+The rule of this file: nothing is overwritten unless `--overwrite` says so, and then only
+files that a run writes. A folder in which a run was started but killed before its first
+checkpoint counts as free.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from minidl.data.errors import shown
+from minidl.training import checkpoint
+from minidl.training.checkpoint import CheckpointError
+from minidl.training.lock import NAME, FolderLock
+
+OURS = ("checkpoint-*.safetensors", "config.json", "metrics.jsonl", "model.safetensors", "summary.json", "report.txt",
+        "figures/learning_curves.png", "figures/confusion_matrix.png", "figures/mistakes.png", "figures/.*.tmp")
+IGNORED = (NAME, "*.tmp")  # what a killed process may leave
+
+
+def claimed(settings, data_name):
+    """The folder that the settings name, and the lock on it.
+
+    Returns
+    -------
+    (Path, FolderLock)
+
+    Raises
+    ------
+    ValueError
+        If the folder is not free, or another process works in it.
+    """
+    if settings.resume is not None:
+        folder = Path(settings.resume)
+        if not checkpoint.newest(folder):
+            raise CheckpointError(f"{shown(folder)}: expected a run's folder with a checkpoint, found none")
+        return folder, FolderLock(folder)
+    if settings.output is not None:
+        return _named_folder(Path(settings.output), settings.overwrite)
+    if settings.overwrite:
+        raise ValueError("`--overwrite` says nothing without `--output`: other runs get new folders")
+    return _numbered_folder(f"{data_name}-{settings.model}")
+
+
+def _named_folder(folder, overwrite):
+    _refuse_other_things(folder, overwrite)
+    folder.mkdir(parents=True, exist_ok=True)
+    lock = FolderLock(folder)
+    try:
+        _refuse_other_things(folder, overwrite)  # once more: a run that was started at the same time may have ended
+        for pattern in OURS:
+            for path in folder.glob(pattern):
+                path.unlink()
+    except BaseException:
+        lock.release()
+        raise
+    return folder, lock
+
+
+def _refuse_other_things(folder, overwrite):
+    if folder.exists() and not folder.is_dir():
+        raise ValueError(f"`--output` is {shown(folder)}, which is a file; name a new folder")
+    if not folder.exists() or all(any(path.match(pattern) for pattern in IGNORED) for path in folder.iterdir()):
+        return
+    if not overwrite:
+        raise ValueError(f"`--output` is {shown(folder)}, which exists already; name a new folder, go on with that run "
+                         "by --resume, or replace it by --overwrite")
+    if not (folder / "config.json").exists() and not checkpoint.newest(folder):
+        raise ValueError(f"`--overwrite`: {shown(folder)} holds no run; only a run is replaced")
+
+
+def _numbered_folder(name):
+    stem = "".join(c if c.isalnum() or c in "-_." else "_" for c in name)
+    for n in range(1, 1_000_000):
+        folder = Path("runs") / f"{stem}-{n}"
+        try:
+            folder.mkdir(parents=True)
+        except FileExistsError:
+            continue
+        return folder, FolderLock(folder)
+    raise ValueError(f"`--output`: runs/{stem}-1 to -999999 are all taken")
