@@ -5,7 +5,7 @@ import pytest
 
 import minidl
 from minidl.gradcheck.cases import CASES, inputs_of
-from minidl.kernels import using
+from minidl.dispatch import using
 from minidl.ops import functions
 
 each_case = pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)

@@ -63,7 +63,7 @@ def test_after_an_interrupt_no_thread_writes_any_more(three_threads, monkeypatch
 INTERRUPTIONS = """
 import random, signal, threading, time
 import numpy as np
-from minidl.kernels import convolution
+from minidl.ops import convolution
 from minidl.kernels.cpu.machine import team
 
 team.set_num_threads(2)
@@ -71,7 +71,7 @@ x, weight = (np.random.default_rng(0).random(shape, np.float32) for shape in ((4
 x, y = x.transpose(0, 3, 1, 2), np.empty_like(x).transpose(0, 3, 1, 2)
 
 def step():
-    convolution.conv2d(x, weight, None, (1, 1), ((1, 1), (1, 1)), (1, 1), out=y)
+    convolution.conv2d_forward(x, weight, None, (1, 1), ((1, 1), (1, 1)), (1, 1), out=y)
     return y.tobytes()
 
 expected, alive, armed, interrupts = step(), threading.active_count(), False, 0

@@ -133,7 +133,7 @@ class ConvTranspose2d(Conv2d):
         return (self.in_channels, self.out_channels // self.groups, *self.kernel_size)
 
     def forward(self, x):
-        return ops.convolution.conv_transpose2d(
+        return ops.conv_transpose.conv_transpose2d(
             x, self.weight, self.bias, self.stride, self.padding, self.output_padding, self.groups, self.dilation
         )
 

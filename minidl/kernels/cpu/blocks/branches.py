@@ -54,6 +54,11 @@ class _Known(NamedTuple):
     training: TrainingPlan | None
     folded: FoldedPlan | None
 
+    def is_current(self, branches):
+        """Whether nothing that the plans were made of has changed."""
+        same = self.at == changes() and self.branches == branches
+        return same and (self.folded is None or self.folded.is_current())
+
 
 _known = weakref.WeakKeyDictionary()  # block -> _Known
 
@@ -61,7 +66,7 @@ _known = weakref.WeakKeyDictionary()  # block -> _Known
 def join(block, x, *branches):
     """Form of `minidl.nn.Branches.join`."""
     known = _known.get(block)
-    if known is None or known.at != changes() or known.branches != branches:
+    if known is None or not known.is_current(branches):
         known = _known[block] = _Known(changes(), branches, *_plans(branches))
     plan = known.training if is_grad_enabled() else known.folded
     return NotImplemented if plan is None else plan.run(x)

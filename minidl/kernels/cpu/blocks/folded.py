@@ -20,6 +20,7 @@ class FoldedPlan:
 
     def __init__(self, branches):
         self.branches = branches
+        self.weights = [(tensor, tensor.data) for tensor in _weights(branches)]
         begun, whole = self._in_product()
         self.product = _side_by_side([branches[i][0] for i in begun + whole])
         first = next(layer for layer in branches[0] if isinstance(layer, FoldedConv))
@@ -29,7 +30,9 @@ class FoldedPlan:
 
     @classmethod
     def of(cls, branches):
-        """The plan for these layers, or None if they do not fit together."""
+        """The plan for these layers, or None if they do not fit together or their weights can change."""
+        if not all(backend.is_constant(tensor.data) for tensor in _weights(branches)):
+            return None
         convs = [[layer for layer in branch if isinstance(layer, FoldedConv)] for branch in branches]
         if not all(isinstance(branch[-1], FoldedConv) for branch in branches):
             return None
@@ -65,6 +68,10 @@ class FoldedPlan:
         self.widths.append(next(other.inputs for other in later if isinstance(other, FoldedConv)))
         return Place(len(self.widths) - 1, 0, self.widths[-1])
 
+    def is_current(self):
+        """Whether the layers still have the weights that the plan was made of."""
+        return all([tensor.data is array for tensor, array in self.weights])
+
     def run(self, x):
         """The joint activation, or NotImplemented for arrays that the kernels do not take."""
         self.reader.check(x)
@@ -75,6 +82,10 @@ class FoldedPlan:
         made = [backend.empty_channels_last((N, width, H, W), x.dtype, like=x) for width in self.widths[1:]]
         self.programs.run([x, *made])
         return Tensor(made[0][:, self.front :])
+
+
+def _weights(branches):
+    return [tensor for layers in branches for layer in layers for tensor in layer.buffers()]
 
 
 def _places(start, widths):

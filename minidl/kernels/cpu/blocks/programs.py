@@ -171,15 +171,13 @@ class Program:
 
 
 class Programs:
-    """The programs of some steps, by shapes and strides of the arrays, as long as the layers have the same weights."""
+    """The programs of some steps, by shapes and strides of the arrays; weights are constants, and packed in them."""
 
     def __init__(self, steps):
-        self.steps = steps
-        self.weights, self.programs = None, {}
+        self.steps, self.programs = steps, {}
 
     def run(self, arrays):
         """Run the steps on `arrays` of shape (N, C, H, W) with channels-last bytes."""
-        self._forget_other_weights()
         name = *[(array.shape, array.strides) for array in arrays], arrays[0].dtype, algorithms.switched_off()
         program = self.programs.get(name)
         if program is None:
@@ -187,9 +185,3 @@ class Programs:
                 self.programs.clear()
             program = self.programs[name] = Program(arrays, self.steps)
         program.run(arrays)
-
-    def _forget_other_weights(self):
-        """Programs hold packed weights, which are constants; another array in a layer is noticed here."""
-        if self.weights is None or any([tensor.data is not array for tensor, array in self.weights]):
-            self.weights = [(tensor, tensor.data) for step in self.steps for tensor in step.layer.buffers()]
-            self.programs = {}
