@@ -39,6 +39,10 @@ NAMES = {
     "rsub": lambda x, other, alpha=1: minidl.sub(other, x, alpha=alpha),
     "true_divide": "div",
     "split_with_sizes": "split",
+    "einsum": lambda operands, equation: minidl.einsum(equation, operands),
+    "linalg.diagonal": lambda x, offset=0, dim1=-2, dim2=-1: minidl.diagonal(x, offset, dim1, dim2),
+    "nn.functional.embedding": lambda weight, index, **options: minidl.embedding(index, weight, **options),
+    "nn.functional.upsample_nearest": None,
     "linalg.vector_norm": lambda x, ord=2, dim=None, keepdim=False: minidl.norm(x, ord, dim, keepdim),
     "nn.functional.upsample_bilinear": None,
     "unfold": None,  # of one axis of a tensor, not of an image's windows
@@ -142,7 +146,7 @@ def flat(outputs):
 def as_array(y):
     """A tensor of either side, or a number, as a NumPy array."""
     if isinstance(y, torch.Tensor):
-        return y.detach().resolve_conj().numpy()
+        return y.numpy(force=True)
     return y.detach().numpy() if isinstance(y, minidl.Tensor) else np.asarray(y)
 
 
@@ -204,7 +208,7 @@ class Torch:
     grad = staticmethod(torch.autograd.grad)
 
 
-def compare(name, theirs, mine, their_leaves, my_leaves, second):
+def compare(theirs, mine, their_leaves, my_leaves, second, is_random=False):
     """Raise `Different` unless outputs and derivatives of the two sides agree."""
     theirs, mine = flat(theirs), flat(mine)
     if len(theirs) != len(mine):
@@ -212,12 +216,12 @@ def compare(name, theirs, mine, their_leaves, my_leaves, second):
     for i, (a, b) in enumerate(zip(mine, theirs)):
         if isinstance(b, torch.Tensor) and not isinstance(a, minidl.Tensor):
             raise Different(f"value: a {type(a).__name__} instead of a Tensor")
-        check_arrays("value" if len(mine) == 1 else f"output {i}", as_array(a), as_array(b), name not in RANDOM)
+        check_arrays("value" if len(mine) == 1 else f"output {i}", as_array(a), as_array(b), not is_random)
     graded = [i for i, y in enumerate(theirs) if isinstance(y, torch.Tensor) and y.requires_grad]
     for i in range(len(mine)):
         if their_leaves and getattr(mine[i], "requires_grad", False) != (i in graded):
             raise Different(f"output {i}: requires_grad {mine[i].requires_grad}")
-    if not graded or not their_leaves or name in RANDOM:
+    if not graded or not their_leaves or is_random:
         return
     check_derivatives([theirs[i] for i in graded], [mine[i] for i in graded], their_leaves, my_leaves, second)
 
@@ -227,7 +231,12 @@ def check_derivatives(theirs, mine, their_leaves, my_leaves, second):
     rng = np.random.default_rng(0)
     upstream = [rng.standard_normal(y.shape).astype(as_array(y).dtype) for y in theirs]
     directions = [rng.standard_normal(x.shape).astype(as_array(x).dtype) for x in their_leaves] if second else None
-    expected = derivatives(Torch, theirs, their_leaves, *_as(torch.tensor, upstream, directions))
+    try:
+        expected = derivatives(Torch, theirs, their_leaves, *_as(torch.tensor, upstream, directions))
+    except RuntimeError as error:  # PyTorch has no second derivative here, whatever its table says
+        if directions is None or "is not implemented" not in str(error):
+            raise
+        return check_derivatives(theirs, mine, their_leaves, my_leaves, second=False)
     found = derivatives(minidl, mine, my_leaves, *_as(minidl.Tensor, upstream, directions))
     for order, a, b in zip(("gradient", "second derivative"), found, expected):
         for i, (x, y) in enumerate(zip(a, b)):
@@ -293,10 +302,10 @@ def judge_sample(info, function, name, sample, second):
     leaves = []
     input, args, kwargs = (convert(x, leaves) for x in given)
     theirs = info.op(sample.input, *sample.args, **sample.kwargs)
+    is_random = info.name in RANDOM or kwargs.get("dropout_p", 0.0) > 0
 
     def run():
-        mine = function(input, *args, **kwargs)
-        compare(info.name, theirs, mine, torch_leaves(given), leaves, second)
+        compare(theirs, function(input, *args, **kwargs), torch_leaves(given), leaves, second, is_random)
 
     return verdict_of(name, ", ".join(parts), run)
 

@@ -65,6 +65,8 @@ SCHEDULES = {
         "OneCycleLR",
         {"max_lr": 0.4, "total_steps": 12, "anneal_strategy": "linear", "three_phase": True},
     ),
+    "CosineAnnealingWarmRestarts": ("CosineAnnealingWarmRestarts", {"T_0": 2, "T_mult": 2, "eta_min": 0.01}),
+    "CyclicLR": ("CyclicLR", {"base_lr": 0.05, "max_lr": 0.4, "step_size_up": 3, "mode": "triangular2"}),
     "LambdaLR": ("LambdaLR", {"lr_lambda": lambda epoch: 1 / (1 + epoch)}),
 }
 

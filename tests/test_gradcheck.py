@@ -164,6 +164,7 @@ def test_names_of_cases_are_unique_and_cover_the_differentiable_ops():
     assert len({case.name for case in CASES}) == len(CASES)
     covered = {case.op for case in CASES} | {"getitem", "setitem"}
     constant = set("argmax argmin argsort all any allclose equal one_hot isnan isinf isfinite".split())
+    constant |= set("bitwise_and bitwise_or bitwise_xor bitwise_not".split())
     constant |= set("eq ne lt le gt ge logical_and logical_or logical_xor logical_not".split())
     from minidl.ops import FAMILIES, creation, functions
 

@@ -38,6 +38,12 @@ ROWS = [
     ("OneCycleLR", dict(max_lr=1.0, total_steps=50, div_factor=10.0, final_div_factor=5.0), "AdamW"),
     ("OneCycleLR", dict(max_lr=1.0, total_steps=31, cycle_momentum=False), "SGD"),
     ("OneCycleLR", dict(max_lr=1.0, total_steps=31, base_momentum=[0.5, 0.6], max_momentum=0.9), "RMSprop"),
+    ("CosineAnnealingWarmRestarts", dict(T_0=5), "SGD"),
+    ("CosineAnnealingWarmRestarts", dict(T_0=3, T_mult=2, eta_min=0.01), "SGD"),
+    ("CyclicLR", dict(base_lr=0.1, max_lr=0.9, step_size_up=4), "SGD"),
+    ("CyclicLR", dict(base_lr=[0.1, 0.2], max_lr=0.9, step_size_up=4, step_size_down=7, mode="triangular2"), "Adam"),
+    ("CyclicLR", dict(base_lr=0.1, max_lr=0.9, step_size_up=3, mode="exp_range", gamma=0.9), "RMSprop"),
+    ("CyclicLR", dict(base_lr=0.1, max_lr=0.9, step_size_up=3, scale_fn=halves_later, cycle_momentum=False), "SGD"),
 ]
 MOMENTUM = {"SGD": dict(momentum=0.9), "RMSprop": dict(momentum=0.9)}
 IDS = [f"{name}-{index}" for index, (name, *_) in enumerate(ROWS)]
@@ -84,7 +90,7 @@ def test_thirty_epochs_equal_pytorch(name, options, optimizer):
     got, expected = follow(mine, ours, EPOCHS), follow(reference, theirs, EPOCHS)
     np.testing.assert_allclose(got, expected, rtol=1e-10, atol=1e-12)
     np.testing.assert_allclose(mine.get_last_lr(), reference.get_last_lr(), rtol=1e-10, atol=1e-12)
-    assert set(vars(reference)) - set(vars(mine)) <= {"_step_count", "_is_initial", "_get_lr_called_within_step"}
+    assert set(vars(reference)) - set(vars(mine)) <= {"_step_count", "_is_initial", "_get_lr_called_within_step", "_scale_fn_ref"}
 
 
 @pytest.mark.parametrize("mode", ["min", "max"])
@@ -237,6 +243,10 @@ REFUSALS = [
     (lambda o: optim.OneCycleLR(o, 1.0, 9, pct_start=2), ValueError, "`pct_start` is 2; accepted: a number from 0"),
     (lambda o: optim.OneCycleLR(o, 1.0, 9, anneal_strategy="x"), ValueError, "is 'x'; accepted: 'cos', 'linear'"),
     (lambda o: optim.OneCycleLR(o, [1.0], 9), ValueError, "`max_lr` has 1 entries; accepted: one, or 2"),
+    (lambda o: optim.CosineAnnealingWarmRestarts(o, 0), ValueError, "`T_0` is 0; accepted: a whole number >= 1"),
+    (lambda o: optim.CosineAnnealingWarmRestarts(o, 2).step(-1), ValueError, "`epoch` is -1; accepted: numbers >= 0"),
+    (lambda o: optim.CyclicLR(o, 0.1, 1.0, mode="x"), ValueError, "`mode` is 'x'; accepted: 'triangular', "),
+    (lambda o: optim.CyclicLR(o, [0.1], 1.0), ValueError, "`base_lr` has 1 entries; accepted: one, or 2"),
     (lambda o: optim.ReduceLROnPlateau(o, "low"), ValueError, "`mode` is 'low'; accepted: 'min', 'max'"),
     (lambda o: optim.ReduceLROnPlateau(o, factor=1), ValueError, "`factor` is 1; accepted: a number >= 0 and < 1"),
     (lambda o: optim.SequentialLR(o, [plateau(o)], []), ValueError, "holds ReduceLROnPlateau at index 0"),

@@ -1,6 +1,6 @@
 """The calculus: one family of operations per file, and the table that makes them methods of Tensor.
 
-Reading order: arithmetic, elementwise, reduction, shape, padding, joining, indexing, matmul, convolution,
+Reading order: arithmetic, elementwise, reduction, extremes, shape, padding, joining, indexing, matmul, convolution,
 pooling, fused, normalisation, losses, dropout. An operation is a `Function` and a
 lower-case function beside it; to add one, write both in the file of its family and
 name the function in :data:`METHODS` if it is to be a method of Tensor.
@@ -17,6 +17,7 @@ from minidl.ops import (
     creation,
     dropout,
     elementwise,
+    extremes,
     im2col,
     indexing,
     joining,
@@ -28,14 +29,16 @@ from minidl.ops import (
     reduction,
     shape,
 )
+from minidl.ops.promotion import is_operand
 from minidl.tensor import Tensor
 
 FAMILIES = {
     arithmetic: "add sub mul div pow neg maximum minimum where clamp lerp",
     elementwise: " ".join(elementwise.TABLE) + " relu leaky_relu elu silu gelu logsigmoid",
-    comparison: " ".join(comparison.TABLE)
-    + " logical_not isnan isinf isfinite argmax argmin argsort all any allclose equal",
-    reduction: "sum mean var std prod amax amin max min logsumexp norm cumsum",
+    comparison: " ".join((*comparison.TABLE, *comparison.BITWISE))
+    + " bitwise_not logical_not isnan isinf isfinite argmax argmin argsort all any allclose equal",
+    reduction: "sum mean var std prod logsumexp norm cumsum",
+    extremes: "amax amin max min",
     shape: "reshape view flatten permute transpose squeeze unsqueeze broadcast_to expand sum_to_size flip"
     " contiguous clone astype to",
     padding: "pad",
@@ -68,12 +71,18 @@ def _reflected(function):
 
 def _in_place(function):
     """The operator that changes its left operand (see `Tensor.become`)."""
-    return lambda self, other: self.become(function(self, other))
+    return lambda self, *others, **options: self.become(function(self, *others, **options))
+
+
+def _or_identity(function):
+    """The comparison that leaves what is no number, such as None, to Python: it is equal to itself only."""
+    return lambda self, other: function(self, other) if is_operand(other) else NotImplemented
 
 
 OPERATORS = {"add": "add", "sub": "sub", "mul": "mul", "truediv": "div", "pow": "pow", "matmul": "matmul"}
-COMPARISONS = {"eq", "ne", "lt", "le", "gt", "ge"}
-LOGICAL = {"and": "logical_and", "or": "logical_or", "xor": "logical_xor"}
+OPERATORS |= {"and": "bitwise_and", "or": "bitwise_or", "xor": "bitwise_xor"}
+ORDER = {"lt", "le", "gt", "ge"}
+IN_PLACE = "add sub mul div pow clamp lerp relu".split() + list(elementwise.TABLE)  # each with an underscore after it
 
 
 def _install():
@@ -85,16 +94,15 @@ def _install():
         setattr(Tensor, f"__{operator}__", function)
         setattr(Tensor, f"__r{operator}__", _reflected(function))
         setattr(Tensor, f"__i{operator}__", _in_place(function))
-    for name in ("add", "sub", "mul", "div", "pow"):
+    for name in IN_PLACE:
         setattr(Tensor, f"{name}_", _in_place(functions[name]))
-    for name in COMPARISONS:
+    for name in ORDER:
         setattr(Tensor, f"__{name}__", functions[name])
-    for operator, name in LOGICAL.items():
-        setattr(Tensor, f"__{operator}__", functions[name])
+    Tensor.__eq__, Tensor.__ne__ = _or_identity(functions["eq"]), _or_identity(functions["ne"])
     Tensor.__hash__ = object.__hash__  # defining __eq__ would otherwise make tensors unhashable
     Tensor.__neg__ = functions["neg"]
     Tensor.__abs__ = functions["abs"]
-    Tensor.__invert__ = functions["logical_not"]
+    Tensor.__invert__ = functions["bitwise_not"]
     Tensor.__getitem__ = indexing.getitem
     Tensor.__setitem__ = indexing.setitem
     Tensor.T = property(lambda self: self.transpose())

@@ -1,4 +1,4 @@
-"""Arithmetic on two operands, with NumPy's broadcasting.
+"""Arithmetic on two operands, with NumPy's broadcasting and PyTorch's promotion (``promotion.py``).
 
 Each rule is the line of the textbook: the walk sums a gradient over the axes that
 broadcasting added, so no rule here mentions shapes. An operand that is a plain number
@@ -7,52 +7,10 @@ stays a number, so that it takes the precision of the tensor beside it.
 
 from __future__ import annotations
 
-import numpy as np
-
-from minidl.backend import array_module
+from minidl.backend import array_module, device_of
+from minidl.checks import choice, refused
+from minidl.ops.promotion import BOOL, FLOAT, floating, module_of, operand, operands, result_dtype, tensor_of
 from minidl.tensor import Function, Tensor
-
-
-def operand(x):
-    """`x` as an op takes it: Tensors and Python numbers as they are, anything else as a Tensor."""
-    if isinstance(x, (Tensor, float, int)):
-        return x
-    return x.item() if isinstance(x, np.generic) else Tensor(x)
-
-
-def operands(a, b):
-    """Both operands as an op takes them, in the precision that PyTorch would choose.
-
-    An integer tensor has no say beside a float, nor a 0-d tensor beside one with axes,
-    nor a Python number beside a tensor of its kind.
-    """
-    a, b = operand(a), operand(b)
-    if not isinstance(a, Tensor):
-        return a, _beside_number(b, a)
-    if not isinstance(b, Tensor):
-        return _beside_number(a, b), b
-    if a.data.dtype is b.data.dtype:
-        return a, b
-    return _beside(a, b), _beside(b, a)
-
-
-def _beside_number(x, number):
-    return x.astype(np.float32) if isinstance(number, float) and x.dtype.kind in "iub" else x
-
-
-def _beside(x, other):
-    """`x` in the dtype of `other` if that one has the say."""
-    x_float, other_float = x.dtype.kind in "fc", other.dtype.kind in "fc"
-    yields = other_float and (not x_float or (x.ndim == 0 and other.ndim > 0))
-    return x.astype(other.dtype) if yields else x
-
-
-def module_of(*arrays):
-    """The array namespace of the first operand that is an array."""
-    for array in arrays:
-        if not isinstance(array, (float, int)):
-            return array_module(array)
-    raise TypeError(f"at least one operand must be a Tensor, found {arrays!r}")
 
 
 class Add(Function):
@@ -95,6 +53,24 @@ class Div(Function):
         return to_a if self.needs_input_grad[0] else None, None if y is None else -to_a * y
 
 
+class RoundedQuotient(Function):
+    """a / b rounded down or towards zero: integers exactly; its derivative is 0."""
+
+    def forward(self, a, b, mode):
+        xp, whole = module_of(a, b), (b if isinstance(a, (float, int)) else a).dtype.kind not in "fc"
+        if whole and (b == 0 if isinstance(b, int) else device_of(b) == "cpu" and (b == 0).any()):
+            raise ZeroDivisionError("`other` holds 0, by which integers cannot be divided; accepted: other numbers")
+        if mode == "floor":
+            return xp.floor_divide(a, b)
+        if not whole:
+            return xp.trunc(a / b)
+        quotient = xp.floor_divide(a, b)
+        return quotient + ((quotient < 0) & (quotient * b != a))
+
+    def backward(self, grad):
+        return grad * 0, grad * 0, None
+
+
 class Pow(Function):
     def forward(self, a, b):
         self.save_for_backward(a, b)
@@ -110,14 +86,15 @@ def _power_slope(a, b):
     """b * a**(b-1), which is 0 where b is 0, even at a = 0."""
     if not isinstance(b, Tensor):
         return b * a ** (b - 1) if b != 0 else a * 0
-    return where(b.data == 0, 0.0, b * a ** where(b.data == 0, 1.0, b - 1))
+    zero = Tensor(b.data == 0)
+    return where(zero, 0.0, b * a ** where(zero, 1.0, b - 1))
 
 
 def _exponent_slope(a, b):
     """a**b * log(a), which is 0 at a = 0 for b >= 0."""
     if not isinstance(a, Tensor):
         a = Tensor(array_module(b.data).full((), a, dtype=b.dtype))
-    zero = (a.data == 0) & ((b.data if isinstance(b, Tensor) else b) >= 0)
+    zero = Tensor((a.data == 0) & ((b.data if isinstance(b, Tensor) else b) >= 0))
     return where(zero, 0.0, a**b * where(zero, 1.0, a).log())
 
 
@@ -188,12 +165,25 @@ class Where(Function):
 
 def add(input, other, *, alpha=1):
     """input + alpha * other."""
-    return Add.apply(*operands(input, other if alpha == 1 else operand(other) * alpha))
+    return Add.apply(*operands(input, _scaled(input, other, alpha)))
 
 
 def sub(input, other, *, alpha=1):
     """input - alpha * other."""
-    return Sub.apply(*operands(input, other if alpha == 1 else operand(other) * alpha))
+    a, b = operands(input, _scaled(input, other, alpha))
+    if (a if isinstance(a, Tensor) else b)._data.dtype is BOOL:
+        raise TypeError("`input` is bool, which has no difference; accepted: numbers, or `^` for two masks")
+    return Sub.apply(a, b)
+
+
+def _scaled(input, other, alpha):
+    """alpha * other, where a fraction of whole numbers is refused."""
+    if type(alpha) is int and alpha == 1:
+        return other
+    alpha, other = operand(alpha, "alpha"), operand(other)
+    if isinstance(alpha, float) and result_dtype(operand(input, "input"), other).kind in "iub":
+        raise refused("alpha", alpha, "an integer for tensors of integers", TypeError)
+    return other * alpha
 
 
 def mul(input, other):
@@ -201,19 +191,42 @@ def mul(input, other):
     return Mul.apply(*operands(input, other))
 
 
-def div(input, other):
-    """Element-wise quotient; integers give float32."""
-    return Div.apply(*[_beside_number(x, 0.5) if isinstance(x, Tensor) else x for x in operands(input, other)])
+def div(input, other, *, rounding_mode=None):
+    """Element-wise quotient.
+
+    Parameters
+    ----------
+    input, other : Tensor or number
+    rounding_mode : None, "trunc" or "floor"
+        Rounds the quotient towards zero, or down, and leaves integers integers; without it they give floats.
+
+    Examples
+    --------
+    >>> import minidl
+    >>> minidl.div(minidl.tensor([-7, 7]), 2, rounding_mode="floor")
+    tensor([-4,  3])
+    """
+    a, b = operands(input, other)
+    if rounding_mode is not None:
+        return RoundedQuotient.apply(a, b, choice(rounding_mode, "rounding_mode", (None, "trunc", "floor")))
+    if (a if isinstance(a, Tensor) else b)._data.dtype.kind not in "fc":
+        a, b = (x.astype(FLOAT) if isinstance(x, Tensor) else x for x in (a, b))
+    return Div.apply(a, b)
 
 
 def pow(input, exponent):
     """input to the power of `exponent`, element by element."""
-    return Pow.apply(*operands(input, exponent))
+    a, b = operands(input, exponent)
+    if isinstance(b, int) and b < 0 and a.dtype.kind in "iu":
+        raise refused("exponent", b, "integers >= 0 for a tensor of integers")
+    return Pow.apply(a, b)
 
 
 def neg(input):
     """-input."""
-    return Negate.apply(operand(input))
+    if tensor_of(input).dtype is BOOL:
+        raise TypeError("`input` is bool, which has no negative; accepted: numbers, or `~` for a mask")
+    return Negate.apply(input)
 
 
 def maximum(input, other):
@@ -229,6 +242,11 @@ def minimum(input, other):
 def where(condition, input, other):
     """Elements of `input` where `condition` holds, of `other` elsewhere.
 
+    Parameters
+    ----------
+    condition : Tensor of bool
+    input, other : Tensor or number
+
     Examples
     --------
     >>> import minidl
@@ -237,12 +255,14 @@ def where(condition, input, other):
     >>> x.grad
     tensor([0.1, 1. ])
     """
-    condition = condition if isinstance(condition, Tensor) else Tensor(condition)
-    input, other = operands(input, other)
+    if not isinstance(condition, Tensor) and hasattr(condition, "dtype"):
+        condition = Tensor(condition)
+    if not isinstance(condition, Tensor) or condition._data.dtype.kind not in "bu":
+        raise refused("condition", getattr(condition, "dtype", condition), "a Tensor of bool", TypeError)
+    input, other = operand(input, "input"), operand(other)
     if not isinstance(input, Tensor) and not isinstance(other, Tensor):
-        dtype = np.float32 if isinstance(input, float) else None
-        input = Tensor(array_module(condition.data).full((), input, dtype=dtype))
-    return Where.apply(condition, input, other)
+        input = Tensor(array_module(condition.data).full((), input, dtype=result_dtype(input, other)))
+    return Where.apply(condition, *operands(input, other))
 
 
 def clamp(input, min=None, max=None):
@@ -253,14 +273,25 @@ def clamp(input, min=None, max=None):
     ValueError
         If neither limit is given.
     """
+    tensor_of(input)
     if min is None and max is None:
         raise ValueError("`min` and `max` are both None; clamp() needs at least one")
-    if isinstance(min, Tensor) or isinstance(max, Tensor):
-        out = input if min is None else where(input < min, min, input)
-        return out if max is None else where(out > max, max, out)
-    return Clamp.apply(input, min, max)
+    limits = [(name, operand(limit, name)) for name, limit in (("min", min), ("max", max)) if limit is not None]
+    input = input.astype(result_dtype(input, *[limit for _, limit in limits]))
+    if not any(isinstance(limit, Tensor) for _, limit in limits):
+        limits = dict(limits)
+        return Clamp.apply(input, limits.get("min"), limits.get("max"))
+    for name, limit in limits:
+        input = where(input < limit if name == "min" else input > limit, limit, input)
+    return input
 
 
 def lerp(input, end, weight):
     """input + weight * (end - input)."""
+    for name, value in (("input", input), ("end", end)):
+        floating(value, name)
+    weight = operand(weight, "weight")
+    for name, value in (("end", end), ("weight", weight)):
+        if isinstance(value, Tensor) and value.dtype != input.dtype:
+            raise TypeError(f"`{name}` is {value.dtype} but `input` is {input.dtype}; cast one with .to(dtype)")
     return input + weight * (end - input)

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import functools
 
+from minidl import checks
+from minidl.ops.promotion import tensor_of
+
 
 def numpy_names(function):
     """Accept ``axis`` for ``dim`` and ``keepdims`` for ``keepdim``."""
@@ -21,15 +24,28 @@ def numpy_names(function):
 
 def axes_of(dim, ndim):
     """`dim` (None, int or ints) as a sorted tuple of non-negative axes."""
-    if dim is None:
-        return tuple(range(ndim))
-    axes = (dim,) if isinstance(dim, int) else tuple(dim)
-    for axis in axes:
-        if not -ndim <= axis < max(ndim, 1):
-            raise IndexError(f"`dim` is {axis}; accepted for a tensor of {ndim} axes: {-ndim} to {ndim - 1}")
-    return tuple(sorted({axis % ndim for axis in axes})) if ndim else ()
+    return checks.axes(dim, ndim)
+
+
+def reduced(dim, input):
+    """The axes of a Tensor that `dim` names to a reduction; an empty tuple names all, as None does."""
+    axes = checks.axes(dim, tensor_of(input).ndim)
+    return axes or tuple(range(input.ndim))
 
 
 def kept_shape(shape, axes):
     """`shape` with the reduced axes at length 1."""
     return tuple(1 if axis in axes else length for axis, length in enumerate(shape))
+
+
+def dropped_shape(shape, axes):
+    """`shape` without the reduced axes."""
+    return tuple(length for axis, length in enumerate(shape) if axis not in axes)
+
+
+def with_axes(input, function, drops=False):
+    """``function(input)``, to which a 0-d tensor looks like one of one element; `drops` says that it loses its axis."""
+    if input.ndim:
+        return function(input)
+    out = function(input.reshape(1))
+    return out if drops else out.reshape(())

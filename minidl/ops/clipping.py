@@ -10,6 +10,8 @@ from __future__ import annotations
 import math
 
 from minidl.backend import array_module, to_numpy
+from minidl.checks import number, refused
+from minidl.ops.promotion import tensor_of
 from minidl.tensor import Tensor
 
 
@@ -49,12 +51,11 @@ def clip_grad_norm_(parameters, max_norm, norm_type=2.0, error_if_nonfinite=Fals
     >>> w.grad.data.round(3)
     array([0.6, 0.8], dtype=float32)
     """
-    _check("max_norm", max_norm, "a number >= 0", lambda bound: bound >= 0)
-    _check("norm_type", norm_type, "a number > 0 or 'inf'", lambda p: float(p) > 0)
+    max_norm, norm_type = number(max_norm, "max_norm", least=0), _exponent(norm_type)
     gradients = _gradients(parameters)
     if not gradients:
         return Tensor(0.0)
-    total = _norm([gradient.data for gradient in gradients], float(norm_type))
+    total = _norm([gradient.data for gradient in gradients], norm_type)
     if error_if_nonfinite and not math.isfinite(to_numpy(total)):
         raise RuntimeError(f"the total norm of the gradients is {to_numpy(total)}; accepted: a finite norm to clip by")
     factor = array_module(total).minimum(max_norm / (total + 1e-6), 1)
@@ -76,24 +77,27 @@ def clip_grad_value_(parameters, clip_value):
     >>> w.grad.data
     array([ 1. , -0.5], dtype=float32)
     """
-    _check("clip_value", clip_value, "a number >= 0", lambda bound: bound >= 0)
+    clip_value = number(clip_value, "clip_value", least=0)
     for gradient in _gradients(parameters):
         array_module(gradient.data).clip(gradient.data, -clip_value, clip_value, out=gradient.data)
         gradient.bump_version()
 
 
-def _check(name, value, accepted, passes):
+def _exponent(norm_type):
     try:
-        good = passes(value)
+        p = float(norm_type)
     except (TypeError, ValueError):
-        good = False
-    if not good:
-        raise ValueError(f"`{name}` is {value!r}; accepted: {accepted}")
+        p = 0.0
+    if not p > 0:
+        raise refused("norm_type", norm_type, "a number > 0 or 'inf'")
+    return p
 
 
 def _gradients(parameters):
     parameters = [parameters] if isinstance(parameters, Tensor) else parameters
-    gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
+    if not hasattr(parameters, "__iter__"):
+        raise refused("parameters", parameters, "a Tensor, or Tensors", TypeError)
+    gradients = [p.grad for p in parameters if tensor_of(p, "parameters").grad is not None]
     return [gradient for gradient in gradients if gradient.data.size]
 
 

@@ -4,100 +4,152 @@ from __future__ import annotations
 
 import numpy as np
 
-from minidl import backend
+from minidl import backend, checks
+from minidl.ops.promotion import NUMBERS, operand, tensor_of
 from minidl.random import generator
 from minidl.tensor import Tensor
 
 
-def _shape(size):
-    return tuple(size[0]) if len(size) == 1 and not isinstance(size[0], (int, np.integer)) else tuple(size)
+def _new(name, shape, dtype, device, requires_grad, *values):
+    """What the array library's function of that name makes."""
+    make = getattr(checks.device(device).xp, name)
+    return Tensor(make(shape, *values, dtype=checks.dtype(np.float32 if dtype is None else dtype)), requires_grad)
 
 
-def zeros(*size, dtype=np.float32, device="cpu", requires_grad=False):
+def zeros(*size, dtype=None, device=None, requires_grad=False):
     """A tensor of zeros."""
-    return Tensor(backend.kind_named(device).xp.zeros(_shape(size), dtype=dtype), requires_grad)
+    return _new("zeros", checks.lengths(size), dtype, device, requires_grad)
 
 
-def ones(*size, dtype=np.float32, device="cpu", requires_grad=False):
+def ones(*size, dtype=None, device=None, requires_grad=False):
     """A tensor of ones."""
-    return Tensor(backend.kind_named(device).xp.ones(_shape(size), dtype=dtype), requires_grad)
+    return _new("ones", checks.lengths(size), dtype, device, requires_grad)
 
 
-def full(size, fill_value, dtype=np.float32, device="cpu", requires_grad=False):
-    """A tensor filled with one value."""
-    return Tensor(backend.kind_named(device).xp.full(_shape((size,)), fill_value, dtype=dtype), requires_grad)
+def full(size, fill_value, dtype=None, device=None, requires_grad=False):
+    """A tensor filled with one value; its dtype is the value's (float32, int64 or bool) unless given."""
+    value, kind = _value(fill_value)
+    return _new("full", checks.lengths((size,)), dtype or kind, device, requires_grad, value)
 
 
-def empty(*size, dtype=np.float32, device="cpu", requires_grad=False):
+def _value(fill_value):
+    """A number, or a Tensor of one, as a Python number, and its dtype."""
+    if isinstance(fill_value, Tensor):
+        return fill_value.item(), fill_value.dtype
+    value = operand(fill_value, "fill_value")
+    if isinstance(value, Tensor):
+        raise checks.refused("fill_value", fill_value, "a number", TypeError)
+    return value, NUMBERS[type(value)]
+
+
+def empty(*size, dtype=None, device=None, requires_grad=False):
     """A tensor with unspecified contents."""
-    return Tensor(backend.kind_named(device).xp.empty(_shape(size), dtype=dtype), requires_grad)
+    return _new("empty", checks.lengths(size), dtype, device, requires_grad)
 
 
-def arange(start, end=None, step=1, dtype=None, device="cpu", requires_grad=False):
+def arange(start, end=None, step=1, dtype=None, device=None, requires_grad=False):
     """Evenly spaced numbers from `start` up to, not including, `end`; floats are float32."""
-    start, end = (0, start) if end is None else (start, end)
+    start, end, name = (0, start, "end") if end is None else (start, end, "start")
+    start, end, step = checks.number(start, name), checks.number(end, "end"), checks.number(step, "step")
+    if step == 0 or (end - start) / step < 0:
+        raise checks.refused("step", step, f"a step that leads from {start} to {end}")
     if dtype is None:
         dtype = np.float32 if any(isinstance(v, float) for v in (start, end, step)) else np.int64
-    return Tensor(backend.kind_named(device).xp.arange(start, end, step, dtype=dtype), requires_grad)
+    xp = checks.device(device).xp
+    return Tensor(xp.arange(start, end, step, dtype=checks.dtype(dtype)), requires_grad)
 
 
-def linspace(start, end, steps, dtype=np.float32, device="cpu", requires_grad=False):
+def linspace(start, end, steps, dtype=None, device=None, requires_grad=False):
     """`steps` evenly spaced numbers from `start` to `end`, both included."""
-    return Tensor(backend.kind_named(device).xp.linspace(start, end, steps, dtype=dtype), requires_grad)
+    start, end = checks.number(start, "start"), checks.number(end, "end")
+    steps, dtype = checks.integer(steps, "steps", least=0), checks.dtype(np.float32 if dtype is None else dtype)
+    return Tensor(checks.device(device).xp.linspace(start, end, steps, dtype=dtype), requires_grad)
 
 
-def eye(n, m=None, dtype=np.float32, device="cpu", requires_grad=False):
+def eye(n, m=None, dtype=None, device=None, requires_grad=False):
     """The identity matrix."""
-    return Tensor(backend.kind_named(device).xp.eye(n, m, dtype=dtype), requires_grad)
+    shape = (checks.integer(n, "n", least=0), checks.integer(n if m is None else m, "m", least=0))
+    dtype = checks.dtype(np.float32 if dtype is None else dtype)
+    return Tensor(checks.device(device).xp.eye(*shape, dtype=dtype), requires_grad)
 
 
-def randn(*size, dtype=np.float32, device="cpu", requires_grad=False):
+def _drawn(draw, size, dtype, device, requires_grad):
+    """Floating-point numbers that `draw` gives, the same on every device."""
+    dtype, kind = checks.floating_dtype(np.float32 if dtype is None else dtype), checks.device(device)
+    values = np.asarray(draw(checks.lengths(size)))
+    return Tensor(backend.to_device(values.astype(dtype), kind.device), requires_grad)
+
+
+def randn(*size, dtype=None, device=None, requires_grad=False):
     """Standard normal random numbers; the same on every device (see `manual_seed`)."""
-    values = generator().standard_normal(_shape(size)).astype(dtype)
-    return Tensor(backend.to_device(values, device), requires_grad)
+    return _drawn(lambda shape: generator().standard_normal(shape), size, dtype, device, requires_grad)
 
 
-def rand(*size, dtype=np.float32, device="cpu", requires_grad=False):
+def rand(*size, dtype=None, device=None, requires_grad=False):
     """Uniform random numbers in [0, 1)."""
-    values = generator().random(_shape(size)).astype(dtype)
-    return Tensor(backend.to_device(values, device), requires_grad)
+    return _drawn(lambda shape: generator().random(shape), size, dtype, device, requires_grad)
 
 
-def randint(low, high, size, dtype=np.int64, device="cpu"):
-    """Random integers from `low` to ``high - 1``."""
-    return Tensor(backend.to_device(generator().integers(low, high, _shape((size,))).astype(dtype), device))
+def randint(low, high, size=None, dtype=None, device=None, requires_grad=False):
+    """Random integers from `low` to ``high - 1``; ``randint(high, size)`` starts at 0.
+
+    Examples
+    --------
+    >>> import minidl
+    >>> minidl.randint(1, (3,))
+    tensor([0, 0, 0])
+    """
+    low, high, size = (0, low, high) if size is None else (low, high, size)
+    low, high = checks.integer(low, "low"), checks.integer(high, "high")
+    if low >= high:
+        raise checks.refused("high", high, f"an integer above `low`, which is {low}")
+    dtype, kind, shape = checks.dtype(dtype or np.int64), checks.device(device), checks.lengths((size,))
+    values = np.asarray(generator().integers(low, high, shape)).astype(dtype)
+    return Tensor(backend.to_device(values, kind.device), requires_grad)
 
 
-def randperm(n, device="cpu"):
+def randperm(n, dtype=None, device=None):
     """A random order of the integers below `n`."""
-    return Tensor(backend.to_device(generator().permutation(n), device))
+    order = generator().permutation(checks.integer(n, "n", least=0)).astype(checks.dtype(dtype or np.int64))
+    return Tensor(backend.to_device(order, checks.device(device).device))
 
 
-def zeros_like(input, dtype=None, requires_grad=False):
-    """Zeros with the shape, dtype and device of `input`."""
-    return Tensor(backend.array_module(input.data).zeros_like(input.data, dtype=dtype), requires_grad)
+def _like(name, input, dtype, device, requires_grad, *values):
+    """What the array library's function of that name makes of `input`, in its dtype and where it lies unless given."""
+    array = tensor_of(input).data
+    made = getattr(backend.array_module(array), name)(array, *values, dtype=checks.dtype(dtype or array.dtype))
+    return Tensor(made if device is None else backend.to_device(made, checks.device(device).device), requires_grad)
 
 
-def ones_like(input, dtype=None, requires_grad=False):
-    """Ones with the shape, dtype and device of `input`."""
-    return Tensor(backend.array_module(input.data).ones_like(input.data, dtype=dtype), requires_grad)
+def zeros_like(input, dtype=None, device=None, requires_grad=False):
+    """Zeros with the shape of `input`, and its dtype and device unless given."""
+    return _like("zeros_like", input, dtype, device, requires_grad)
 
 
-def full_like(input, fill_value, dtype=None, requires_grad=False):
-    """One value, with the shape, dtype and device of `input`."""
-    return Tensor(backend.array_module(input.data).full_like(input.data, fill_value, dtype=dtype), requires_grad)
+def ones_like(input, dtype=None, device=None, requires_grad=False):
+    """Ones with the shape of `input`, and its dtype and device unless given."""
+    return _like("ones_like", input, dtype, device, requires_grad)
 
 
-def randn_like(input, requires_grad=False):
-    """Standard normal random numbers with the shape, dtype and device of `input`."""
-    return randn(*input.shape, dtype=input.dtype, device=input.device, requires_grad=requires_grad)
+def full_like(input, fill_value, dtype=None, device=None, requires_grad=False):
+    """One value, with the shape of `input`, and its dtype and device unless given."""
+    return _like("full_like", input, dtype, device, requires_grad, _value(fill_value)[0])
 
 
-def rand_like(input, requires_grad=False):
-    """Uniform random numbers with the shape, dtype and device of `input`."""
-    return rand(*input.shape, dtype=input.dtype, device=input.device, requires_grad=requires_grad)
+def randn_like(input, dtype=None, device=None, requires_grad=False):
+    """Standard normal random numbers with the shape of `input`, and its dtype and device unless given."""
+    shape, dtype, device = tensor_of(input).shape, dtype or input.dtype, device or input.device
+    return randn(shape, dtype=dtype, device=device, requires_grad=requires_grad)
+
+
+def rand_like(input, dtype=None, device=None, requires_grad=False):
+    """Uniform random numbers with the shape of `input`, and its dtype and device unless given."""
+    shape, dtype, device = tensor_of(input).shape, dtype or input.dtype, device or input.device
+    return rand(shape, dtype=dtype, device=device, requires_grad=requires_grad)
 
 
 def from_numpy(ndarray):
     """A tensor that shares the array's memory."""
+    if isinstance(ndarray, Tensor) or not backend.is_array(ndarray):
+        raise checks.refused("ndarray", ndarray, "an array", TypeError)
     return Tensor(ndarray)

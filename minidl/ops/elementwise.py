@@ -11,10 +11,12 @@ import math
 
 from minidl.backend import array_module
 from minidl.backend import erf as erf_of
+from minidl.checks import choice, number
 from minidl.dispatch import dispatched
 from minidl.ops.arithmetic import where
 from minidl.ops.creation import zeros_like
-from minidl.tensor import Function, Tensor
+from minidl.ops.promotion import BOOL, FLOAT, floating, tensor_of
+from minidl.tensor import Function
 
 
 def _sigmoid(xp, x):
@@ -25,6 +27,19 @@ def _sigmoid(xp, x):
 
 def _softplus(xp, x):
     return xp.maximum(x, 0) + xp.log1p(xp.exp(-xp.abs(x)))
+
+
+def _erf(xp, x):
+    return erf_of(x).astype(x.dtype, copy=False)
+
+
+def _sign(xp, x):
+    return x.copy() if x.dtype.kind == "b" else xp.sign(x)
+
+
+def _whole(name):
+    """A function that rounds; integers stay as they are."""
+    return lambda xp, x: x.copy() if x.dtype.kind in "iu" else getattr(xp, name)(x)
 
 
 SLOPE_OF_ERF = 2 / math.sqrt(math.pi)  # at 0
@@ -50,14 +65,16 @@ TABLE = {
     "tanh": ("y", lambda xp, x: xp.tanh(x), lambda g, y: g * (1 - y * y), "Hyperbolic tangent."),
     "sigmoid": ("y", _sigmoid, lambda g, y: g * y * (1 - y), "1 / (1 + exp(-x))."),
     "softplus": ("x", _softplus, lambda g, x: g * x.sigmoid(), "log(1 + exp(x))."),
-    "erf": ("x", lambda xp, x: erf_of(x), lambda g, x: g * (-x * x).exp() * SLOPE_OF_ERF, "Error function."),
-    "sign": ("", lambda xp, x: xp.sign(x), lambda g: zeros_like(g), "-1, 0 or 1; derivative 0."),
-    "floor": ("", lambda xp, x: xp.floor(x), lambda g: zeros_like(g), "Largest integer <= x; derivative 0."),
-    "ceil": ("", lambda xp, x: xp.ceil(x), lambda g: zeros_like(g), "Smallest integer >= x; derivative 0."),
-    "round": ("", lambda xp, x: xp.rint(x), lambda g: zeros_like(g), "Nearest integer, halves to even; derivative 0."),
+    "erf": ("x", _erf, lambda g, x: g * (-x * x).exp() * SLOPE_OF_ERF, "Error function."),
+    "sign": ("", _sign, lambda g: zeros_like(g), "-1, 0 or 1; derivative 0."),
+    "floor": ("", _whole("floor"), lambda g: zeros_like(g), "Largest integer <= x; derivative 0."),
+    "ceil": ("", _whole("ceil"), lambda g: zeros_like(g), "Smallest integer >= x; derivative 0."),
+    "round": ("", _whole("rint"), lambda g: zeros_like(g), "Nearest integer, halves to even; derivative 0."),
 }
 
-EXACT = {"abs", "square", "sign", "floor", "ceil", "round"}  # integers stay integers; elsewhere they become float32
+EXACT = {"abs", "square", "sign"}  # integers stay integers
+WHOLE = {"floor", "ceil", "round"}  # integers are the result already; elsewhere they become float32
+NOT_OF_BOOL = {"abs"} | WHOLE
 
 
 def _make(name, saved, value, slope, text):
@@ -74,13 +91,22 @@ def _make(name, saved, value, slope, text):
     kind = type(name.capitalize(), (Function,), {"forward": forward, "backward": backward, "__module__": __name__})
 
     def function(input):
-        input = input if isinstance(input, Tensor) else Tensor(input)
-        whole = input.data.dtype.kind in "iub" and name not in EXACT
-        return kind.apply(input.astype("float32") if whole else input)
+        if tensor_of(input)._data.dtype.kind in "iub":
+            input = _of_integers(name, input)
+        return kind.apply(input)
 
     function.__name__ = function.__qualname__ = name
     function.__doc__ = f"{text} Any shape; same shape and dtype out."
     return function
+
+
+def _of_integers(name, input):
+    """The input of a function of the table, where it holds integers or truth values, in the dtype of the result."""
+    if input.dtype is BOOL and name in NOT_OF_BOOL:
+        raise TypeError(f"`input` of {name}() is bool; accepted: numbers, such as input.long()")
+    if name == "square" and input.dtype is BOOL:
+        return input.long()
+    return input if name in EXACT or name in WHOLE else input.astype(FLOAT)
 
 
 globals().update({name: _make(name, *row) for name, row in TABLE.items()})
@@ -137,8 +163,8 @@ class ReluGrad(Function):
         return ReluGrad.apply(grad, y.data), None
 
 
-def relu(input):
-    """max(input, 0), element by element.
+def relu(input, inplace=False):
+    """max(input, 0), element by element; with `inplace` written over `input` (see `Tensor.become`).
 
     Examples
     --------
@@ -148,23 +174,29 @@ def relu(input):
     >>> x.grad
     tensor([0., 0., 1.])
     """
-    return Relu.apply(input if isinstance(input, Tensor) else Tensor(input))
+    if tensor_of(input)._data.dtype is BOOL:
+        raise TypeError("`input` of relu() is bool; accepted: numbers")
+    y = Relu.apply(input)
+    return input.become(y) if inplace else y
 
 
-def leaky_relu(input, negative_slope=0.01):
+def leaky_relu(input, negative_slope=0.01, inplace=False):
     """input where positive, negative_slope * input elsewhere."""
-    return where(input > 0, input, input * negative_slope)
+    y = where(floating(input) > 0, input, input * number(negative_slope, "negative_slope"))
+    return input.become(y) if inplace else y
 
 
-def elu(input, alpha=1.0):
+def elu(input, alpha=1.0, inplace=False):
     """input where positive, alpha * (exp(input) - 1) elsewhere (Clevert et al., arXiv 1511.07289)."""
-    positive = input > 0
-    return where(positive, input, alpha * where(positive, 0.0, input).expm1())
+    positive = floating(input) > 0
+    y = where(positive, input, number(alpha, "alpha") * where(positive, 0.0, input).expm1())
+    return input.become(y) if inplace else y
 
 
-def silu(input):
+def silu(input, inplace=False):
     """input * sigmoid(input) (Elfwing et al., arXiv 1702.03118)."""
-    return input * input.sigmoid()
+    y = floating(input) * input.sigmoid()
+    return input.become(y) if inplace else y
 
 
 def gelu(input, approximate="none"):
@@ -189,8 +221,8 @@ def gelu(input, approximate="none"):
     >>> x.grad
     tensor([-0.0833,  0.5   ,  1.0833])
     """
-    if approximate not in ("none", "tanh"):
-        raise ValueError(f"`approximate` is {approximate!r}; accepted: 'none', 'tanh'")
+    choice(approximate, "approximate", ("none", "tanh"))
+    floating(input)
     if approximate == "none":
         return 0.5 * input * (1 + erf(input * math.sqrt(0.5)))  # noqa: F821 - a row of TABLE
     inner = math.sqrt(2 / math.pi) * (input + 0.044715 * input * input * input)
@@ -199,4 +231,4 @@ def gelu(input, approximate="none"):
 
 def logsigmoid(input):
     """log(sigmoid(input)) without overflow."""
-    return -softplus(-input)  # noqa: F821 - a row of TABLE
+    return -softplus(-floating(input))  # noqa: F821 - a row of TABLE

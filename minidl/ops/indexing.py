@@ -12,8 +12,9 @@ import math
 
 import numpy as np
 
-from minidl.backend import array_module, full_in_order_of
-from minidl.ops.arithmetic import operand
+from minidl import checks
+from minidl.backend import array_module, device_of, full_in_order_of
+from minidl.ops.promotion import operand, tensor_of
 from minidl.tensor import Function, Tensor
 
 
@@ -31,7 +32,17 @@ def _raw(index):
     """The index with Tensors replaced by their arrays."""
     if isinstance(index, tuple):
         return tuple(_raw(part) for part in index)
-    return index.data if isinstance(index, Tensor) else index
+    if not isinstance(index, Tensor):
+        return index
+    return index.data.astype(bool) if index.dtype == np.uint8 else index.data  # PyTorch's old masks
+
+
+def _at(array, index):
+    """``array[index]``; where the index does not fit, an `IndexError` with the shape in it."""
+    try:
+        return array[index]
+    except IndexError as error:
+        raise IndexError(f"`index` does not fit shape {array.shape}: {error}") from None
 
 
 class Slice(Function):
@@ -41,7 +52,7 @@ class Slice(Function):
 
     def forward(self, x, index):
         self.index, self.shape = index, x.shape
-        return x[index]
+        return _at(x, index)
 
     def backward(self, grad):
         return Unslice.apply(grad, self.index, self.shape), None
@@ -124,7 +135,7 @@ def getitem(input, index):
 
 def positions_of(input, index):
     """Flat C-order positions of the elements that ``input[index]`` selects."""
-    return _numbered(input)[index]
+    return _at(_numbered(input), index)
 
 
 def _numbered(input):
@@ -132,16 +143,62 @@ def _numbered(input):
     return xp.arange(input.data.size).reshape(input.shape)
 
 
-def take_along_dim(input, indices, dim):
-    """For every element of `indices`, the element of `input` with that index along `dim`."""
-    positions = array_module(input.data).take_along_axis(_numbered(input), indices.data, axis=dim)
-    return Take.apply(input, positions, indices.shape[dim] == 1)
+def take_along_dim(input, indices, dim=None):
+    """For every element of `indices`, the element of `input` with that index along `dim` (all in a row when None)."""
+    _check_indices(indices, "indices")
+    if dim is None:
+        input, indices, dim = tensor_of(input).flatten(), indices.flatten(), 0
+    axis = checks.axis(dim, tensor_of(input).ndim)
+    if input.ndim != indices.ndim or not input.ndim:
+        raise ValueError(f"`indices` has shape {indices.shape} but `input` has {input.shape}; accepted: as many axes")
+    _check_range(indices, "indices", -input.shape[axis], input.shape[axis])
+    return _along(input, indices, axis)
+
+
+def _along(input, indices, axis):
+    positions = array_module(input.data).take_along_axis(_numbered(input), indices.data, axis=axis)
+    return Take.apply(input, positions, indices.shape[axis] == 1)
 
 
 def gather(input, dim, index):
-    """PyTorch's ``gather``: like `take_along_dim`, without broadcasting."""
-    lead = tuple(slice(n) if axis != dim % input.ndim else slice(None) for axis, n in enumerate(index.shape))
-    return take_along_dim(input[lead], index, dim)
+    """PyTorch's ``gather``: like `take_along_dim`, without broadcasting or negative indices.
+
+    Raises
+    ------
+    TypeError
+        If `index` holds no integers.
+    ValueError
+        If its shape does not fit: it may be shorter than `input` along every axis but `dim`, where it may be longer.
+    IndexError
+        If it holds a number that is no index. Looked at on the CPU only: elsewhere it would mean to wait.
+    """
+    axis = checks.axis(dim, tensor_of(input).ndim)
+    _check_indices(index, "index")
+    if input.ndim == 0 or (index.ndim == 0 and input.ndim == 1):
+        return gather(input.reshape(-1), 0, index.reshape(-1)).reshape(index.shape)
+    if index.ndim != input.ndim or any(
+        n > m for a, (n, m) in enumerate(zip(index.shape, input.shape)) if a != axis
+    ):
+        raise ValueError(
+            f"`index` has shape {index.shape} but `input` has {input.shape}; accepted: as many axes, "
+            f"none longer but axis {axis}"
+        )
+    _check_range(index, "index", 0, input.shape[axis])
+    lead = tuple(slice(n) if a != axis else slice(None) for a, n in enumerate(index.shape))
+    return _along(input[lead], index, axis)
+
+
+def _check_indices(indices, name):
+    if tensor_of(indices, name).dtype.kind not in "iu":
+        raise checks.refused(name, indices.dtype, "a Tensor of integers", TypeError)
+
+
+def _check_range(indices, name, least, end):
+    """Every index is one. Looked at on the CPU only: elsewhere it would mean to wait for the device."""
+    array = indices.data
+    if device_of(array) == "cpu" and array.size and not least <= array.min() <= array.max() < end:
+        wrong = array[(array < least) | (array >= end)][0]
+        raise IndexError(f"`{name}` holds {wrong}; accepted: {least} to {end - 1}")
 
 
 class SetItem(Function):
@@ -150,7 +207,10 @@ class SetItem(Function):
     def forward(self, x, value, index):
         self.index = index
         y = x.copy(order="K")
-        y[index] = value
+        try:
+            y[index] = value
+        except IndexError as error:
+            raise IndexError(f"`index` does not fit shape {x.shape}: {error}") from None
         return y
 
     def backward(self, grad):
@@ -164,9 +224,9 @@ class SetItem(Function):
 
 def setitem(input, index, value):
     """``input[index] = value`` in place, with gradients for both (see `Tensor.become`)."""
-    value = operand(value)
+    value = operand(value, "value")
     if isinstance(value, Tensor):
-        place = input.data[_raw(index)].shape
+        place = _at(input.data, _raw(index)).shape
         extra = value.ndim - len(place)  # NumPy allows leading axes of length 1 beyond those of the place
         value = value.reshape(value.shape[extra:]) if extra > 0 and value.shape[:extra] == (1,) * extra else value
     return input.become(SetItem.apply(input, value, _raw(index)))
@@ -176,7 +236,24 @@ def one_hot(tensor, num_classes=-1):
     """1 at each label, 0 elsewhere: shape ``(*tensor.shape, num_classes)``, int64.
 
     -1 classes means the largest label + 1, for which the device is waited for.
+
+    Raises
+    ------
+    IndexError
+        If a label is negative or names no class (looked at on the CPU only).
+
+    Examples
+    --------
+    >>> import minidl
+    >>> minidl.one_hot(minidl.tensor([1, 0]))
+    tensor([[0, 1],
+            [1, 0]])
     """
-    xp = array_module(tensor.data)
-    num_classes = int(tensor.max()) + 1 if num_classes == -1 else num_classes
+    _check_indices(tensor, "tensor")
+    num_classes, xp = checks.integer(num_classes, "num_classes", least=-1), array_module(tensor.data)
+    if num_classes == -1:
+        if tensor.data.size == 0:
+            raise ValueError("`num_classes` is -1 but `tensor` is empty; accepted: a number of classes")
+        num_classes = int(tensor.max()) + 1
+    _check_range(tensor, "tensor", 0, num_classes)
     return Tensor((tensor.data[..., None] == xp.arange(num_classes)).astype(xp.int64))

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from minidl import checks
 from minidl.backend import array_module, check_same_device
-from minidl.ops.axes import axes_of
+from minidl.ops.promotion import result_dtype, tensor_of
 from minidl.ops.shape import unsqueeze
 from minidl.tensor import Function
 
@@ -26,11 +27,13 @@ def concat(tensors, dim=0):
     >>> minidl.concat([minidl.zeros(1, 2), minidl.ones(1, 3)], dim=1)
     tensor([[0., 0., 1., 1., 1.]])
     """
-    tensors = tuple(tensors)
-    if not tensors:
-        raise ValueError("`tensors` is empty; concat() needs at least one")
-    axis = axes_of(dim, tensors[0].ndim)[0]
+    tensors = _several(tensors)
+    dtype = result_dtype(*tensors)
+    tensors = [t for t in tensors if t.shape != (0,)] or tensors  # which fits beside any shape, as in PyTorch
+    axis = checks.axis(dim, tensors[0].ndim)
     for i, t in enumerate(tensors):
+        if t.ndim == 0:
+            raise ValueError(f"`tensors[{i}]` is 0-d; accepted: tensors with axes; stack() joins numbers")
         check_same_device(("tensors[0]", tensors[0].data), (f"tensors[{i}]", t.data))
         if t.ndim != tensors[0].ndim or any(
             n != m for k, (n, m) in enumerate(zip(t.shape, tensors[0].shape)) if k != axis
@@ -39,7 +42,17 @@ def concat(tensors, dim=0):
                 f"`tensors[{i}]` has shape {t.shape} but `tensors[0]` has {tensors[0].shape}: "
                 f"they may differ in axis {axis} only"
             )
-    return Concat.apply(*tensors, axis=axis)
+    return Concat.apply(*[t.astype(dtype) for t in tensors], axis=axis)
+
+
+def _several(tensors):
+    """A sequence of Tensors as a tuple, not empty."""
+    if not isinstance(tensors, (tuple, list)) and not hasattr(tensors, "__next__"):
+        raise checks.refused("tensors", tensors, "a tuple or list of Tensors", TypeError)
+    tensors = tuple(tensors)
+    if not tensors:
+        raise ValueError("`tensors` is empty; accepted: at least one Tensor")
+    return tuple([tensor_of(t, f"tensors[{i}]") for i, t in enumerate(tensors)])
 
 
 cat = concat
@@ -47,18 +60,25 @@ cat = concat
 
 def stack(tensors, dim=0):
     """Join tensors of one shape along a new axis."""
-    return concat([unsqueeze(t, dim) for t in tensors], dim)
+    tensors = _several(tensors)
+    axis = checks.axis(dim, tensors[0].ndim + 1)
+    for i, t in enumerate(tensors):
+        if t.shape != tensors[0].shape:
+            raise ValueError(f"`tensors[{i}]` has shape {t.shape} but `tensors[0]` has {tensors[0].shape}")
+    dtype = result_dtype(*tensors)  # before the new axis: 0-d tensors have less say
+    return concat([unsqueeze(t.astype(dtype), axis) for t in tensors], axis)
 
 
 def split(tensor, split_size_or_sections, dim=0):
     """Cut into pieces of a size, or of the given sizes; a tuple of views."""
-    axis = axes_of(dim, tensor.ndim)[0]
+    axis = _axis(dim, tensor)
     length, sizes = tensor.shape[axis], split_size_or_sections
-    if isinstance(sizes, int):
-        if sizes < 1:
-            raise ValueError(f"`split_size_or_sections` is {sizes}; accepted: a size >= 1 or a list of sizes")
-        sizes = [min(sizes, length - start) for start in range(0, max(length, 1), sizes)]
-    if sum(sizes) != length:
+    if checks.is_integer(sizes):
+        least = 0 if length == 0 else 1
+        step = checks.integer(sizes, "split_size_or_sections", least)
+        sizes = [min(step, length - start) for start in range(0, length, step)] if length else [0]
+    sizes = checks.integers(sizes, "split_size_or_sections", "a size >= 1 or a list of sizes")
+    if sum(sizes) != length or min(sizes, default=0) < 0:
         raise ValueError(f"`split_size_or_sections` adds up to {sum(sizes)} but axis {axis} has length {length}")
     ends = [sum(sizes[: i + 1]) for i in range(len(sizes))]
     lead = (slice(None),) * axis
@@ -67,7 +87,12 @@ def split(tensor, split_size_or_sections, dim=0):
 
 def chunk(input, chunks, dim=0):
     """Cut into at most `chunks` pieces of equal length (the last may be shorter)."""
-    length = input.shape[axes_of(dim, input.ndim)[0]]
-    if chunks < 1:
-        raise ValueError(f"`chunks` is {chunks}; accepted: integers >= 1")
+    length, chunks = input.shape[_axis(dim, input)], checks.integer(chunks, "chunks", least=1)
     return split(input, -(-length // chunks) if length else [0] * chunks, dim)
+
+
+def _axis(dim, input):
+    """The axis of a Tensor that is to be cut."""
+    if tensor_of(input).ndim == 0:
+        raise ValueError("`input` is 0-d; accepted: a tensor with an axis to cut")
+    return checks.axis(dim, input.ndim)

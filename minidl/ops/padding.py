@@ -7,7 +7,9 @@ device, so the sums are taken in a fixed order and nothing waits.
 
 from __future__ import annotations
 
+from minidl import checks
 from minidl.backend import array_module, full_in_order_of
+from minidl.ops.promotion import tensor_of
 from minidl.tensor import Function
 
 
@@ -80,7 +82,7 @@ MODES = {
 }
 
 
-def pad(input, pad, mode="constant", value=0.0):
+def pad(input, pad, mode="constant", value=None):
     """Surround with a constant or with elements from within, as PyTorch's ``pad``; negative widths crop.
 
     Parameters
@@ -92,7 +94,7 @@ def pad(input, pad, mode="constant", value=0.0):
         ``"constant"``; ``"reflect"`` mirrors at the outermost element; ``"replicate"`` repeats it;
         ``"circular"`` goes on at the other end.
     value : float
-        The constant.
+        The constant; None is 0.
 
     Raises
     ------
@@ -110,15 +112,18 @@ def pad(input, pad, mode="constant", value=0.0):
     """
     if mode != "constant" and mode not in MODES:
         raise ValueError(f"`mode` is {mode!r}; accepted: 'constant', {', '.join(map(repr, MODES))}")
-    if len(pad) % 2 or len(pad) > 2 * input.ndim:
+    pad = checks.integers(pad, "pad", "a tuple of integers")
+    if len(pad) % 2 or len(pad) > 2 * tensor_of(input).ndim:
         raise ValueError(f"`pad` has {len(pad)} widths; accepted: two for each of up to {input.ndim} axes")
     pairs = [tuple(pad[i : i + 2]) for i in range(0, len(pad), 2)]
     widths = [(0, 0)] * (input.ndim - len(pairs)) + pairs[::-1]
+    if any(n + a + b < 0 for n, (a, b) in zip(input.shape, widths)):
+        raise checks.refused("pad", pad, f"widths that leave something of shape {input.shape}")
     if any(w < 0 for pair in widths for w in pair):
         input = input[tuple(slice(max(-a, 0), n - max(-b, 0)) for n, (a, b) in zip(input.shape, widths))]
         widths = [(max(a, 0), max(b, 0)) for a, b in widths]
     if mode == "constant":
-        return Pad.apply(input, tuple(widths), value)
+        return Pad.apply(input, tuple(widths), 0 if value is None else checks.number(value, "value"))
     if value:
         raise ValueError(f"`value` is {value} with `mode` {mode!r}; accepted: a value for 'constant' only")
     for axis, (before, after) in enumerate(widths):

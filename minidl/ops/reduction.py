@@ -7,14 +7,16 @@ from __future__ import annotations
 
 import functools
 import math
-from typing import NamedTuple
-
+from minidl import checks
 from minidl.backend import array_module
-from minidl.ops.arithmetic import maximum, minimum, where
-from minidl.ops.axes import axes_of, kept_shape, numpy_names
-from minidl.ops.indexing import take_along_dim
+from minidl.ops.arithmetic import where
+from minidl.ops.axes import dropped_shape, kept_shape, numpy_names, reduced, with_axes
+from minidl.ops.extremes import amax, amin
 from minidl.ops.joining import concat
-from minidl.tensor import Function, Tensor
+from minidl.ops.promotion import FLOAT, floating, tensor_of
+from minidl.tensor import Function
+
+INTEGER = "int64"  # what whole numbers are summed up in
 
 
 class Sum(Function):
@@ -56,9 +58,21 @@ def _product_of_others(x, axis):
     return concat(out[::-1], axis)
 
 
+def _summed(input, dtype):
+    """`input` in the dtype that its elements are summed up in: `dtype`, or int64 for whole numbers and masks."""
+    if dtype is not None:
+        return tensor_of(input).astype(checks.dtype(dtype))
+    return input.astype(INTEGER) if tensor_of(input)._data.dtype.kind in "iub" else input
+
+
+def _averaged(input, dtype):
+    """`input` in the floating-point dtype that its elements are averaged in."""
+    return floating(input) if dtype is None else tensor_of(input).astype(checks.floating_dtype(dtype))
+
+
 @numpy_names
-def sum(input, dim=None, keepdim=False):
-    """Sum over `dim` (all axes when None).
+def sum(input, dim=None, keepdim=False, dtype=None):
+    """Sum over `dim` (all axes when None or empty), in `dtype`; integers and truth values give int64.
 
     Examples
     --------
@@ -67,13 +81,14 @@ def sum(input, dim=None, keepdim=False):
     >>> x.sum(dim=1)
     tensor([3., 3.], grad_fn=<Sum>)
     """
-    return Sum.apply(input, axes_of(dim, input.ndim), keepdim)
+    axes = reduced(dim, input)
+    return Sum.apply(_summed(input, dtype), axes, keepdim)
 
 
 @numpy_names
-def mean(input, dim=None, keepdim=False):
-    """Mean over `dim` (all axes when None)."""
-    axes = axes_of(dim, input.ndim)
+def mean(input, dim=None, keepdim=False, dtype=None):
+    """Mean over `dim` (all axes when None or empty) of a floating-point tensor, or of any tensor in such a `dtype`."""
+    axes, input = reduced(dim, input), _averaged(input, dtype)
     return sum(input, axes, keepdim) / _count(input.shape, axes)
 
 
@@ -84,90 +99,48 @@ def _count(shape, axes):
 @numpy_names
 def var(input, dim=None, unbiased=True, keepdim=False, correction=None):
     """Variance over `dim`, divided by n - 1 (or n when not `unbiased`, or n - `correction`)."""
-    axes = axes_of(dim, input.ndim)
-    correction = int(unbiased) if correction is None else correction
+    total, freedom = _squared_deviations(input, dim, unbiased, keepdim, correction)
+    return total / freedom
+
+
+def _squared_deviations(input, dim, unbiased, keepdim, correction):
+    """The sum of squared deviations from the mean, and what to divide it by."""
+    if isinstance(dim, bool):  # PyTorch's var(unbiased)
+        dim, unbiased = None, dim
+    if not isinstance(unbiased, bool):
+        raise checks.refused("unbiased", unbiased, "True or False", TypeError)
+    axes = reduced(dim, floating(input))
+    correction = int(unbiased) if correction is None else checks.number(correction, "correction")
     deviation = input - mean(input, axes, keepdim=True)
     freedom = _count(input.shape, axes) - correction
-    return sum(deviation * deviation, axes, keepdim) / (freedom if freedom > 0 else 0)
+    return sum(deviation * deviation, axes, keepdim), freedom if freedom > 0 else 0
 
 
 @numpy_names
 def std(input, dim=None, unbiased=True, keepdim=False, correction=None):
-    """Standard deviation: the square root of `var`."""
-    return var(input, dim, unbiased, keepdim, correction).sqrt()
+    """Standard deviation: the square root of `var`, but with gradient 0 where all elements are equal."""
+    variance = var(input, dim, unbiased, keepdim, correction)
+    equal = variance.data == 0
+    return where(equal, 0.0, where(equal, 1.0, variance).sqrt())
 
 
 @numpy_names
-def prod(input, dim=None, keepdim=False):
-    """Product over one axis, or over all."""
+def prod(input, dim=None, keepdim=False, dtype=None):
+    """Product over one axis, or over all, in `dtype`; integers and truth values give int64."""
+    input = _summed(input, dtype)
     if dim is None:
         out = Prod.apply(input.flatten(), 0, False)
         return out.reshape((1,) * input.ndim) if keepdim else out
-    return Prod.apply(input, axes_of(dim, input.ndim)[0], keepdim)
-
-
-@numpy_names
-def amax(input, dim=None, keepdim=False):
-    """Largest element over `dim`; tied elements share the gradient evenly; NaN if there is one."""
-    return Extreme.apply(input, "max", axes_of(dim, input.ndim), keepdim)
-
-
-@numpy_names
-def amin(input, dim=None, keepdim=False):
-    """Smallest element over `dim`; tied elements share the gradient evenly."""
-    return Extreme.apply(input, "min", axes_of(dim, input.ndim), keepdim)
-
-
-class Extreme(Function):
-    def forward(self, x, name, axes, keepdim):
-        self.kept = kept_shape(x.shape, axes)
-        y = getattr(x, name)(axis=axes, keepdims=True)
-        winners = (x == y) | ((x != x) & (y != y))  # a NaN wins, and does not equal itself
-        self.save_for_backward((winners / winners.sum(axis=axes, keepdims=True)).astype(x.dtype))
-        return y if keepdim else y.reshape(_dropped(x.shape, axes))
-
-    def backward(self, grad):
-        (share,) = self.saved_tensors
-        return grad.reshape(self.kept) * share, None, None, None
-
-
-class ValuesAndIndices(NamedTuple):
-    """What ``max(dim)`` and ``min(dim)`` return."""
-
-    values: Tensor
-    indices: Tensor
-
-
-@numpy_names
-def max(input, dim=None, keepdim=False):
-    """Largest element; with `dim` a pair (values, indices); with a second Tensor the larger of each two."""
-    return _extreme("max", input, dim, keepdim)
-
-
-@numpy_names
-def min(input, dim=None, keepdim=False):
-    """Smallest element; with `dim` a pair (values, indices); with a second Tensor the smaller of each two."""
-    return _extreme("min", input, dim, keepdim)
-
-
-def _extreme(name, input, dim, keepdim):
-    if isinstance(dim, Tensor):
-        return {"max": maximum, "min": minimum}[name](input, dim)
-    if dim is None:
-        return {"max": amax, "min": amin}[name](input)
-    axis = axes_of(dim, input.ndim)[0]
-    xp = array_module(input.data)
-    index = xp.expand_dims(xp.asarray(getattr(input.data, f"arg{name}")(axis=axis)), axis)
-    values = take_along_dim(input, Tensor(index), axis)
-    if keepdim:
-        return ValuesAndIndices(values, Tensor(index))
-    return ValuesAndIndices(values.squeeze(axis), Tensor(index.squeeze(axis)))
+    return with_axes(input, lambda x: Prod.apply(x, checks.axis(dim, x.ndim), keepdim), drops=not keepdim)
 
 
 @numpy_names
 def logsumexp(input, dim, keepdim=False):
     """log(sum(exp(input))) over `dim` without overflow; the largest element is a constant in it."""
-    return LogSumExp.apply(input, axes_of(dim, input.ndim), keepdim)
+    axes = checks.axes(dim, tensor_of(input).ndim)
+    if not axes and input.ndim:
+        raise checks.refused("dim", dim, "at least one axis")
+    return LogSumExp.apply(input.astype(FLOAT) if input.dtype.kind in "iub" else input, axes, keepdim)
 
 
 class LogSumExp(Function):
@@ -176,20 +149,19 @@ class LogSumExp(Function):
     def forward(self, x, axes, keepdim):
         xp = array_module(x)
         self.kept = kept_shape(x.shape, axes)
-        largest = x.max(axis=axes, keepdims=True)
-        shift = xp.where(xp.isfinite(largest), largest, 0)
-        y = xp.log(xp.exp(x - shift).sum(axis=axes, keepdims=True)) + shift
-        y = y if keepdim else y.reshape(_dropped(x.shape, axes))
+        if x.size:
+            largest = x.max(axis=axes, keepdims=True)
+            shift = xp.where(xp.isfinite(largest), largest, 0)
+            y = xp.log(xp.exp(x - shift).sum(axis=axes, keepdims=True)) + shift
+        else:
+            y = xp.full(self.kept, -math.inf, dtype=x.dtype)  # the sum of nothing is 0
+        y = y if keepdim else y.reshape(dropped_shape(x.shape, axes))
         self.save_for_backward(x, y)
         return y
 
     def backward(self, grad):
         x, y = self.saved_tensors
         return grad.reshape(self.kept) * (x - y.reshape(self.kept)).exp(), None, None
-
-
-def _dropped(shape, axes):
-    return tuple(length for axis, length in enumerate(shape) if axis not in axes)
 
 
 LIMITS = {
@@ -201,8 +173,21 @@ LIMITS = {
 
 
 @numpy_names
-def norm(input, p=2, dim=None, keepdim=False):
-    """p-norm over `dim`: sum(|x|**p)**(1/p); the largest |x| for ``p=inf``. Gradient 0 where the norm is 0."""
+def norm(input, p="fro", dim=None, keepdim=False, dtype=None):
+    """p-norm over `dim`: sum(|x|**p)**(1/p); the largest |x| for ``p=inf``. Gradient 0 where the norm is 0.
+
+    Parameters
+    ----------
+    input : Tensor
+    p : number, or "fro"
+        The exponent; "fro" (and None) is Frobenius's, 2.
+    dim : int or ints, optional
+    keepdim : bool
+    dtype : dtype, optional
+        To compute in.
+    """
+    p = 2 if p is None or (isinstance(p, str) and p == "fro") else checks.number(p, "p")
+    input = _averaged(input, dtype)
     if p in LIMITS:
         return LIMITS[p](input.abs(), dim, keepdim)
     total = sum(input * input if p == 2 else input.abs() ** p, dim, keepdim)
@@ -221,6 +206,7 @@ class Cumsum(Function):
         return cumsum(grad.flip(self.axis), self.axis).flip(self.axis), None
 
 
-def cumsum(input, dim):
-    """Running sum along `dim`."""
-    return Cumsum.apply(input, axes_of(dim, input.ndim)[0])
+@numpy_names
+def cumsum(input, dim, dtype=None):
+    """Running sum along `dim`, in `dtype`; integers and truth values give int64."""
+    return with_axes(_summed(input, dtype), lambda x: Cumsum.apply(x, checks.axis(dim, x.ndim)))

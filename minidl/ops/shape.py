@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import math
 
+from minidl import checks
 from minidl.backend import array_module, device_of, is_device_name, to_device
-from minidl.ops.axes import axes_of
-from minidl.tensor import Function
+from minidl.ops.promotion import tensor_of
+from minidl.tensor import Function, Tensor
 
 
 class Reshape(Function):
@@ -57,11 +58,6 @@ class Flip(Function):
         return flip(grad, self.axes), None
 
 
-def _shape_args(shape):
-    """``(2, 3)`` from both ``f(2, 3)`` and ``f((2, 3))``."""
-    return tuple(shape[0]) if len(shape) == 1 and not hasattr(shape[0], "__index__") else tuple(shape)
-
-
 def reshape(input, *shape):
     """The same elements in another shape; one length may be -1.
 
@@ -70,10 +66,10 @@ def reshape(input, *shape):
     ValueError
         If the number of elements does not fit.
     """
-    shape = _shape_args(shape)
-    known = math.prod(n for n in shape if n != -1)
-    fits = input.data.size == known if -1 not in shape else known and input.data.size % known == 0
-    if not fits or shape.count(-1) > 1:
+    shape, count = checks.size(shape, "shape"), tensor_of(input)._data.size
+    known = math.prod([n for n in shape if n != -1])
+    fits = count == known if -1 not in shape else known and count % known == 0
+    if not fits or shape.count(-1) > 1 or min(shape, default=0) < -1:
         raise ValueError(f"`shape` is {shape} but the tensor has {input.data.size} elements in shape {input.shape}")
     return Reshape.apply(input, shape)
 
@@ -85,9 +81,10 @@ def view(input, *shape):
 
 def flatten(input, start_dim=0, end_dim=-1):
     """Join the axes from `start_dim` to `end_dim` into one."""
-    if input.ndim == 0:
+    ndim = tensor_of(input).ndim
+    start, end = checks.axis(start_dim, ndim, "start_dim"), checks.axis(end_dim, ndim, "end_dim")
+    if ndim == 0:
         return reshape(input, 1)
-    start, end = (axes_of(d, input.ndim)[0] for d in (start_dim, end_dim))
     if start > end:
         raise ValueError(f"`start_dim` is {start_dim} but `end_dim` is {end_dim}: nothing lies between them")
     return reshape(input, input.shape[:start] + (math.prod(input.shape[start : end + 1]),) + input.shape[end + 1 :])
@@ -95,40 +92,43 @@ def flatten(input, start_dim=0, end_dim=-1):
 
 def permute(input, *dims):
     """The axes in another order, without a copy."""
-    dims = _shape_args(dims)
-    if sorted(d % max(input.ndim, 1) for d in dims) != list(range(input.ndim)):
-        raise ValueError(f"`dims` is {dims}; accepted: each axis of a {input.ndim}-d tensor once")
-    return Permute.apply(input, tuple(d % input.ndim for d in dims))
+    ndim = tensor_of(input).ndim
+    dims = checks.size(dims, "dims")
+    axes = tuple([checks.axis(d, ndim, "dims") for d in dims])
+    if sorted(axes) != list(range(ndim)):
+        raise ValueError(f"`dims` is {dims}; accepted: each axis of a {ndim}-d tensor once")
+    return Permute.apply(input, axes)
 
 
 def transpose(input, dim0=None, dim1=None):
     """Swap two axes; without arguments reverse all of them, as NumPy does."""
     if (dim0 is None) != (dim1 is None):
         raise TypeError(f"transpose() swaps `dim0` and `dim1`, found {dim0} and {dim1}")
+    axes = list(range(tensor_of(input).ndim))
     if dim0 is None:
-        return Permute.apply(input, tuple(reversed(range(input.ndim))))
-    axes = list(range(input.ndim))
-    a, b = axes_of(dim0, input.ndim)[0], axes_of(dim1, input.ndim)[0]
-    axes[a], axes[b] = axes[b], axes[a]
+        return Permute.apply(input, tuple(reversed(axes)))
+    a, b = checks.axis(dim0, input.ndim, "dim0"), checks.axis(dim1, input.ndim, "dim1")
+    if axes:
+        axes[a], axes[b] = axes[b], axes[a]
     return Permute.apply(input, tuple(axes))
 
 
 def squeeze(input, dim=None):
     """Drop axes of length 1: all of them, or those of `dim` that have it."""
-    axes = axes_of(dim, input.ndim)
+    axes = checks.axes(dim, tensor_of(input).ndim)
     return reshape(input, tuple(n for axis, n in enumerate(input.shape) if n != 1 or axis not in axes))
 
 
 def unsqueeze(input, dim):
     """Insert an axis of length 1 at `dim`."""
-    axis = axes_of(dim, input.ndim + 1)[0]
+    axis = checks.axis(dim, tensor_of(input).ndim + 1)
     return reshape(input, input.shape[:axis] + (1,) + input.shape[axis:])
 
 
 def broadcast_to(input, *shape):
     """Repeat along axes of length 1, and new leading axes, without a copy."""
-    shape = _shape_args(shape)
-    lead = len(shape) - input.ndim
+    shape = checks.lengths(shape, "shape")
+    lead = len(shape) - tensor_of(input).ndim
     if lead < 0 or any(n != 1 and n != m for n, m in zip(input.shape, shape[lead:])):
         raise ValueError(f"`shape` is {shape}, which a tensor of shape {input.shape} does not broadcast to")
     return BroadcastTo.apply(input, shape)
@@ -136,8 +136,8 @@ def broadcast_to(input, *shape):
 
 def expand(input, *sizes):
     """`broadcast_to` with -1 for "as it is"."""
-    sizes = _shape_args(sizes)
-    lead = len(sizes) - input.ndim
+    sizes = checks.size(sizes, "sizes")
+    lead = len(sizes) - tensor_of(input).ndim
     if lead < 0 or -1 in sizes[:lead]:
         raise ValueError(f"`sizes` is {sizes} for a tensor of shape {input.shape}; -1 may stand for its axes only")
     return broadcast_to(input, tuple(input.shape[i - lead] if n == -1 else n for i, n in enumerate(sizes)))
@@ -145,25 +145,26 @@ def expand(input, *sizes):
 
 def sum_to_size(input, *size):
     """Sum over the axes that broadcasting to this shape would have added: the adjoint of `broadcast_to`."""
-    size = _shape_args(size)
-    lead = input.ndim - len(size)
+    size = checks.lengths(size)
+    lead = tensor_of(input).ndim - len(size)
+    if lead < 0 or any(n != 1 and n != m for n, m in zip(size, input.shape[lead:])):
+        raise checks.refused("size", size, f"a shape that broadcasts to {input.shape}")
     axes = tuple(range(lead)) + tuple(
         lead + i for i, n in enumerate(size) if n == 1 and input.shape[lead + i] != 1
     )
     out = input.sum(axes, keepdim=True) if axes else input
-    if out.shape[lead:] != size:
-        raise ValueError(f"shape {input.shape} is no broadcast of {size}")
     return out.reshape(size) if lead else out
 
 
-def flip(input, dims):
-    """Reverse the order of the elements along `dims`."""
-    return Flip.apply(input, axes_of(dims, input.ndim))
+def flip(input, *dims):
+    """Reverse the order of the elements along `dims`: ``flip(x, 0, 1)`` or ``flip(x, (0, 1))``."""
+    dims = dims[0] if len(dims) == 1 else dims
+    return Flip.apply(input, checks.axes(() if dims is None else dims, tensor_of(input).ndim))
 
 
 def contiguous(input):
     """A tensor whose memory lies in C order: itself if it is so already."""
-    return input if input.data.flags.c_contiguous else clone(input, order="C")
+    return input if tensor_of(input).data.flags.c_contiguous else clone(input, order="C")
 
 
 class Clone(Function):
@@ -176,7 +177,7 @@ class Clone(Function):
 
 def clone(input, order="K"):
     """A copy of the values that gradients pass through."""
-    return Clone.apply(input, order)
+    return Clone.apply(tensor_of(input), order)
 
 
 class Cast(Function):
@@ -190,7 +191,8 @@ class Cast(Function):
 
 def astype(input, dtype):
     """The values as another dtype; gradients are cast back."""
-    return input if input.dtype == dtype else Cast.apply(input, dtype)
+    dtype = checks.dtype(dtype)
+    return input if tensor_of(input)._data.dtype == dtype else Cast.apply(input, dtype)
 
 
 class Transfer(Function):
@@ -202,11 +204,32 @@ class Transfer(Function):
         return to(grad, self.device), None
 
 
-def to(input, *targets, device=None, dtype=None):
-    """On another device and/or as another dtype: ``x.to("cuda")``, ``x.to(np.float64)``; itself if nothing changes."""
-    for target in targets + tuple(t for t in (device, dtype) if t is not None):
+def to(input, *targets, device=None, dtype=None, copy=False, non_blocking=False):
+    """On another device and/or as another dtype; itself if nothing changes, unless a `copy` is asked for.
+
+    Parameters
+    ----------
+    input : Tensor
+    *targets : str, dtype or Tensor
+        A device's name, a dtype, or a Tensor whose device and dtype are wanted.
+    device, dtype : optional
+        The same by name.
+    copy : bool
+        Return new memory in any case.
+    non_blocking : bool
+        PyTorch's; transfers follow the device's order of work, so it has no effect.
+
+    Examples
+    --------
+    >>> import minidl
+    >>> minidl.ones(2).to("float64").dtype
+    dtype('float64')
+    """
+    out = tensor_of(input)
+    wanted = [part for t in targets for part in ((t.device, t.dtype) if isinstance(t, Tensor) else (t,))]
+    for target in (*wanted, device, dtype):
         if is_device_name(target):
-            input = input if input.device == target.partition(":")[0] else Transfer.apply(input, target)
-        else:
-            input = astype(input, target)
-    return input
+            out = out if out.device == target.partition(":")[0] else Transfer.apply(out, target)
+        elif target is not None:
+            out = astype(out, checks.dtype(target, "to"))
+    return clone(out) if copy and out is input else out

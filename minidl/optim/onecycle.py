@@ -31,7 +31,28 @@ RETURN = {**FALL, "end_lr": "initial_lr"}
 VANISH = dict(start_lr="initial_lr", end_lr="min_lr", start_momentum="max_momentum", end_momentum="max_momentum")
 
 
-class OneCycleLR(LRScheduler):
+class MomentumCycler(LRScheduler):
+    """A schedule that may move momentum (Adam's first beta) against the rate."""
+
+    def _prepare_momentum(self, base_momentum, max_momentum, last_epoch):
+        defaults = self.optimizer.defaults
+        self.use_beta1 = "betas" in defaults
+        if not self.use_beta1 and "momentum" not in defaults:
+            raise ValueError("`cycle_momentum` is True, but `optimizer` has neither 'momentum' nor 'betas'")
+        bottoms = per_group("base_momentum", base_momentum, self.optimizer)
+        tops = per_group("max_momentum", max_momentum, self.optimizer)
+        if last_epoch == -1:
+            for group, bottom, top in zip(self.optimizer.param_groups, bottoms, tops):
+                group.update(base_momentum=bottom, max_momentum=top)
+
+    def _set_momentum(self, group, momentum):
+        if self.use_beta1:
+            group["betas"] = (momentum, *group["betas"][1:])
+        else:
+            assign(group, "momentum", momentum)
+
+
+class OneCycleLR(MomentumCycler):
     """One cycle of the learning rate over `total_steps`; ``step()`` is called after every batch.
 
     Parameters
@@ -108,17 +129,6 @@ class OneCycleLR(LRScheduler):
             self._prepare_momentum(base_momentum, max_momentum, last_epoch)
         super().__init__(optimizer, last_epoch)
 
-    def _prepare_momentum(self, base_momentum, max_momentum, last_epoch):
-        defaults = self.optimizer.defaults
-        self.use_beta1 = "betas" in defaults
-        if not self.use_beta1 and "momentum" not in defaults:
-            raise ValueError("`cycle_momentum` is True, but `optimizer` has neither 'momentum' nor 'betas'")
-        bottoms = per_group("base_momentum", base_momentum, self.optimizer)
-        tops = per_group("max_momentum", max_momentum, self.optimizer)
-        if last_epoch == -1:
-            for group, bottom, top in zip(self.optimizer.param_groups, bottoms, tops):
-                group.update(base_momentum=bottom, max_momentum=top)
-
     def get_lr(self):
         """The rates of this step; the momenta are set beside."""
         if self.last_epoch > self.total_steps:
@@ -142,12 +152,6 @@ class OneCycleLR(LRScheduler):
                 return phase, _fraction(self.last_epoch, start, phase["end_step"])
             start = phase["end_step"]
         return last, _fraction(self.last_epoch, start, last["end_step"])
-
-    def _set_momentum(self, group, momentum):
-        if self.use_beta1:
-            group["betas"] = (momentum, *group["betas"][1:])
-        else:
-            assign(group, "momentum", momentum)
 
 
 def _fraction(step, start, end):
