@@ -1,7 +1,7 @@
 """Windows that slide over an image for pooling: how many there are, and what each of their cells sees.
 
-Every plain form of pooling is a loop over the window's cells ("taps"), never over pixels: the values that one tap sees
-from all windows are a strided slice of the padded image.
+Every plain form of pooling is a loop over the window's cells ("taps"), never over pixels: what one tap sees of all
+windows is a strided slice of the padded image.
 """
 
 from __future__ import annotations
