@@ -60,7 +60,7 @@ def draw_graph(tensor, path=None, params=None, expand=("BranchesOp",)):
         raise ValueError("`tensor` has no graph: compute it from a tensor that requires grad, outside of no_grad()")
     named = params.named_parameters() if hasattr(params, "named_parameters") else (params or {}).items()
     boxes = _Reader({id(p): name for name, p in named}, expand).read(results)
-    svg = _write(arrange(boxes))
+    svg = write_svg(arrange(boxes))
     if path is not None:
         with open(path, "w", encoding="utf-8") as file:
             file.write(svg)
@@ -160,8 +160,8 @@ HEAD = (
 )
 
 
-def _write(layers):
-    """The picture of boxes that have their places."""
+def write_svg(layers):
+    """The picture, as SVG, of boxes that have their places."""
     boxes = [box for layer in layers for box in layer]
     width = max(b.x + b.width / 2 for b in boxes) + GAP
     height = max(b.y + b.height / 2 for b in boxes) + GAP

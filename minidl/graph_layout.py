@@ -117,31 +117,35 @@ def _in_chain(box):
 
 
 def _pull(box, neighbours):
-    """Where the neighbours would have a box: links of a chain pull hard, so that chains come out straight."""
+    """Where the neighbours would have a box, and how strongly: links of a chain pull hard, so that it is straight."""
     pulls = [(_stiffness(box, other), other.x) for other in neighbours]
     total = sum(stiffness for stiffness, _ in pulls)
-    return sum(stiffness * x for stiffness, x in pulls) / total if total else box.x
+    return (sum(stiffness * x for stiffness, x in pulls) / total, total) if total else (box.x, 1.0)
 
 
 def _stiffness(a, b):
     return 30.0 if _in_chain(max(a, b, key=lambda box: box.layer)) else 1.0
 
 
-def _settle(layer, wished):
-    """The x coordinates nearest to `wished` that keep the order and the gaps: blocks that touch share their mean."""
-    blocks = []  # [sum of (wish - offset), number of boxes, boxes with offsets]
-    for box, wish in zip(layer, wished):
-        blocks.append([wish, 1, [(box, 0.0)]])
+def _settle(layer, pulls):
+    """The x coordinates nearest to those wished that keep the order and the gaps: blocks that touch share their mean.
+
+    Wishes weigh as much as they pull, so each layer in turn lowers one energy, that of springs
+    along the arrows, and the whole picture comes to rest.
+    """
+    blocks = []  # [sum of strength * (wish - offset), sum of strengths, boxes with offsets]
+    for box, (wish, strength) in zip(layer, pulls):
+        blocks.append([strength * wish, strength, [(box, 0.0)]])
         while len(blocks) > 1 and _overlap(blocks[-2], blocks[-1]) > 0:
-            total, count, members = blocks.pop()
+            total, strength, members = blocks.pop()
             (last, offset), (first, _) = blocks[-1][2][-1], members[0]
             shift = offset + (last.slot + first.slot) / 2 + GAP
-            blocks[-1][0] += total - count * shift
-            blocks[-1][1] += count
+            blocks[-1][0] += total - strength * shift
+            blocks[-1][1] += strength
             blocks[-1][2] += [(box_, offset_ + shift) for box_, offset_ in members]
-    for total, count, members in blocks:
+    for total, strength, members in blocks:
         for box, offset in members:
-            box.x = total / count + offset
+            box.x = total / strength + offset
 
 
 def _overlap(left, right):

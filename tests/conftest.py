@@ -27,6 +27,9 @@ collect_ignore = [str(path) for path in HERE.rglob("*.py") if not path.name.star
 SKIPS = (
     "PyTorch is not installed",
     "Numba is not installed",
+    "onnx is not installed",
+    "starlette is not installed",
+    "optuna is not installed",
     "real data is not here",
     "the fast forms are switched off",
     "CuPy is installed",

@@ -35,6 +35,7 @@ ALLOWED = {
     "evaluation": {"nn", "data", "ops", "tensor", "backend"},
     "report": {"evaluation", "explain", "graph", "graph_layout", "nn", "data", "ops", "tensor", "backend"},
     "training": {"evaluation", "report", "anomaly", "nn", "optim", "data", "ops", "tensor", "dispatch", "backend", "random"},
+    "onnx": {"nn", "ops", "tensor", "backend"},
     "pytest_plugin": {"gradcheck"},
     # The second storey: nothing above may import it.
     "kernels": {"nn", "optim", "ops", "tensor", "philox", "dispatch", "backend", "memory"},

@@ -112,7 +112,7 @@ ERRORS = {
     "nll_loss labels": (lambda: minidl.nll_loss(V, minidl.tensor([0, -1])), "`target` holds -1; accepted: 0 to 2"),
     "mse_loss": (lambda: minidl.mse_loss(V, minidl.ones(3)), "`input` has shape (2, 3) but `target` has (3,)"),
     "dropout": (lambda: minidl.dropout(V, 1.5), "`p` is 1.5; accepted: 0 to 1"),
-    "item": (lambda: V.item(), "item() takes a tensor of one element, found shape (2, 3)"),
+    "item": (lambda: V.item(), "item() of a tensor of `shape` (2, 3); accepted: one element"),
     "len": (lambda: len(minidl.tensor(1.0)), "len() of a 0-d tensor"),
     "numpy": (lambda: minidl.ones(1, requires_grad=True).numpy(), "use .detach().numpy()"),
     "asarray": (lambda: np.asarray(minidl.ones(1, requires_grad=True)), "use .detach().numpy()"),

@@ -80,9 +80,9 @@ def test_facts_that_fit_no_network_are_refused(run, tmp_path, part, field, value
 
 
 def test_what_is_no_run_is_refused(tmp_path):
-    with pytest.raises(CheckpointError, match="not a readable checkpoint"):
+    with pytest.raises(CheckpointError, match="expected a file, found none"):
         open_run(tmp_path, models.create)
-    with pytest.raises(CheckpointError, match="not a readable checkpoint"):
+    with pytest.raises(CheckpointError, match="expected a checkpoint, found a file"):
         open_run(Path(__file__), models.create)
     save_arrays(tmp_path / "other.safetensors", {}, {"identity": 3})
     with pytest.raises(CheckpointError, match="nothing that a network could be made of"):

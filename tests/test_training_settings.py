@@ -46,6 +46,8 @@ WRONG = [
     ("--seed", "-1", "a whole number, 0 or more"),
     ("--workers", "x", "a whole number, 0 or more"),
     ("--max-steps", "0", "a whole number, 1 or more"),
+    ("--checkpoint-every", "5h", "steps such as 500, minutes such as 10m"),
+    ("--checkpoint-every", "0m", "steps such as 500, minutes such as 10m"),
     ("--model", "resnet", "cnn, googlenet"),
     ("--optimizer", "sdg", "sgd, adam, adamw, rmsprop"),
     ("--schedule", "linear", "one-cycle, cosine"),

@@ -17,7 +17,9 @@ import models
 from minidl.commands.opening import add_device, opened
 from minidl.data.errors import check, shown
 from minidl.evaluation import cost_of
+from minidl.report.network import draw_network
 from minidl.training import number, whole
+from minidl.training.atomic import write_text
 
 
 def add_arguments(parser):
@@ -29,7 +31,7 @@ def add_arguments(parser):
     parser.add_argument("--image-size", type=whole(1, 4096), help="side in pixels (32; 224 for paper and torchvision)")
     parser.add_argument("--batch-size", type=whole(1, 1 << 16), default=8, help="for memory and time (%(default)s)")
     parser.add_argument("--aux", action="store_true", help="with GoogLeNet's auxiliary heads")
-    parser.add_argument("--repeats", type=whole(0, 1000), default=5, help="timings of a layer; 0 for none (%(default)s)")
+    parser.add_argument("--repeats", type=whole(0, 1000), default=5, help="timings per layer, 0 for none (%(default)s)")
     parser.add_argument("--picture", type=Path, metavar="FILE.svg", help="draw the network there")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     add_device(parser)
@@ -41,6 +43,8 @@ def run(args):
     check(is_svg, f"`--picture` is {args.picture}; accepted: a .svg file")
     model, shape, title = _network(args)
     rows = cost_of(model, shape, args.repeats)
+    if args.picture:
+        write_text(args.picture, draw_network(model, rows, shape))
     if args.json:
         print(json.dumps({"model": title, "input": shape, "layers": [asdict(row) for row in rows]}, indent=1))
     else:

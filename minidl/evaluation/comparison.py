@@ -44,7 +44,7 @@ def compare_pair(labels, first, second, seed=0):
 
     labels, first, second = np.asarray(labels), np.asarray(first, np.float64), np.asarray(second, np.float64)
     check(first.shape == second.shape and len(first) == len(labels) > 0,
-          f"`first` has shape {first.shape}, `second` {second.shape}; expected one row for each of {len(labels)} labels")
+          f"`first` has shape {first.shape}, `second` {second.shape}; expected a row for each of {len(labels)} labels")
     right = [(p.argmax(axis=1) == labels).astype(np.int64) for p in (first, second)]
     better = right[0] - right[1]
     losses = surprise(labels, first) - surprise(labels, second)

@@ -72,8 +72,8 @@ def _layer(kept, layer):
     """(name, output) of the layer looked at."""
     found = [(name, output) for name, output in kept if _has_places(output) and (name or layer == "")]
     if not found:
-        which = "no module" if layer is None else f"`layer` is {layer!r}, which"
-        raise ValueError(f"{which} gives maps (N, channels, h, w) of more than one place, so there is nothing to show")
+        which = "no module gives" if layer is None else f"`layer` is {layer!r}, which gives no"
+        raise ValueError(f"{which} maps (N, channels, h, w) of more than one place, so there is nothing to show")
     return found[-1]
 
 

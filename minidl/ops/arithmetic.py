@@ -59,7 +59,7 @@ class RoundedQuotient(Function):
     def forward(self, a, b, mode):
         xp, whole = module_of(a, b), (b if isinstance(a, (float, int)) else a).dtype.kind not in "fc"
         if whole and (b == 0 if isinstance(b, int) else device_of(b) == "cpu" and (b == 0).any()):
-            raise ZeroDivisionError("`other` holds 0, by which integers cannot be divided; accepted: other numbers")
+            raise ValueError("`other` holds 0, by which integers cannot be divided; accepted: other numbers")
         if mode == "floor":
             return xp.floor_divide(a, b)
         if not whole:
@@ -74,7 +74,10 @@ class RoundedQuotient(Function):
 class Pow(Function):
     def forward(self, a, b):
         self.save_for_backward(a, b)
-        return a**b
+        try:
+            return a**b
+        except ValueError:
+            raise ValueError("`exponent` holds negative numbers; accepted: numbers >= 0 for integers") from None
 
     def backward(self, grad):
         a, b = self.saved_tensors
@@ -216,10 +219,7 @@ def div(input, other, *, rounding_mode=None):
 
 def pow(input, exponent):
     """input to the power of `exponent`, element by element."""
-    a, b = operands(input, exponent)
-    if isinstance(b, int) and b < 0 and a.dtype.kind in "iu":
-        raise refused("exponent", b, "integers >= 0 for a tensor of integers")
-    return Pow.apply(a, b)
+    return Pow.apply(*operands(input, exponent))
 
 
 def neg(input):
@@ -231,12 +231,12 @@ def neg(input):
 
 def maximum(input, other):
     """The larger of each two elements; NaN if either is NaN."""
-    return Maximum.apply(*operands(input, other))
+    return Maximum.apply(*operands(tensor_of(input), tensor_of(other, "other")))
 
 
 def minimum(input, other):
     """The smaller of each two elements; NaN if either is NaN."""
-    return Minimum.apply(*operands(input, other))
+    return Minimum.apply(*operands(tensor_of(input), tensor_of(other, "other")))
 
 
 def where(condition, input, other):
@@ -257,8 +257,8 @@ def where(condition, input, other):
     """
     if not isinstance(condition, Tensor) and hasattr(condition, "dtype"):
         condition = Tensor(condition)
-    if not isinstance(condition, Tensor) or condition._data.dtype.kind not in "bu":
-        raise refused("condition", getattr(condition, "dtype", condition), "a Tensor of bool", TypeError)
+    if tensor_of(condition, "condition")._data.dtype.kind not in "bu":
+        raise refused("condition", condition.dtype, "a Tensor of bool", TypeError)
     input, other = operand(input, "input"), operand(other)
     if not isinstance(input, Tensor) and not isinstance(other, Tensor):
         input = Tensor(array_module(condition.data).full((), input, dtype=result_dtype(input, other)))

@@ -30,8 +30,8 @@ BITWISE = {
 
 def _compared(input, other):
     """The arrays of two operands in one dtype; a number beside a tensor is compared as it is."""
-    a, b = operand(input, "input"), operand(other)
-    if isinstance(a, Tensor) and isinstance(b, Tensor):
+    a, b = tensor_of(input), operand(other)
+    if isinstance(b, Tensor):
         if a._data.dtype is not b._data.dtype:
             a, b = promoted(a, b)
         check_same_device(("input", a._data), ("other", b._data))

@@ -50,20 +50,33 @@ def empty(*size, dtype=None, device=None, requires_grad=False):
 def arange(start, end=None, step=1, dtype=None, device=None, requires_grad=False):
     """Evenly spaced numbers from `start` up to, not including, `end`; floats are float32."""
     start, end, name = (0, start, "end") if end is None else (start, end, "start")
-    start, end, step = checks.number(start, name), checks.number(end, "end"), checks.number(step, "step")
-    if step == 0 or (end - start) / step < 0:
-        raise checks.refused("step", step, f"a step that leads from {start} to {end}")
+    start, end, step = _end(start, name), _end(end, "end"), _end(step, "step")
     if dtype is None:
         dtype = np.float32 if any(isinstance(v, float) for v in (start, end, step)) else np.int64
-    xp = checks.device(device).xp
-    return Tensor(xp.arange(start, end, step, dtype=checks.dtype(dtype)), requires_grad)
+    dtype = checks.dtype(dtype)
+    if dtype.kind in "iu":
+        start, end, step = int(start), int(end), int(step)
+    if step == 0 or not (end - start) / step >= 0:
+        raise checks.refused("step", step, f"a step that leads from {start} to {end}")
+    return Tensor(checks.device(device).xp.arange(start, end, step, dtype=dtype), requires_grad)
+
+
+def _end(value, name):
+    """An end of a range, a finite number or a Tensor of one, as Python's."""
+    value = checks.number(value.item() if isinstance(value, Tensor) else value, name)
+    if not abs(value) < float("inf"):
+        raise checks.refused(name, value, "a finite number")
+    return value
 
 
 def linspace(start, end, steps, dtype=None, device=None, requires_grad=False):
     """`steps` evenly spaced numbers from `start` to `end`, both included."""
-    start, end = checks.number(start, "start"), checks.number(end, "end")
+    start, end = _end(start, "start"), _end(end, "end")
     steps, dtype = checks.integer(steps, "steps", least=0), checks.dtype(np.float32 if dtype is None else dtype)
-    return Tensor(checks.device(device).xp.linspace(start, end, steps, dtype=dtype), requires_grad)
+    xp = checks.device(device).xp
+    if dtype.kind in "iu":  # rounded towards zero, as a cast does
+        return Tensor(xp.linspace(int(start), int(end), steps).astype(dtype))
+    return Tensor(xp.linspace(start, end, steps, dtype=dtype), requires_grad)
 
 
 def eye(n, m=None, dtype=None, device=None, requires_grad=False):

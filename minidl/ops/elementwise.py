@@ -11,7 +11,7 @@ import math
 
 from minidl.backend import array_module
 from minidl.backend import erf as erf_of
-from minidl.checks import choice, number
+from minidl.checks import choice, integer, number
 from minidl.dispatch import dispatched
 from minidl.ops.arithmetic import where
 from minidl.ops.creation import zeros_like
@@ -110,6 +110,17 @@ def _of_integers(name, input):
 
 
 globals().update({name: _make(name, *row) for name, row in TABLE.items()})
+_round = globals()["round"]
+
+
+def round(input, *, decimals=0):
+    """Nearest number with so many decimals (negative ones: of tens), halves to even; derivative 0."""
+    decimals = integer(decimals, "decimals")
+    if decimals == 0:
+        return _round(input)
+    if decimals > 0:
+        return _round(floating(input) * 10.0**decimals) / 10.0**decimals
+    return _round(floating(input) / 10.0**-decimals) * 10.0**-decimals
 
 
 @dispatched

@@ -174,6 +174,8 @@ def gather(input, dim, index):
     """
     axis = checks.axis(dim, tensor_of(input).ndim)
     _check_indices(index, "index")
+    if index.data.size == 0:
+        return Take.apply(input, index.data, True)
     if input.ndim == 0 or (index.ndim == 0 and input.ndim == 1):
         return gather(input.reshape(-1), 0, index.reshape(-1)).reshape(index.shape)
     if index.ndim != input.ndim or any(

@@ -78,7 +78,7 @@ def promoted(*values, names=("input", "other")):
     """The operands in the dtype of their result (see the top of the file)."""
     values = [operand(value, name) for value, name in zip(values, names)]
     if not any(isinstance(value, Tensor) for value in values):
-        raise TypeError(f"at least one operand must be a Tensor, found {', '.join(map(repr, values))}")
+        raise TypeError(f"{_and(names)} are {_and(values, repr)}; accepted: at least one Tensor")
     dtype = result_dtype(*values)
     return [value.astype(dtype) if isinstance(value, Tensor) else _number(value, dtype) for value in values]
 
@@ -125,4 +125,8 @@ def module_of(*arrays):
     for array in arrays:
         if not isinstance(array, (float, int)):
             return backend.array_module(array)
-    raise TypeError(f"at least one operand must be a Tensor, found {arrays!r}")
+    raise TypeError(f"`input` and `other` are {_and(arrays, repr)}; accepted: at least one Tensor")
+
+
+def _and(values, write="`{}`".format):
+    return " and ".join(map(write, values))

@@ -24,7 +24,7 @@ class Sum(Function):
 
     def forward(self, x, axes, keepdim):
         self.shape, self.kept = x.shape, kept_shape(x.shape, axes)
-        return x.sum(axis=axes, keepdims=keepdim)
+        return x.sum(axis=axes, keepdims=keepdim, dtype=x.dtype)
 
     def backward(self, grad):
         return grad.reshape(self.kept).broadcast_to(self.shape), None, None
@@ -36,7 +36,7 @@ class Prod(Function):
     def forward(self, x, axis, keepdim):
         self.axis, self.keepdim = axis, keepdim
         self.save_for_backward(x)
-        return x.prod(axis=axis, keepdims=keepdim)
+        return x.prod(axis=axis, keepdims=keepdim, dtype=x.dtype)
 
     def backward(self, grad):
         (x,) = self.saved_tensors

@@ -156,10 +156,12 @@ def sum_to_size(input, *size):
     return out.reshape(size) if lead else out
 
 
-def flip(input, *dims):
-    """Reverse the order of the elements along `dims`: ``flip(x, 0, 1)`` or ``flip(x, (0, 1))``."""
-    dims = dims[0] if len(dims) == 1 else dims
-    return Flip.apply(input, checks.axes(() if dims is None else dims, tensor_of(input).ndim))
+def flip(input, *axes, dims=None):
+    """Reverse the order of the elements along `dims`: ``flip(x, 0, 1)``, ``flip(x, (0, 1))``, ``flip(x, dims=0)``."""
+    dims = dims if not axes else axes[0] if len(axes) == 1 else axes
+    if dims is None:
+        raise checks.refused("dims", dims, "an integer or several", TypeError)
+    return Flip.apply(input, checks.axes(dims, tensor_of(input).ndim, "dims"))
 
 
 def contiguous(input):
@@ -204,7 +206,7 @@ class Transfer(Function):
         return to(grad, self.device), None
 
 
-def to(input, *targets, device=None, dtype=None, copy=False, non_blocking=False):
+def to(input, *targets, device=None, dtype=None, copy=False, non_blocking=False, memory_format=None):
     """On another device and/or as another dtype; itself if nothing changes, unless a `copy` is asked for.
 
     Parameters
@@ -216,8 +218,8 @@ def to(input, *targets, device=None, dtype=None, copy=False, non_blocking=False)
         The same by name.
     copy : bool
         Return new memory in any case.
-    non_blocking : bool
-        PyTorch's; transfers follow the device's order of work, so it has no effect.
+    non_blocking, memory_format : optional
+        PyTorch's, without effect: transfers follow the device's order of work, and layout is the kernels' affair.
 
     Examples
     --------

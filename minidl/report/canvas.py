@@ -46,7 +46,7 @@ def svg(figure, salt):
     with _black_on_nothing(figure, salt):
         text = _drawn(figure, format="svg", transparent=True, metadata={"Date": None, "Creator": None}).decode()
     text = text[text.index("<svg") :].replace(INK, "currentColor")
-    text = re.sub(r"<metadata>.*?</metadata>\s*", "", text, flags=re.DOTALL)
+    text = re.sub(r"<metadata>.*?</metadata>\s*|<!--.*?-->\s*", "", text, flags=re.DOTALL)
     for size in ("width", "height"):  # those of the page's column
         text = re.sub(rf'(<svg [^>]*?) {size}="[^"]*"', r"\1", text, count=1)
     return text
@@ -56,6 +56,8 @@ def _drawn(figure, **options):
     buffer = io.BytesIO()
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Glyph .* missing")  # a script that the font lacks becomes boxes
+        figure.draw_without_rendering()
+        figure.set_layout_engine("none")  # laid out once: a second time would move it by a hair
         figure.savefig(buffer, **options)
     return buffer.getvalue()
 
@@ -64,8 +66,11 @@ def _black_on_nothing(figure, salt):
     """Settings under which the figure's lines and letters have the colour `INK`."""
     from matplotlib import rc_context
     from matplotlib.colors import to_hex
+    from matplotlib.legend import Legend
     from matplotlib.text import Text
 
+    for legend in figure.findobj(Legend):
+        legend.get_frame().set_alpha(0)
     for artist in figure.findobj(Text):
         if to_hex(artist.get_color()) == "#000000":
             artist.set_color(INK)
@@ -73,4 +78,4 @@ def _black_on_nothing(figure, salt):
         axes.tick_params(color=INK, labelcolor=INK)
         for spine in axes.spines.values():
             spine.set_edgecolor(INK)
-    return rc_context({"svg.hashsalt": salt, "svg.fonttype": "path"})
+    return rc_context({"svg.hashsalt": f"minidl {salt}", "svg.fonttype": "path"})

@@ -6,44 +6,58 @@ import numpy as np
 
 from minidl.report.canvas import BLUE, GREEN, INK, ORANGE, name_of, new_figure
 
+METRICS = {  # title, unit, factor
+    "loss": ("Loss", "cross-entropy (nats)", 1),
+    "accuracy": ("Accuracy", "images right (%)", 100),
+    "lr": ("Learning rate", "rate of the epoch's last step", 1),
+}
 
-def learning_curves(histories, title=None, best_epoch=None, label_smoothing=0.0, columns=3):
-    """Loss, accuracy and learning rate; of several runs that differ in the seed, the mean and the range as a band.
+
+def learning_curves(histories, title, best_epoch, label_smoothing=0.0):
+    """Loss, accuracy and learning rate side by side; the parameters are those of `curve`."""
+    figure = new_figure(12, 3.8)
+    figure.suptitle(name_of(title, 100))
+    for axes, metric in zip(figure.subplots(1, 3), METRICS):
+        _panel(axes, histories, metric, best_epoch, label_smoothing)
+    return figure
+
+
+def curve(histories, metric, best_epoch, label_smoothing=0.0):
+    """One metric over the epochs; of several runs that differ in the seed, the mean, and the range as a band.
 
     Parameters
     ----------
     histories : list of list of dict
-        One history per run; of runs of different length the common epochs are drawn.
-    title : str, optional
-    best_epoch : int, optional
-        Marked by a dotted line.
+        One per run, the run itself first; of runs of different length the common epochs are drawn.
+    metric : "loss", "accuracy" or "lr"
+    best_epoch : int
+        Of the first run, marked by a dotted line.
     label_smoothing : float
-        The legend says where smoothed labels lift the loss.
-    columns : int
-        1 places the panels one below the other.
+        Where it lifts the training loss, the legend says so.
     """
+    figure = new_figure(4.4, 3.8)
+    _panel(figure.subplots(), histories, metric, best_epoch, label_smoothing)
+    return figure
+
+
+def _panel(axes, histories, metric, best_epoch, label_smoothing):
+    title, unit, factor = METRICS[metric]
     length = min(map(len, histories))
-    figure = new_figure(4 * columns, 3.8 if columns == 3 else 8.6)
-    if title:
-        figure.suptitle(name_of(title, 100))
-    panels = figure.subplots(3 // columns, columns, squeeze=False).ravel()
     epochs = [entry["epoch"] for entry in histories[0][:length]]
-    metrics = ("loss", "cross-entropy (nats)", 1), ("accuracy", "images right (%)", 100)
-    for axes, (metric, unit, factor) in zip(panels, metrics):
-        lines = []
+    axes.set(title=title, xlabel="epoch", ylabel=unit)
+    if metric == "lr":
+        _line(axes, epochs, np.array([[entry["lr"] for entry in histories[0][:length]]]), GREEN, "o", None)
+        axes.set_ylim(0, None)
+    else:
+        both = []
         for part, label, colour, mark in (("train", "training", BLUE, "o"), ("val", "validation", ORANGE, "s")):
-            values = factor * np.array([[entry[f"{part}_{metric}"] for entry in h[:length]] for h in histories])
+            both.append(factor * np.array([[entry[f"{part}_{metric}"] for entry in h[:length]] for h in histories]))
             smoothed = ", smoothed labels" if label_smoothing and (part, metric) == ("train", "loss") else ""
-            _line(axes, epochs, values, colour, mark, label + smoothed)
-            lines.append(values)
-        axes.set(title=metric.capitalize(), xlabel="epoch", ylabel=unit)
-        _limit(axes, np.concatenate(lines), metric)
-        if best_epoch is not None:
-            axes.axvline(best_epoch, color="0.55", linestyle=":", label=f"best epoch, {best_epoch}")
+            _line(axes, epochs, both[-1], colour, mark, label + smoothed)
+        axes.axvline(best_epoch, color="0.55", linestyle=":", label=f"best epoch, {best_epoch}")
         axes.legend(fontsize=9)
-    _line(panels[2], epochs, np.array([[entry["lr"] for entry in histories[0][:length]]]), GREEN, "o", None)
-    panels[2].set(title="Learning rate", xlabel="epoch", ylabel="rate of the epoch's last step", ylim=(0, None))
-    return _epochs(figure)
+        _limit(axes, np.concatenate(both), metric)
+    _mark_epochs(axes)
 
 
 def _line(axes, epochs, values, colour, mark, label):
@@ -55,7 +69,7 @@ def _line(axes, epochs, values, colour, mark, label):
 
 
 def _limit(axes, values, metric):
-    """Axes that the first epochs do not squash: what lies beyond the rest by its own range runs off the edge."""
+    """Axes that the first two epochs do not squash: what lies far from the rest runs off the edge, and is said."""
     later = values[:, 2:]
     if later.size == 0:
         return
@@ -63,37 +77,36 @@ def _limit(axes, values, metric):
     room = max(high - low, 0.02 * abs(high), 1e-6)
     if metric == "loss" and values.max() > high + room:
         axes.set_ylim(max(0, low - 0.08 * room), high + room)
-        axes.annotate(f"first: {values[:, 0].max():.3g}", (0.02, 0.97), xycoords="axes fraction", va="top", fontsize=9)
+        axes.annotate(f"began at {values[:, 0].max():.3g}", (0.03, 0.03), xycoords="axes fraction", fontsize=9)
     elif metric == "accuracy" and values.min() < low - room:
         axes.set_ylim(low - room, min(100.5, high + 0.08 * room))
-        axes.annotate(f"first: {values[:, 0].min():.1f} %", (0.02, 0.03), xycoords="axes fraction", fontsize=9)
+        axes.annotate(f"began at {values[:, 0].min():.1f} %", (0.03, 0.94), xycoords="axes fraction", fontsize=9)
 
 
-def gradient_norms(history, title=None):
-    """The gradient's norm in each layer over the epochs, on a logarithmic scale, from light (first) to dark (last).
+def gradient_norms(history):
+    """The gradient's norm in each layer over the epochs, on a logarithmic scale, from orange (first) to violet (last).
 
-    Auxiliary heads are dashed: they lie beside the chain of layers and send gradient into it.
+    Auxiliary heads are dashed: they stand beside the chain of layers and send gradient into it.
     """
     from matplotlib import colormaps
 
-    layers = list(dict.fromkeys(name for entry in history for name in entry.get("gradient_norms", {})))
-    figure = new_figure(7.2, 4.4)
+    layers = list(dict.fromkeys(name for entry in history for name in entry["gradient_norms"]))
+    figure = new_figure(5.8, 4.2)
     axes = figure.subplots()
-    colours = colormaps["cividis"](np.linspace(0.95, 0.1, max(len(layers), 2)))
+    colours = colormaps["plasma"](np.linspace(0.1, 0.8, max(len(layers), 2)))[::-1]
     for layer, colour in zip(layers, colours):
-        norms = [entry.get("gradient_norms", {}).get(layer, np.nan) for entry in history]
-        norms = [norm if norm > 0 else np.nan for norm in norms]
-        style = dict(linestyle="--", color=ORANGE) if layer.startswith("aux") else dict(color=colour)
-        axes.plot([entry["epoch"] for entry in history], norms, marker=".", label=name_of(layer), **style)
-    axes.set(yscale="log", xlabel="epoch", ylabel="norm of the gradient, last step", title=title and name_of(title, 70))
+        norms = np.array([entry["gradient_norms"].get(layer, np.nan) for entry in history], np.float64)
+        style = {"linestyle": "--", "color": GREEN} if layer.startswith("aux") else {"color": colour}
+        axes.plot([entry["epoch"] for entry in history], np.where(norms > 0, norms, np.nan), marker=".",
+                  label=name_of(layer), **style)
+    axes.set(yscale="log", xlabel="epoch", ylabel="norm of the gradient, last step")
     figure.legend(loc="outside right upper", fontsize=8)
-    return _epochs(figure)
+    _mark_epochs(axes)
+    return figure
 
 
-def _epochs(figure):
+def _mark_epochs(axes):
     from matplotlib.ticker import MaxNLocator
 
-    for axes in figure.axes:
-        axes.grid(alpha=0.25, color=INK)
-        axes.xaxis.set_major_locator(MaxNLocator("auto", integer=True, min_n_ticks=1))
-    return figure
+    axes.grid(alpha=0.25, color=INK)
+    axes.xaxis.set_major_locator(MaxNLocator("auto", integer=True, min_n_ticks=1))

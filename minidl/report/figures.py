@@ -12,7 +12,7 @@ NAMED, COUNTED = 40, 20  # so many classes are named along the edges, and so man
 def confusion_matrix(counts, class_names, title=None):
     """How many images of each class (row) were taken for each class (column); the colour is the share of the row."""
     counts, K = np.asarray(counts), len(class_names)
-    side = min(3.4 + 0.42 * K, 12)
+    side = min(2.4 + 0.38 * K, 10)
     figure = new_figure(side + 1, side)
     axes = figure.subplots()
     shares = 100 * counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
@@ -28,7 +28,7 @@ def confusion_matrix(counts, class_names, title=None):
         for (row, column), count in np.ndenumerate(counts):
             if count:
                 colour = "#000001" if shares[row, column] > 55 else "white"
-                axes.text(column, row, f"{count:,}", ha="center", va="center", color=colour, fontsize=9)
+                axes.text(column, row, f"{count:,}", ha="center", va="center", color=colour, fontsize=8)
     return figure
 
 
@@ -51,7 +51,7 @@ def reliability(calibration, title=None):
 def class_bars(rows, title=None, most=40):
     """Precision and recall of each class, the lowest F1 on top; of many classes the `most` worst."""
     rows = sorted(rows, key=lambda row: row["f1"])[:most]
-    figure = new_figure(6.4, 1.3 + 0.3 * len(rows))
+    figure = new_figure(5.4, 1.3 + 0.28 * len(rows))
     axes = figure.subplots()
     places = np.arange(len(rows))
     for offset, field, colour in ((-0.19, "precision", BLUE), (0.19, "recall", YELLOW)):

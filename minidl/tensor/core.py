@@ -140,7 +140,7 @@ class Tensor(Assigned):
     def item(self):
         """The value of a one-element tensor as a Python number (waits for the device)."""
         if self.data.size != 1:
-            raise ValueError(f"item() takes a tensor of one element, found shape {self.shape}")
+            raise ValueError(f"item() of a tensor of `shape` {self.shape}; accepted: one element")
         return backend.to_numpy(self.data).item()
 
     def numpy(self):

@@ -126,6 +126,7 @@ class Function:
         if True in node.needs_input_grad:
             node._record(inputs, result if many else (result,), outputs)
         if observer is not None:
+            node.options = options
             observer.forward(node, inputs, outputs)
         return tuple(outputs) if many else outputs[0]
 

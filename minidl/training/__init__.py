@@ -5,7 +5,7 @@ the rest. Read it in the order of the imports below, which is the order of a run
 """
 
 from minidl.training.settings import number, one_of, option, parse, recipe_for, switch, usage_errors, whole
-from minidl.training.interval import interval
+from minidl.training.intervals import interval
 from minidl.training.recipes import OPTIMIZERS, SCHEDULES, create_optimizer, create_schedule
 from minidl.training.run import Run
 from minidl.training.checkpoint import CheckpointError, load_arrays, save_arrays

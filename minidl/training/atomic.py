@@ -68,10 +68,15 @@ def _flush_folder(folder):
         os.close(descriptor)
 
 
+def remove(path):
+    """Remove the file `path`."""
+    os.unlink(path)
+
+
 def remove_leftovers(folder, name="*"):
     """Remove the temporary files that killed writers of files `name` have left; for the folder's only writer."""
     for path in Path(folder).glob(f".{name}.*.tmp"):
-        os.unlink(path)
+        remove(path)
 
 
 def write_text(path, text):

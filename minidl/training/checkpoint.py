@@ -16,11 +16,12 @@ from pathlib import Path
 import numpy as np
 
 from minidl import backend
-from minidl.data.errors import shown
+from minidl.data.errors import DataError, check_file, shown
 from minidl.tensor import Tensor
 from minidl.training.atomic import write_bytes
 
 FORMAT = "minidl-1"
+MAX_BYTES = 1 << 35  # several times the whole state of the widest network
 
 
 class CheckpointError(ValueError):
@@ -74,12 +75,17 @@ def load_arrays(path):
     from safetensors import SafetensorError, safe_open
 
     try:
-        with safe_open(path, "numpy") as file:
+        check_file(path, MAX_BYTES)
+        with safe_open(path, "numpy") as file:  # it compares the sizes in the header with that of the file
             mark = json.loads((file.metadata() or {}).get("minidl", "{}"))
             arrays = {name: file.get_tensor(name) for name in file.keys()}
-    except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:
-        raise CheckpointError(f"{shown(path)}: not a readable checkpoint ({shown(error)})") from error
-    return arrays, _checked_facts(path, arrays, mark)
+        return arrays, _checked_facts(path, arrays, mark)
+    except (CheckpointError, DataError) as error:
+        raise CheckpointError(str(error)) from None
+    except (SafetensorError, ArithmeticError, AttributeError, LookupError, OSError, RuntimeError, TypeError,
+            ValueError) as error:
+        reason = shown(error)[:200] or type(error).__name__
+        raise CheckpointError(f"{shown(path)}: expected a checkpoint, found a file that is none ({reason})") from error
 
 
 def _checked_facts(path, arrays, mark):
@@ -87,7 +93,7 @@ def _checked_facts(path, arrays, mark):
         raise CheckpointError(f"{shown(path)}: expected a checkpoint of format {FORMAT}, found another file")
     text = str(mark.get("facts"))
     if _digest(arrays, text) != mark.get("sha256"):
-        raise CheckpointError(f"{shown(path)}: the contents do not match their sha256, the file was damaged")
+        raise CheckpointError(f"{shown(path)}: expected contents that match their sha256, found others: the file was damaged")
     return json.loads(text)
 
 

@@ -28,9 +28,11 @@ def saved_settings(folder):
     """
     path = Path(folder) / "config.json"
     try:
-        saved = load_newest(folder)[1]["identity"]["settings"]
+        saved = dict(load_newest(folder)[1]["identity"]["settings"])
         shared = {name for name in saved if name not in PER_RUN}
-    except (LookupError, TypeError):
+    except CheckpointError:
+        raise
+    except (LookupError, TypeError, ValueError):
         raise CheckpointError(f"{shown(folder)}: expected the settings in its checkpoint, found none") from None
     if not path.exists():  # the run was killed after its first checkpoint
         return {name: saved[name] for name in shared}

@@ -76,8 +76,8 @@ class EpochMeter:
 
     def load_state_dict(self, state):
         """Go on after the steps that `state_dict` gave."""
+        self.losses[: len(state["sizes"])], self.correct[: len(state["sizes"])] = state["losses"], state["correct"]
         self.sizes, self.lrs = state["sizes"].tolist(), state["lrs"].tolist()
-        self.losses[: self.done], self.correct[: self.done] = state["losses"], state["correct"]
         self._started -= float(state["seconds"])
 
     @property

@@ -2,19 +2,32 @@
 
 from __future__ import annotations
 
+import contextlib
+import dataclasses
+import json
 import os
+import platform
+import shlex
 import statistics
 
 import numpy as np
 
 from minidl import nn
 from minidl.data.errors import shown
+from minidl.evaluation import cost_of
 from minidl.report import figures
 from minidl.report.canvas import png
 from minidl.report.curves import learning_curves
+from minidl.report.run_page import RunResults, run_page
 from minidl.training.atomic import write_bytes, write_json, write_text
+from minidl.training.identity import PER_RUN
+from minidl.training.info import version
 from minidl.training.machine import peak_memory_mb
 from minidl.training.metrics import evaluate
+from minidl.training.settings import flag
+
+PRINCIPAL = ("numpy", "numba", "scikit-learn", "matplotlib")  # libraries whose version is part of a result
+DRAWN = ("epoch", "train_loss", "val_loss", "train_accuracy", "val_accuracy", "lr")
 
 
 def finish(run, state, data, loader):
@@ -43,6 +56,7 @@ def finish(run, state, data, loader):
     draw(run, state, data, test)
     summary = summarise(run.settings, state, test)
     write_json(run.folder / "summary.json", summary)
+    write_text(run.folder / "report.html", run_page(results_of(run, state, data, test)))
     show(run, state, summary, table)
     return summary
 
@@ -82,6 +96,51 @@ def worst(test):
     return wrong[np.argsort(-test.confidences[wrong], kind="stable")]
 
 
+def results_of(run, state, data, test):
+    """What the page of the run is made of."""
+    settings = {name: value for name, value in dataclasses.asdict(run.settings).items() if name not in PER_RUN}
+    shape = (2, data.channels, data.image_size, data.image_size)
+    return RunResults(
+        title=f"{run.settings.model} on {data.name}",
+        histories=[state.history, *histories_of_other_seeds(run)],
+        best=state.best,
+        settings=settings,
+        command=repeating(run.settings),
+        versions={"python": platform.python_version(), **{name: version(name) for name in PRINCIPAL}},
+        class_names=tuple(data.class_names),
+        evaluation=test,
+        images=lambda indices: data.test.batch(indices)[0],
+        model=state.model,
+        rows=cost_of(state.model, shape),
+        shape=shape,
+    )
+
+
+def repeating(settings):
+    """The command that makes the same run again, with every setting that is not train.py's default."""
+    words = ["python train.py"]
+    for field in dataclasses.fields(settings):
+        value = getattr(settings, field.name)
+        if field.name not in PER_RUN and value != field.default:
+            words.append(f"{flag(field.name)} {shlex.quote(str(value))}")
+    return " ".join(words)
+
+
+def histories_of_other_seeds(run):
+    """The histories of finished runs next to this one that differ from it in nothing but the seed."""
+    apart = ("seed", *PER_RUN)
+    own = {name: value for name, value in dataclasses.asdict(run.settings).items() if name not in apart}
+    found = []
+    for path in sorted(run.folder.absolute().parent.glob("*/summary.json")):
+        with contextlib.suppress(OSError, ValueError, KeyError, TypeError, AttributeError):  # no run, or a broken one
+            config = json.loads((path.parent / "config.json").read_text())
+            same = {name: value for name, value in config.items() if name not in apart} == own
+            if same and config["seed"] != run.settings.seed:
+                lines = [json.loads(line) for line in (path.parent / "metrics.jsonl").read_text().splitlines()]
+                found.append([{name: float(line[name]) for name in DRAWN} for line in lines])
+    return [history for history in found if history]
+
+
 def summarise(settings, state, test):
     """The fields of ``summary.json``."""
     return {
@@ -103,5 +162,5 @@ def show(run, state, summary, table):
     print(f"\nTest images, read once, with the weights of epoch {epoch} (chosen on validation):\n\n{table}")
     print(f"test accuracy {summary['test_accuracy']:.2%}, loss {summary['test_loss']:.4f}, "
           f"{summary['parameters']:,} parameters, {summary['seconds']:.0f} s from start to end")
-    print(f"{shown(run.folder)}{os.sep}  holds the weights, summary.json, and in figures{os.sep} learning_curves.png, "
-          "confusion_matrix.png")
+    print(f"{shown(run.folder)}{os.sep}  holds the weights, summary.json, pictures, and report.html, "
+          "the page to look at first")

@@ -27,7 +27,7 @@ from minidl.training.atomic import remove_leftovers, write_json, write_text
 from minidl.training.checkpoint import CheckpointError
 from minidl.training.folder import claimed
 from minidl.training.identity import identity
-from minidl.training.interval import Interval
+from minidl.training.intervals import Interval
 from minidl.training.metrics import NonFiniteLoss
 from minidl.training.settings import fail, resume_command
 

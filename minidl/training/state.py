@@ -14,11 +14,12 @@ import math
 import numpy as np
 
 import minidl
-from minidl.data.errors import shown
+from minidl.data.errors import check, shown
 from minidl.optim import ReduceLROnPlateau
 from minidl.training import checkpoint
-from minidl.training.atomic import remove_leftovers
+from minidl.training.atomic import remove, remove_leftovers
 from minidl.training.checkpoint import CheckpointError, load_newest, on_cpu
+from minidl.training.facts import check_facts
 from minidl.training.identity import check_identity
 from minidl.training.machine import process_seconds
 from minidl.training.metrics import EpochMeter, NonFiniteLoss, gradient_norms
@@ -129,7 +130,7 @@ class TrainingState:
         paths = checkpoint.newest(folder)
         here = paths.index(path)
         for other in {*paths} - {*paths[here : here + KEEP]}:  # also later ones: damaged, or this run would be there
-            other.unlink()
+            remove(other)
         return path
 
     def _arrays(self):
@@ -156,8 +157,10 @@ class TrainingState:
     def _refuse_non_finite(self, arrays):
         for name, array in arrays.items():
             if array.dtype.kind == "f" and not np.isfinite(array).all():
-                raise NonFiniteLoss(f"{shown(name)} holds NaN or infinity after step {self.step:,}, at learning rate "
-                                    f"{self.schedule.get_last_lr()[0]:.3g}; a lower --lr usually helps")
+                rates = self.meter.lrs if self.meter else [entry["lr"] for entry in self.history]
+                at_rate = f", at learning rate {rates[-1]:.3g}" if rates else ""
+                raise NonFiniteLoss(f"{shown(name)} holds NaN or infinity after step {self.step:,}{at_rate}; "
+                                    "a lower --lr usually helps")
 
     def load(self, folder):
         """Go on from the newest checkpoint in `folder`.
@@ -171,6 +174,7 @@ class TrainingState:
         try:
             for part, present in self.identity.items():
                 check_identity(folder, facts["identity"][part], present)
+            check_facts(facts, self._facts(), len(self.loader))
             self._take(arrays, facts)
         except CheckpointError:
             raise
@@ -179,7 +183,9 @@ class TrainingState:
             raise CheckpointError(f"{shown(folder)}: the checkpoint does not fit this run ({shown(reason)})") from error
 
     def _take(self, arrays, facts):
+        best, meter = _below("best", arrays), _below("meter", arrays)
         self.model.load_state_dict(_below("model", arrays))
+        check(not facts["best"] or _shapes(best) == _shapes(self.model.state_dict()), "the best weights do not fit")
         slots = {}
         for name, array in _below("optimizer", arrays).items():
             index, _, slot = name.partition("/")
@@ -191,10 +197,11 @@ class TrainingState:
         self.loader.load_state_dict(facts["loader"])
         minidl.set_rng_state(facts["random"])
         self.epoch, self.step, self.history = facts["epoch"], facts["step"], facts["history"]
-        self.best, self.best_weights = facts["best"], _below("best", arrays)
+        self.best, self.best_weights = facts["best"], best
         self.seconds_before = facts["seconds"]
         if facts["meter"] is not None:
-            self.begin_epoch(facts["meter"]["steps"]).load_state_dict(_below("meter", arrays))
+            check(len(meter["sizes"]) == facts["loader"]["batch"], "the meter has another number of steps")
+            self.begin_epoch(facts["meter"]["steps"]).load_state_dict(meter)
             self.meter.gradient_norms = facts["meter"]["norms"]
 
 
@@ -215,6 +222,10 @@ def as_good(accuracy, highest, images):
     """
     p = (highest * images + 2) / (images + 4)
     return accuracy >= highest - math.sqrt(p * (1 - p) / (images + 4))
+
+
+def _shapes(arrays):
+    return {name: tuple(array.shape) for name, array in arrays.items()}
 
 
 def _below(prefix, arrays):
