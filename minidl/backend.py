@@ -19,7 +19,7 @@ from minidl.memory import pool
 
 @dataclass(frozen=True)
 class ArrayKind:
-    """What the engine must know of one array type.
+    """Everything that the engine must know of one array type.
 
     Attributes
     ----------
@@ -87,12 +87,12 @@ def _late_kind(array):
         return _kinds[type(array)]
     known = ", ".join(sorted(f"{t.__module__}.{t.__name__}" for t in _kinds))
     error = TypeError(f"expected an array of one of the types {known}, found {type(array).__name__}")
-    error.obj = array  # as an AttributeError has it: whoever knows the argument's name can say more
+    error.obj = array  # as an AttributeError has it: a caller that knows the argument's name can say more
     raise error
 
 
 def is_array(value) -> bool:
-    """Whether `value` is an array of a registered type."""
+    """Return whether `value` is an array of a registered type."""
     return type(value) in _kinds or type(value).__module__.partition(".")[0] == "cupy"
 
 
@@ -130,7 +130,7 @@ def kind_named(device) -> ArrayKind:
 
 
 def is_device_name(value) -> bool:
-    """Whether `value` is the name of a device, and not of a dtype, say."""
+    """Return whether `value` is the name of a device, and not of a dtype, say."""
     name = value.partition(":")[0] if isinstance(value, str) else None
     return name == "cuda" or any(kind.device == name for kind in _kinds.values())
 
@@ -202,7 +202,7 @@ def constant(array):
 
 
 def is_constant(array) -> bool:
-    """Whether `array` is a view of memory that cannot change, see `constant`."""
+    """Return whether `array` is a view of memory that cannot change, see `constant`."""
     base = getattr(array, "base", None)
     while isinstance(base, np.ndarray):
         base = base.base
@@ -230,7 +230,7 @@ def channels_last(x):
 
 
 def is_channels_last(x) -> bool:
-    """Whether the channels of a pixel are adjacent and the pixels of `x` evenly spaced, row by row."""
+    """Return whether the channels of a pixel are adjacent and the pixels of `x` evenly spaced, row by row."""
     N, C, H, W = x.shape
     sn, sc, sh, sw = x.strides
     size = x.dtype.itemsize

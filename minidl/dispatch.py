@@ -143,6 +143,6 @@ def dispatched_method(plain):
 
 
 def machine():
-    """What the second storey says of this processor: names and values to print; {} where there is none."""
+    """Facts of this processor as the second storey knows them: names and values to print; {} where there is none."""
     table = _table()
     return {} if table is None else table.machine()

@@ -64,5 +64,5 @@ def machine():
 
 @functools.cache
 def _can_compile():
-    """Whether Numba is there and compiles: else everything runs in its plain form."""
+    """Return whether Numba is there and compiles: else everything runs in its plain form."""
     return importlib.util.find_spec("numba") is not None and os.environ.get("NUMBA_DISABLE_JIT", "0") in ("", "0")

@@ -42,7 +42,7 @@ class FoldedConv(Module):
 
     @property
     def is_product(self):
-        """Whether it is a matrix product, pixel by pixel, and so can be joined with others that read the same."""
+        """Return whether it is a matrix product, pixel by pixel, and so can be joined with others that read the same."""
         stays = self.padding == ((0, 0), (0, 0)) and self.stride == (1, 1)
         return self.weight.shape[2:] == (1, 1) and stays and self.groups == 1 and self.relu
 

@@ -82,7 +82,7 @@ def _folded(module):
 
 
 def _is_conv_norm_relu(module):
-    """Whether `module` is a ConvNormReLU made of a convolution and a norm that can be folded."""
+    """Return whether `module` is a ConvNormReLU made of a convolution and a norm that can be folded."""
     if type(module) is not ConvNormReLU or module.has_hooks or not _is_plain(module.conv, Conv2d):
         return False
     return not module.norm or _is_norm_of(module.conv, module.bn)
@@ -93,7 +93,7 @@ def _is_plain(module, kind):
 
 
 def _is_norm_of(conv, bn):
-    """Whether `bn` is one scale and shift of every channel of `conv`: without running statistics it is not."""
+    """Return whether `bn` is one scale and shift of every channel of `conv`: without running statistics it is not."""
     if not _is_plain(bn, BatchNorm2d) or bn.running_mean is None:
         return False
     return bn.running_mean.shape == conv.weight.shape[:1]  # those of another number raise, and so stay

@@ -10,14 +10,14 @@ from minidl.tensor import Function
 
 
 def _extents(xp, size, count, kernel, stride, padding, count_include_pad):
-    """How many pixels each window along an axis counts, with or without the padding."""
+    """Number of pixels that each window along an axis counts, with or without the padding."""
     start = xp.arange(count) * stride - padding
     end = xp.minimum(start + kernel, size + padding)
     return end - start if count_include_pad else xp.minimum(end, size) - xp.maximum(start, 0)
 
 
 def divisors(xp, image, pooled, kernel_size, stride, padding, count_include_pad, divisor_override):
-    """What the sum over each window of an average pooling is divided by, shape ``(OH, OW)``."""
+    """Divisors of the sum over each window of an average pooling, shape ``(OH, OW)``."""
     if divisor_override is not None:
         if divisor_override == 0:
             raise ValueError("`divisor_override` is 0; any other integer, or None for the window's size")

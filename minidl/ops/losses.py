@@ -69,7 +69,7 @@ class CrossEntropy(Fused):
 
 
 def _cross_entropy_of_indices(logits, target, weight, ignore_index, label_smoothing, reduction):
-    """(1 - s) * loss at the label + s * mean loss over the classes, ignored rows counting nothing."""
+    """(1 - s) * loss at the label + s * mean loss over the classes, ignored rows left out."""
     K = logits.shape[1]
     log_p = log_softmax(logits, 1)
     losses, row_weight, kept = _at_labels(log_p, target, weight, ignore_index)
@@ -110,7 +110,7 @@ def cross_entropy(input, target, weight=None, ignore_index=-100, reduction="mean
     weight : Tensor, shape (K,), optional
         Weight of each class; "mean" divides by the weights of the labels.
     ignore_index : int
-        Rows with this label count nothing.
+        Rows with this label are ignored.
     label_smoothing : float
         Share of the target spread evenly over all classes (Szegedy et al., arXiv 1512.00567).
 

@@ -81,7 +81,7 @@ def _row_grads(counter, n_tasks, logits, target, weight, ignore, smoothing, rows
 
 
 def _arguments(logits, target, weight, ignore_index, smoothing):
-    """How many tasks there are, and what both kernels take first."""
+    """Number of tasks, and the arguments that both kernels take first."""
     N, K = logits.shape
     rows = max(1, TASK_SIZE // K)
     weight = np.ones(K, logits.dtype) if weight is None else np.ascontiguousarray(weight)

@@ -71,7 +71,7 @@ def _place(array):
 
 
 def _apart(table, itemsize):
-    """Whether no two of the arrays share memory, so that their updates may run side by side."""
+    """Return whether no two of the arrays share memory, so that their updates may run side by side."""
     starts = table[:, 1:].ravel()
     order = starts.argsort()[(starts == 0).sum() :]
     ends = starts + table[:, 0].repeat(table.shape[1] - 1) * itemsize

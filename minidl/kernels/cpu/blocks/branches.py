@@ -55,7 +55,7 @@ class _Known(NamedTuple):
     folded: FoldedPlan | None
 
     def is_current(self, branches):
-        """Whether nothing that the plans were made of has changed."""
+        """Return whether nothing that the plans were made of has changed."""
         same = self.at == changes() and self.branches == branches
         return same and (self.folded is None or self.folded.is_current())
 

@@ -69,7 +69,7 @@ class FoldedPlan:
         return Place(len(self.widths) - 1, 0, self.widths[-1])
 
     def is_current(self):
-        """Whether the layers still have the weights that the plan was made of."""
+        """Return whether the layers still have the weights that the plan was made of."""
         return all([tensor.data is array for tensor, array in self.weights])
 
     def run(self, x):

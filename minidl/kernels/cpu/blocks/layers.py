@@ -33,7 +33,7 @@ class ConvStep:
 
     @property
     def is_pointwise(self):
-        """Whether it is one matrix product over pixels."""
+        """Return whether it is one matrix product over pixels."""
         return self.kernel_size == (1, 1) and self.groups == 1
 
 
@@ -96,7 +96,7 @@ def pool_step(layer):
 
 
 def _is_trained(layer):
-    """Whether a layer is convolution, batch norm and ReLU, without hooks, in training mode."""
+    """Return whether a layer is convolution, batch norm and ReLU, without hooks, in training mode."""
     if type(layer) is not ConvNormReLU or not layer.norm:
         return False
     conv, bn = layer.conv, layer.bn

@@ -5,8 +5,8 @@ Run one by one, each step costs a call from Python, and for one small image the 
 Every step is a launch (:mod:`minidl.kernels.cpu.machine.launch`) written down as a row of numbers:
 which kernel, how many tasks, where the numbers of its plan lie, and which memory it reads
 and writes. `run_steps` goes through the rows. A step has a counter of its own, from which
-the threads take tasks; it is over when all tasks have been taken and everybody who came
-has gone. Whoever comes late finds nothing to do and hurries on, so the threads need not
+the threads take tasks; it is over when all tasks have been taken and every thread that came
+has gone. A thread that comes late finds nothing to do and goes on, so the threads need not
 know of one another, and it makes no difference whether there is one or many.
 """
 
@@ -73,7 +73,7 @@ class Step(NamedTuple):
 
 
 class Rest(NamedTuple):
-    """What the direct kernel is told behind its plan, before the floor: addresses."""
+    """Arguments of the direct kernel after its plan, before the floor: addresses."""
 
     runs: int
     packed: int
@@ -81,7 +81,7 @@ class Rest(NamedTuple):
 
 
 class WinogradRest(NamedTuple):
-    """What Winograd's is told."""
+    """Arguments of Winograd's kernel after its plan."""
 
     U: int
     bias: int

@@ -86,7 +86,7 @@ class SideBySide:
 
 
 class Record(NamedTuple):
-    """What a forward keeps of each convolution: its output, and mean and inverse deviation of its channels."""
+    """All that a forward keeps of each convolution: its output, and mean and inverse deviation of its channels."""
 
     zs: list
     means: list
@@ -126,7 +126,7 @@ class Block:
         return [(b, layer) for b, layer in self.at(depth) if not isinstance(layer, PoolStep)]
 
     def is_last(self, b, i):
-        """Whether convolution `i` is the end of branch `b`."""
+        """Return whether convolution `i` is the end of branch `b`."""
         return self.rows[b][-1] == i
 
     def joint_weight(self, xp):
@@ -224,7 +224,7 @@ def _below(joint, widths):
 
 
 def can_fuse(branches):
-    """Whether these steps are a block that `BranchesOp` runs faster than its definition.
+    """Return whether these steps are a block that `BranchesOp` runs faster than its definition.
 
     Every branch is 1x1 convolutions first or one pool, then convolutions, all of which
     keep height and width; at least one starts with a 1x1 convolution.

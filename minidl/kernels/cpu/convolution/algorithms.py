@@ -47,7 +47,7 @@ class Case(NamedTuple):
 
 
 class Condition(NamedTuple):
-    """What a row asks of a case, in words and as a function."""
+    """One requirement of a row, in words and as a function."""
 
     words: str
     holds: Callable[[Case], bool]
@@ -74,7 +74,7 @@ class Rule(NamedTuple):
         return ", ".join(condition.words for condition in self.conditions)
 
     def fits(self, case):
-        """Whether all conditions hold."""
+        """Return whether all conditions hold."""
         return all(condition.holds(case) for condition in self.conditions)
 
 

@@ -3,7 +3,7 @@
     y[n, c, i, j] = sum over u, v of  w[c, u, v] * x[n, c, s i + d u - p, s j + d v - p]
 
 With as many groups as channels (A. Howard et al., "MobileNets", 2017, arXiv 1704.04861)
-there is no matrix product to be had, and a group by itself is one number in every
+there is no matrix product to be had, and a group alone is one number in every
 pixel. But the channels of a pixel are adjacent: so all groups are computed together, a
 vector of channels at a time (:mod:`.lanes`), straight from `x`. There is so little
 arithmetic to a number that a copy with a padded border would cost as much again. Instead
@@ -13,8 +13,8 @@ of 3 and padding 1:
 
     pixel 0: columns 1 and 2       pixels 1 to 4: all three       pixel 5: columns 0 and 1
 
-The gradient to the input is the same convolution of `grad` with windows turned round
-(one per phase where there is a stride). The gradient to the weight sums over pixels, and
+The gradient with respect to the input is the same convolution of `grad` with windows turned round
+(one per phase where there is a stride). The gradient with respect to the weight sums over pixels, and
 a task is a *chunk* of the lines of all images with a sum of its own; sums are added in
 order, so that the result does not depend on who computed what.
 """
@@ -37,7 +37,7 @@ from minidl.kernels.cpu.machine.team import next_task
 
 FAR = 1 << 25  # bytes of both arrays that processors with a good deal of cache do not keep
 TASK = 1 << 17  # bytes that a task of the forward convolution writes
-CHUNKS = 16  # at most, of the gradient to the weight
+CHUNKS = 16  # at most, of the gradient with respect to the weight
 
 
 class Plan(NamedTuple):
@@ -155,7 +155,7 @@ def kernel_of(dtype):
 
 
 def launch(x, weight, out, stride, origin, dilation, bias=None, relu=False, accumulate=False):
-    """What writes (or adds) the convolution of `x` with `weight` (C, kh, kw) to `out`; as the direct `launch`."""
+    """Launch that writes (or adds) the convolution of `x` with `weight` (C, kh, kw) to `out`; as the direct `launch`."""
     plan, size = plan_of(x, out, weight.shape[1:], stride, origin, dilation), Size.of(x.dtype)
     table = stretches(x.shape[3], out.shape[3], weight.shape[2], stride[1], origin[1], dilation[1], ROWS)
     packed, start = np.zeros((weight[0].size, plan.step // size.bytes), x.dtype), np.zeros(len(weight), x.dtype)
@@ -177,7 +177,7 @@ def prepare_forward(x, weight, bias, stride, padding, dilation, relu, out):
 
 
 def input_grad(grad, weight, input_shape, stride, padding, dilation, out, accumulate):
-    """Gradient to the input, one convolution of stride 1 per phase."""
+    """Gradient with respect to the input, one convolution of stride 1 per phase."""
     for part, taps, origin, steps in parts_of(out, weight[:, 0], stride, padding, dilation, accumulate):
         run = launch(grad, taps, part, (1, 1), origin, steps, accumulate=accumulate)
         run(address(grad), address(part))
@@ -220,7 +220,7 @@ def _summing(dtype):
 
 
 def weight_grad(grad, x, weight_shape, stride, padding, dilation):
-    """Gradient to the weight (see :mod:`minidl.ops.convolution`)."""
+    """Gradient with respect to the weight (see :mod:`minidl.ops.convolution`)."""
     C, _, kh, kw = weight_shape
     (top, _), (left, _) = padding
     plan = plan_of(x, grad, (kh, kw), stride, (top, left), dilation)

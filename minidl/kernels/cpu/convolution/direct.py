@@ -16,7 +16,7 @@ matter of where its rows start. Widths that are no sum of 7s and 8s end in a til
 overhangs; its result goes to a scratch tile and only the valid part is copied.
 
 The output is written with any stride between pixels, so it can be the channels of a wider
-array (concatenation without a copy), or every other pixel: the gradient to the input of
+array (concatenation without a copy), or every other pixel: the gradient with respect to the input of
 a convolution with stride 2 is four convolutions with stride 1, one per parity.
 """
 
@@ -72,7 +72,7 @@ def kernel_of(dtype):
 
 
 def launch(x, weight, out, stride, origin, dilation, bias=None, relu=False, accumulate=False):
-    """What writes (or adds) the convolution of `x` (N, C, H, W) with `weight` (K, C, kh, kw) to `out` (N, K, OH, OW).
+    """Launch that writes (or adds) the convolution of `x` (N, C, H, W) with `weight` (K, C, kh, kw) to `out` (N, K, OH, OW).
 
     Of `x` and `out` only shapes and strides matter: any arrays like them may be convolved. The channels of
     a pixel have to be adjacent in both, other strides are free. Window (0, 0) begins `origin` rows and columns
@@ -107,14 +107,14 @@ def prepare_forward(x, weight, bias, stride, padding, dilation, relu, out):
 
 
 def input_grad(grad, weight, input_shape, stride, padding, dilation, out, accumulate):
-    """Gradient to the input, one convolution of stride 1 per residue of the input's rows and columns."""
+    """Gradient with respect to the input, one convolution of stride 1 per residue of the input's rows and columns."""
     for part, taps, origin, steps in parts_of(out, weight, stride, padding, dilation, accumulate):
         convolve(grad, taps.transpose(1, 0, 2, 3), part, (1, 1), origin, steps, accumulate=accumulate)
     return out
 
 
 def parts_of(out, weight, stride, padding, dilation, accumulate):
-    """The convolutions of stride 1 that make up the gradient to the input: (part of `out`, weights, origin, dilation).
+    """The convolutions of stride 1 that make up the gradient with respect to the input: (part of `out`, weights, origin, dilation).
 
     Input row h takes part in output row i through the window's row u where h = s i + d u - p.
     For h = s q + phase, only every m-th u fits (m = s / gcd(s, d)), and i falls by a fixed

@@ -19,13 +19,13 @@ NUMBERS = (np.dtype(np.float32), np.dtype(np.float64))
 
 
 def _takes(a, b, out):
-    """Whether the kernels can work on `a` and `b` and write to `out`."""
+    """Return whether the kernels can work on `a` and `b` and write to `out`."""
     fits = a.dtype == b.dtype and a.dtype in NUMBERS and a.size and b.size
     return fits and (out is None or (out.dtype == a.dtype and out.size > 0 and _takes_pixels(out)))
 
 
 def _takes_pixels(out):
-    """Whether pixels can be written to `out`, each at once: its channels are adjacent, and it is not read-only."""
+    """Return whether pixels can be written to `out`, each at once: its channels are adjacent, and it is not read-only."""
     return out.flags.writeable and (out.shape[1] == 1 or out.strides[1] == out.itemsize)
 
 
@@ -45,7 +45,7 @@ def conv2d_forward(
 
 
 def launches(x, y, weight, bias, stride, padding, dilation, groups, relu):
-    """What convolves arrays like `x` to such as `y`: for each group a launch, and where its channels begin, in bytes."""
+    """Launches that convolve arrays like `x` to such as `y`: for each group a launch, and where its channels begin, in bytes."""
     options = tuple(stride), tuple(padding), tuple(dilation), groups, relu
     name = x.dtype, x.shape, x.strides, y.strides, options, algorithms.switched_off()
     return kept(weight, name, lambda: _launches(x, y, weight, bias, *options), bias)

@@ -62,7 +62,7 @@ def layout(size, x_shape, x_strides, y_shape, y_strides, kernel, stride, origin,
     (x_n, _, x_h, x_w), (y_n, _, y_h, y_w) = x_strides, y_strides
     channels, pixels, least = C * size.bytes, N * OW, size.rows
     direct = kernel == (1, 1) and origin == (0, 0) and (OH - 1) * stride[0] < H and (OW - 1) * stride[1] < W
-    direct = direct and not (block and C < least)  # the gradient to the weight: its rows are channels
+    direct = direct and not (block and C < least)  # the gradient with respect to the weight: its rows are channels
     if direct and (OH, OW) == (H, W) and N * H * W >= least and _even(x_shape, x_strides) and _even(y_shape, y_strides):
         pixels, stride = N * H * W, (1, 1)
         x_w, y_w = _pixel(x_shape, x_strides), _pixel(y_shape, y_strides)
@@ -123,7 +123,7 @@ def _pixel(shape, strides):
 
 
 def _even(shape, strides):
-    """Whether all pixels of all images are evenly spaced."""
+    """Return whether all pixels of all images are evenly spaced."""
     N, _, H, W = shape
     pixel = _pixel(shape, strides)
     return (W == 1 or strides[3] == pixel) and (H == 1 or strides[2] == W * pixel) and (
@@ -132,7 +132,7 @@ def _even(shape, strides):
 
 
 class Part(NamedTuple):
-    """What one task does."""
+    """Work of one task."""
 
     image: int  # the first one
     images: int

@@ -177,7 +177,7 @@ def _adding(dtype):
 
 
 def weight_grad(grad, x, weight_shape, stride, padding, dilation):
-    """Gradient to the weight (see :mod:`minidl.ops.convolution`) of one group."""
+    """Gradient with respect to the weight (see :mod:`minidl.ops.convolution`) of one group."""
     (K, C, kh, kw), size = weight_shape, Size.of(x.dtype)
     (top, _), (left, _) = padding
     weight = backend.empty(weight_shape, x.dtype, like=x)

@@ -31,10 +31,10 @@ product `(T, C) x (C, K)`: all the arithmetic is in n^2 plain products.
 
 One family, n = 6, serves six convolutions, because B^T depends on the points alone:
 
-    forward and gradient to the input   3x3: F(4, 3)    5x5: F(2, 5)
-    gradient to the weight              3x3: F(3, 4)    5x5: F(5, 2)
+    forward and gradient with respect to the input   3x3: F(4, 3)    5x5: F(2, 5)
+    gradient with respect to the weight              3x3: F(3, 4)    5x5: F(5, 2)
 
-(the gradient to the weight slides the output's gradient, a tile of m, over the same
+(the gradient with respect to the weight slides the output's gradient, a tile of m, over the same
 tile of n inputs and gives r results).
 
 **The points.** In exact arithmetic any will do; in float32 their powers decide the

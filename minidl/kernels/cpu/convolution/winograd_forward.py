@@ -1,4 +1,4 @@
-"""Winograd's convolution on the CPU: forward and gradient to the input, windows 3x3 and 5x5.
+"""Winograd's convolution on the CPU: forward and gradient with respect to the input, windows 3x3 and 5x5.
 
 Written out plainly (:mod:`minidl.kernels.cpu.convolution.winograd`), the transformed image is 2.25 times
 the image and the products before the last transform as much again: memory would eat what

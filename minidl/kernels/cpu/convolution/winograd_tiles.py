@@ -65,7 +65,7 @@ def transform_inputs(BT, p, x, first, last, count, V, zeros, source, target):
 
 
 def takes(a, b, window, stride, dilation):
-    """Whether these kernels can work on `a` and `b`: float32, none empty, a dense window that they know."""
+    """Return whether these kernels can work on `a` and `b`: float32, none empty, a dense window that they know."""
     known = window[0] == window[1] and window[0] in TILE and tuple(stride) == tuple(dilation) == (1, 1)
     return known and a.dtype == b.dtype == np.float32 and a.size > 0 and b.size > 0
 

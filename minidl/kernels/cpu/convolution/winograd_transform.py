@@ -16,7 +16,7 @@ the products for all transforms together.
 
 Where the pixels are, a table of addresses says, one per pixel of the tile. So edges need
 no code of their own: a pixel outside the image is the address of a row of zeros (or, for
-results, of a row that nobody reads).
+results, of a row that is never read).
 """
 
 from __future__ import annotations

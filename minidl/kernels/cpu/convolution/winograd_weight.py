@@ -1,4 +1,4 @@
-"""Winograd's gradient to the weight on the CPU, windows 3x3 and 5x5.
+"""Winograd's gradient with respect to the weight on the CPU, windows 3x3 and 5x5.
 
 The output's gradient, a tile of m x m, slides over the input's tile of 6 x 6: F(3x3, 4x4)
 and F(5x5, 2x2). At each of the 36 points it is a product with the tiles as the reduction,

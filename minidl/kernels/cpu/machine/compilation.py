@@ -4,7 +4,7 @@ Every kernel is compiled by :func:`jit`: without the interpreter's lock, so that
 (:mod:`.team`), without Numba's own parallel runtime, and cached on disk, so that only the first run waits for the
 compiler.
 
-By itself, Numba keeps the machine code of a kernel for as long as the kernel's own file stays the same, and does not see
+Left alone, Numba keeps the machine code of a kernel for as long as the kernel's own file stays the same, and does not see
 an edit of what the kernel calls: a helper compiled into it, an emitter of instructions, a tile's shape. So the cache lies
 in a folder named after :func:`digest`, a hash over *all* sources of the second storey, the vector unit and the versions of
 the compiler. Any edit is another folder, and the folders of before are removed.
@@ -91,7 +91,7 @@ def cache_folder():
 
 
 def _places():
-    """Where caches may lie; each checkout has a place of its own."""
+    """Places where caches may lie; each checkout has a place of its own."""
     own = hashlib.sha256(str(SOURCES).encode()).hexdigest()[:8]
     if numba.config.CACHE_DIR:
         return [Path(numba.config.CACHE_DIR) / f"minidl-{own}"]

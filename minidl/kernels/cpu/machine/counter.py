@@ -73,7 +73,7 @@ def give_way(typingctx):
 
 
 def new_counter(*shape):
-    """A counter that belongs to nobody; of a `shape`, several."""
+    """A counter that no kernel uses yet; of a `shape`, several."""
     return np.zeros((*shape, WORDS), np.int64)
 
 
@@ -82,10 +82,10 @@ come, _go = intrinsic(_fetch_add(COME)), intrinsic(_fetch_add(GONE))
 
 @jit
 def gone(counter):
-    """Leave a step that has no tasks left, and wait until everybody who came has left."""
+    """Leave a step that has no tasks left, and wait until every thread that came has left."""
     _go(counter)
     looks = 0
-    while look(counter, GONE) != look(counter, COME):  # in this order: whoever has gone has come
+    while look(counter, GONE) != look(counter, COME):  # in this order: a thread that has gone has come
         looks += 1
         if looks > PATIENCE:
             give_way()

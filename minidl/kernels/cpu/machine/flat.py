@@ -66,7 +66,7 @@ def alike(*arrays):
 
 
 def target(out, shape, dtype, like):
-    """Where a kernel writes: `out` if it can be written and its bytes are channels-last, else memory for `deliver`."""
+    """Memory that a kernel writes to: `out` if it can be written and its bytes are channels-last, else memory for `deliver`."""
     if out is not None and out.shape != tuple(shape):
         raise ValueError(f"`out` has shape {out.shape}; the result has {tuple(shape)}")
     if out is not None and out.dtype == dtype and backend.is_channels_last(out) and out.flags.writeable:
@@ -83,12 +83,12 @@ def deliver(result, out):
 
 
 def far(y):
-    """Whether pixels of the result `y` should be streamed: there are many, and they are whole cache lines."""
+    """Return whether pixels of the result `y` should be streamed: there are many, and they are whole cache lines."""
     return y.nbytes >= FAR and not any(n % LINE for n in (address(y), pixel(y) * y.itemsize, y.shape[1] * y.itemsize))
 
 
 def floating(*arrays):
-    """Whether the kernels take these arrays: all float32 or all float64, none empty (None passes)."""
+    """Return whether the kernels take these arrays: all float32 or all float64, none empty (None passes)."""
     given = [array for array in arrays if array is not None]
     dtype = given[0].dtype
     return dtype.char in "fd" and all(array.dtype == dtype and array.size for array in given)

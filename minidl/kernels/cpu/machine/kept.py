@@ -12,7 +12,7 @@ import weakref
 
 from minidl.backend import constant, is_constant  # noqa: F401 (the first for the example)
 
-MOST = 64  # results kept of one array: whoever has more shapes than that makes them again
+MOST = 64  # results kept of one array: beyond that, results are made again
 _kept = {}  # id of an array -> (weak reference to it, {what was made of it: (the result, the other array)})
 
 

@@ -55,5 +55,5 @@ class Launch:
         team.run(self.entry, self.tasks, *args)
 
     def _compiled(self, args):
-        """The machine code for these arguments: from now on nobody has to look at their types."""
+        """The machine code for these arguments: from now on their types need not be looked at."""
         return self.kernel.get_overload((typeof(new_counter()), typeof(self.tasks), *map(typeof, args)))

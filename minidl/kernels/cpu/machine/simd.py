@@ -20,7 +20,7 @@ class Simd:
     fma: bool
 
     def lanes(self, dtype):
-        """How many numbers of `dtype` a register holds."""
+        """Count of numbers of `dtype` a register holds."""
         return self.bytes // dtype.itemsize
 
 

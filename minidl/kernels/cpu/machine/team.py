@@ -14,7 +14,7 @@ that wait, take the same compiled kernel, and run it without the interpreter's l
     team.run(scale, len(x), x, y)
 
 `next_task` takes the next index from a counter that all threads share, by one atomic
-addition: whoever is free takes the next task. Results must not depend on who does
+addition: a free thread takes the next task. Results must not depend on who does
 which, so a task is a piece of fixed size, it writes only what is its own, and partial
 sums are kept per task and added in the order of the tasks. Then the result has the
 same bits for any number of threads.
@@ -207,7 +207,7 @@ _kept = threading.local()
 
 
 def num_threads() -> int:
-    """How many threads `run` uses, the caller included."""
+    """Number of threads that `run` uses, the caller included."""
     return _size
 
 

@@ -2,7 +2,7 @@
 
 Where activations are slices of one array, a kernel should visit the same pixels of each
 before it goes on to others. That is the order of their bytes, and a processor fetches
-memory ahead of its use: of a slice that is read by itself, much would be the neighbours'.
+memory ahead of its use: of a slice that is read alone, much would be the neighbours'.
 
 A kernel takes a table with a row for each part: its channels, how many channels came before
 it (its place in vectors over the channels of all), and address and `ld` (see :mod:`.flat`)
@@ -48,14 +48,14 @@ def array_of(parts, part, column, zero):
 
 @jit(fastmath=EXACT, forceinline=True)
 def ask(x, ldx, C, first, last):
-    """Ask for the pixels that lie AHEAD of some, where nobody guesses them."""
+    """Ask for the pixels that lie AHEAD of some, where no prefetcher guesses them."""
     if ldx > C:
         for p in range(first + AHEAD, last + AHEAD):
             ahead(x, p * ldx, p * ldx + C)
 
 
 def pieces(xs):
-    """How the pixels of all parts are cut: (number of pieces, pixels, channels, pixels per piece)."""
+    """Pieces that the pixels of all parts are cut into: (number of pieces, pixels, channels, pixels per piece)."""
     (N, _, H, W), C = xs[0].shape, sum(x.shape[1] for x in xs)
     size = max(1, min(1024, 2 * TASK_SIZE // C))
     return -(-N * H * W // size), N * H * W, C, size

@@ -95,7 +95,7 @@ def avg_pool2d_adjoint(
 
 
 def _areas(image, pooled):
-    """How many pixels each bin of an adaptive pooling holds, shape ``(OH, OW)``."""
+    """Number of pixels that each bin of an adaptive pooling holds, shape ``(OH, OW)``."""
     rows, columns = (np.array([end - start for start, end in windows.adaptive_bins(*a)]) for a in zip(image, pooled))
     return rows[:, None] * columns
 

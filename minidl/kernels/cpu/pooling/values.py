@@ -89,7 +89,7 @@ def max_values(counter, n_tasks, source, target, p, zero):
 
 
 def launches(x, y, kernel_size, stride, padding, dilation=(1, 1), ceil_mode=False):
-    """What pools arrays like `x` to such as `y`, as one launch, and where it begins: at their first bytes."""
+    """Launch that pools arrays like `x` to such as `y`, as one launch, and where it begins: at their first bytes."""
     geometry = kernel_size, stride, padding, dilation
     return [(_launch(x.shape, y.shape, x.dtype, pixel(x), pixel(y), far(y), geometry), 0, 0)]
 

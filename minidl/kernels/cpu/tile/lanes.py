@@ -13,7 +13,7 @@ storing sums: `rows` times `vectors` of them stay in registers during the whole 
                     sum[r, v] += w * X[r * x_row + run * x_run + k * x_step + v]   # where it lies
 
 Forward, the rows are neighbouring pixels and the reduction goes over the window. In the
-gradient to the weight, rows are the window's columns, the reduction goes over pixels, and
+gradient with respect to the weight, rows are the window's columns, the reduction goes over pixels, and
 the gradient takes the weights' place. Where there are few rows there are more vectors: a
 processor begins the next multiply-add long before the last one has ended, but not on the same sum.
 

@@ -52,7 +52,7 @@ class Rows(NamedTuple):
 
 @jit
 def divide(total, rows):
-    """How many tiles of `rows`, then of ``rows - 1``, cover `total`; what is left over comes last, in a tile of `rows`.
+    """Number of tiles of `rows`, then of ``rows - 1``, cover `total`; what is left over comes last, in a tile of `rows`.
 
     Examples
     --------

@@ -26,7 +26,7 @@ inputs that one row of the window covers (kw pixels of C channels) are adjacent,
 
 The same tile with rows and reduction exchanged (``kind="rows"``) multiplies A transposed:
 row i is the i-th of `rows` adjacent numbers, and each step of the reduction moves
-`a_step` bytes on. That is the gradient to the weight: rows are input channels, and the
+`a_step` bytes on. That is the gradient with respect to the weight: rows are input channels, and the
 reduction runs over pixels.
 
 Where a tile begins: accumulator (i, j) starts as vector j at ``start + i * start_row``.
@@ -60,7 +60,7 @@ SHAPES = {32: (8, 3), 16: (4, 3)}
 
 @dataclass(frozen=True)
 class Shape:
-    """What a tile of `dtype` looks like on this processor: its largest size, and numbers per vector."""
+    """Shape of a tile of `dtype` looks like on this processor: its largest size, and numbers per vector."""
 
     rows: int
     vectors: int
