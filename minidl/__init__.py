@@ -35,6 +35,8 @@ _LAZY = {
     "check_gradients": ("minidl.gradcheck", "check_gradients"),
     "detect_anomaly": ("minidl.anomaly", "detect_anomaly"),
     "draw_graph": ("minidl.graph", "draw_graph"),
+    "load": ("minidl.training.weights", "load"),
+    "save": ("minidl.training.weights", "save"),
 }
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from minidl import nn
-from minidl.nn.layers import check_positive
+from minidl.checks import positive_integers
 
 
 class CNN(nn.Module):
@@ -25,7 +25,7 @@ class CNN(nn.Module):
     def __init__(self, num_classes=10, in_channels=3, width=1.0):
         super().__init__()
         check_width(width)
-        check_positive(num_classes=num_classes, in_channels=in_channels)
+        positive_integers(num_classes=num_classes, in_channels=in_channels)
         c1, c2, hidden = (max(8, round(c * width)) for c in (32, 64, 128))
         self.features = nn.Sequential(
             nn.Conv2d(in_channels, c1, 3, padding=1),

@@ -15,7 +15,7 @@ from typing import NamedTuple, Optional
 import minidl
 from minidl import nn
 from minidl.nn import ConvNormReLU, init
-from minidl.nn.layers import check_positive
+from minidl.checks import positive_integers
 from models.cnn import check_width
 
 # layer: (window, stride, channels), table 1's first rows; pools keep their input's channels
@@ -199,18 +199,19 @@ class GoogLeNet(nn.Module):
         self.variant = v = VARIANTS[variant]
         self.transform_input = transform_input
         num_classes = v.num_classes if num_classes is None else num_classes
-        check_positive(num_classes=num_classes, in_channels=in_channels)
+        positive_integers(num_classes=num_classes, in_channels=in_channels)
         channels = self._add_stem(in_channels, width)
         # Krizhevsky's alpha multiplies the sum of squares; PyTorch's multiplies their mean, hence the 5.
         self.lrn = None if v.norm else nn.LocalResponseNorm(5, alpha=5 * 1e-4, beta=0.75, k=2.0)
+        ends = {}  # block: how many channels it gives
         for name, row in BLOCKS.items():
             block = Inception(channels, [scaled(c, width) for c in row], v)
             setattr(self, f"inception{name}", block)
-            channels = block.out_channels
+            ends[name] = channels = block.out_channels
             if name in POOLS:
                 setattr(self, POOLS[name], v.pool(v.last_pool if name == "4e" else 3))
-            if name in HEADS:
-                setattr(self, HEADS[name], AuxiliaryHead(channels, num_classes, width, v) if aux_logits else None)
+        for name, head in HEADS.items():
+            setattr(self, head, AuxiliaryHead(ends[name], num_classes, width, v) if aux_logits else None)
         self.avgpool = nn.AdaptiveAvgPool2d(1)
         self.dropout = nn.Dropout(v.dropout if dropout is None else dropout)
         self.fc = nn.Linear(channels, num_classes)

@@ -114,7 +114,7 @@ fault(
     "adaptive_avg_pool2d",
     "end of a bin rounded down",
     instead(
-        pooling,
+        average_pooling,
         "adaptive_bins",
         lambda right, size, count: [
             (a, max(a + 1, (i + 1) * size // count)) for i, (a, _) in enumerate(right(size, count))

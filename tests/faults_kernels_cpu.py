@@ -12,17 +12,16 @@ try:
     import test_kernels_convolution as convolutions
     import test_kernels_other as others
 
-    from minidl.kernels.cpu.convolution import direct
-    from minidl.kernels.cpu.convolution import weight as weights
-    from minidl.kernels.cpu.convolution import depthwise
     from minidl.kernels.cpu import losses
     from minidl.kernels.cpu.blocks import training
+    from minidl.kernels.cpu.convolution import depthwise, direct
+    from minidl.kernels.cpu.convolution import weight as weights
+    from minidl.kernels.cpu.convolution import winograd_forward as winograd_cpu
+    from minidl.kernels.cpu.convolution import winograd_weight as winograd_weight_cpu
+    from minidl.kernels.cpu.machine import team
     from minidl.kernels.cpu.normalisation import channels, rows
     from minidl.kernels.cpu.normalisation import moments as moments_cpu
     from minidl.kernels.cpu.pooling import maximum as pooling_cpu
-    from minidl.kernels.cpu.machine import team
-    from minidl.kernels.cpu.convolution import winograd_forward as winograd_cpu
-    from minidl.kernels.cpu.convolution import winograd_weight as winograd_weight_cpu
 except (ImportError, pytest.skip.Exception):
     HAVE_NUMBA = False
 else:

@@ -163,7 +163,7 @@ def changed_facts(facts, rng):
     return facts, (*way, last)
 
 
-@COUNTS
+@pytest.mark.parametrize("count", [20, pytest.param(1000, marks=pytest.mark.deep)])
 def test_a_stranger_can_sign_a_checkpoint_but_not_upset_a_run(run_train, tmp_path, monkeypatch, count):
     """The checksum is no signature: with it right and one fact changed, the run ends, or one line refuses."""
     run_train(*SHORT, "--max-steps", "11", "--checkpoint-every", "3", "--schedule", "cosine", "--output", "run")

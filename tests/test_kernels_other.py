@@ -393,8 +393,8 @@ def test_cross_entropy_hides_nothing_that_is_not_finite(value, dtype, K):
     target = np.array([0, 0, 1, 2, 0, 1, -100, 2])
     logits[6] = value
     found = []
-    for forms in ("fast", "plain"):
-        with dispatch.using(forms), np.errstate(invalid="ignore"):
+    for storey in ("fast", "plain"):
+        with dispatch.using(storey), np.errstate(invalid="ignore"):
             x = minidl.Tensor(logits, requires_grad=True)
             loss = minidl.cross_entropy(x, minidl.Tensor(target), reduction="none")
             loss.backward(minidl.ones_like(loss))

@@ -67,7 +67,7 @@ def test_names_and_shapes_are_those_of_the_reference(variant, aux):
     options = dict(width=0.25, aux_logits=aux)
     ours = models.GoogLeNet(variant, **options).state_dict()
     theirs = reference.GoogLeNet(variant, **options).state_dict()
-    assert {k: v.shape for k, v in ours.items()} == {k: tuple(v.shape) for k, v in theirs.items()}
+    assert [(k, v.shape) for k, v in ours.items()] == [(k, tuple(v.shape)) for k, v in theirs.items()]
 
 
 def test_width_scales_every_channel_count_to_multiples_of_16():
@@ -94,7 +94,7 @@ def _twins(variant, dtype, **options):
     torch = pytest.importorskip("torch", reason="PyTorch is not installed")
     from tests import torch_googlenet
 
-    minidl.manual_seed(3)
+    minidl.manual_seed(4)
     ours = models.GoogLeNet(variant, width=0.25, num_classes=7, **options).to(dtype)
     theirs = torch_googlenet.GoogLeNet(variant, width=0.25, classes=7, **options).to(getattr(torch, dtype))
     source = np.random.default_rng(5)
@@ -226,7 +226,7 @@ def test_models_by_name():
     ],
 )
 def test_wrong_arguments_are_named(call, message):
-    with pytest.raises(ValueError) as caught:
+    with pytest.raises((ValueError, TypeError)) as caught:
         call()
     assert message in str(caught.value)
 

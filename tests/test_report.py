@@ -13,8 +13,10 @@ import models
 import train as train_script
 from minidl import nn
 from minidl.evaluation import calibration, cost_of, scores
+from minidl.explain import BlockView
 from minidl.report import curves, figures, page
 from minidl.report.canvas import png, svg
+from minidl.report.looks import SIDE, branch_use, heated
 from minidl.report.network import draw_network
 
 HOSTILE = ["<script>alert(1)</script>", "a\x1b[31mred", "$\\frac{", "x" * 200, "雪", '" onload="x']
@@ -144,8 +146,8 @@ def pages(tmp_path_factory):
 def test_the_page_of_a_run_is_self_contained(pages):
     folder, texts = pages
     reader = assert_self_contained(texts["one"])
-    assert reader.seen.count("svg") == 8 and reader.seen.count("figcaption") == 7
-    assert texts["one"].count("Good:") == 6  # each caption says what good looks like
+    assert reader.seen.count("svg") == 8 and reader.seen.count("figcaption") == 10
+    assert texts["one"].count("Good:") == 9  # each caption says what good looks like
     accuracy = json.loads((folder / "one/summary.json").read_text())["test_accuracy"]
     assert f"<b>{accuracy:.2%}</b>" in texts["one"] and "9,802" in texts["one"]
     assert "python train.py --model cnn --width 0.25 --epochs 3 --batch-size 32" in texts["one"]
@@ -180,3 +182,20 @@ def test_broken_neighbours_are_left_out(pages):
     other = copy.deepcopy(config) | {"lr": 0.5, "seed": 0}
     (folder / "one/config.json").write_text(json.dumps(other))
     assert len(histories_of_other_seeds(run)) == 1
+
+
+def test_heat_is_where_it_should_be():
+    image = np.full((8, 8, 1), 100, np.uint8)
+    heat = np.zeros((8, 8))
+    heat[2, 6] = 1
+    pair = heated(image, heat)
+    assert pair.shape == (SIDE, 2 * SIDE + SIDE // 32, 3) and np.allclose(pair[:, :SIDE], 100 / 255)
+    over = pair[:, -SIDE:]
+    y, x = np.unravel_index((over[..., 0] - over[..., 2]).argmax(), (SIDE, SIDE))  # cividis ends in yellow
+    assert (y * 8 // SIDE, x * 8 // SIDE) == (2, 6)
+
+
+def test_the_use_of_branches_is_drawn_as_measured():
+    views = [BlockView("inception3a", ("one", "two"), np.zeros((2, 3, 4, 4)), np.array([[1.0, 2, 3], [-1, -1, -1]]))]
+    heights = [bar.get_height() for bar in branch_use(views).axes[0].patches]
+    assert heights == [2.0, -1.0]

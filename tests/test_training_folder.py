@@ -13,7 +13,7 @@ import pytest
 from run_lab import SHORT, assert_same_end, at_step, ended, run_train
 
 from minidl.training import Run, checkpoint, folder, intervals
-from minidl.training.lock import Busy, FolderLock
+from minidl.data.lock import Busy, FolderLock
 
 ONE = [*SHORT, "--max-steps", "1"]
 
@@ -99,7 +99,7 @@ def test_numbered_folders_are_never_shared(tmp_path, monkeypatch):
 
 def test_a_dead_process_holds_no_lock(tmp_path):
     """The holder says that it has the lock, and is killed; then the folder is free at once."""
-    code = ("import sys, signal; from minidl.training.lock import FolderLock\n"
+    code = ("import sys, signal; from minidl.data.lock import FolderLock\n"
             "lock = FolderLock(sys.argv[1]); print('held', flush=True); signal.pause()")
     process = subprocess.Popen([sys.executable, "-c", code, str(tmp_path)], stdout=subprocess.PIPE, text=True)
     assert process.stdout.readline() == "held\n"

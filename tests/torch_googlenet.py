@@ -94,14 +94,15 @@ class GoogLeNet(nn.Module):
         else:
             self.conv1 = BasicConv2d(inputs, scaled(192), 3, v, padding=1)
         channels = scaled(192)
-        self.aux1 = self.aux2 = None
+        ends = {}
         for row in ROWS.strip().splitlines():
             name, *sizes = row.split()
             sizes = [scaled(int(size)) for size in sizes]
             setattr(self, f"inception{name}", Inception(channels, *sizes, v))
             channels = sizes[0] + sizes[2] + sizes[4] + sizes[5]
-            if aux_logits and name in ("4a", "4d"):
-                setattr(self, {"4a": "aux1", "4d": "aux2"}[name], InceptionAux(channels, classes, v, scaled))
+            ends[name] = channels
+        for name, head in {"4a": "aux1", "4d": "aux2"}.items():  # after the blocks, as in torchvision
+            setattr(self, head, InceptionAux(ends[name], classes, v, scaled) if aux_logits else None)
         self.maxpool3 = pool(3, 1)
         self.maxpool4 = pool(v.last_pool, 1)
         self.dropout = nn.Dropout(v.dropout)

@@ -6,8 +6,8 @@ import numpy as np
 from onnx import TensorProto, checker, helper, numpy_helper
 
 from minidl import nn
+from minidl.checks import pair
 from minidl.nn import inference
-from minidl.ops.geometry import pair
 
 OPSET = 17
 

@@ -3,23 +3,22 @@
 The search order is one folder after the other: ``data_dir``, ``$MINIDL_DATA`` (in each a
 folder named like the data set), the cache of earlier downloads. A download is https
 only, held to the published sha256 and size, and moved into place when it is whole
-(pooch does that); of an archive exactly the named members are read, one by one.
+(pooch does that).
 """
 
 from __future__ import annotations
 
-import gzip
-import hashlib
 import os
-import tarfile
-import tempfile
-import zlib
 from dataclasses import dataclass, field
 from pathlib import Path
+from urllib.parse import urljoin
 
+from minidl.data.archive import unpack
 from minidl.data.errors import DataError, broken, shown
+from minidl.data.lock import FolderLock
 
 TIMEOUT = 20  # seconds without a byte
+REDIRECTS = 5
 
 
 @dataclass(frozen=True)
@@ -119,104 +118,101 @@ def _files_in(folder, source):
 
 
 def fetch(source, folder):
-    """Download the files of `source` into `folder`; their paths by name."""
+    """Download the files of `source` into `folder`, one process at a time; their paths by name."""
     os.makedirs(folder, exist_ok=True)
-    if source.archive:
-        name, sha256, inside = source.archive
-        packed = fetch_one(name, sha256, source, folder)
-        unpack(packed, inside, source, folder)
-        os.remove(packed)
-    else:
-        for name, sha256 in source.sha256.items():
-            fetch_one(name, sha256, source, folder)
-    return {name: folder / name for name in source.sha256}
+    with FolderLock(folder, wait=True):
+        found, missing = _files_in(folder, source)
+        if source.archive and missing:
+            name, sha256, inside = source.archive
+            packed = fetch_one(name, sha256, source, folder)
+            unpack(packed, inside, source, folder)
+            os.remove(packed)
+        for name in [] if source.archive else missing:
+            fetch_one(name, source.sha256[name], source, folder)
+    return {name: found.get(name, folder / name) for name in source.sha256}
 
 
 def fetch_one(name, sha256, source, folder):
-    """Download one file from the first mirror that has it, checked by its sha256."""
+    """Download one file from the first mirror that has it, checked by its sha256.
+
+    What a download that broke off has brought stays as ``.NAME.part`` and is not asked for again; if the whole
+    then has the wrong checksum, it is fetched anew.
+    """
     import pooch
+    import requests
 
-    failures = []
+    part, failures = folder / f".{name}.part", []
     for mirror in source.mirrors:
-        try:
-            path = pooch.retrieve(f"{mirror}{name}", f"sha256:{sha256}", name, folder, downloader=Https(source.size))
-            return Path(path)
-        except (OSError, ValueError) as error:  # requests' errors are OSErrors, pooch's checksum error a ValueError
-            failures.append(f"{mirror}: {_reason(error)}")
-    raise OSError("; ".join(failures))
+        for resumed in (True, False) if part.exists() else (False,):
+            try:
+                how = Https(source.size, part)
+                return Path(pooch.retrieve(f"{mirror}{name}", f"sha256:{sha256}", name, folder, downloader=how))
+            except requests.RequestException as error:
+                reason = _failure(error)
+            except DataError as error:
+                reason = str(error)
+            except ValueError:  # pooch's, and the part is gone
+                reason = "wrong checksum"
+                if resumed:
+                    continue
+            failures.append(f"{mirror}: {reason}")
+            break
+    raise DataError("; ".join(failures))
 
 
-def _reason(error):
-    if isinstance(error, DataError):
-        return str(error)
-    return "wrong checksum" if isinstance(error, ValueError) else f"no connection ({type(error).__name__})"
+def _failure(error):
+    """Why a request came to nothing."""
+    response = getattr(error, "response", None)
+    if response is not None:
+        return f"HTTP status {response.status_code}"
+    cut_off = type(error).__name__ in ("ChunkedEncodingError", "ContentDecodingError")
+    return f"the connection broke off ({type(error).__name__})" if cut_off else f"no connection ({type(error).__name__})"
 
 
 class Https:
-    """A downloader for pooch: https from first to last redirect, and no more than `size` bytes."""
+    """A downloader for pooch: https from first to last redirect, no more than `size` bytes, and what `part` has first.
 
-    def __init__(self, size):
-        self.size = size
+    Parameters
+    ----------
+    size : int
+    part : Path
+        Where the bytes are gathered; it stays when the connection breaks off.
+    """
+
+    def __init__(self, size, part):
+        self.size, self.part = size, part
 
     def __call__(self, url, output_file, pooch):
-        import requests
-
-        with requests.get(url, stream=True, timeout=TIMEOUT) as response, open(output_file, "wb") as file:
+        there = self.part.stat().st_size if self.part.exists() else 0
+        with _request(url, there) as response:
+            if there and response.status_code == 416:  # nothing comes after it: not the beginning of this file
+                self.part.unlink()
+                raise ValueError
             response.raise_for_status()
-            if not response.url.startswith("https://"):
-                raise DataError(f"{shown(response.url)} is not https")
+            begins = response.headers.get("Content-Range", "").startswith(f"bytes {there}-")
+            self._gather(url, response, "ab" if response.status_code == 206 and begins else "wb")
+        os.replace(self.part, output_file)
+
+    def _gather(self, url, response, mode):
+        with open(self.part, mode) as file:
             for chunk in response.iter_content(1 << 16):
                 file.write(chunk)
                 if file.tell() > self.size:
+                    self.part.unlink()
                     raise DataError(f"{shown(url)} sends more than {self.size:,} bytes")
 
 
-def unpack(archive, inside, source, folder):
-    """Read the named members of a tar.gz, check each, and write it under its own name; ignore all else."""
-    wanted = {f"{inside}/{name}": name for name in source.sha256}
-    cap = 2 * source.size + (1 << 20)
-    try:
-        with gzip.open(archive) as stream, tarfile.open(fileobj=_Capped(archive, stream, cap), mode="r|") as tar:
-            for member in tar:
-                if member.name in wanted:
-                    _unpack_one(archive, tar, member, wanted.pop(member.name), source, folder)
-                if not wanted:
-                    return
-    except (tarfile.TarError, EOFError, OSError, UnicodeError, zlib.error, LookupError) as error:
-        raise broken(archive, "a whole tar.gz archive", f"a damaged one ({_text(error)})") from None
-    raise broken(archive, f"a member {next(iter(wanted))}", "none of this name")
+def _request(url, there):
+    """The answer to a request for all bytes after the first `there`."""
+    import requests
 
-
-def _text(error):
-    return str(error) or type(error).__name__
-
-
-def _unpack_one(archive, tar, member, name, source, folder):
-    if not member.isreg() or member.size > source.size:
-        raise broken(archive, f"{name} as a file of at most {source.size:,} bytes", f"{member.size:,} bytes")
-    contents = tar.extractfile(member).read()
-    if hashlib.sha256(contents).hexdigest() != source.sha256[name]:
-        raise broken(archive, f"{name} with sha256 {source.sha256[name]}", "another checksum")
-    _write(folder / name, contents)
-
-
-class _Capped:
-    """A stream that ends in an error after `limit` bytes, whatever an archive in it announces."""
-
-    def __init__(self, path, stream, limit):
-        self.path, self.stream, self.left, self.limit = path, stream, limit, limit
-
-    def read(self, n):
-        data = self.stream.read(min(n, self.left + 1))
-        self.left -= len(data)
-        if self.left < 0:
-            raise broken(self.path, f"at most {self.limit:,} bytes in the archive", "more")
-        return data
-
-
-def _write(path, contents):
-    """Whole or not at all: written beside its place, then moved there."""
-    handle, part = tempfile.mkstemp(dir=path.parent)
-    with open(handle, "wb") as file:
-        file.write(contents)
-    os.replace(part, path)
+    headers = {"Accept-Encoding": "identity"} | ({"Range": f"bytes={there}-"} if there else {})
+    for _ in range(REDIRECTS):
+        if not url.startswith("https://"):
+            raise DataError(f"{shown(url)} is not https")
+        response = requests.get(url, stream=True, timeout=TIMEOUT, headers=headers, allow_redirects=False)
+        if not response.is_redirect:
+            return response
+        response.close()
+        url = urljoin(url, response.headers["Location"])
+    raise DataError(f"{shown(url)} is the end of {REDIRECTS} redirects, and another one")

@@ -89,7 +89,7 @@ def _is_conv_norm_relu(module):
 
 
 def _is_plain(module, kind):
-    return type(module) is kind and not module.has_hooks
+    return type(module) is kind and not module.has_hooks and getattr(module, "padding_mode", "zeros") == "zeros"
 
 
 def _is_norm_of(conv, bn):

@@ -7,26 +7,17 @@ from __future__ import annotations
 
 import math
 
-import numpy as np
-
-from minidl import ops
+from minidl import checks, ops
 from minidl.nn import init
 from minidl.nn.module import Module, Parameter
-from minidl.ops.geometry import paddings, pair, positive_pair
+from minidl.ops.geometry import paddings
 from minidl.random import new_layer
-from minidl.tensor import Tensor
 
 
-def new_parameter(*shape):
-    """A float32 Parameter whose values are yet to be written."""
-    return Parameter(Tensor(np.empty(shape, dtype=np.float32)))
-
-
-def check_positive(**sizes):
-    """Raise a `ValueError` that names the first of `sizes` that is no integer >= 1."""
-    for name, value in sizes.items():
-        if not isinstance(value, (int, np.integer)) or value < 1:
-            raise ValueError(f"`{name}` is {value!r}; accepted: an integer >= 1")
+def new_parameter(*shape, dtype=None, device=None):
+    """A Parameter (float32 unless told otherwise) whose values are yet to be written."""
+    dtype = checks.floating_dtype("float32" if dtype is None else dtype)
+    return Parameter(ops.creation.empty(shape, dtype=dtype, device=device))
 
 
 def _init_like_pytorch(weight, bias):
@@ -40,8 +31,8 @@ def _init_like_pytorch(weight, bias):
 class Identity(Module):
     """Returns its input."""
 
-    def forward(self, x):
-        return x
+    def forward(self, input):
+        return input
 
 
 class Linear(Module):
@@ -54,46 +45,71 @@ class Linear(Module):
     (5, 2)
     """
 
-    def __init__(self, in_features, out_features, bias=True):
+    def __init__(self, in_features, out_features, bias=True, device=None, dtype=None):
         super().__init__()
-        check_positive(in_features=in_features, out_features=out_features)
-        self.in_features, self.out_features = in_features, out_features
-        self.weight = new_parameter(out_features, in_features)
-        self.register_parameter("bias", new_parameter(out_features) if bias else None)
+        self.in_features, self.out_features = checks.positive_integers(
+            in_features=in_features, out_features=out_features
+        )
+        place = dict(device=device, dtype=dtype)
+        self.weight = new_parameter(self.out_features, self.in_features, **place)
+        self.register_parameter("bias", new_parameter(self.out_features, **place) if bias else None)
         _init_like_pytorch(self.weight, self.bias)
 
-    def forward(self, x):
-        return ops.matmul.linear(x, self.weight, self.bias)
+    def forward(self, input):
+        return ops.matmul.linear(input, self.weight, self.bias)
 
     def extra_repr(self):
         return f"in_features={self.in_features}, out_features={self.out_features}, bias={self.bias is not None}"
 
 
 class Conv2d(Module):
-    """Two-dimensional convolution, (N, in_channels, H, W) to (N, out_channels, OH, OW); see `minidl.conv2d`."""
+    """Two-dimensional convolution, (N, in_channels, H, W) to (N, out_channels, OH, OW); see `minidl.conv2d`.
+
+    With another `padding_mode` than "zeros" the frame is made of the image, as by `minidl.pad`.
+    """
+
+    padding_modes = ("zeros", "reflect", "replicate", "circular")
 
     def __init__(
-        self, in_channels, out_channels, kernel_size, stride=1, padding=0, dilation=1, groups=1, bias=True
+        self,
+        in_channels,
+        out_channels,
+        kernel_size,
+        stride=1,
+        padding=0,
+        dilation=1,
+        groups=1,
+        bias=True,
+        padding_mode="zeros",
+        device=None,
+        dtype=None,
     ):
         super().__init__()
-        check_positive(in_channels=in_channels, out_channels=out_channels, groups=groups)
+        self.in_channels, self.out_channels, self.groups = checks.positive_integers(
+            in_channels=in_channels, out_channels=out_channels, groups=groups
+        )
         if in_channels % groups or out_channels % groups:
             raise ValueError(f"`groups` is {groups}, which must divide {in_channels} and {out_channels} channels")
-        self.in_channels, self.out_channels, self.groups = in_channels, out_channels, groups
-        self.kernel_size = positive_pair(kernel_size, "kernel_size")
-        self.stride, self.dilation = positive_pair(stride, "stride"), positive_pair(dilation, "dilation")
-        self.padding = padding if isinstance(padding, str) else pair(padding, "padding")
-        paddings(padding, self.kernel_size, self.stride, self.dilation)  # complains at once
-        self.weight = new_parameter(*self._weight_shape())
-        self.register_parameter("bias", new_parameter(out_channels) if bias else None)
+        self.kernel_size = checks.positive_pair(kernel_size, "kernel_size")
+        self.stride, self.dilation = checks.positive_pair(stride, "stride"), checks.positive_pair(dilation, "dilation")
+        self.padding = padding if isinstance(padding, str) else checks.pair(padding, "padding")
+        self.padding_mode = checks.choice(padding_mode, "padding_mode", self.padding_modes)
+        self._frame = paddings(padding, self.kernel_size, self.stride, self.dilation)  # complains at once
+        place = dict(device=device, dtype=dtype)
+        self.weight = new_parameter(*self._weight_shape(), **place)
+        self.register_parameter("bias", new_parameter(self.out_channels, **place) if bias else None)
         _init_like_pytorch(self.weight, self.bias)
 
     def _weight_shape(self):
         return (self.out_channels, self.in_channels // self.groups, *self.kernel_size)
 
-    def forward(self, x):
+    def forward(self, input):
+        padding = self.padding
+        if self.padding_mode != "zeros":
+            (top, bottom), (left, right) = self._frame
+            input, padding = ops.padding.pad(input, (left, right, top, bottom), self.padding_mode), 0
         return ops.convolution.conv2d(
-            x, self.weight, self.bias, self.stride, self.padding, self.dilation, self.groups
+            input, self.weight, self.bias, self.stride, padding, self.dilation, self.groups
         )
 
     def extra_repr(self):
@@ -102,7 +118,8 @@ class Conv2d(Module):
         text += f", dilation={self.dilation}" if self.dilation != (1, 1) else ""
         text += self._extra_options()
         text += f", groups={self.groups}" if self.groups != 1 else ""
-        return text + ("" if self.bias is not None else ", bias=False")
+        text += "" if self.bias is not None else ", bias=False"
+        return text + ("" if self.padding_mode == "zeros" else f", padding_mode={self.padding_mode!r}")
 
     def _extra_options(self):
         return ""
@@ -110,6 +127,8 @@ class Conv2d(Module):
 
 class ConvTranspose2d(Conv2d):
     """Transposed convolution; see `minidl.conv_transpose2d`."""
+
+    padding_modes = ("zeros",)
 
     def __init__(
         self,
@@ -122,9 +141,13 @@ class ConvTranspose2d(Conv2d):
         groups=1,
         bias=True,
         dilation=1,
+        padding_mode="zeros",
+        device=None,
+        dtype=None,
     ):
-        super().__init__(in_channels, out_channels, kernel_size, stride, padding, dilation, groups, bias)
-        self.output_padding = pair(output_padding, "output_padding")
+        options = stride, padding, dilation, groups, bias, padding_mode, device, dtype
+        super().__init__(in_channels, out_channels, kernel_size, *options)
+        self.output_padding = checks.pair(output_padding, "output_padding", least=0)
 
     def _extra_options(self):
         return f", output_padding={self.output_padding}" if self.output_padding != (0, 0) else ""
@@ -132,20 +155,21 @@ class ConvTranspose2d(Conv2d):
     def _weight_shape(self):
         return (self.in_channels, self.out_channels // self.groups, *self.kernel_size)
 
-    def forward(self, x):
+    def forward(self, input):
         return ops.conv_transpose.conv_transpose2d(
-            x, self.weight, self.bias, self.stride, self.padding, self.output_padding, self.groups, self.dilation
+            input, self.weight, self.bias, self.stride, self.padding, self.output_padding, self.groups, self.dilation
         )
 
 
 class Embedding(Module):
     """A table of vectors, looked up by integer: (...) to (..., embedding_dim)."""
 
-    def __init__(self, num_embeddings, embedding_dim):
+    def __init__(self, num_embeddings, embedding_dim, *, device=None, dtype=None):
         super().__init__()
-        check_positive(num_embeddings=num_embeddings, embedding_dim=embedding_dim)
-        self.num_embeddings, self.embedding_dim = num_embeddings, embedding_dim
-        self.weight = init.normal_(new_parameter(num_embeddings, embedding_dim))
+        self.num_embeddings, self.embedding_dim = checks.positive_integers(
+            num_embeddings=num_embeddings, embedding_dim=embedding_dim
+        )
+        self.weight = init.normal_(new_parameter(num_embeddings, embedding_dim, device=device, dtype=dtype))
 
     def forward(self, index):
         return self.weight[index]
@@ -159,13 +183,11 @@ class Dropout(Module):
 
     def __init__(self, p=0.5, inplace=False):
         super().__init__()
-        if not 0.0 <= p <= 1.0:
-            raise ValueError(f"`p` is {p}; accepted: 0 to 1")
-        self.p, self.layer = p, new_layer()
+        self.p, self.layer = checks.probability(p), new_layer()
         self.inplace = inplace  # PyTorch's; ops mutate nothing, so it has no effect
 
-    def forward(self, x):
-        return ops.dropout.dropout(x, self.p, self.training, layer=self.layer)
+    def forward(self, input):
+        return ops.dropout.dropout(input, self.p, self.training, layer=self.layer)
 
     def extra_repr(self):
         return f"p={self.p}, inplace={self.inplace}"
@@ -174,11 +196,11 @@ class Dropout(Module):
 class Dropout2d(Dropout):
     """Zero whole channels of images (N, C, H, W) with probability `p` while training."""
 
-    def forward(self, x):
-        if x.ndim != 4:
-            raise ValueError(f"`input` must have 4 axes (N, C, H, W), found shape {x.shape}")
-        kept = ops.creation.ones_like(x[:, :, :1, :1].detach())
-        return x * super().forward(kept) if self.training else x
+    def forward(self, input):
+        if input.ndim != 4:
+            raise ValueError(f"`input` must have 4 axes (N, C, H, W), found shape {input.shape}")
+        kept = ops.creation.ones_like(input[:, :, :1, :1].detach())
+        return input * super().forward(kept) if self.training else input
 
 
 class Flatten(Module):
@@ -188,8 +210,8 @@ class Flatten(Module):
         super().__init__()
         self.start_dim, self.end_dim = start_dim, end_dim
 
-    def forward(self, x):
-        return x.flatten(self.start_dim, self.end_dim)
+    def forward(self, input):
+        return input.flatten(self.start_dim, self.end_dim)
 
     def extra_repr(self):
         return f"start_dim={self.start_dim}, end_dim={self.end_dim}"
@@ -200,11 +222,11 @@ class Unflatten(Module):
 
     def __init__(self, dim, unflattened_size):
         super().__init__()
-        self.dim, self.unflattened_size = dim, tuple(unflattened_size)
+        self.dim, self.unflattened_size = checks.integer(dim, "dim"), checks.size((unflattened_size,))
 
-    def forward(self, x):
-        dim = self.dim % x.ndim
-        return x.reshape(*x.shape[:dim], *self.unflattened_size, *x.shape[dim + 1 :])
+    def forward(self, input):
+        dim = checks.axis(self.dim, input.ndim)
+        return input.reshape(*input.shape[:dim], *self.unflattened_size, *input.shape[dim + 1 :])
 
     def extra_repr(self):
         return f"dim={self.dim}, unflattened_size={self.unflattened_size}"
@@ -217,12 +239,13 @@ class ZeroPad2d(Module):
 
     def __init__(self, padding):
         super().__init__()
-        self.padding = (padding,) * 4 if isinstance(padding, int) else tuple(padding)
+        accepted = "an int or (left, right, top, bottom)"
+        self.padding = (padding,) * 4 if checks.is_integer(padding) else checks.integers(padding, "padding", accepted)
         if len(self.padding) != 4:
-            raise ValueError(f"`padding` is {padding}; accepted: an int or (left, right, top, bottom)")
+            raise checks.refused("padding", padding, accepted)
 
-    def forward(self, x):
-        return x.pad(self.padding, self.mode)
+    def forward(self, input):
+        return input.pad(self.padding, self.mode)
 
     def extra_repr(self):
         return f"{self.padding}"

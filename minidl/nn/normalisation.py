@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import numpy as np
-
-from minidl import ops
+from minidl import checks, ops
 from minidl.nn import functional as F
 from minidl.nn import init
-from minidl.nn.layers import check_positive, new_parameter
+from minidl.nn.layers import new_parameter
 from minidl.nn.module import Module
-from minidl.tensor import Tensor
 
 
-def _affine(module, shape, weight, bias):
+def _affine(module, shape, weight, bias, **place):
     """Scale 1 and shift 0 of the layer, where they are wanted."""
-    module.register_parameter("weight", init.ones_(new_parameter(*shape)) if weight else None)
-    module.register_parameter("bias", init.zeros_(new_parameter(*shape)) if bias else None)
+    module.register_parameter("weight", init.ones_(new_parameter(*shape, **place)) if weight else None)
+    module.register_parameter("bias", init.zeros_(new_parameter(*shape, **place)) if weight and bias else None)
 
 
 class _BatchNorm(Module):
@@ -23,28 +20,40 @@ class _BatchNorm(Module):
 
     axes = ()
 
-    def __init__(self, num_features, eps=1e-5, momentum=0.1, affine=True, track_running_stats=True):
+    def __init__(
+        self,
+        num_features,
+        eps=1e-5,
+        momentum=0.1,
+        affine=True,
+        track_running_stats=True,
+        device=None,
+        dtype=None,
+        *,
+        bias=True,
+    ):
         super().__init__()
-        check_positive(num_features=num_features)
-        self.num_features, self.eps, self.momentum = num_features, eps, momentum
+        self.num_features = checks.integer(num_features, "num_features", least=1)
+        self.eps, self.momentum = checks.number(eps, "eps"), momentum
         self.affine, self.track_running_stats = affine, track_running_stats
-        _affine(self, (num_features,), affine, affine)
-        for name, value in (
-            ("running_mean", np.zeros(num_features, np.float32)),
-            ("running_var", np.ones(num_features, np.float32)),
-            ("num_batches_tracked", np.zeros((), np.int64)),
-        ):
-            self.register_buffer(name, Tensor(value) if track_running_stats else None)
+        place = dict(device=device, dtype=dtype)
+        _affine(self, (self.num_features,), affine, bias, **place)
+        statistics = {"running_mean": init.zeros_, "running_var": init.ones_}
+        for name, fill in statistics.items():
+            value = fill(new_parameter(self.num_features, **place)).detach() if track_running_stats else None
+            self.register_buffer(name, value)
+        count = ops.creation.zeros((), dtype="int64", device=device) if track_running_stats else None
+        self.register_buffer("num_batches_tracked", count)
 
-    def forward(self, x, relu=False):
-        self._check(x)
+    def forward(self, input, relu=False):
+        self._check(input)
         if not self.training and self.running_mean is not None:
             return ops.normalisation.batch_norm_eval(
-                x, self.running_mean, self.running_var, self.weight, self.bias, self.eps, relu
+                input, self.running_mean, self.running_var, self.weight, self.bias, self.eps, relu
             )
-        y, mean, var = ops.normalisation.batch_norm_train(x, self.weight, self.bias, self.eps, relu)
+        y, mean, var = ops.normalisation.batch_norm_train(input, self.weight, self.bias, self.eps, relu)
         if self.training:
-            self.update(mean, var, x.data.size // self.num_features)
+            self.update(mean, var, input.data.size // self.num_features)
         return y
 
     def update(self, mean, var, count):
@@ -102,14 +111,14 @@ class BatchNorm1d(_BatchNorm):
 class LayerNorm(Module):
     """Normalisation over the last axes of each row; see `minidl.layer_norm`."""
 
-    def __init__(self, normalized_shape, eps=1e-5, elementwise_affine=True, bias=True):
+    def __init__(self, normalized_shape, eps=1e-5, elementwise_affine=True, bias=True, device=None, dtype=None):
         super().__init__()
-        shape = (normalized_shape,) if isinstance(normalized_shape, int) else tuple(normalized_shape)
+        shape = checks.lengths((normalized_shape,), "normalized_shape")
         self.normalized_shape, self.eps, self.elementwise_affine = shape, eps, elementwise_affine
-        _affine(self, shape, elementwise_affine, elementwise_affine and bias)
+        _affine(self, shape, elementwise_affine, bias, device=device, dtype=dtype)
 
-    def forward(self, x):
-        return ops.normalisation.layer_norm(x, self.normalized_shape, self.weight, self.bias, self.eps)
+    def forward(self, input):
+        return ops.normalisation.layer_norm(input, self.normalized_shape, self.weight, self.bias, self.eps)
 
     def extra_repr(self):
         return f"{self.normalized_shape}, eps={self.eps}, elementwise_affine={self.elementwise_affine}"
@@ -118,16 +127,16 @@ class LayerNorm(Module):
 class GroupNorm(Module):
     """Normalisation of each group of channels of each image (Y. Wu and K. He, arXiv 1803.08494)."""
 
-    def __init__(self, num_groups, num_channels, eps=1e-5, affine=True):
+    def __init__(self, num_groups, num_channels, eps=1e-5, affine=True, device=None, dtype=None, *, bias=True):
         super().__init__()
-        check_positive(num_groups=num_groups, num_channels=num_channels)
+        checks.positive_integers(num_groups=num_groups, num_channels=num_channels)
         if num_channels % num_groups:
             raise ValueError(f"`num_groups` is {num_groups}, which must divide `num_channels` {num_channels}")
         self.num_groups, self.num_channels, self.eps, self.affine = num_groups, num_channels, eps, affine
-        _affine(self, (num_channels,), affine, affine)
+        _affine(self, (num_channels,), affine, bias, device=device, dtype=dtype)
 
-    def forward(self, x):
-        return F.group_norm(x, self.num_groups, self.weight, self.bias, self.eps)
+    def forward(self, input):
+        return F.group_norm(input, self.num_groups, self.weight, self.bias, self.eps)
 
     def extra_repr(self):
         return f"{self.num_groups}, {self.num_channels}, eps={self.eps}, affine={self.affine}"
@@ -138,11 +147,11 @@ class LocalResponseNorm(Module):
 
     def __init__(self, size, alpha=1e-4, beta=0.75, k=1.0):
         super().__init__()
-        check_positive(size=size)
+        size = checks.integer(size, "size", least=1)
         self.size, self.alpha, self.beta, self.k = size, alpha, beta, k
 
-    def forward(self, x):
-        return ops.normalisation.local_response_norm(x, self.size, self.alpha, self.beta, self.k)
+    def forward(self, input):
+        return ops.normalisation.local_response_norm(input, self.size, self.alpha, self.beta, self.k)
 
     def extra_repr(self):
         return f"{self.size}, alpha={self.alpha}, beta={self.beta}, k={self.k}"

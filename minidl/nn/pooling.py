@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from minidl import ops
+from minidl.checks import pair, positive_pair
 from minidl.nn.module import Module
-from minidl.ops.geometry import pair, positive_pair
 
 
 class _Pool2d(Module):
@@ -36,9 +36,9 @@ class MaxPool2d(_Pool2d):
         positive_pair(dilation, "dilation")
         self.dilation, self.return_indices, self.ceil_mode = dilation, return_indices, ceil_mode
 
-    def forward(self, x):
+    def forward(self, input):
         window = self.kernel_size, self.stride, self.padding, self.dilation
-        return ops.max_pooling.max_pool2d(x, *window, self.ceil_mode, self.return_indices)
+        return ops.max_pooling.max_pool2d(input, *window, self.ceil_mode, self.return_indices)
 
     def extra_repr(self):
         return super().extra_repr() + f", dilation={self.dilation}, ceil_mode={self.ceil_mode}"
@@ -53,9 +53,9 @@ class AvgPool2d(_Pool2d):
         super().__init__(kernel_size, stride, padding)
         self.ceil_mode, self.count_include_pad, self.divisor_override = ceil_mode, count_include_pad, divisor_override
 
-    def forward(self, x):
+    def forward(self, input):
         options = self.ceil_mode, self.count_include_pad, self.divisor_override
-        return ops.average_pooling.avg_pool2d(x, self.kernel_size, self.stride, self.padding, *options)
+        return ops.average_pooling.avg_pool2d(input, self.kernel_size, self.stride, self.padding, *options)
 
 
 class AdaptiveAvgPool2d(Module):
@@ -65,8 +65,8 @@ class AdaptiveAvgPool2d(Module):
         super().__init__()
         self.output_size = output_size
 
-    def forward(self, x):
-        return ops.average_pooling.adaptive_avg_pool2d(x, self.output_size)
+    def forward(self, input):
+        return ops.average_pooling.adaptive_avg_pool2d(input, self.output_size)
 
     def extra_repr(self):
         return f"output_size={self.output_size}"
@@ -79,8 +79,8 @@ class AdaptiveMaxPool2d(Module):
         super().__init__()
         self.output_size, self.return_indices = output_size, return_indices
 
-    def forward(self, x):
-        return ops.max_pooling.adaptive_max_pool2d(x, self.output_size, self.return_indices)
+    def forward(self, input):
+        return ops.max_pooling.adaptive_max_pool2d(input, self.output_size, self.return_indices)
 
     def extra_repr(self):
         return f"output_size={self.output_size}"

@@ -13,6 +13,8 @@ import numpy as np
 from minidl import backend
 from minidl.tensor import Tensor
 
+OPTIONAL = "num_batches_tracked"  # the one entry that nothing but ``momentum=None`` needs
+
 
 class LoadResult(NamedTuple):
     """What `load` found beside the entries that fit."""
@@ -42,7 +44,8 @@ def load(module, state_dict, strict=True):
     module : Module
     state_dict : mapping of str to Tensor or array
     strict : bool
-        Refuse missing and unexpected names; wrong shapes are always refused.
+        Refuse missing and unexpected names; wrong shapes are always refused. A count of batches
+        may be missing: weights that other programs saved often have none.
 
     Returns
     -------
@@ -66,7 +69,7 @@ def load(module, state_dict, strict=True):
     """
     own = collect(module)
     arrays = {name: _array(name, value) for name, value in state_dict.items()}
-    missing = [name for name in own if name not in arrays]
+    missing = [name for name in own if name not in arrays and not name.endswith(OPTIONAL)]
     unexpected = [name for name in arrays if name not in own]
     fitting = [name for name in own if name in arrays]
     wrong = [

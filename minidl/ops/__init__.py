@@ -10,8 +10,8 @@ from __future__ import annotations
 
 from minidl.ops import (
     arithmetic,
-    comparison,
     average_pooling,
+    comparison,
     conv_transpose,
     convolution,
     creation,

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from minidl import backend
+from minidl.checks import pair, positive_pair
 from minidl.dispatch import dispatched
-from minidl.ops.geometry import pair, positive_pair
 from minidl.ops.windows import adaptive_bins, adaptive_size, check_image, deliver, padded, pooled_shape, taps
 from minidl.tensor import Function
 

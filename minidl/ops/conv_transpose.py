@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from minidl.checks import pair, positive_pair
 from minidl.ops.convolution import ConvInputGrad
-from minidl.ops.geometry import check_convolution, pair, paddings, positive_pair
+from minidl.ops.geometry import check_convolution, paddings
 
 
 def conv_transpose2d(input, weight, bias=None, stride=1, padding=0, output_padding=0, groups=1, dilation=1):

@@ -32,8 +32,9 @@ Everywhere, `padding` is ((top, bottom), (left, right)), `stride` and `dilation`
 from __future__ import annotations
 
 from minidl import backend
+from minidl.checks import positive_pair
 from minidl.dispatch import dispatched
-from minidl.ops.geometry import check_convolution, check_window, output_size, paddings, positive_pair, split
+from minidl.ops.geometry import check_convolution, check_window, output_size, paddings, split
 from minidl.ops.im2col import col2im_forward, im2col_forward
 from minidl.tensor import Function
 

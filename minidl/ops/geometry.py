@@ -2,21 +2,7 @@
 
 from __future__ import annotations
 
-
-def pair(value, name):
-    """`value` as a pair of ints: a number counts for both axes."""
-    values = (value, value) if isinstance(value, int) else tuple(value)
-    if len(values) != 2 or not all(isinstance(v, int) for v in values):
-        raise ValueError(f"`{name}` is {value!r}; accepted: an int or a pair of ints (height, width)")
-    return values
-
-
-def positive_pair(value, name):
-    """`pair` whose numbers must be at least 1."""
-    values = pair(value, name)
-    if min(values) < 1:
-        raise ValueError(f"`{name}` is {value!r}; accepted: numbers >= 1")
-    return values
+from minidl.checks import pair
 
 
 def paddings(padding, kernel_size, stride, dilation):

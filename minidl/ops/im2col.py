@@ -12,8 +12,9 @@ into three windows counts in three terms of <A x, y>, so its gradient is the sum
 from __future__ import annotations
 
 from minidl import backend
+from minidl.checks import pair, positive_pair
 from minidl.dispatch import dispatched
-from minidl.ops.geometry import output_size, pair, paddings, positive_pair
+from minidl.ops.geometry import output_size, paddings
 from minidl.tensor import Function
 
 

@@ -9,11 +9,11 @@ and NaN (which counts as the largest number) follow PyTorch.
 from __future__ import annotations
 
 from minidl import backend
+from minidl.checks import pair, positive_pair
 from minidl.dispatch import dispatched
-from minidl.ops.geometry import pair, positive_pair
 from minidl.ops.padding import Pick
 from minidl.ops.windows import adaptive_bins, adaptive_size, check_image, deliver, padded, pooled_shape, taps
-from minidl.tensor import Function, Tensor, is_grad_enabled
+from minidl.tensor import Function, Tensor
 
 
 def argmax_dtype(kernel_size):
@@ -137,7 +137,9 @@ def max_pool2d_gather(x, argmax, kernel_size, stride, padding, dilation=(1, 1), 
 
 
 class MaxPool2d(Function):
-    def forward(self, x, **geometry):
+    def forward(self, x, winners, **geometry):
+        if not winners and not self.needs_input_grad[0]:
+            return max_pool2d_values(x, **geometry)
         ceil_mode = geometry.pop("ceil_mode")
         y, argmax = max_pool2d_forward(x, ceil_mode=ceil_mode, **geometry)
         self.geometry, self.shape = geometry, x.shape
@@ -146,7 +148,7 @@ class MaxPool2d(Function):
 
     def backward(self, grad, _):
         (argmax,) = self.saved_tensors
-        return MaxPoolScatter.apply(grad, argmax.data, input_shape=self.shape, **self.geometry)
+        return MaxPoolScatter.apply(grad, argmax.data, input_shape=self.shape, **self.geometry), None
 
 
 class MaxPoolScatter(Function):
@@ -205,9 +207,8 @@ def max_pool2d(input, kernel_size, stride=None, padding=0, dilation=1, ceil_mode
         padding=pair(padding, "padding"),
         dilation=positive_pair(dilation, "dilation"),
     )
-    if not return_indices and not (input.requires_grad and is_grad_enabled()):
-        return Tensor(max_pool2d_values(input.data, ceil_mode=ceil_mode, **geometry))
-    y, argmax = MaxPool2d.apply(input, ceil_mode=ceil_mode, **geometry)
+    result = MaxPool2d.apply(input, return_indices, ceil_mode=ceil_mode, **geometry)
+    y, argmax = result if isinstance(result, tuple) else (result, None)
     return (y, _flat_indices(input, argmax, geometry)) if return_indices else y
 
 

@@ -7,7 +7,7 @@ windows is a strided slice of the padded image.
 from __future__ import annotations
 
 from minidl import backend
-from minidl.ops.geometry import positive_pair
+from minidl.checks import positive_pair
 
 
 def pooled_size(size, kernel, stride, padding, dilation=1, ceil_mode=False):

@@ -14,7 +14,7 @@ from __future__ import annotations
 from minidl import backend
 from minidl.dispatch import dispatched
 from minidl.optim.optimizer import Optimizer, can_wait, counted, slot
-from minidl.optim.settings import BETAS, FLAG, LEARNING_RATE, NON_NEGATIVE, settings
+from minidl.optim.settings import BETAS, FLAG, LEARNING_RATE, NON_NEGATIVE, check_forms, settings
 from minidl.optim.updates import gradient_to_descend, lerp, scalar
 
 
@@ -67,6 +67,8 @@ class Adam(Optimizer):
         Divide by the largest average of squares so far.
     maximize : bool
         Climb instead of descending.
+    foreach, fused, differentiable : optional
+        PyTorch's choices of form, see `minidl.optim.settings.check_forms`.
     decoupled_weight_decay : bool
         Do as `AdamW` does.
 
@@ -106,7 +108,12 @@ class Adam(Optimizer):
         *,
         maximize=False,
         decoupled_weight_decay=False,
+        foreach=None,
+        fused=None,
+        capturable=False,
+        differentiable=False,
     ):
+        check_forms(foreach, fused, capturable, differentiable)
         defaults = dict(
             lr=lr, betas=betas, eps=eps, weight_decay=weight_decay, amsgrad=amsgrad, maximize=maximize,
             decoupled_weight_decay=decoupled_weight_decay,
@@ -146,8 +153,10 @@ class AdamW(Adam):
     """
 
     def __init__(
-        self, params, lr=1e-3, betas=(0.9, 0.999), eps=1e-8, weight_decay=1e-2, amsgrad=False, *, maximize=False
-    ):
+        self, params, lr=1e-3, betas=(0.9, 0.999), eps=1e-8, weight_decay=1e-2, amsgrad=False, *, maximize=False,
+        foreach=None, fused=None, capturable=False, differentiable=False,
+    ):  # fmt: skip
         super().__init__(
-            params, lr, betas, eps, weight_decay, amsgrad, maximize=maximize, decoupled_weight_decay=True
-        )
+            params, lr, betas, eps, weight_decay, amsgrad, maximize=maximize, decoupled_weight_decay=True,
+            foreach=foreach, fused=fused, capturable=capturable, differentiable=differentiable,
+        )  # fmt: skip

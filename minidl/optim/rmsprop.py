@@ -13,7 +13,7 @@ from __future__ import annotations
 from minidl import backend
 from minidl.dispatch import dispatched
 from minidl.optim.optimizer import Optimizer, can_wait, counted, slot
-from minidl.optim.settings import FLAG, LEARNING_RATE, NON_NEGATIVE, settings
+from minidl.optim.settings import FLAG, LEARNING_RATE, NON_NEGATIVE, check_forms, settings
 from minidl.optim.updates import gradient_to_descend, lerp, scalar
 
 
@@ -67,6 +67,8 @@ class RMSprop(Optimizer):
         Divide by the deviation instead of the root mean square.
     maximize : bool
         Climb instead of descending.
+    foreach, differentiable : optional
+        PyTorch's choices of form, see `minidl.optim.settings.check_forms`.
 
     Raises
     ------
@@ -94,8 +96,10 @@ class RMSprop(Optimizer):
     }
 
     def __init__(
-        self, params, lr=1e-2, alpha=0.99, eps=1e-8, weight_decay=0, momentum=0, centered=False, *, maximize=False
-    ):
+        self, params, lr=1e-2, alpha=0.99, eps=1e-8, weight_decay=0, momentum=0, centered=False, *, maximize=False,
+        foreach=None, capturable=False, differentiable=False,
+    ):  # fmt: skip
+        check_forms(foreach, None, capturable, differentiable)
         defaults = dict(
             lr=lr, momentum=momentum, alpha=alpha, eps=eps, centered=centered, weight_decay=weight_decay,
             maximize=maximize,

@@ -8,10 +8,10 @@ under a captured step: such an array is never replaced, and never read but on re
 from __future__ import annotations
 
 from dataclasses import dataclass
-from numbers import Integral
 from typing import Callable
 
 from minidl import backend
+from minidl.checks import is_integer, refused
 from minidl.tensor import Tensor
 
 
@@ -29,16 +29,12 @@ class Rule:
         except (TypeError, ValueError):
             good = False
         if not good:
-            raise ValueError(f"`{name}` is {value!r}; accepted: {self.accepted}")
+            raise refused(name, value, self.accepted)
 
 
 def is_scalar_array(value) -> bool:
     """Whether `value` is a one-element array, the form of a setting that a captured step can read anew."""
     return backend.is_array(value) and value.size == 1
-
-
-def _whole(value):
-    return isinstance(value, Integral) and not isinstance(value, bool) and value >= 1
 
 
 # An array's value stays where it is (asking would wait for the device), so only its size is checked.
@@ -50,7 +46,24 @@ FRACTION = Rule("a number from 0 to 1", lambda v: 0 <= v <= 1)
 POSITIVE_FRACTION = Rule("a number > 0, at most 1", lambda v: 0 < v <= 1)
 BETAS = Rule("two numbers >= 0 and < 1", lambda v: len(v) == 2 and all(0 <= beta < 1 for beta in v))
 FLAG = Rule("True or False", lambda v: v in (True, False))
-COUNT = Rule("a whole number >= 1", _whole)
+COUNT = Rule("a whole number >= 1", lambda v: is_integer(v) and v >= 1)
+
+
+def check_forms(foreach=None, fused=None, capturable=False, differentiable=False):
+    """PyTorch's choices among forms of one step: all are accepted, since every step is fused and can be captured.
+
+    Raises
+    ------
+    ValueError
+        If a step is to be differentiated, or the options contradict each other.
+    """
+    if differentiable:
+        raise refused("differentiable", differentiable, "False: a step changes its parameters in place")
+    if foreach and fused:
+        raise ValueError("`fused` and `foreach` are both True; accepted: one of them")
+    for name, value in (("foreach", foreach), ("fused", fused), ("capturable", capturable)):
+        if value not in (None, True, False):
+            raise refused(name, value, "True, False or None")
 
 
 def one_of(*choices):

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from minidl.dispatch import dispatched
 from minidl.optim.optimizer import Optimizer, can_wait, slot
-from minidl.optim.settings import FLAG, LEARNING_RATE, NON_NEGATIVE, NUMBER, settings
+from minidl.optim.settings import FLAG, LEARNING_RATE, NON_NEGATIVE, NUMBER, check_forms, settings
 from minidl.optim.updates import gradient_to_descend, scalar
 
 
@@ -57,6 +57,8 @@ class SGD(Optimizer):
         Look one momentum step ahead.
     maximize : bool
         Climb instead of descending.
+    foreach, fused, differentiable : optional
+        PyTorch's choices of form, see `minidl.optim.settings.check_forms`.
 
     Raises
     ------
@@ -83,8 +85,10 @@ class SGD(Optimizer):
     }
 
     def __init__(
-        self, params, lr=1e-3, momentum=0, dampening=0, weight_decay=0, nesterov=False, *, maximize=False
-    ):
+        self, params, lr=1e-3, momentum=0, dampening=0, weight_decay=0, nesterov=False, *, maximize=False,
+        foreach=None, fused=None, differentiable=False,
+    ):  # fmt: skip
+        check_forms(foreach, fused, differentiable=differentiable)
         defaults = dict(
             lr=lr, momentum=momentum, dampening=dampening, weight_decay=weight_decay, nesterov=nesterov,
             maximize=maximize,

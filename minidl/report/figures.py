@@ -12,7 +12,7 @@ NAMED, COUNTED = 40, 20  # so many classes are named along the edges, and so man
 def confusion_matrix(counts, class_names, title=None):
     """How many images of each class (row) were taken for each class (column); the colour is the share of the row."""
     counts, K = np.asarray(counts), len(class_names)
-    side = min(2.4 + 0.38 * K, 10)
+    side = min(2.0 + 0.32 * K, 9)
     figure = new_figure(side + 1, side)
     axes = figure.subplots()
     shares = 100 * counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
@@ -28,7 +28,7 @@ def confusion_matrix(counts, class_names, title=None):
         for (row, column), count in np.ndenumerate(counts):
             if count:
                 colour = "#000001" if shares[row, column] > 55 else "white"
-                axes.text(column, row, f"{count:,}", ha="center", va="center", color=colour, fontsize=8)
+                axes.text(column, row, f"{count:,}", ha="center", va="center", color=colour, fontsize=7.5)
     return figure
 
 

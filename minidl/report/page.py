@@ -23,20 +23,22 @@ font:1rem/1.5 system-ui,-apple-system,"Segoe UI",Roboto,"Helvetica Neue",Arial,s
 h1{font-size:1.6rem;line-height:1.2;margin:.5rem 0}h2{font-size:1.2rem;margin:2.5rem 0 .5rem;padding-top:1rem;
 border-top:1px solid var(--line)}
 p{margin:.4rem 0;max-width:46rem}.soft,figcaption{color:var(--soft);font-size:.9rem}
-.numbers{display:grid;grid-template-columns:repeat(auto-fit,minmax(9rem,1fr));gap:.7rem;margin:1rem 0}
+.numbers{display:grid;grid-template-columns:repeat(auto-fit,minmax(8.3rem,1fr));gap:.7rem;margin:1rem 0}
 .numbers div{background:var(--card);border:1px solid var(--line);border-radius:.5rem;padding:.6rem .8rem}
-.numbers b{display:block;font-size:1.4rem;line-height:1.3}.numbers span{color:var(--soft);font-size:.85rem}
+.numbers b{display:block;font-size:1.2rem;line-height:1.3}.numbers span{color:var(--soft);font-size:.85rem}
 figure{margin:1rem 0}figure svg{width:100%;height:auto;display:block}figcaption{max-width:46rem;margin-top:.4rem}
 .charts{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(18rem,100%),1fr));gap:1rem}
 .one{max-width:44rem}.paper{background:#fff;border-radius:.5rem;padding:.5rem;overflow:auto;max-height:80vh}
 .paper svg{width:auto;max-width:100%;margin:0 auto}
 .images{display:grid;grid-template-columns:repeat(auto-fill,minmax(7rem,1fr));gap:.8rem .6rem}
+.pairs{grid-template-columns:repeat(auto-fill,minmax(min(13rem,100%),1fr))}
 .images div{font-size:.8rem;line-height:1.3}
-.images img,.wide img{width:100%;height:auto;image-rendering:pixelated;border-radius:.3rem;display:block}
+.images img,.wide img{width:100%;height:auto;image-rendering:pixelated;border-radius:.3rem;display:block;
+margin-bottom:.25rem}
 .table{overflow-x:auto}table{border-collapse:collapse;font-variant-numeric:tabular-nums;font-size:.9rem}
 th,td{text-align:right;padding:.2rem .7rem .2rem 0;border-bottom:1px solid var(--line);white-space:nowrap}
 th:first-child,td:first-child{text-align:left}
-pre{background:var(--card);border:1px solid var(--line);border-radius:.5rem;padding:.7rem;white-space:pre-wrap;
+pre{background:var(--card);border:1px solid var(--line);border-radius:.5rem;padding:.7rem;overflow-x:auto;
 font-size:.85rem}
 summary{cursor:pointer;margin:.5rem 0}
 """

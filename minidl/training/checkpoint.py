@@ -72,6 +72,17 @@ def load_arrays(path):
     ...     load_arrays(path)
     ({'weight': array([1., 1.])}, {'epoch': 3})
     """
+    return read(path, "a checkpoint", checked_facts)
+
+
+def read(path, accepted, check):
+    """The arrays of a safetensors file by name, and what ``check(path, arrays, mark)`` makes of its mark, `save_arrays`'.
+
+    Raises
+    ------
+    CheckpointError
+        That says `accepted` and the path, if it cannot be read or `check` fails.
+    """
     from safetensors import SafetensorError, safe_open
 
     try:
@@ -79,16 +90,17 @@ def load_arrays(path):
         with safe_open(path, "numpy") as file:  # it compares the sizes in the header with that of the file
             mark = json.loads((file.metadata() or {}).get("minidl", "{}"))
             arrays = {name: file.get_tensor(name) for name in file.keys()}
-        return arrays, _checked_facts(path, arrays, mark)
+        return arrays, check(path, arrays, mark)
     except (CheckpointError, DataError) as error:
         raise CheckpointError(str(error)) from None
     except (SafetensorError, ArithmeticError, AttributeError, LookupError, OSError, RuntimeError, TypeError,
             ValueError) as error:
         reason = shown(error)[:200] or type(error).__name__
-        raise CheckpointError(f"{shown(path)}: expected a checkpoint, found a file that is none ({reason})") from error
+        raise CheckpointError(f"{shown(path)}: expected {accepted}, found a file that is none ({reason})") from error
 
 
-def _checked_facts(path, arrays, mark):
+def checked_facts(path, arrays, mark):
+    """The facts in the mark of one of our own files, whose checksum is that of its contents."""
     if not isinstance(mark, dict) or mark.get("format") != FORMAT:
         raise CheckpointError(f"{shown(path)}: expected a checkpoint of format {FORMAT}, found another file")
     text = str(mark.get("facts"))

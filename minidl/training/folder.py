@@ -12,7 +12,7 @@ from pathlib import Path
 from minidl.data.errors import shown
 from minidl.training import checkpoint
 from minidl.training.checkpoint import CheckpointError
-from minidl.training.lock import NAME, FolderLock
+from minidl.data.lock import NAME, FolderLock
 
 OURS = ("checkpoint-*.safetensors", "config.json", "metrics.jsonl", "model.safetensors", "summary.json", "report.txt",
         "figures/learning_curves.png", "figures/confusion_matrix.png", "figures/mistakes.png", "figures/.*.tmp")

@@ -18,6 +18,7 @@ from minidl.evaluation import cost_of
 from minidl.report import figures
 from minidl.report.canvas import png
 from minidl.report.curves import learning_curves
+from minidl.report.looks import looks
 from minidl.report.run_page import RunResults, run_page
 from minidl.training.atomic import write_bytes, write_json, write_text
 from minidl.training.identity import PER_RUN
@@ -100,6 +101,10 @@ def results_of(run, state, data, test):
     """What the page of the run is made of."""
     settings = {name: value for name, value in dataclasses.asdict(run.settings).items() if name not in PER_RUN}
     shape = (2, data.channels, data.image_size, data.image_size)
+
+    def images(indices):
+        return data.test.batch(indices)[0]
+
     return RunResults(
         title=f"{run.settings.model} on {data.name}",
         histories=[state.history, *histories_of_other_seeds(run)],
@@ -109,10 +114,11 @@ def results_of(run, state, data, test):
         versions={"python": platform.python_version(), **{name: version(name) for name in PRINCIPAL}},
         class_names=tuple(data.class_names),
         evaluation=test,
-        images=lambda indices: data.test.batch(indices)[0],
+        images=images,
         model=state.model,
         rows=cost_of(state.model, shape),
         shape=shape,
+        looks=looks(state.model, data.transform("none"), images, test, data.class_names),
     )
 
 

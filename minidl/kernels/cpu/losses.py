@@ -11,9 +11,9 @@ import math
 import numpy as np
 
 from minidl import backend
+from minidl.kernels.cpu.exponential import exp, largest
 from minidl.kernels.cpu.machine import team
 from minidl.kernels.cpu.machine.compilation import jit
-from minidl.kernels.cpu.exponential import exp, largest
 from minidl.kernels.cpu.machine.flat import EXACT, floating, get, put
 from minidl.kernels.cpu.machine.team import next_task
 

@@ -18,8 +18,8 @@ from numba import carray
 
 from minidl.kernels.cpu.machine import team
 from minidl.kernels.cpu.machine.compilation import jit
-from minidl.kernels.cpu.machine.memory import address, pointer
 from minidl.kernels.cpu.machine.flat import EXACT, TASK_SIZE, alike, get, own, put
+from minidl.kernels.cpu.machine.memory import address, pointer
 from minidl.kernels.cpu.machine.team import next_task
 from minidl.optim.updates import later
 

@@ -12,8 +12,8 @@ import math
 import numpy as np
 
 from minidl import backend
-from minidl.kernels.cpu.convolution.forms import NUMBERS
 from minidl.kernels.cpu.convolution.direct import convolve
+from minidl.kernels.cpu.convolution.forms import NUMBERS
 
 
 def matmul_forward(a, b):

@@ -7,13 +7,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from minidl.checks import pair
 from minidl.nn.branches import ConvNormReLU
 from minidl.nn.containers import Sequential
 from minidl.nn.folded import FoldedConv
 from minidl.nn.layers import Conv2d
 from minidl.nn.normalisation import BatchNorm2d
 from minidl.nn.pooling import MaxPool2d
-from minidl.ops.geometry import pair, paddings
+from minidl.ops.geometry import paddings
 
 
 @dataclass(frozen=True)
@@ -101,7 +102,8 @@ def _is_trained(layer):
         return False
     conv, bn = layer.conv, layer.bn
     plain = type(conv) is Conv2d and type(bn) is BatchNorm2d and conv.bias is None and bn.affine
-    return plain and not conv.has_hooks and not bn.has_hooks and bn.training
+    usual = plain and conv.padding_mode == "zeros" and bn.bias is not None
+    return usual and not conv.has_hooks and not bn.has_hooks and bn.training
 
 
 def _keeps_size(kernel, padding, dilation):

@@ -20,17 +20,17 @@ import numpy as np
 from minidl.kernels.cpu.blocks.layers import pool_step
 from minidl.kernels.cpu.convolution import algorithms
 from minidl.kernels.cpu.convolution import forms as convolution
-from minidl.kernels.cpu.pooling import values as pooling
-from minidl.kernels.cpu.machine import team
 from minidl.kernels.cpu.convolution.direct import kernel_of
 from minidl.kernels.cpu.convolution.plan import Plan
-from minidl.kernels.cpu.machine.counter import come, gone, new_counter, next_task
-from minidl.kernels.cpu.machine.compilation import jit
-from minidl.kernels.cpu.machine.memory import address, pointer, read
-from minidl.kernels.cpu.tile.panels import Band
-from minidl.kernels.cpu.tile.sweep import Rows
 from minidl.kernels.cpu.convolution.winograd_forward import Plan as WinogradPlan
 from minidl.kernels.cpu.convolution.winograd_forward import convolve as winograd
+from minidl.kernels.cpu.machine import team
+from minidl.kernels.cpu.machine.compilation import jit
+from minidl.kernels.cpu.machine.counter import come, gone, new_counter, next_task
+from minidl.kernels.cpu.machine.memory import address, pointer, read
+from minidl.kernels.cpu.pooling import values as pooling
+from minidl.kernels.cpu.tile.panels import Band
+from minidl.kernels.cpu.tile.sweep import Rows
 from minidl.nn.pooling import MaxPool2d
 
 F32 = np.dtype(np.float32)

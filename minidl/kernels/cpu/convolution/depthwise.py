@@ -27,13 +27,13 @@ from typing import NamedTuple
 import numpy as np
 
 from minidl import backend
-from minidl.kernels.cpu.machine import team
 from minidl.kernels.cpu.convolution.direct import parts_of
+from minidl.kernels.cpu.machine import team
 from minidl.kernels.cpu.machine.compilation import jit
-from minidl.kernels.cpu.machine.memory import LINE, address, zero_bytes
-from minidl.kernels.cpu.tile.lanes import ROWS, Size, ask, multiply_all, spec_of
 from minidl.kernels.cpu.machine.launch import Launch
+from minidl.kernels.cpu.machine.memory import LINE, address, zero_bytes
 from minidl.kernels.cpu.machine.team import next_task
+from minidl.kernels.cpu.tile.lanes import ROWS, Size, ask, multiply_all, spec_of
 
 FAR = 1 << 25  # bytes of both arrays that processors with a good deal of cache do not keep
 TASK = 1 << 17  # bytes that a task of the forward convolution writes

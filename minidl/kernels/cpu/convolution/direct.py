@@ -30,11 +30,11 @@ import numpy as np
 
 from minidl.kernels.cpu.convolution.plan import layout, part_of, read_bands, rows_of
 from minidl.kernels.cpu.machine.compilation import jit
-from minidl.kernels.cpu.machine.memory import address
 from minidl.kernels.cpu.machine.launch import Launch
+from minidl.kernels.cpu.machine.memory import address
+from minidl.kernels.cpu.machine.team import next_slot, next_task
 from minidl.kernels.cpu.tile.panels import panel, panels_of
 from minidl.kernels.cpu.tile.sweep import Size, sweep
-from minidl.kernels.cpu.machine.team import next_slot, next_task
 from minidl.kernels.cpu.tile.tile import shape
 
 

@@ -11,9 +11,9 @@ import numpy as np
 from minidl import backend
 from minidl.kernels.cpu.convolution import algorithms
 from minidl.kernels.cpu.convolution.algorithms import Case, divided, run
-from minidl.ops.geometry import output_size, split
-from minidl.kernels.cpu.machine.memory import address
 from minidl.kernels.cpu.machine.kept import kept
+from minidl.kernels.cpu.machine.memory import address
+from minidl.ops.geometry import output_size, split
 
 NUMBERS = (np.dtype(np.float32), np.dtype(np.float64))
 

@@ -31,13 +31,13 @@ import numpy as np
 from numba import literally
 
 from minidl import backend
-from minidl.kernels.cpu.machine import team
 from minidl.kernels.cpu.convolution.plan import TASKS, layout, part_of, read_bands, rows_of
+from minidl.kernels.cpu.machine import team
 from minidl.kernels.cpu.machine.compilation import jit
 from minidl.kernels.cpu.machine.memory import address, copy_bytes, pointer, zero_bytes
+from minidl.kernels.cpu.machine.team import next_slot, next_task
 from minidl.kernels.cpu.tile.panels import panel
 from minidl.kernels.cpu.tile.sweep import Rows, Size, sweep
-from minidl.kernels.cpu.machine.team import next_slot, next_task
 from minidl.kernels.cpu.tile.tile import gather, shape
 
 PIXELS = 512  # per block

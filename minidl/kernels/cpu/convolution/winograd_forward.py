@@ -24,21 +24,35 @@ from typing import NamedTuple
 import numpy as np
 
 from minidl import backend
+from minidl.kernels.cpu.convolution.winograd import TILE
+from minidl.kernels.cpu.convolution.winograd_tiles import (
+    LANES,
+    PANEL,
+    POINTS,
+    ROWS,
+    SHAPE,
+    SLACK,
+    TABLES,
+    channels_last_result,
+    find_pixels,
+    pixel_stride,
+    place,
+    round_up,
+    takes,
+    transform_inputs,
+    width_of,
+    zeros_for,
+)  # fmt: skip
+from minidl.kernels.cpu.convolution.winograd_transform import spec, transform, transform_out
 from minidl.kernels.cpu.machine import team
-from minidl.ops.geometry import output_size
 from minidl.kernels.cpu.machine.compilation import jit
-from minidl.kernels.cpu.machine.memory import address
 from minidl.kernels.cpu.machine.flat import deliver
 from minidl.kernels.cpu.machine.kept import kept
 from minidl.kernels.cpu.machine.launch import Launch
+from minidl.kernels.cpu.machine.memory import address
 from minidl.kernels.cpu.machine.team import next_slot, next_task
 from minidl.kernels.cpu.tile.tile import tile
-from minidl.kernels.cpu.convolution.winograd import TILE
-from minidl.kernels.cpu.convolution.winograd_tiles import (
-    LANES, PANEL, POINTS, ROWS, SHAPE, SLACK, TABLES, channels_last_result, find_pixels, pixel_stride,
-    place, round_up, takes, transform_inputs, width_of, zeros_for,
-)  # fmt: skip
-from minidl.kernels.cpu.convolution.winograd_transform import spec, transform, transform_out
+from minidl.ops.geometry import output_size
 
 GROUP = 2 * PANEL  # output channels whose products are held before their last transform
 BLOCK = 32  # tiles of a block at most; twice that for many channels, whose U has to come from afar

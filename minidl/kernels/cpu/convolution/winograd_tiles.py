@@ -18,11 +18,11 @@ import functools
 import numpy as np
 
 from minidl import backend
+from minidl.kernels.cpu.convolution.winograd import TILE
+from minidl.kernels.cpu.convolution.winograd_transform import transform
 from minidl.kernels.cpu.machine.compilation import jit
 from minidl.kernels.cpu.machine.flat import pixel
 from minidl.kernels.cpu.tile.tile import shape
-from minidl.kernels.cpu.convolution.winograd import TILE
-from minidl.kernels.cpu.convolution.winograd_transform import transform
 
 POINTS = 36
 SHAPE = shape("float32")

@@ -27,8 +27,8 @@ from numba.core import cgutils
 from numba.core.errors import RequireLiteralValue
 from numba.extending import intrinsic
 
-from minidl.kernels.cpu.tile import tile
 from minidl.kernels.cpu.convolution import winograd
+from minidl.kernels.cpu.tile import tile
 
 INT, SMALL, BIT, FLOAT = ir.IntType(64), ir.IntType(32), ir.IntType(1), ir.FloatType()
 PAIRS = (1, 3)  # the points p, -p of a pair are rows (1, 2) and (3, 4)

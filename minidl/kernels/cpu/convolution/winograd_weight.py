@@ -21,18 +21,30 @@ from typing import NamedTuple
 import numpy as np
 
 from minidl import backend
-from minidl.kernels.cpu.machine import team
-from minidl.kernels.cpu.machine.compilation import jit
-from minidl.kernels.cpu.machine.memory import address
-from minidl.kernels.cpu.machine.flat import own, put
-from minidl.kernels.cpu.machine.team import next_slot, next_task
-from minidl.kernels.cpu.tile.tile import tile
 from minidl.kernels.cpu.convolution.winograd import TILE
 from minidl.kernels.cpu.convolution.winograd_tiles import (
-    PANEL, POINTS, ROWS, SHAPE, SLACK, TABLES, find_pixels, pixel_stride, place, round_up, takes,
-    transform_inputs, width_of, zeros_for,
+    PANEL,
+    POINTS,
+    ROWS,
+    SHAPE,
+    SLACK,
+    TABLES,
+    find_pixels,
+    pixel_stride,
+    place,
+    round_up,
+    takes,
+    transform_inputs,
+    width_of,
+    zeros_for,
 )  # fmt: skip
 from minidl.kernels.cpu.convolution.winograd_transform import spec, transform
+from minidl.kernels.cpu.machine import team
+from minidl.kernels.cpu.machine.compilation import jit
+from minidl.kernels.cpu.machine.flat import own, put
+from minidl.kernels.cpu.machine.memory import address
+from minidl.kernels.cpu.machine.team import next_slot, next_task
+from minidl.kernels.cpu.tile.tile import tile
 
 SPAN = 1024  # tiles of one task at most
 FEW, TASKS = 4, 16  # tasks to have in any case, and to aim at

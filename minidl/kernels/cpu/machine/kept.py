@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import weakref
 
-from minidl.backend import constant, is_constant  # noqa: F401 (the first for the example)
+from minidl.backend import constant, is_constant  # noqa: F401 (for the example)
 
 MOST = 64  # results kept of one array: beyond that, results are made again
 _kept = {}  # id of an array -> (weak reference to it, {what was made of it: (the result, the other array)})

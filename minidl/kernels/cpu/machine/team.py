@@ -36,8 +36,8 @@ import threading
 
 import numpy as np
 
-from minidl.kernels.cpu.machine.counter import JOB, SLOT, TASK, look, new_counter, next_slot, next_task  # noqa: F401 (for kernels)
 from minidl.kernels.cpu.machine.compilation import jit
+from minidl.kernels.cpu.machine.counter import JOB, SLOT, TASK, look, new_counter, next_slot, next_task  # noqa: F401 (for kernels)
 
 SPINS = 4000  # looks at the counter before sleeping, some 25 ns each
 

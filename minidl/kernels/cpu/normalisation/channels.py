@@ -18,9 +18,21 @@ from minidl import backend
 from minidl.kernels.cpu.machine import team
 from minidl.kernels.cpu.machine.compilation import jit
 from minidl.kernels.cpu.machine.flat import EXACT, deliver, far, floating, get, own, put, stream, target
-from minidl.kernels.cpu.normalisation.moments import partial, statistics
-from minidl.kernels.cpu.normalisation.parts import BEFORE, CHANNELS, FIRST, SECOND, THIRD, array_of, ask, joined, pieces, split, table
 from minidl.kernels.cpu.machine.team import next_task
+from minidl.kernels.cpu.normalisation.moments import partial, statistics
+from minidl.kernels.cpu.normalisation.parts import (
+    BEFORE,
+    CHANNELS,
+    FIRST,
+    SECOND,
+    THIRD,
+    array_of,
+    ask,
+    joined,
+    pieces,
+    split,
+    table,
+)
 
 
 @jit(fastmath=EXACT)

@@ -16,8 +16,8 @@ from minidl import backend
 from minidl.kernels.cpu.machine import team
 from minidl.kernels.cpu.machine.compilation import jit
 from minidl.kernels.cpu.machine.flat import EXACT, get, own, put
-from minidl.kernels.cpu.normalisation.parts import BEFORE, CHANNELS, FIRST, array_of, ask, pieces, table
 from minidl.kernels.cpu.machine.team import next_task
+from minidl.kernels.cpu.normalisation.parts import BEFORE, CHANNELS, FIRST, array_of, ask, pieces, table
 
 GUESS = 16  # pixels, evenly spread, whose mean is a piece's shift
 

@@ -15,8 +15,8 @@ import numpy as np
 from numba import carray
 
 from minidl.kernels.cpu.machine.compilation import jit
-from minidl.kernels.cpu.machine.memory import address, pointer
 from minidl.kernels.cpu.machine.flat import EXACT, TASK_SIZE, ahead, pixel
+from minidl.kernels.cpu.machine.memory import address, pointer
 
 CHANNELS, BEFORE, FIRST, SECOND, THIRD = 0, 1, 2, 4, 6  # columns; two for each array of a part
 AHEAD = 6  # pixels: how far a slice's channels are asked for, since a processor only guesses what is next to them

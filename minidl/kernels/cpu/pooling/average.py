@@ -9,11 +9,11 @@ from __future__ import annotations
 import numpy as np
 
 from minidl import backend
-from minidl.ops import average_pooling, windows
 from minidl.kernels.cpu.machine.compilation import jit
 from minidl.kernels.cpu.machine.flat import EXACT, deliver, flat, floating, get, own, put, target
-from minidl.kernels.cpu.pooling.windows import axes, bins, fill, pairs, run
 from minidl.kernels.cpu.machine.team import next_task
+from minidl.kernels.cpu.pooling.windows import axes, bins, fill, pairs, run
+from minidl.ops import average_pooling, windows
 
 
 @jit(fastmath=EXACT, forceinline=True)

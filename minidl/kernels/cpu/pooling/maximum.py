@@ -14,8 +14,8 @@ import numpy as np
 from minidl import backend
 from minidl.kernels.cpu.machine.compilation import jit
 from minidl.kernels.cpu.machine.flat import EXACT, ahead, deliver, far, flat, floating, get, own, put, stream, target
-from minidl.kernels.cpu.pooling.windows import axes, fill, pairs, run
 from minidl.kernels.cpu.machine.team import next_task
+from minidl.kernels.cpu.pooling.windows import axes, fill, pairs, run
 from minidl.ops.max_pooling import argmax_dtype
 from minidl.ops.windows import pooled_shape
 

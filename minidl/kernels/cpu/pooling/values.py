@@ -14,11 +14,11 @@ from numba import carray
 
 from minidl import backend
 from minidl.kernels.cpu.machine.compilation import jit
-from minidl.kernels.cpu.machine.memory import address, pointer
 from minidl.kernels.cpu.machine.flat import EXACT, deliver, far, floating, get, own, pixel, put, stream, target
 from minidl.kernels.cpu.machine.launch import Launch
-from minidl.kernels.cpu.pooling.windows import axes, fill
+from minidl.kernels.cpu.machine.memory import address, pointer
 from minidl.kernels.cpu.machine.team import next_task
+from minidl.kernels.cpu.pooling.windows import axes, fill
 from minidl.ops.windows import pooled_shape
 
 TASK_SIZE = 1 << 14  # numbers of the result: a task's lines lie in the second-level cache

@@ -10,10 +10,10 @@ import functools
 
 import numpy as np
 
-from minidl.ops.windows import adaptive_bins
 from minidl.kernels.cpu.machine import team
 from minidl.kernels.cpu.machine.compilation import jit
 from minidl.kernels.cpu.machine.flat import EXACT, TASK_SIZE, put
+from minidl.ops.windows import adaptive_bins
 
 
 @functools.lru_cache(maxsize=1024)

@@ -24,10 +24,10 @@ import numpy as np
 from minidl import backend
 from minidl.kernels.cpu.machine import team
 from minidl.kernels.cpu.machine.compilation import jit
-from minidl.kernels.cpu.machine.memory import address, copy_bytes, pointer, zero_bytes
 from minidl.kernels.cpu.machine.kept import kept
-from minidl.kernels.cpu.tile.sweep import Size
+from minidl.kernels.cpu.machine.memory import address, copy_bytes, pointer, zero_bytes
 from minidl.kernels.cpu.machine.team import next_task
+from minidl.kernels.cpu.tile.sweep import Size
 
 BLOCK = 16  # input channels packed at a time: what is read and written stays in the first-level cache
 

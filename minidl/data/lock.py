@@ -28,6 +28,12 @@ class Busy(ValueError):
 class FolderLock:
     """The right to write into `folder`, until `release` or the end of the process.
 
+    Parameters
+    ----------
+    folder : path
+    wait : bool
+        Wait for a process that has the right at present, instead of raising.
+
     Raises
     ------
     Busy
@@ -46,10 +52,10 @@ class FolderLock:
     True
     """
 
-    def __init__(self, folder):
+    def __init__(self, folder, wait=False):
         self.file = open(Path(folder) / NAME, "a+")
         try:
-            _lock(self.file)
+            _lock(self.file, wait)
         except (BlockingIOError, PermissionError):
             holder = _first_line(self.file)
             self.file.close()
@@ -64,13 +70,19 @@ class FolderLock:
         """Let others in."""
         self.file.close()
 
+    def __enter__(self):
+        return self
 
-def _lock(file):
+    def __exit__(self, *exception):
+        self.release()
+
+
+def _lock(file, wait):
     if fcntl is not None:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
         return
     file.seek(1 << 30)  # Windows lets nothing read what is locked: so the lock lies beyond the text
-    msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
+    msvcrt.locking(file.fileno(), msvcrt.LK_LOCK if wait else msvcrt.LK_NBLCK, 1)
     file.seek(0)
 
 
