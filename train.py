@@ -6,6 +6,7 @@
     python train.py --data cifar10 --data-dir ../data    # files that are there already: ../data/cifar-10/*.bin
     python train.py --data my-pictures                   # a folder with one folder of pictures per class
     python train.py --model cnn --optimizer adam --lr 0.002
+    python train.py --weights runs/mnist-googlenet-1 --freeze stem,3a    # begin with what another run learnt
     python train.py --resume runs/digits-googlenet-1     # go on after the last checkpoint, to the same bits
     python train.py --help                               # every option
 
@@ -31,6 +32,9 @@ class Settings:
     image_size: int = option(None, "side in pixels of the pictures of a folder; larger shows more", whole(8, 512))
     model: str = option("googlenet", "the network; cnn is small and quick to read", one_of(models.MODELS))
     width: float = option(None, "factor on all channel counts; more learns more, slower", number(0, 8, above=True))
+
+    weights: str = option(None, "a run, or a safetensors file, whose weights to begin with; for few images")
+    freeze: str = option(None, "layers that keep those weights: stem,3a,... or all-but-head; for very few images")
 
     # How long and how fast. Longer training is the surest way to a better result.
     epochs: int = option(None, "passes over the training images", whole(1, 100_000))
@@ -95,13 +99,14 @@ def create_state(settings, images, loader):
     minidl.manual_seed(settings.seed)
     model = create_model(settings, images).to(settings.device)
     training.try_out(model, images)
+    frozen = begin_with_weights(settings, model, images.class_names)
     optimizer = training.create_optimizer(settings.optimizer, model, settings.lr, settings.weight_decay)
     steps = settings.epochs * len(loader)
     schedule = training.create_schedule(settings.schedule, optimizer, settings.lr, steps, len(loader))
     average = None
     if settings.ema:
         average = optim.ExponentialMovingAverage(model, settings.ema, warm_up=True, use_buffers=True)
-    return training.TrainingState(model, optimizer, schedule, loader, average)
+    return training.TrainingState(model, optimizer, schedule, loader, average, frozen)
 
 
 def create_model(settings, images):
@@ -114,6 +119,16 @@ def create_model(settings, images):
     return models.create(settings.model, **options)
 
 
+def begin_with_weights(settings, model, class_names):
+    """Take weights over from elsewhere; the layers that are to keep them."""
+    if settings.freeze and not settings.weights:
+        raise ValueError(f"`--freeze` is {settings.freeze} without `--weights`: there is nothing to keep")
+    if settings.weights and not settings.resume:  # resumed, they are in the checkpoint
+        taken = training.load_weights(model, settings.weights, class_names)
+        print("\n".join(taken.lines(settings.weights)))
+    return training.freeze(model, settings.freeze) if settings.freeze else []
+
+
 def train(settings, loaders, state, run):
     """The lesson: look at a batch, measure how wrong the network is, move every weight a little downhill."""
     model, optimizer, schedule = state.model, state.optimizer, state.schedule
@@ -123,6 +138,8 @@ def train(settings, loaders, state, run):
         loaders["train"].set_epoch(epoch)  # the order of the images is a function of seed and epoch
         meter = state.begin_epoch(progress.steps(epoch))
         model.train()
+        for part in state.frozen:
+            part.eval()  # its batch norms keep their statistics
 
         for images, labels in progress.track(loaders["train"], meter):
             logits, *auxiliary = training.as_tuple(model(images))

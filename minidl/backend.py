@@ -86,7 +86,7 @@ def _late_kind(array):
         _register_cupy()
         return _kinds[type(array)]
     known = ", ".join(sorted(f"{t.__module__}.{t.__name__}" for t in _kinds))
-    error = TypeError(f"expected an array of one of the types {known}, found {type(array).__name__}")
+    error = TypeError(f"the array is of type {type(array).__name__}; accepted: {known}")
     error.obj = array  # as an AttributeError has it: a caller that knows the argument's name can say more
     raise error
 

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from minidl.checks import is_integer, refused
+
 GENERAL = 0  # the stream of initialisers, randn() and functional dropout; layers count from 1
 
 _state = {"seed": 0, "layers": 0, "uses": {}}
@@ -26,8 +28,8 @@ def manual_seed(seed):
     >>> minidl.equal(a, minidl.randn(3))
     True
     """
-    if not isinstance(seed, (int, np.integer)) or not 0 <= seed < 2**64:
-        raise ValueError(f"`seed` is {seed!r}; accepted: an integer from 0 to 2**64 - 1")
+    if not is_integer(seed) or not 0 <= seed < 2**64:
+        raise refused("seed", seed, "an integer from 0 to 2**64 - 1")
     _state.update(seed=int(seed), layers=0, uses={})
 
 

@@ -28,6 +28,7 @@ from torch.testing._internal.common_methods_invocations import op_db
 
 import minidl
 
+torch.set_num_threads(1)
 PACKAGE = str(Path(minidl.__file__).parent)
 DTYPES = (torch.float64, torch.float32, torch.int64, torch.bool)
 TOLERANCES = {"float64": 1e-9, "float32": 5e-5}  # relative to the largest number of the array
@@ -40,6 +41,7 @@ NAMES = {
     "true_divide": "div",
     "split_with_sizes": "split",
     "einsum": lambda operands, equation: minidl.einsum(equation, operands),
+    "where": lambda x, condition, other: minidl.where(condition, x, other),
     "linalg.diagonal": lambda x, offset=0, dim1=-2, dim2=-1: minidl.diagonal(x, offset, dim1, dim2),
     "nn.functional.embedding": lambda weight, index, **options: minidl.embedding(index, weight, **options),
     "nn.functional.upsample_nearest": None,
@@ -257,8 +259,10 @@ def is_clear(error):
     if isinstance(error, TypeError) and re.match(SIGNATURE, str(error)):
         return True  # Python's own, at the door: it names the function and the argument
     trace = error.__traceback__
-    while trace.tb_next is not None:
+    while trace is not None and trace.tb_next is not None:
         trace = trace.tb_next
+    if trace is None:
+        return False
     path, line = trace.tb_frame.f_code.co_filename, linecache.getline(trace.tb_frame.f_code.co_filename, trace.tb_lineno)
     return path.startswith(PACKAGE) and line.lstrip().startswith("raise") and "`" in str(error)
 
@@ -290,7 +294,7 @@ def judge(info, function, every=1):
         differentiable = info.supports_autograd and dtype in info.supported_backward_dtypes("cpu")
         second = differentiable and info.supports_gradgrad and dtype == torch.float64
         torch.manual_seed(0)
-        samples = info.sample_inputs("cpu", dtype, requires_grad=differentiable)
+        samples = info.sample_inputs_func(info, "cpu", dtype, differentiable)
         for sample in chosen(name, dtype, samples, every):
             yield judge_sample(info, function, name, sample, second)
 
@@ -313,7 +317,7 @@ def judge_sample(info, function, name, sample, second):
 def judge_errors(info, function):
     """The verdicts on the calls that PyTorch refuses: minidl refuses them too, and clearly."""
     torch.manual_seed(0)
-    for wrong in info.error_inputs("cpu") if info.error_inputs_func else ():
+    for wrong in info.error_inputs_func(info, "cpu") if info.error_inputs_func else ():
         sample = wrong.sample_input
         parts = [describe(x) for x in (sample.input, *sample.args, sample.kwargs)]
         try:
@@ -344,7 +348,6 @@ def judge_all(every=1, names=()):
 
 
 if __name__ == "__main__":
-    torch.set_num_threads(1)
     verdicts = list(judge_all(names=sys.argv[1:]))
     for verdict in verdicts:
         if verdict.kind != "equal":

@@ -11,7 +11,7 @@ import warnings
 import numpy as np
 import torch
 from conformity import TOLERANCES, Different, Verdict, as_array, check_arrays, compare, convert, describe, torch_leaves
-from conformity import verdict_of
+from conformity import chosen, verdict_of
 from torch.testing._internal.common_modules import module_db
 from torch.testing._internal.common_optimizers import optim_db
 
@@ -21,8 +21,8 @@ STEPS = 5
 SHAPES = ((3, 2), (4,), ())
 
 
-def judge_modules(names=()):
-    """The verdicts on all modules that both have, in training and in evaluation."""
+def judge_modules(every=1, names=()):
+    """The verdicts on all modules that both have (or on one sample in `every`), in training and in evaluation."""
     for info in module_db:
         mine = getattr(minidl.nn, info.name.removeprefix("nn."), None)
         if mine is None or (names and info.name not in names):
@@ -33,7 +33,7 @@ def judge_modules(names=()):
                 with warnings.catch_warnings():
                     warnings.simplefilter("ignore")
                     samples = info.module_inputs_func(info, "cpu", dtype, requires_grad=True, training=training)
-                    for sample in samples:
+                    for sample in chosen(f"{info.name} {training}", dtype, samples, every):
                         yield judge_module(info, mine, sample, dtype, training)
 
 
@@ -69,8 +69,8 @@ def check_states(mine, theirs):
         check_arrays(f"state {name}", as_array(mine[name]), as_array(value))
 
 
-def judge_optimisers(names=()):
-    """The verdicts on all optimisers that both have."""
+def judge_optimisers(every=1, names=()):
+    """The verdicts on all optimisers that both have: they are few."""
     for info in optim_db:
         name = info.optim_cls.__name__
         cls = getattr(minidl.optim, name, None)
@@ -108,7 +108,6 @@ def steps(tensor, parameter, cls, start, gradients, options):
 
 
 if __name__ == "__main__":
-    torch.set_num_threads(1)
     for kind in (judge_modules, judge_optimisers):
         verdicts = list(kind())
         print(*[v for v in verdicts if v.kind != "equal"], sep="\n")

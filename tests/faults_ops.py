@@ -10,6 +10,7 @@ from minidl import Tensor
 from minidl.ops import (
     arithmetic,
     elementwise,
+    extremes,
     indexing,
     joining,
     matmul,
@@ -88,7 +89,7 @@ backward(
 backward(
     "amax",
     "every tied element gets all",
-    reduction.Extreme,
+    extremes.Extreme,
     lambda right, node, g: (g.reshape(node.kept) * (node.saved_tensors[0] > 0), None, None, None),
     reference("amax/ties"),
 )

@@ -1,19 +1,26 @@
 """Seeded faults around the calculus: optimisers, schedules, clipping, averages, statistics, the order of the data."""
 
+import contextlib
 import math
 
 import numpy as np
 import test_averaging
 import test_data_loader
 import test_table_training as training
+import test_training_crashes as crashes
+import test_training_meaning as meaning
 from faults import after, fast_form, fault, instead, plain_form, test_of
 
 from minidl import optim
+from minidl import training as training_room
 from minidl.data import loader
 from minidl.nn import functional
 from minidl.nn import utils as _utils  # noqa: F401 (clipping stands there)
 from minidl.ops import clipping
+from minidl.data import catalogue
+from minidl.data.catalogue import DataSplits
 from minidl.optim import adam, lr_scheduler, rmsprop, sgd
+from minidl.training import TrainingState, atomic, identity, recipes, state
 
 
 def optimiser(kernel, row, name, wrong, form=plain_form):
@@ -204,4 +211,102 @@ fault(
     "augmentation by place in the batch",
     instead(loader, "ImageRandom", lambda right, seed, epoch, indices: right(seed, epoch, np.arange(len(indices)))),
     test_data_loader.test_augmentation_belongs_to_the_image_not_to_its_batch,
+)
+
+
+# ---------------------------------------------------------------- what a run means
+
+
+def run(words, inject, check):
+    """A fault in the machinery of a run."""
+    fault("run", words, inject, check)
+
+
+resumed = meaning.test_a_run_broken_off_within_an_epoch_goes_on_with_everything_it_had
+tested, chosen = (
+    meaning.test_the_weights_tested_at_the_end_are_those_of_the_best_epoch,
+    meaning.test_the_best_epoch_is_chosen_on_validation_accuracy_within_a_standard_error,
+)
+
+
+def last_weights(right, run, state, *rest):
+    state.best_weights = state.model.state_dict()
+    return right(run, state, *rest)
+
+
+run("the last weights tested", instead(training_room, "finish", last_weights), tested)
+run("the last epoch is always the best", instead(state, "as_good", lambda right, *a, **o: True), tested)
+run("only a higher accuracy counts", instead(state, "as_good", lambda right, now, best, n: now >= best), chosen)
+run(
+    "chosen by training accuracy",
+    instead(
+        TrainingState,
+        "finish_epoch",
+        lambda right, self, entry, *a, **o: right(self, entry | {"val_accuracy": entry["train_accuracy"]}, *a, **o),
+    ),
+    chosen,
+)
+run(
+    "validation with the newest weights",
+    instead(TrainingState, "averaged", lambda right, self: contextlib.nullcontext()),
+    meaning.test_validation_and_best_weights_are_those_of_the_average,
+)
+run(
+    "validation images augmented",
+    instead(DataSplits, "transform", lambda right, self, name="none": right(self, "strong")),
+    meaning.test_images_to_validate_and_test_are_normalised_and_nothing_else,
+)
+run(
+    "statistics over validation pictures too",
+    instead(catalogue, "survey", lambda right, part: right(getattr(part, "dataset", part))),
+    meaning.test_statistics_of_a_folder_are_those_of_its_training_part,
+)
+run(
+    "a schedule one epoch too long",
+    lambda monkeypatch: monkeypatch.setitem(
+        recipes.SCHEDULES, "cosine", lambda optimizer, lr, steps, n: recipes._cosine(optimizer, lr, steps + n, n)
+    ),
+    test_of(meaning.check_rates, "cosine"),
+)
+run(
+    "the digest of a sample of the pictures",
+    instead(identity, "_unwrapped", lambda right, dataset: (right(dataset)[0], right(dataset)[1][::50])),
+    meaning.test_the_data_digest_covers_every_pixel_label_and_their_order,
+)
+
+
+def slots_shifted(saved, *_):
+    return saved | {"state": {number ^ 1: slots for number, slots in saved["state"].items()}}
+
+
+run(
+    "slots of the next parameter",
+    after(optim.Optimizer, "state_dict", slots_shifted),
+    meaning.test_slots_come_back_to_their_parameters_in_all_groups,
+)
+
+
+def not_loaded(owner, name):
+    """A part of the state that a resumed run begins anew; nothing else in it notices."""
+    return instead(owner, name, lambda right, self, *a, **o: None)
+
+
+run("resumed at the first batch of the epoch", not_loaded(loader.DataLoader, "load_state_dict"), resumed)
+run("resumed without the averaged weights", not_loaded(optim.AveragedModel, "load_state_dict"), resumed)
+run("resumed with the schedule's beginning", not_loaded(lr_scheduler.LRScheduler, "load_state_dict"), resumed)
+run("resumed without momentum", not_loaded(optim.Optimizer, "load_state_dict"), resumed)
+run(
+    "resumed with fresh random streams",
+    instead(state.minidl, "set_rng_state", lambda right, saved: right(saved | {"uses": {}})),
+    resumed,
+)
+run(
+    "resumed without the sums of the epoch",
+    instead(state.EpochMeter, "load_state_dict", lambda right, self, s: right(self, s | {"losses": 0 * s["losses"]})),
+    resumed,
+)
+run(
+    "a file written in place",
+    instead(atomic, "write_bytes", lambda right, path, data: atomic._write_through(path, data)),
+    crashes.test_a_file_is_the_old_one_or_the_new_one_wherever_its_writer_dies,
 )

@@ -1,10 +1,12 @@
 """What the tests of runs share: train.py in this process on few images, stops at a given place, states compared."""
 
+import contextlib
 import functools
 import io
-import contextlib
 import json
+import tempfile
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -101,3 +103,21 @@ def assert_same_end(a, b):
     assert without_times(histories[0]) == without_times(histories[1])
     results = [json.loads((folder / "summary.json").read_text()) for folder in (a, b)]
     assert results[0]["test_loss"] == results[1]["test_loss"]
+
+
+@contextlib.contextmanager
+def folder_of_runs():
+    """A new folder with ``run(*argv)`` in it, for tests that take no fixtures: yields (folder, run)."""
+    with tempfile.TemporaryDirectory() as name, pytest.MonkeyPatch.context() as monkeypatch:
+        monkeypatch.chdir(name)
+        few(monkeypatch)
+
+        def run(*argv, after_step=None):
+            with monkeypatch.context() as inner, contextlib.redirect_stdout(io.StringIO()):
+                if after_step is not None:
+                    right = Run.after_step
+                    inner.setattr(Run, "after_step", lambda self, state: (after_step(state), right(self, state)))
+                inner.setattr("sys.argv", ["train.py", *map(str, argv)])
+                train.main()
+
+        yield Path(name), run

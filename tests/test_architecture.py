@@ -36,6 +36,7 @@ ALLOWED = {
     "report": {"evaluation", "explain", "graph", "graph_layout", "nn", "data", "ops", "tensor", "backend"},
     "training": {"evaluation", "report", "anomaly", "nn", "optim", "data", "ops", "tensor", "dispatch", "backend", "random"},
     "onnx": {"nn", "ops", "tensor", "backend"},
+    "serve": {"explain", "training", "data", "backend"},
     "pytest_plugin": {"gradcheck"},
     # The second storey: nothing above may import it.
     "kernels": {"nn", "optim", "ops", "tensor", "philox", "dispatch", "backend", "memory"},
@@ -44,7 +45,7 @@ EVERYWHERE = {"checks"}  # arguments are asked for in one way in all rooms
 TOP = {None, "__main__", "commands"}  # minidl/__init__.py gathers what users import; commands may call everything
 HEAVY = set(
     "cupy cupyx numba llvmlite matplotlib sklearn scipy PIL pooch requests safetensors tqdm torch onnx onnxruntime"
-    " mpi4py threadpoolctl resource".split()
+    " starlette uvicorn optuna mpi4py threadpoolctl resource".split()
 )
 
 

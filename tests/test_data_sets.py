@@ -39,7 +39,7 @@ def test_tensor_dataset_takes_tensors_and_arrays():
         (lambda: TensorDataset(), "`tensors` is empty"),
         (lambda: TensorDataset(np.zeros(3), np.zeros(4)), r"different lengths: \[3, 4\]"),
         (lambda: TensorDataset(np.float32(1)), "0-d"),
-        (lambda: ArrayDataset(np.zeros((2, 3, 3), np.uint8), [0, 1]), r"\(2, 3, 3\); expected \(N, H, W, C\)"),
+        (lambda: ArrayDataset(np.zeros((2, 3, 3), np.uint8), [0, 1]), r"\(2, 3, 3\); accepted: \(N, H, W, C\)"),
         (lambda: ArrayDataset(np.zeros((2, 3, 3, 1), np.uint8), [0.0, 1.0]), "`labels` is float64"),
         (lambda: ArrayDataset(np.zeros((2, 3, 3, 1), np.uint8), [0, 5], ["a", "b"]), "from 0 to 5 but there are 2"),
         (lambda: Subset(small(), [0, 6]), "`indices` holds .6. but the data set has 6"),

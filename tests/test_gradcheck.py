@@ -6,6 +6,7 @@ import pytest
 import minidl
 from minidl import Function, Tensor
 from minidl.gradcheck import GradientError, check_gradients
+from minidl.gradcheck.arguments import inputs_for
 from minidl.gradcheck.cases import CASES, cases_named, inputs_of
 from minidl.commands.gradcheck import add_arguments, run
 from minidl.gradcheck.differences import STEPS, taylor_slope
@@ -163,7 +164,7 @@ def test_right_gradients_pass(case):
 def test_names_of_cases_are_unique_and_cover_the_differentiable_ops():
     assert len({case.name for case in CASES}) == len(CASES)
     covered = {case.op for case in CASES} | {"getitem", "setitem"}
-    constant = set("argmax argmin argsort all any allclose equal one_hot isnan isinf isfinite".split())
+    constant = set("argmax argmin argsort all any allclose equal one_hot isnan isinf isfinite isclose nonzero".split())
     constant |= set("bitwise_and bitwise_or bitwise_xor bitwise_not".split())
     constant |= set("eq ne lt le gt ge logical_and logical_or logical_xor logical_not".split())
     from minidl.ops import FAMILIES, creation, functions
@@ -295,6 +296,75 @@ def test_command_line_checks_a_function(capsys):
     assert command(f"{__name__}:wrong_square", "--shapes", "2,3") == 1
     assert "half of what it should be" in capsys.readouterr().out
     assert command("minidl:tanh") == 0
+
+
+W = minidl.tensor(np.array([0.5, 2.0]))
+
+
+def with_defaults(x, power=3, w=W, *, bias=None):
+    """A cube, scaled: `power` and `bias` are no Tensors and stay as they are."""
+    assert power == 3 and bias is None
+    return x**power * w.sum()
+
+
+def only_defaults(x=None, power=2):
+    """Nothing here says what to check it with."""
+    return x**power
+
+
+def tensor_defaults(w=W, *, v=W):
+    """All that is needed is there."""
+    return w * v
+
+
+def case():
+    """What is to be checked, with its inputs."""
+    return lambda x, y: x * y, np.ones(2), np.full(2, 0.5)
+
+
+def nothing():
+    """Neither arguments nor a case."""
+
+
+def many(*xs):
+    """Any number of arguments."""
+    return xs[0] * xs[1]
+
+
+@pytest.mark.parametrize("target", ["with_defaults", "tensor_defaults", "case"])
+def test_command_line_uses_defaults_and_returned_inputs(target, capsys):
+    assert command(f"{__name__}:{target}", "--verbose") == 0
+    assert "1 checked, 0 failed" in capsys.readouterr().out
+
+
+def test_defaults_that_are_tensors_are_checked_by_name():
+    function, inputs = inputs_for(with_defaults, "f", None, 0)
+    report = check_gradients(function, *inputs)
+    assert {row.argument for row in report.rows if row.check == "direction" and row.order == 1} >= {"x", "w"}
+
+
+def test_shapes_go_to_the_first_arguments():
+    assert command(f"{__name__}:only_defaults", "--shapes", "2,2") == 0
+    assert command(f"{__name__}:many", "--shapes", "2", "2") == 0
+
+
+ADVICE = {
+    "only_defaults": "has defaults for all its arguments and none is a Tensor: give `--shapes`, such as 3,4",
+    "nothing": "takes no arguments; accepted: a function of Tensors, or one that returns such a function and its inputs",
+    "W": "is of type Tensor; accepted: a function",
+}
+
+
+@pytest.mark.parametrize("target", ADVICE)
+def test_command_line_says_what_to_do(target, capsys):
+    assert command(f"{__name__}:{target}") == 2
+    captured = capsys.readouterr()
+    assert ADVICE[target] in captured.err and captured.err.count("\n") == 1 and not captured.out
+
+
+def test_too_many_shapes_are_refused(capsys):
+    assert command(f"{__name__}:wrong_square", "--shapes", "2", "3") == 2
+    assert "`--shapes` has 2 shapes; accepted: at most 1" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("target", ["softmx", "minidl:tnah", "no_such_module:f"])

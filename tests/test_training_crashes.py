@@ -2,12 +2,14 @@
 
 # ruff: noqa: F401, F811 (fixtures come by import)
 
+import contextlib
 import hashlib
 import json
 import os
 import shutil
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -18,6 +20,23 @@ from minidl.training import Run, atomic, checkpoint
 
 ROOT = Path(__file__).resolve().parents[1]
 KINDS = ["die", "die after", "ENOSPC", "EIO", "EACCES", "short"]
+
+
+def test_a_file_is_the_old_one_or_the_new_one_wherever_its_writer_dies():
+    old, new = b"old" * 20_000, b"new" * 30_000
+    with tempfile.TemporaryDirectory() as name, pytest.MonkeyPatch.context() as monkeypatch:
+        path, seen, k = Path(name) / "file", set(), 0
+        while k == 0 or disk.dead:
+            path.write_bytes(old)
+            disk, k = FaultyDisk(k + 1, "die"), k + 1
+            monkeypatch.setattr(atomic, "os", disk)
+            with contextlib.suppress(Died):
+                atomic.write_bytes(path, new)
+            monkeypatch.setattr(atomic, "os", os)
+            assert path.read_bytes() in (old, new), f"died in call {k}, {disk.calls[-1]}"
+            seen.add(path.read_bytes())
+        assert seen == {old, new} and k > 8
+        assert disk.calls.index("fsync") < disk.calls.index("replace") < len(disk.calls) - 1 - disk.calls[::-1].index("fsync")
 
 
 @pytest.fixture

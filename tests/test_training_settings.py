@@ -27,7 +27,7 @@ def test_the_command_line_wins():
 def test_every_recipe_decides_what_has_no_default(data):
     decided = settings("--data", data)
     undecided = {f.name for f in dataclasses.fields(decided) if getattr(decided, f.name) is None}
-    assert undecided == {"data_dir", "image_size", "output", "resume", "max_steps"}
+    assert undecided == {"data_dir", "image_size", "weights", "freeze", "output", "resume", "max_steps"}
 
 
 WRONG = [

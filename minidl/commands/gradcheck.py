@@ -5,19 +5,20 @@
     python -m minidl gradcheck googlenet --width 0.25 # a model: every parameter, along random directions
     python -m minidl gradcheck mymodule:f --shapes 2,3 3,4
 
-The exit status is 0 if everything passed, 1 if something failed, 2 if a name is unknown.
+An argument of a function without a shape has its default, if that is a Tensor, or the shape 3,4. A function that takes
+nothing may return what is to be checked: a function and its inputs. The exit status is 0 if everything passed, 1 if something failed, 2 if a name is unknown.
 """
 
 from __future__ import annotations
 
 import argparse
 import importlib
-import inspect
 import sys
 import time
 
 import numpy as np
 
+from minidl.gradcheck.arguments import inputs_for
 from minidl.gradcheck.cases import CASES, cases_named, inputs_of
 from minidl.gradcheck.check import check_gradients
 from minidl.gradcheck.picture import draw_heat_map
@@ -92,8 +93,10 @@ def jobs_of(target, args):
     """(name, function that returns a report) for everything that `target` stands for."""
     if ":" in target:
         module, _, attribute = target.partition(":")
-        function = getattr(importlib.import_module(module), attribute)
-        return [(target, lambda: _check_function(function, target, args))]
+        named = getattr(importlib.import_module(module), attribute)
+        function, inputs = inputs_for(named, target, args.shapes, args.seed)
+        options = dict(order=args.order or 2, name=target, seed=args.seed, raise_exception=False)
+        return [(target, lambda: check_gradients(function, *inputs, **options))]
     models = _models()
     if target in models:
         return [(target, lambda: _check_model(models[target], target, args))]
@@ -129,17 +132,3 @@ def _check_model(make, name, args):
     images = np.random.default_rng(args.seed).standard_normal((2, 3, size, size))
     options = dict(order=args.order or 1, directions=1, full_limit=0, largest_step=2.0**-16)
     return check_gradients(model, images, seed=args.seed, name=name, raise_exception=False, **options)
-
-
-def _check_function(function, target, args):
-    """On normal inputs of the given shapes; by default (3, 4) for each argument."""
-    rng = np.random.default_rng(args.seed)
-    inputs = [rng.standard_normal(shape) for shape in args.shapes or [(3, 4)] * _count_arguments(function)]
-    return check_gradients(function, *inputs, order=args.order or 2, name=target, seed=args.seed, raise_exception=False)
-
-
-def _count_arguments(function):
-    """How many arguments without a default a function, or the forward of a Function, takes."""
-    called = function.forward if inspect.isclass(function) else function
-    parameters = inspect.signature(called).parameters.values()
-    return sum(p.default is p.empty and p.name not in ("self", "ctx") for p in parameters)

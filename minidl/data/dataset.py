@@ -92,9 +92,9 @@ class ArrayDataset(TensorDataset):
     def __init__(self, images, labels, class_names=None):
         super().__init__(images, labels)
         self.images, labels = self.tensors
-        check(self.images.ndim == 4, f"`images` has shape {self.images.shape}; expected (N, H, W, C)")
+        check(self.images.ndim == 4, f"`images` has shape {self.images.shape}; accepted: (N, H, W, C)")
         check(labels.ndim == 1 and labels.dtype.kind in "iu", f"`labels` is {labels.dtype} of shape {labels.shape}; "
-              "expected whole numbers of shape (N,)")
+              "accepted: whole numbers of shape (N,)")
         self.labels = labels.astype(np.int64)
         self.tensors = self.images, self.labels
         self.class_names = class_names or [str(c) for c in range(self.labels.max(initial=-1) + 1)]

@@ -16,6 +16,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 
 from minidl import backend
+from minidl.checks import integer
 from minidl.data.dataset import stacked
 from minidl.data.errors import check
 from minidl.data.random import ImageRandom, permutation
@@ -72,13 +73,13 @@ class DataLoader:
     def __init__(self, dataset, batch_size=1, shuffle=False, *, num_workers=0, drop_last=False, seed=0,
                  transform=None, device="cpu", prefetch_factor=2):
         check(hasattr(dataset, "__len__") and hasattr(dataset, "__getitem__"),
-              f"`dataset` is {type(dataset).__name__}; expected a Dataset: something with a length and items")
-        _check_whole("batch_size", batch_size, 1)
-        _check_whole("num_workers", num_workers, 0)
-        _check_whole("prefetch_factor", prefetch_factor, 1)
-        _check_whole("seed", seed, None)
+              f"`dataset` is {type(dataset).__name__}; accepted: a Dataset: something with a length and items")
+        integer(batch_size, "batch_size", least=1)
+        integer(num_workers, "num_workers", least=0)
+        integer(prefetch_factor, "prefetch_factor", least=1)
+        integer(seed, "seed")
         check(transform is None or callable(transform),
-              f"`transform` is {transform!r}; expected a function of (batch, random), or None")
+              f"`transform` is {transform!r}; accepted: a function of (batch, random), or None")
         backend.kind_named(device)
         self.dataset, self.batch_size, self.shuffle = dataset, batch_size, bool(shuffle)
         self.num_workers, self.drop_last, self.seed = num_workers, bool(drop_last), seed
@@ -96,7 +97,7 @@ class DataLoader:
 
     def set_epoch(self, epoch):
         """Choose the order and augmentation of epoch number `epoch`."""
-        _check_whole("epoch", epoch, 0)
+        integer(epoch, "epoch", least=0)
         if epoch != self.epoch:
             self.epoch, self._first, self._given = epoch, 0, 0
 
@@ -179,10 +180,3 @@ class DataLoader:
     def _tensor(self, array):
         array = backend.to_device(array, self.device)
         return Tensor(array.transpose(0, 3, 1, 2) if self._images and array.ndim == 4 else array)
-
-
-def _check_whole(name, value, least):
-    """A whole number, no bool, not below `least` (None: any)."""
-    whole = isinstance(value, (int, np.integer)) and not isinstance(value, bool)
-    accepted = "a whole number" + ("" if least is None else f", {least} or more")
-    check(whole and (least is None or value >= least), f"`{name}` is {value!r}; accepted: {accepted}")

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import numpy as np
 
+from minidl.checks import positive_pair, probability
 from minidl.data.errors import check
-from minidl.data.transforms import check_batch, check_probability, check_random, like, pair
+from minidl.data.transforms import check_batch, check_random, like
 
 
 def grayscale(values):
@@ -115,7 +116,7 @@ class Cutout:
     """Replace a square of side `size` around a random pixel; near the border part of it falls outside."""
 
     def __init__(self, size, fill=0):
-        self.size, self.fill = pair("size", size), fill
+        self.size, self.fill = positive_pair(size, "size"), fill
 
     def __call__(self, batch, random=None):
         check_random(self, random)
@@ -132,7 +133,7 @@ class RandomErasing:
     """
 
     def __init__(self, p=0.5, scale=(0.02, 0.33), ratio=(0.3, 3.3), value=0):
-        check_probability("p", p)
+        probability(p)
         check(0 <= scale[0] <= scale[1] <= 1, f"`scale` is {scale!r}; accepted: (low, high) within 0 to 1")
         check(0 < ratio[0] <= ratio[1], f"`ratio` is {ratio!r}; accepted: (low, high) above 0")
         self.p, self.scale, self.ratio, self.value = p, scale, ratio, value

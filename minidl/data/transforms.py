@@ -12,6 +12,7 @@ from __future__ import annotations
 import numpy as np
 
 from minidl import backend
+from minidl.checks import pair, positive_pair, probability
 from minidl.data.errors import check
 
 
@@ -19,7 +20,7 @@ def check_batch(batch):
     """The shape (N, H, W, C) of `batch`, or a `ValueError` that says what it is instead."""
     check(getattr(batch, "ndim", 0) == 4 and batch.dtype in (np.uint8, np.float32),
           f"`batch` is {getattr(batch, 'dtype', type(batch).__name__)} of shape {np.shape(batch)}; "
-          "expected uint8 or float32 images of shape (N, H, W, C)")
+          "accepted: uint8 or float32 images of shape (N, H, W, C)")
     return batch.shape
 
 
@@ -27,20 +28,6 @@ def check_random(transform, random):
     """A random transform called without its source of random numbers is a mistake, not "do nothing"."""
     name = type(transform).__name__
     check(random is not None, f"{name} needs `random`: call it as transform(batch, ImageRandom(...))")
-
-
-def check_probability(name, p):
-    """Raise a `ValueError` that names the argument where `p` is no probability."""
-    check(0 <= p <= 1, f"`{name}` is {p!r}; accepted: a probability, 0 to 1")
-
-
-def pair(name, value, least=1):
-    """(value, value) of a number or a pair itself, each at least `least`."""
-    both = (value, value) if isinstance(value, (int, np.integer)) else value
-    good = isinstance(both, (tuple, list)) and len(both) == 2 and all(
-        isinstance(v, (int, np.integer)) and v >= least for v in both)
-    check(good, f"`{name}` is {value!r}; accepted: a whole number of at least {least}, or a pair of them")
-    return tuple(both)
 
 
 def like(batch, values):
@@ -65,7 +52,7 @@ class Compose:
     def __init__(self, transforms):
         self.transforms = list(transforms)
         for t in self.transforms:
-            check(callable(t), f"`transforms` holds {t!r}; expected functions of (batch, random)")
+            check(callable(t), f"`transforms` holds {t!r}; accepted: functions of (batch, random)")
 
     def __call__(self, batch, random=None):
         for transform in self.transforms:
@@ -110,7 +97,7 @@ class Normalize:
     def __init__(self, mean, std):
         self.mean, self.std = np.atleast_1d(np.asarray(mean, np.float64)), np.atleast_1d(np.asarray(std, np.float64))
         check(self.mean.ndim == 1 and self.mean.shape == self.std.shape,
-              f"`mean` has shape {self.mean.shape} but `std` has {self.std.shape}; expected one number per channel")
+              f"`mean` has shape {self.mean.shape} but `std` has {self.std.shape}; accepted: one number per channel")
         check((self.std > 0).all(), f"`std` is {std!r}; every entry must be above 0")
 
     def __call__(self, batch, random=None):
@@ -151,7 +138,7 @@ class Resize:
     """
 
     def __init__(self, size):
-        self.size = pair("size", size)
+        self.size = positive_pair(size, "size")
 
     def __call__(self, batch, random=None):
         check_batch(batch)
@@ -165,7 +152,7 @@ class CenterCrop:
     """The middle `size` (height, width) of every image."""
 
     def __init__(self, size):
-        self.size = pair("size", size)
+        self.size = positive_pair(size, "size")
 
     def __call__(self, batch, random=None):
         N, H, W, C = check_batch(batch)
@@ -190,7 +177,7 @@ class RandomCrop:
     modes = ("constant", "edge", "reflect")
 
     def __init__(self, size, padding=0, fill=0, padding_mode="constant"):
-        self.size, self.padding = pair("size", size), pair("padding", padding or 0, least=0)
+        self.size, self.padding = positive_pair(size, "size"), pair(padding or 0, "padding", least=0)
         check(padding_mode in self.modes, f"`padding_mode` is {padding_mode!r}; accepted: {', '.join(self.modes)}")
         self.options = {"mode": padding_mode} | ({"constant_values": fill} if padding_mode == "constant" else {})
 
@@ -220,7 +207,7 @@ class RandomShift(RandomCrop):
     """Move every image by up to `pixels` whole pixels up or down, left or right; `fill` comes in at the edge."""
 
     def __init__(self, pixels, fill=0, padding_mode="constant"):
-        super().__init__(1, pair("pixels", pixels, least=0), fill, padding_mode)
+        super().__init__(1, pair(pixels, "pixels", least=0), fill, padding_mode)
 
     def __call__(self, batch, random=None):
         return self.crop(batch, random, check_batch(batch)[1:3])
@@ -232,7 +219,7 @@ class RandomHorizontalFlip:
     axis = 2
 
     def __init__(self, p=0.5):
-        check_probability("p", p)
+        probability(p)
         self.p = p
 
     def __call__(self, batch, random=None):

@@ -1,6 +1,6 @@
 """The table of cases: one row per differentiable op (and variant), over which every check runs.
 
-A new op is one new row in ``rows_calculus.py`` or ``rows_layers.py``. The table serves the command
+A new op is one new row in ``rows_calculus.py``, ``rows_layers.py`` or ``rows_everyday.py``. The table serves the command
 line (``python -m minidl gradcheck``) and the test suite alike.
 """
 
@@ -12,9 +12,10 @@ import numpy as np
 
 from minidl.gradcheck.case import Case
 from minidl.gradcheck.rows_calculus import ROWS_OF_CALCULUS
+from minidl.gradcheck.rows_everyday import ROWS_OF_EVERYDAY
 from minidl.gradcheck.rows_layers import ROWS_OF_LAYERS
 
-CASES: list[Case] = ROWS_OF_CALCULUS + ROWS_OF_LAYERS
+CASES: list[Case] = ROWS_OF_CALCULUS + ROWS_OF_LAYERS + ROWS_OF_EVERYDAY
 
 
 def cases_named(name):

@@ -1,7 +1,9 @@
 """The calculus: one family of operations per file, and the table that makes them methods of Tensor.
 
 Reading order: arithmetic, elementwise, reduction, extremes, shape, padding, joining, indexing, matmul, convolution,
-pooling, fused, normalisation, losses, dropout. An operation is a `Function` and a
+pooling, fused, normalisation, losses, dropout. Outside the reading order, since they teach nothing new: products,
+selecting, tiling, sorting, remainders, resampling, attention, objectives, saturating, sequences, rescaling,
+embedding. An operation is a `Function` and a
 lower-case function beside it; to add one, write both in the file of its family and
 name the function in :data:`METHODS` if it is to be a method of Tensor.
 """
@@ -10,6 +12,7 @@ from __future__ import annotations
 
 from minidl.ops import (
     arithmetic,
+    attention,
     average_pooling,
     comparison,
     conv_transpose,
@@ -17,6 +20,7 @@ from minidl.ops import (
     creation,
     dropout,
     elementwise,
+    embedding,
     extremes,
     im2col,
     indexing,
@@ -25,9 +29,19 @@ from minidl.ops import (
     matmul,
     max_pooling,
     normalisation,
+    objectives,
     padding,
+    products,
     reduction,
+    remainders,
+    resampling,
+    rescaling,
+    saturating,
+    selecting,
+    sequences,
     shape,
+    sorting,
+    tiling,
 )
 from minidl.ops.promotion import is_operand
 from minidl.tensor import Tensor
@@ -53,13 +67,26 @@ FAMILIES = {
     normalisation: "batch_norm_train batch_norm_eval layer_norm local_response_norm",
     losses: "softmax log_softmax cross_entropy nll_loss mse_loss l1_loss binary_cross_entropy_with_logits",
     dropout: "dropout",
+    products: "mm bmm mv dot outer einsum",
+    selecting: "index_select index_add scatter scatter_add masked_fill masked_select nonzero diagonal diag",
+    tiling: "t repeat tile repeat_interleave roll narrow unbind tril triu meshgrid",
+    sorting: "sort topk median",
+    remainders: "remainder fmod floor_divide trunc atan2 cumprod isclose",
+    resampling: "interpolate pixel_shuffle pixel_unshuffle grid_sample",
+    attention: "scaled_dot_product_attention",
+    objectives: "smooth_l1_loss huber_loss binary_cross_entropy kl_div cosine_similarity normalize",
+    saturating: "hardtanh relu6 hardswish selu prelu glu",
+    sequences: "conv1d conv_transpose1d max_pool1d avg_pool1d adaptive_avg_pool1d adaptive_max_pool1d",
+    rescaling: "rms_norm dropout2d",
+    embedding: "embedding",
     creation: "zeros ones full empty arange linspace eye randn rand randint randperm"
     " zeros_like ones_like full_like randn_like rand_like from_numpy",
 }
 functions = {name: getattr(module, name) for module, names in FAMILIES.items() for name in names.split()}
 
-NOT_METHODS = {"where", "concat", "cat", "stack", "linear", "one_hot", "from_numpy"} | set(
-    FAMILIES[creation].split() + FAMILIES[losses].split()[2:] + FAMILIES[im2col].split()
+NOT_METHODS = {"where", "concat", "cat", "stack", "linear", "one_hot", "from_numpy", "einsum", "meshgrid"} | set(
+    " ".join(FAMILIES[family] for family in (attention, objectives, sequences, resampling, embedding)).split()
+    + FAMILIES[creation].split() + FAMILIES[losses].split()[2:] + FAMILIES[im2col].split()
 ) | {name for name in functions if name.endswith(("2d", "_norm", "_train", "_eval"))}
 METHODS = {name: function for name, function in functions.items() if name not in NOT_METHODS}
 
@@ -80,6 +107,7 @@ def _or_identity(function):
 
 
 OPERATORS = {"add": "add", "sub": "sub", "mul": "mul", "truediv": "div", "pow": "pow", "matmul": "matmul"}
+OPERATORS |= {"mod": "remainder", "floordiv": "floor_divide"}
 OPERATORS |= {"and": "bitwise_and", "or": "bitwise_or", "xor": "bitwise_xor"}
 ORDER = {"lt", "le", "gt", "ge"}
 IN_PLACE = "add sub mul div pow clamp lerp relu".split() + list(elementwise.TABLE)  # each with an underscore after it
@@ -105,6 +133,7 @@ def _install():
     Tensor.__invert__ = functions["bitwise_not"]
     Tensor.__getitem__ = indexing.getitem
     Tensor.__setitem__ = indexing.setitem
+    Tensor.mT = property(tiling.matrix_transpose)
     Tensor.T = property(lambda self: self.transpose())
     Tensor.float = lambda self: self.astype("float32")
     Tensor.double = lambda self: self.astype("float64")

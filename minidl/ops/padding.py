@@ -119,10 +119,10 @@ def pad(input, pad, mode="constant", value=None):
     widths = [(0, 0)] * (input.ndim - len(pairs)) + pairs[::-1]
     if any(n + a + b < 0 for n, (a, b) in zip(input.shape, widths)):
         raise checks.refused("pad", pad, f"widths that leave something of shape {input.shape}")
+    if mode in ("constant", "circular") and any(w < 0 for pair in widths for w in pair):
+        input = input[tuple(slice(max(-a, 0), n - max(-b, 0)) for n, (a, b) in zip(input.shape, widths))]
+        widths = [(max(a, 0), max(b, 0)) for a, b in widths]
     if mode == "constant":
-        if any(w < 0 for pair in widths for w in pair):
-            input = input[tuple(slice(max(-a, 0), n - max(-b, 0)) for n, (a, b) in zip(input.shape, widths))]
-            widths = [(max(a, 0), max(b, 0)) for a, b in widths]
         return Pad.apply(input, tuple(widths), 0 if value is None else checks.number(value, "value"))
     if value:
         raise ValueError(f"`value` is {value} with `mode` {mode!r}; accepted: a value for 'constant' only")

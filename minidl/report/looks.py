@@ -50,14 +50,14 @@ def looks(model, transform, images, evaluation, class_names):
 
 
 CAPTIONS = (
-    "Rightly classified, next to each what spoke for the answer (Grad-CAM; bright is much). Good: the light lies on the "
-    "object itself, not on its background or on the edge.",
-    "Wrongly classified, the surest first. Good: one sees what misled the network, such as a part that both classes share.",
+    "Rightly classified, next to each what spoke for the answer (Grad-CAM; bright is much). Good: the light lies "
+    "on the object itself, not on its background or on the edge.",
+    "Wrongly classified, the surest first. Good: one sees what misled the network, such as a part of both classes.",
 )
-FILTERS = ("The filters of the first convolution, mid-gray is 0. Good: edges, spots and colours. Noise without any order "
+FILTERS = ("The filters of the first convolution, mid-gray is 0. Good: edges, spots and colours. Noise without order "
            "means that it has learnt too little, or that few filters are used.")
-BRANCHES = ("How much each branch of each block speaks for the answer, in logits, on average over test images. Good: all "
-            "branches are used; one that stays at 0 throughout could be left out.")
+BRANCHES = ("How much each branch of each block speaks for the answer, in logits, on average over test images. Good: "
+            "all branches are used; one that stays at 0 throughout could be left out.")
 
 
 def _spread(indices, count):

@@ -13,11 +13,12 @@ from minidl.training.state import TrainingState
 from minidl.training.metrics import EpochMeter, Evaluation, NonFiniteLoss, as_tuple, evaluate, try_out
 from minidl.training.progress import Progress
 from minidl.training.trained import TrainedNetwork, open_run
+from minidl.training.transfer import freeze, load_weights
 from minidl.training.report import finish
 
 __all__ = [
     "OPTIMIZERS", "SCHEDULES", "CheckpointError", "EpochMeter", "Evaluation", "NonFiniteLoss", "Progress", "Run",
     "TrainedNetwork", "TrainingState", "as_tuple", "create_optimizer", "create_schedule", "evaluate", "finish",
-    "interval", "load_arrays", "number", "one_of", "open_run", "option", "parse", "recipe_for", "save_arrays",
-    "switch", "try_out", "usage_errors", "whole",
+    "freeze", "interval", "load_arrays", "load_weights", "number", "one_of", "open_run", "option", "parse",
+    "recipe_for", "save_arrays", "switch", "try_out", "usage_errors", "whole",
 ]

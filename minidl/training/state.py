@@ -38,6 +38,8 @@ class TrainingState:
     loader : DataLoader
         Over the training images.
     average : AveragedModel, optional
+    frozen : list of Module
+        Parts of the model that stay in evaluation mode.
 
     Attributes
     ----------
@@ -55,9 +57,9 @@ class TrainingState:
         The history's entry of the best epoch on validation (see `as_good`).
     """
 
-    def __init__(self, model, optimizer, schedule, loader, average=None):
+    def __init__(self, model, optimizer, schedule, loader, average=None, frozen=()):
         self.model, self.optimizer, self.schedule, self.average = model, optimizer, schedule, average
-        self.loader, self.meter = loader, None
+        self.loader, self.meter, self.frozen = loader, None, frozen
         self.identity = {}
         self.epoch, self.step, self.history = 0, 0, []
         self.best, self.best_weights = None, {}

@@ -1,0 +1,44 @@
+"""Vectors looked up by number."""
+
+from __future__ import annotations
+
+from minidl.ops.arithmetic import where
+from minidl.ops.selecting import index_select
+
+
+def embedding(
+    input, weight, padding_idx=None, max_norm=None, norm_type=2.0, scale_grad_by_freq=False, sparse=False
+):
+    """Rows of a table: integers (...) and `weight` (rows, width) give (..., width).
+
+    Parameters
+    ----------
+    input : Tensor of integers
+    weight : Tensor, shape (rows, width)
+    padding_idx : int, optional
+        The row that stands for nothing: it gets no gradient. A negative one counts from the end.
+    max_norm, norm_type, scale_grad_by_freq, sparse
+        PyTorch's; other than the defaults they are not there.
+
+    Examples
+    --------
+    >>> import minidl
+    >>> table = minidl.ones(3, 2, requires_grad=True)
+    >>> minidl.embedding(minidl.tensor([0, 2, 2]), table, padding_idx=0).sum().backward()
+    >>> table.grad
+    tensor([[0., 0.],
+            [0., 0.],
+            [2., 2.]])
+    """
+    if weight.ndim != 2:
+        raise ValueError(f"`weight` has shape {weight.shape}; accepted: (rows, width)")
+    for name, value in (("max_norm", max_norm), ("scale_grad_by_freq", scale_grad_by_freq), ("sparse", sparse)):
+        if value:
+            raise ValueError(f"`{name}` is {value!r}; accepted: {None if name == 'max_norm' else False}")
+    rows = weight.shape[0]
+    if padding_idx is not None and not -rows <= padding_idx < rows:
+        raise ValueError(f"`padding_idx` is {padding_idx}; accepted: {-rows} to {rows - 1}")
+    y = index_select(weight, 0, input.reshape(-1)).reshape(*input.shape, weight.shape[1])
+    if padding_idx is None:
+        return y
+    return where((input.data == padding_idx % rows)[..., None], y.detach(), y)

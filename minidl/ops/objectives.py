@@ -1,0 +1,113 @@
+"""Losses and distances made of other ops. Reductions are PyTorch's: "mean", "sum" or "none"."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from minidl.backend import array_module
+from minidl.ops.arithmetic import maximum, where
+from minidl.ops.losses import _check_reduction, _reduce
+from minidl.ops.reduction import norm
+from minidl.tensor import Tensor
+
+
+def smooth_l1_loss(input, target, reduction="mean", beta=1.0):
+    """Squared difference / (2 beta) where it is less than `beta`, ``|difference| - beta / 2`` beyond.
+
+    Reference: R. Girshick, "Fast R-CNN", arXiv 1504.08083.
+    """
+    if not beta >= 0:
+        raise ValueError(f"`beta` is {beta}; accepted: numbers >= 0")
+    difference = input - target
+    size = difference.abs()
+    if beta == 0:
+        return _reduce(size, reduction)
+    return _reduce(where(size.data < beta, difference * difference * (0.5 / beta), size - 0.5 * beta), reduction)
+
+
+def huber_loss(input, target, reduction="mean", delta=1.0, weight=None):
+    """`smooth_l1_loss` times `delta` (P. Huber, Annals of Mathematical Statistics 35, 1964)."""
+    if not delta > 0:
+        raise ValueError(f"`delta` is {delta}; accepted: numbers > 0")
+    difference = input - target
+    size = difference.abs()
+    losses = where(size.data < delta, 0.5 * difference * difference, delta * (size - 0.5 * delta))
+    return _weighted(losses, weight, reduction)
+
+
+def _weighted(losses, weight, reduction):
+    """Reduced with a weight for each loss; the mean is over the weights."""
+    if weight is None:
+        return _reduce(losses, reduction)
+    losses = losses * weight
+    return losses.sum() / weight.sum() if _check_reduction(reduction) == "mean" else _reduce(losses, reduction)
+
+
+def binary_cross_entropy(input, target, weight=None, reduction="mean"):
+    """Cross-entropy of independent yes/no questions: `input` and `target` probabilities of yes; logarithms >= -100.
+
+    Examples
+    --------
+    >>> import minidl
+    >>> minidl.binary_cross_entropy(minidl.tensor([0.5]), minidl.tensor([1.0]))
+    tensor(0.6931)
+    """
+    if input.shape != target.shape:
+        raise ValueError(f"`input` has shape {input.shape} but `target` has {target.shape}")
+    if input.device == "cpu" and input.data.size and not (0 <= input.data.min() and input.data.max() <= 1):
+        raise ValueError(f"`input` goes from {input.data.min()} to {input.data.max()}; accepted: probabilities, 0 to 1")
+    losses = -target * _log_at_least(input) - (1 - target) * _log_at_least(1 - input)
+    return _reduce(losses if weight is None else losses * weight, reduction)
+
+
+def _log_at_least(x):
+    """log(x), no less than -100."""
+    return x.log().clamp(-100.0)
+
+
+def kl_div(input, target, size_average=None, reduce=None, reduction="mean", log_target=False):
+    """Divergence of `target` from `input`, log-probabilities: target * (log target - input); 0 where a target is 0.
+
+    ``reduction="batchmean"`` divides the sum by the first axis' length, which the definition asks for.
+    """
+    _check_old(size_average, reduce)
+    if log_target:
+        losses = target.exp() * (target - input)
+    else:
+        positive = target.data > 0
+        losses = where(positive, target * where(positive, target, 1.0).log(), 0.0) - target * input
+    if reduction == "batchmean":
+        return losses.sum() / input.shape[0] if input.ndim else losses.sum()
+    return _reduce(losses, reduction)
+
+
+def _check_old(size_average, reduce):
+    if size_average is not None or reduce is not None:
+        raise ValueError("`size_average` and `reduce` are PyTorch's old names; accepted: `reduction`")
+
+
+def cosine_similarity(x1, x2, dim=1, eps=1e-8):
+    """Cosine of the angle between vectors along `dim`; no norm counts as less than `eps`.
+
+    Examples
+    --------
+    >>> import minidl
+    >>> minidl.cosine_similarity(minidl.tensor([1.0, 0.0]), minidl.tensor([1.0, 1.0]), dim=0)
+    tensor(0.7071)
+    """
+    shape = np.broadcast_shapes(x1.shape, x2.shape)
+    a, b = (_unit(x.broadcast_to(shape), dim, eps) for x in (x1, x2))
+    return (a * b).sum(dim)
+
+
+def _unit(x, dim, eps):
+    return x / _not_below(norm(x, 2, dim, keepdim=True), eps)
+
+
+def _not_below(x, least):
+    return maximum(x, Tensor(array_module(x.data).full((), least, dtype=x.dtype)))
+
+
+def normalize(input, p=2.0, dim=1, eps=1e-12):
+    """Vectors along `dim` divided by their p-norm, or by `eps` if that is larger."""
+    return input / norm(input, p, dim, keepdim=True).clamp(eps)

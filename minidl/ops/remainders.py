@@ -1,0 +1,113 @@
+"""Arithmetic that rounds or compares: division with a remainder, truncation, angles, running products."""
+
+from __future__ import annotations
+
+from minidl import checks
+from minidl.backend import array_module
+from minidl.ops.arithmetic import div, where
+from minidl.ops.promotion import FLOAT, module_of, operands, tensor_of
+from minidl.ops.joining import concat
+from minidl.tensor import Function, Tensor
+
+
+class Remainder(Function):
+    """a - b * floor(a / b): of the sign of b, with the slopes 1 and -floor(a / b)."""
+
+    def forward(self, a, b):
+        self.save_for_backward(a, b)
+        return module_of(a, b).remainder(a, b)
+
+    def backward(self, grad):
+        a, b = (x.data if isinstance(x, Tensor) else x for x in self.saved_tensors)
+        to_b = -grad * Tensor(self.whole(module_of(a, b), a, b)) if self.needs_input_grad[1] else None
+        return grad, to_b
+
+    @staticmethod
+    def whole(xp, a, b):
+        return xp.floor_divide(a, b)
+
+
+class Fmod(Remainder):
+    """a - b * trunc(a / b): of the sign of a, with the slopes 1 and -trunc(a / b)."""
+
+    def forward(self, a, b):
+        self.save_for_backward(a, b)
+        return module_of(a, b).fmod(a, b)
+
+    @staticmethod
+    def whole(xp, a, b):
+        return xp.trunc(a / b)
+
+
+def _divisible(a, b):
+    """Both operands in one dtype; integers are not divided by 0 (looked at on the CPU only)."""
+    a, b = operands(a, b)
+    number = not isinstance(b, Tensor)
+    if (a if isinstance(a, Tensor) else b).dtype.kind not in "fc":
+        if b == 0 if number else b.device == "cpu" and (b.data == 0).any():
+            raise ValueError("`other` holds 0, by which integers cannot be divided; accepted: other numbers")
+    return a, b
+
+
+def remainder(input, other):
+    """What division leaves, with the sign of `other`, as Python's ``%``."""
+    return Remainder.apply(*_divisible(input, other))
+
+
+def fmod(input, other):
+    """What division leaves, with the sign of `input`, as C's ``fmod``."""
+    return Fmod.apply(*_divisible(input, other))
+
+
+def floor_divide(input, other):
+    """The quotient rounded down, as Python's ``//``; derivative 0."""
+    return div(input, other, rounding_mode="floor")
+
+
+def trunc(input):
+    """The whole part, rounded towards 0; derivative 0."""
+    return where(tensor_of(input).data < 0, input.ceil(), input.floor())
+
+
+class Atan2(Function):
+    """The angle of the point (x, y): its slopes are x / r**2 to y and -y / r**2 to x."""
+
+    def forward(self, y, x):
+        self.save_for_backward(y, x)
+        return module_of(y, x).arctan2(y, x)
+
+    def backward(self, grad):
+        y, x = self.saved_tensors
+        scaled = grad / (x * x + y * y)
+        return scaled * x, -scaled * y
+
+
+def atan2(input, other):
+    """The angle from the first axis to the point (other, input), from -pi to pi; integers give float32."""
+    y, x = operands(input, other)
+    if (y if isinstance(y, Tensor) else x).dtype.kind not in "fc":
+        y, x = (t.astype(FLOAT) if isinstance(t, Tensor) else t for t in (y, x))
+    return Atan2.apply(y, x)
+
+
+def cumprod(input, dim, *, dtype=None):
+    """Running product along `dim`, of `dtype` or integers of int64. Zeros do no harm: it is made of products."""
+    axis = checks.axis(dim, tensor_of(input).ndim)
+    if dtype is not None or input.dtype.kind in "iub":
+        input = input.astype("int64" if dtype is None else checks.dtype(dtype))
+    if not input.ndim or not input.data.size:
+        return input.clone()
+    products = []
+    for piece in input.split(1, axis):
+        products.append(products[-1] * piece if products else piece)
+    return concat(products, axis)
+
+
+def isclose(input, other, rtol=1e-5, atol=1e-8, equal_nan=False):
+    """True where ``|input - other| <= atol + rtol * |other|``, or both are the same infinity."""
+    if tensor_of(input).dtype != tensor_of(other, "other").dtype:
+        raise TypeError(f"`input` is {input.dtype} but `other` is {other.dtype}; cast one with .to(dtype)")
+    checks.number(rtol, "rtol", least=0)
+    checks.number(atol, "atol", least=0)
+    xp = array_module(input.data)
+    return Tensor(xp.isclose(input.data, other.data, rtol=rtol, atol=atol, equal_nan=equal_nan))

@@ -1,0 +1,215 @@
+"""Picking elements out and putting elements in, along an axis or under a mask.
+
+Everything is one of the linear pair `Take` and `Put` (see ``indexing.py``) at positions that are worked out
+here, so repeated positions are added in a fixed order, by a stable sort and a sum over each run.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from minidl import checks
+from minidl.backend import array_module
+from minidl.ops.arithmetic import where
+from minidl.ops.indexing import Put, SetItem, Take, _numbered, positions_of
+from minidl.ops.promotion import operand, tensor_of
+from minidl.tensor import Tensor
+
+
+def index_select(input, dim, index):
+    """The slices of `input` along `dim` at the positions `index`, a tensor of integers (n,)."""
+    return Take.apply(input, _slices(input, dim, index), False)
+
+
+def index_add(input, dim, index, source, *, alpha=1):
+    """`input` with the slices of ``alpha * source`` added at the positions `index` along `dim`.
+
+    Examples
+    --------
+    >>> import minidl
+    >>> index, source = minidl.tensor([0, 0, 2]), minidl.tensor([1.0, 2.0, 3.0], requires_grad=True)
+    >>> minidl.index_add(minidl.zeros(3), 0, index, source)
+    tensor([3., 0., 3.], grad_fn=<Add>)
+    """
+    positions = _slices(input, dim, index)
+    if source.shape != positions.shape:
+        raise ValueError(f"`source` has shape {source.shape}; `index` and `input` need {positions.shape}")
+    _check_dtype("source", source, input)
+    return input + Put.apply(source if alpha == 1 else source * alpha, positions, False, input.shape)
+
+
+def _slices(input, dim, index):
+    """Flat positions of the slices at `index` along `dim`."""
+    if tensor_of(index, "index").ndim > 1:
+        raise ValueError(f"`index` has shape {index.shape}; accepted: one axis of integers")
+    axis = checks.axis(dim, tensor_of(input).ndim)
+    _check_index(index, input.shape[axis] if input.ndim else 1)
+    flat = index.data.reshape(-1)
+    return array_module(input.data).take(_numbered(input), flat, axis=axis) if input.ndim else flat.reshape(())
+
+
+def _check_index(index, size):
+    """Integers within an axis. Looked at on the CPU only: elsewhere it would mean to wait for the device."""
+    if index.dtype.kind not in "iu":
+        raise TypeError(f"`index` is of dtype {index.dtype}; accepted: integers")
+    if index.device == "cpu" and index.data.size:
+        low, high = index.data.min(), index.data.max()
+        if low < 0 or high >= size:
+            raise IndexError(f"`index` holds {low if low < 0 else high}; accepted: 0 to {size - 1}")
+
+
+def _check_dtype(name, tensor, input):
+    if tensor_of(tensor, name).dtype != input.dtype:
+        raise TypeError(f"`{name}` is {tensor.dtype} but `input` is {input.dtype}; cast one with .to(dtype)")
+
+
+def scatter(input, dim, index, src):
+    """`input` with ``src`` written at the places `index` along `dim`; of several to one place the last stays.
+
+    Parameters
+    ----------
+    input : Tensor
+    dim : int
+    index : Tensor of integers
+        At most as long as `input` along the other axes.
+    src : Tensor or number
+        At least as long as `index` along every axis.
+
+    Examples
+    --------
+    >>> import minidl
+    >>> minidl.zeros(2, 3).scatter(1, minidl.tensor([[0], [2]]), 1.0)
+    tensor([[1., 0., 0.],
+            [0., 0., 1.]])
+    """
+    positions = _places(input, dim, index)
+    if not isinstance(src, Tensor):
+        value = src
+    else:
+        _check_dtype("src", src, input)
+        last = _last_of_each(positions.reshape(-1))
+        positions = positions.reshape(-1)[last]
+        value = _corner(src, index, "src").reshape(-1)[last]
+    return SetItem.apply(input.reshape(-1), value, positions.reshape(-1)).reshape(input.shape)
+
+
+def _last_of_each(positions):
+    """Indices of the last occurrence of every position: a stable sort brings equal ones together."""
+    xp = array_module(positions)
+    order = xp.argsort(positions, kind="stable")
+    in_order = positions[order]
+    is_last = xp.concatenate([in_order[1:] != in_order[:-1], xp.ones(min(1, positions.size), dtype=bool)])
+    return order[is_last]
+
+
+def scatter_add(input, dim, index, src):
+    """`input` with ``src`` added at the places `index` along `dim`: the adjoint of `gather`."""
+    _check_dtype("src", src, input)
+    positions = _places(input, dim, index)
+    return input + Put.apply(_corner(src, index, "src"), positions, False, input.shape)
+
+
+def _places(input, dim, index):
+    """Flat positions in `input` of the elements that ``input.gather(dim, index)`` would read."""
+    tensor_of(index, "index")
+    if max(index.ndim, 1) != max(tensor_of(input).ndim, 1) and index.data.size:
+        raise ValueError(f"`index` has shape {index.shape}; accepted: as many axes as `input`, {input.shape}")
+    axis = checks.axis(dim, input.ndim)
+    _check_index(index, input.shape[axis] if input.ndim else 1)
+    if not index.data.size or not input.ndim:
+        return index.data.astype("int64")
+    index_data = index.data.reshape(index.shape or (1,))
+    if any(n > m for k, (n, m) in enumerate(zip(index_data.shape, input.shape)) if k != axis):
+        raise ValueError(f"`index` has shape {index.shape} but `input` has {input.shape}; only `dim` may be longer")
+    lead = tuple(slice(n) if k != axis else slice(None) for k, n in enumerate(index_data.shape))
+    return array_module(input.data).take_along_axis(_numbered(input)[lead], index_data, axis=axis)
+
+
+def _corner(src, index, name):
+    """The part of `src` that `index` covers."""
+    if src.ndim != index.ndim or any(n > m for n, m in zip(index.shape, src.shape)):
+        raise ValueError(f"`{name}` has shape {src.shape}, too small for `index` of shape {index.shape}")
+    return src if src.shape == index.shape else src[tuple(map(slice, index.shape))]
+
+
+def masked_fill(input, mask, value):
+    """`input` with `value`, a number or a 0-d tensor, wherever `mask` is true."""
+    _check_mask(mask)
+    value = operand(value, "value")
+    if isinstance(value, Tensor):
+        if value.ndim:
+            raise ValueError(f"`value` has shape {value.shape}; accepted: a number or a 0-d tensor")
+        value = value.astype(input.dtype)
+    elif input.dtype.kind in "iu" and not (abs(value) < 2**63 and value == int(value)):
+        raise TypeError(f"`value` is {value!r}, which {input.dtype} cannot hold")
+    else:
+        value = Tensor(array_module(input.data).full((), value, dtype=input.dtype))
+    return where(mask, value, input)
+
+
+def _check_mask(mask):
+    if tensor_of(mask, "mask").dtype != bool:
+        raise TypeError(f"`mask` is of dtype {mask.dtype}; accepted: bool")
+
+
+def masked_select(input, mask):
+    """The elements of `input` where `mask` is true, one after another: shape (n,). The device is waited for."""
+    _check_mask(mask)
+    shape = np.broadcast_shapes(input.shape, mask.shape)
+    chosen = array_module(mask.data).broadcast_to(mask.data, shape)
+    input = input.broadcast_to(shape)
+    return Take.apply(input, positions_of(input, chosen), True)
+
+
+def nonzero(input, *, as_tuple=False):
+    """Indices of the elements that are not 0: (count, axes), or one tensor for each axis. The device is waited for."""
+    xp = array_module(input.data)
+    found = xp.nonzero(input.data.reshape(input.shape or (1,)))
+    if as_tuple:
+        return tuple(Tensor(index) for index in found)
+    return Tensor(xp.stack(found, axis=1)[:, : input.ndim])
+
+
+def diagonal(input, offset=0, dim1=0, dim2=1):
+    """The elements whose indices along two axes differ by `offset`, as a new last axis."""
+    if tensor_of(input).ndim < 2:
+        raise ValueError(f"`input` has shape {input.shape}; accepted: at least 2 axes")
+    a, b = checks.axis(dim1, input.ndim, "dim1"), checks.axis(dim2, input.ndim, "dim2")
+    if a == b:
+        raise ValueError(f"`dim1` and `dim2` are both axis {a}; accepted: two different ones")
+    others = [axis for axis in range(input.ndim) if axis not in (a, b)]
+    numbered = _numbered(input).transpose((*others, a, b))
+    rows, columns = _on_diagonal(array_module(input.data), input.shape[a], input.shape[b], offset)
+    return Take.apply(input, numbered[(Ellipsis, rows, columns)], True)
+
+
+def _on_diagonal(xp, height, width, offset):
+    """Rows and columns of the elements of a diagonal."""
+    first = max(-offset, 0)
+    rows = xp.arange(first, first + max(min(height - first, width - max(offset, 0)), 0))
+    return rows, rows + offset
+
+
+def diag(input, diagonal=0):
+    """A vector as the diagonal of a matrix of zeros; of a matrix its diagonal.
+
+    Examples
+    --------
+    >>> import minidl
+    >>> minidl.diag(minidl.tensor([1, 2]), 1)
+    tensor([[0, 1, 0],
+            [0, 0, 2],
+            [0, 0, 0]])
+    """
+    if input.ndim == 2:
+        return _diagonal_of_matrix(input, diagonal)
+    if input.ndim != 1:
+        raise ValueError(f"`input` has shape {input.shape}; accepted: a vector or a matrix")
+    side = input.shape[0] + abs(diagonal)
+    rows, columns = _on_diagonal(array_module(input.data), side, side, diagonal)
+    return Put.apply(input, side * rows + columns, True, (side, side))
+
+
+_diagonal_of_matrix = diagonal

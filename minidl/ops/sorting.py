@@ -1,0 +1,71 @@
+"""Sorting and what follows from it: the order has no gradient, the sorted values are gathered by it."""
+
+from __future__ import annotations
+
+from minidl import checks
+from minidl.backend import array_module
+from minidl.ops.comparison import argsort, isnan
+from minidl.ops.indexing import Take, _numbered
+from minidl.ops.extremes import ValuesAndIndices
+from minidl.ops.promotion import tensor_of
+from minidl.ops.tiling import narrow
+from minidl.tensor import Tensor
+
+
+def _taken(input, indices, axis):
+    """Distinct elements along an axis, and where they were."""
+    if not input.ndim:
+        return ValuesAndIndices(input.clone(), indices)
+    positions = array_module(input.data).take_along_axis(_numbered(input), indices.data, axis=axis)
+    return ValuesAndIndices(Take.apply(input, positions, True), indices)
+
+
+def sort(input, dim=-1, descending=False, stable=False):
+    """A pair (values, indices), ordered along `dim`; equal elements keep their order, NaN counts as the largest.
+
+    Examples
+    --------
+    >>> import minidl
+    >>> minidl.sort(minidl.tensor([3.0, 1.0, 2.0]))
+    ValuesAndIndices(values=tensor([1., 2., 3.]), indices=tensor([1, 2, 0]))
+    """
+    return _taken(input, argsort(input, dim, descending), checks.axis(dim, input.ndim))
+
+
+def topk(input, k, dim=-1, largest=True, sorted=True):
+    """The `k` largest elements along `dim` (or smallest), in order, as a pair (values, indices)."""
+    axis, k = checks.axis(dim, tensor_of(input).ndim), checks.integer(k, "k")
+    n = input.shape[axis] if input.ndim else 1
+    if not 0 <= k <= n:
+        raise ValueError(f"`k` is {k}; accepted: 0 to {n}, the length of axis {axis}")
+    order = argsort(input, axis, descending=largest)
+    return _taken(input, narrow(order, axis, 0, k) if input.ndim else order.reshape(1)[:k].reshape(()), axis)
+
+
+def median(input, dim=None, keepdim=False):
+    """The middle element, the lower one of two; with `dim` a pair (values, indices). A NaN is the middle of all.
+
+    Examples
+    --------
+    >>> import minidl
+    >>> minidl.median(minidl.tensor([4.0, 1.0, 3.0, 2.0]))
+    tensor(2.)
+    """
+    if dim is None:
+        if tensor_of(input).data.size == 0:
+            raise ValueError(f"`input` of shape {input.shape} has no elements, and so no median")
+        return median(input.reshape(-1), 0).values
+    xp, axis = array_module(input.data), checks.axis(dim, input.ndim)
+    if input.ndim == 0:
+        return sort(input, dim)
+    n = input.shape[axis]
+    if n == 0:
+        raise IndexError(f"`dim` is {dim}, an axis of length 0 in shape {input.shape}, which has no median")
+    order = argsort(input, axis)
+    middle, last = narrow(order, axis, (n - 1) // 2, 1), None
+    if input.dtype.kind == "f":
+        missing = isnan(input).data
+        last = xp.expand_dims(missing.argmax(axis=axis), axis)
+        middle = Tensor(xp.where(missing.any(axis=axis, keepdims=True), last, middle.data))
+    found = _taken(input, middle, axis)
+    return found if keepdim else ValuesAndIndices(*(x.squeeze(axis) for x in found))
