@@ -83,7 +83,7 @@ class GELU(Applied):
 
     op = staticmethod(F.gelu)
 
-    def __init__(self, approximate: str = "none", inplace: bool = False) -> None:
+    def __init__(self, approximate: str = "none") -> None:
         super().__init__(approximate=approximate)
 
 
@@ -92,7 +92,7 @@ class Sigmoid(Applied):
 
     op = staticmethod(F.sigmoid)
 
-    def __init__(self, inplace: bool = False) -> None:
+    def __init__(self) -> None:
         super().__init__()
 
 
@@ -101,7 +101,7 @@ class Tanh(Applied):
 
     op = staticmethod(F.tanh)
 
-    def __init__(self, inplace: bool = False) -> None:
+    def __init__(self) -> None:
         super().__init__()
 
 
@@ -110,7 +110,7 @@ class Softplus(Applied):
 
     op = staticmethod(F.softplus)
 
-    def __init__(self, beta: float = 1.0, threshold: float = 20.0, inplace: bool = False) -> None:
+    def __init__(self, beta: float = 1.0, threshold: float = 20.0) -> None:
         super().__init__(beta=beta, threshold=threshold)
 
 
@@ -119,7 +119,7 @@ class LogSigmoid(Applied):
 
     op = staticmethod(F.logsigmoid)
 
-    def __init__(self, inplace: bool = False) -> None:
+    def __init__(self) -> None:
         super().__init__()
 
 
@@ -128,7 +128,7 @@ class Softmax(Applied):
 
     op = staticmethod(F.softmax)
 
-    def __init__(self, dim: int | None = None, inplace: bool = False) -> None:
+    def __init__(self, dim: int | None = None) -> None:
         super().__init__(dim=dim)
 
 
@@ -137,7 +137,7 @@ class LogSoftmax(Applied):
 
     op = staticmethod(F.log_softmax)
 
-    def __init__(self, dim: int | None = None, inplace: bool = False) -> None:
+    def __init__(self, dim: int | None = None) -> None:
         super().__init__(dim=dim)
 
 

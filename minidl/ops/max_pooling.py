@@ -137,7 +137,7 @@ def max_pool2d_gather(x, argmax, kernel_size, stride, padding, dilation=(1, 1), 
 
 
 class MaxPool2d(Function):
-    def forward(self, x, winners, **geometry):
+    def forward(self, x, winners=True, **geometry):
         if not winners and not self.needs_input_grad[0]:
             return max_pool2d_values(x, **geometry)
         ceil_mode = geometry.pop("ceil_mode")
@@ -148,7 +148,7 @@ class MaxPool2d(Function):
 
     def backward(self, grad, _):
         (argmax,) = self.saved_tensors
-        return MaxPoolScatter.apply(grad, argmax.data, input_shape=self.shape, **self.geometry), None
+        return MaxPoolScatter.apply(grad, argmax.data, input_shape=self.shape, **self.geometry)
 
 
 class MaxPoolScatter(Function):
@@ -207,7 +207,7 @@ def max_pool2d(input, kernel_size, stride=None, padding=0, dilation=1, ceil_mode
         padding=pair(padding, "padding"),
         dilation=positive_pair(dilation, "dilation"),
     )
-    result = MaxPool2d.apply(input, return_indices, ceil_mode=ceil_mode, **geometry)
+    result = MaxPool2d.apply(input, winners=return_indices, ceil_mode=ceil_mode, **geometry)
     y, argmax = result if isinstance(result, tuple) else (result, None)
     return (y, _flat_indices(input, argmax, geometry)) if return_indices else y
 
