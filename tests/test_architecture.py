@@ -35,6 +35,7 @@ ALLOWED = {
     "report": {"evaluation", "explain", "graph", "graph_layout", "nn", "data", "ops", "tensor", "backend"},
     "training": {"evaluation", "report", "anomaly", "nn", "optim", "data", "ops", "tensor", "backend", "random", "kernels"},
     "onnx": {"nn", "ops", "tensor", "backend"},
+    "serve": {"explain", "training", "data", "backend"},
     "pytest_plugin": {"gradcheck"},
 }
 EVERYWHERE = {"checks"}  # arguments are asked for in one way in all rooms
@@ -42,7 +43,7 @@ TOP = {None, "__main__", "commands"}  # minidl/__init__.py gathers what users im
 EXCEPTIONS = {("minidl/nn/folded.py", "kernels")}  # replaces modules by bare calls of kernels: that is its point
 HEAVY = set(
     "cupy cupyx numba llvmlite matplotlib sklearn scipy PIL pooch requests safetensors tqdm torch onnx onnxruntime"
-    " mpi4py threadpoolctl resource".split()
+    " starlette uvicorn optuna mpi4py threadpoolctl resource".split()
 )
 
 
