@@ -62,9 +62,15 @@ def room_of(module):
 
 
 def imports_of(tree):
-    """(line, module, is inside a function) of every import; ``from a import b`` is a.b where that is a module."""
+    """(line, module, is inside a function) of every import; ``from a import b`` is a.b where that is a module.
+
+    Imports for type checkers alone are left out: they never run.
+    """
+    unread = {id(n) for branch in ast.walk(tree) if is_for_types(branch) for b in branch.body for n in ast.walk(b)}
     inner = {id(n) for f in ast.walk(tree) if isinstance(f, (ast.FunctionDef, ast.Lambda)) for n in ast.walk(f)}
     for node in ast.walk(tree):
+        if id(node) in unread:
+            continue
         if isinstance(node, ast.Import):
             names = [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom):
@@ -75,6 +81,11 @@ def imports_of(tree):
             continue
         for name in names:
             yield node.lineno, name, id(node) in inner
+
+
+def is_for_types(node):
+    """Whether this is ``if TYPE_CHECKING:``."""
+    return isinstance(node, ast.If) and isinstance(node.test, ast.Name) and node.test.id.endswith("TYPE_CHECKING")
 
 
 def is_module(name):

@@ -1,5 +1,6 @@
 """The team under Ctrl-C: nobody hangs, nobody goes on writing, no thread is left behind."""
 
+import collections
 import signal
 import subprocess
 import sys
@@ -57,6 +58,42 @@ def test_after_an_interrupt_no_thread_writes_any_more(three_threads, monkeypatch
         assert np.array_equal(y, left)
     team.run(_count_up, len(y), address(y), 10, ZERO)
     assert (y == 10).all() and threading.active_count() == alive
+
+
+class _SlowBox(collections.deque):
+    """A box in which a thread finds a job, and takes what is there when it is told to."""
+
+    def __init__(self):
+        super().__init__()
+        self.found, self.told = threading.Event(), threading.Event()
+
+    def popleft(self):
+        self.found.set()
+        self.told.wait()
+        return super().popleft()
+
+
+def test_a_job_sent_in_place_of_one_that_was_taken_back_comes_to_its_end():
+    crew, did, both = team.Team(2), [], threading.Barrier(2)
+    box = crew.workers[0].box = _SlowBox()
+
+    def find(*_):
+        assert box.found.wait(60)
+
+    def replace(*_):
+        did.append(threading.current_thread())
+        box.told.set()
+        both.wait(60)  # neither thread does both halves
+
+    def call():
+        crew.run(find, 2, ())  # the other thread has seen this job, but the caller takes it back
+        crew.run(replace, 2, ())
+
+    caller = threading.Thread(target=call, daemon=True)
+    caller.start()
+    caller.join(60)
+    assert not caller.is_alive() and len(set(did)) == 2
+    crew.dismiss()
 
 
 INTERRUPTIONS = """

@@ -77,12 +77,12 @@ class Team:
         """Run the kernel in every thread; the first error of any of them is raised here."""
         self.counter[TASK] = self.counter[SLOT] = 0
         self.counter[JOB] += 1
-        called = self.workers[: n_tasks - 1]
+        number, called = int(self.counter[JOB]), self.workers[: n_tasks - 1]
         try:
             for worker in called:
-                worker.call(kernel, n_tasks, args)
+                worker.call(number, kernel, n_tasks, args)
             kernel(self.counter, n_tasks, *args)
-            errors = [worker.wait() for worker in called]
+            errors = [worker.wait(number) for worker in called]
         except BaseException as error:
             raise _when_idle(called, error) from None
         for error in filter(None, errors):
@@ -111,7 +111,8 @@ class _Worker:
 
     Ctrl-C may interrupt the caller between any two of these lines. So nothing here depends on two things
     being done together: a job is sent, taken and taken back by one operation each, and whether it is
-    finished is a number that may be looked at any number of times.
+    finished is a number that may be looked at any number of times. The number travels with the job: between
+    a look at the counter and a look into the box, one job may have been taken back and the next one sent.
     """
 
     def __init__(self, counter):
@@ -134,14 +135,13 @@ class _Worker:
         self.box.append(job)
         _open(self.wake)
 
-    def wait(self):
-        """Wait for the end of the job, or take it back if the thread has not begun; its error or None."""
+    def wait(self, number):
+        """Wait for the end of job `number`, or take it back if the thread has not begun; its error or None."""
         try:
             self.box.pop()
         except IndexError:
-            job = int(self.counter[JOB])
-            _settle(self.ended, job, SPINS)
-            while self.finished != job:
+            _settle(self.ended, number, SPINS)
+            while self.finished != number:
                 self.done.acquire()
         return self.error
 
@@ -149,7 +149,7 @@ class _Worker:
         """Take back what the thread has not begun and wait for what it has: then it answers."""
         answer = threading.Event()
         self.box.clear()
-        self.send((lambda *_: answer.set(), 0, ()))
+        self.send((0, lambda *_: answer.set(), 0, ()))
         answer.wait()
 
     def _serve(self):
@@ -157,8 +157,8 @@ class _Worker:
         while True:
             now = int(_watch(self.counter, self.ended, seen, SPINS))
             if self.box:
-                now = int(self.counter[JOB])
-                if not self._work(now):
+                now = self._work(now)
+                if now is None:
                     return
             elif now == seen:  # nothing happened for a while
                 self.asleep = True
@@ -167,22 +167,22 @@ class _Worker:
                 self.asleep = False
             seen = now
 
-    def _work(self, number):
-        """Do the job in the box, if the caller has not taken it back meanwhile; whether there will be others."""
+    def _work(self, seen):
+        """Do the job in the box; its number, `seen` if the caller has taken it back, None if it was the last."""
         try:
             job = self.box.popleft()
         except IndexError:
-            return True
+            return seen
         if job is None:
-            return False
-        kernel, n_tasks, args = job
+            return None
+        number, kernel, n_tasks, args = job
         try:
             kernel(self.counter, n_tasks, *args)
         except BaseException as error:  # handed to the thread that waits
             self.error = error
         self.finished = number
         _open(self.done)
-        return True
+        return number
 
 
 def _open(lock):

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import copy
 
-from minidl.nn.activations import ReLU  # made from a table
+from minidl.nn.activations import ReLU
 from minidl.nn.branches import Branches, ConvNormReLU, branch_layers, conv_step, pool_step
 from minidl.nn.containers import Sequential
 from minidl.nn.folded import FoldedBranches, FoldedConv, FoldedPool, fit_together
