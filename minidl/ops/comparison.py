@@ -97,7 +97,7 @@ def bitwise_or(input: Operand, other: Operand) -> Tensor:
 
 def bitwise_xor(input: Operand, other: Operand) -> Tensor:
     """Bit by bit, xor of integers; the logical one of truth values."""
-    return _combine_bits(operator.xor_, "bitwise_xor", input, other)
+    return _combine_bits(operator.xor, "bitwise_xor", input, other)
 
 
 def bitwise_not(input):

@@ -10,7 +10,10 @@ Reference: N. Srivastava et al., "Dropout", JMLR 15, 2014.
 from __future__ import annotations
 
 from minidl import backend
+from minidl.checks import probability
 from minidl.dispatch import dispatched
+from minidl.ops.axes import with_axes
+from minidl.ops.promotion import floating, tensor_of
 from minidl.philox import WORD, random_uint32
 from minidl.random import GENERAL, next_key
 from minidl.tensor import Function
@@ -58,7 +61,7 @@ class Dropout(Function):
         return Dropout.apply(grad, self.p, self.key), None, None
 
 
-def dropout(input, p=0.5, training=True, layer=GENERAL):
+def dropout(input, p=0.5, training=True, inplace=False, layer=GENERAL):
     """Zero each element with probability `p` and divide the others by ``1 - p``.
 
     Parameters
@@ -67,6 +70,8 @@ def dropout(input, p=0.5, training=True, layer=GENERAL):
         From 0 to 1.
     training : bool
         Return `input` as it is when False.
+    inplace : bool
+        Write the result over `input` (see `Tensor.become`).
     layer : int
         The random stream to draw from; every `nn.Dropout` has its own.
 
@@ -75,10 +80,11 @@ def dropout(input, p=0.5, training=True, layer=GENERAL):
     ValueError
         If `p` is not a probability.
     """
-    if not 0.0 <= p <= 1.0:
-        raise ValueError(f"`p` is {p}; accepted: 0 to 1")
+    p = probability(p)
     if not training or p == 0.0:
-        return input
+        return tensor_of(input)
     if p == 1.0:
-        return input * 0.0
-    return Dropout.apply(input, p, next_key(layer))
+        y = floating(input) * 0.0
+    else:
+        y = with_axes(floating(input), lambda x: Dropout.apply(x, p, next_key(layer)))
+    return input.become(y) if inplace else y

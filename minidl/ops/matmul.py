@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from minidl.dispatch import dispatched
-from minidl.ops.arithmetic import operand
+from minidl.ops.promotion import tensor_of
 from minidl.tensor import Function
 
 
@@ -44,9 +44,9 @@ def matmul(input, other):
     ValueError
         If the inner lengths differ, or an operand is a scalar.
     """
-    input, other = operand(input), operand(other)
-    if input.ndim == 0 or other.ndim == 0:
-        raise ValueError(f"matmul takes no scalars, found shapes {input.shape} and {other.shape}")
+    if tensor_of(input).ndim == 0 or tensor_of(other, "other").ndim == 0:
+        raise ValueError(f"`input` and `other` have shapes {input.shape} and {other.shape}; accepted: no scalars")
+    _check_dtypes(input, other, "other")
     a = input.unsqueeze(0) if input.ndim == 1 else input
     b = other.unsqueeze(1) if other.ndim == 1 else other
     if a.shape[-1] != b.shape[-2]:
@@ -57,6 +57,11 @@ def matmul(input, other):
     y = MatMul.apply(a, b)
     y = y.squeeze(-2) if input.ndim == 1 else y
     return y.squeeze(-1) if other.ndim == 1 else y
+
+
+def _check_dtypes(input, other, name):
+    if input.dtype != other.dtype:
+        raise TypeError(f"`input` is {input.dtype} but `{name}` is {other.dtype}; cast one with .to(dtype)")
 
 
 class Linear(Function):
@@ -79,9 +84,11 @@ def linear(input, weight, bias=None):
     ValueError
         If the shapes do not fit.
     """
+    tensor_of(input), tensor_of(weight, "weight")
     if weight.ndim != 2 or input.ndim == 0 or input.shape[-1] != weight.shape[1]:
         raise ValueError(f"`input` of shape {input.shape} does not fit `weight` of shape {weight.shape}, (out, in)")
-    if bias is not None and bias.shape != weight.shape[:1]:
+    _check_dtypes(input, weight, "weight")
+    if bias is not None and tensor_of(bias, "bias").shape != weight.shape[:1]:
         raise ValueError(f"`bias` has shape {bias.shape}; `weight` of shape {weight.shape} needs {weight.shape[:1]}")
     rows = input if input.ndim == 2 else input.reshape(-1, input.shape[-1]) if input.data.size else None
     if rows is None:

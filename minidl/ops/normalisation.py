@@ -23,7 +23,9 @@ Classification with Deep Convolutional Neural Networks", 2012, section 3.3.
 
 from __future__ import annotations
 
+from minidl import checks
 from minidl.ops.fused import Fused
+from minidl.ops.promotion import floating, tensor_of
 
 
 def _per_channel(x, ndim):
@@ -131,22 +133,22 @@ def batch_norm_eval(input, mean, var, weight=None, bias=None, eps=1e-5, relu=Fal
 
 
 def _check_channels(input, **vectors):
-    if input.ndim < 2:
+    if floating(input).ndim < 2:
         raise ValueError(f"`input` must have at least 2 axes (N, C, ...), found shape {input.shape}")
     C = input.shape[1]
     for name, vector in vectors.items():
-        if vector is not None and vector.shape != (C,):
+        if vector is not None and tensor_of(vector, name).shape != (C,):
             raise ValueError(f"`{name}` has shape {vector.shape} but `input` has {C} channels: shape {input.shape}")
     return C
 
 
 def layer_norm(input, normalized_shape, weight=None, bias=None, eps=1e-5):
     """Normalise over the last axes, which must have `normalized_shape`; scale and shift per element."""
-    shape = (normalized_shape,) if isinstance(normalized_shape, int) else tuple(normalized_shape)
-    if input.shape[len(input.shape) - len(shape) :] != shape:
+    shape = checks.lengths((normalized_shape,), "normalized_shape")
+    if not shape or floating(input).shape[max(input.ndim - len(shape), 0) :] != shape:
         raise ValueError(f"`normalized_shape` is {shape} but `input` has shape {input.shape}")
     for name, vector in (("weight", weight), ("bias", bias)):
-        if vector is not None and vector.shape != shape:
+        if vector is not None and tensor_of(vector, name).shape != shape:
             raise ValueError(f"`{name}` has shape {vector.shape} but `normalized_shape` is {shape}")
     axes = tuple(range(input.ndim - len(shape), input.ndim))
     return LayerNorm.apply(input, weight, bias, axes=axes, eps=eps)
@@ -160,7 +162,6 @@ def local_response_norm(input, size, alpha=1e-4, beta=0.75, k=1.0):
     ValueError
         If `size` is less than 1 or there is no channel axis.
     """
-    if size < 1:
-        raise ValueError(f"`size` is {size}; accepted: integers >= 1")
+    size = checks.integer(size, "size", least=1)
     _check_channels(input)
     return LocalResponseNorm.apply(input, size=size, alpha=alpha, beta=beta, k=k)
