@@ -10,7 +10,7 @@ import pytest
 
 import minidl
 from minidl import nn
-from minidl.tensor import Tensor, core
+from minidl.tensor import accumulation
 
 THREADS = 4
 
@@ -84,16 +84,16 @@ class Door:
 
 
 def test_no_sum_is_lost_where_threads_meet_in_one_leaf(monkeypatch):
-    door, first, own_copy = Door(), [], Tensor._own_copy
+    door, first, own_copy = Door(), [], accumulation._own_copy
 
-    def slow(self, array):
+    def slow(tensor, array):
         """Stay, between finding no gradient and setting one, until the other threads are at the door."""
         first.append(threading.get_ident())
         assert door.all_here.wait(60)
-        return own_copy(self, array)
+        return own_copy(tensor, array)
 
-    monkeypatch.setattr(core, "_accumulating", door)
-    monkeypatch.setattr(Tensor, "_own_copy", slow)
+    monkeypatch.setattr(accumulation, "_lock", door)
+    monkeypatch.setattr(accumulation, "_own_copy", slow)
     x = minidl.ones(3, requires_grad=True)
     assert together(lambda number: (x * 2).sum().backward()) == [None] * THREADS
     assert x.grad.tolist() == [2.0 * THREADS] * 3 and len(first) == 1

@@ -8,23 +8,30 @@ from __future__ import annotations
 
 import math
 import operator
-import sys
-import threading
 import weakref
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from minidl import backend
+from minidl.tensor.accumulation import accumulate
 from minidl.tensor.assignment import Assigned, as_array
 from minidl.tensor.hooks import HookHandle
 from minidl.tensor.mode import _state
 from minidl.tensor.records import Version
 from minidl.tensor.walk import backward
 
-_accumulating = threading.RLock()  # a leaf may be part of what several threads differentiate at once
+if TYPE_CHECKING:  # what minidl/ops adds to the class, for editors and type checkers
+    from minidl.ops.methods import Methods
+    from minidl.ops.operators import Operators
+
+    class Base(Assigned, Methods, Operators):
+        """The attributes, methods and operators of Tensor that are defined elsewhere."""
+else:
+    Base = Assigned
 
 
-class Tensor(Assigned):
+class Tensor(Base):
     """An n-dimensional array that can be differentiated with respect to.
 
     Parameters
@@ -221,31 +228,13 @@ class Tensor(Assigned):
         def keep(gradient):
             tensor = me()
             if tensor is not None:
-                tensor._accumulate(gradient, gradient.requires_grad)
+                accumulate(tensor, gradient, gradient.requires_grad)
 
-        HookHandle(self.node.hooks.setdefault(self.index, {}), keep, number=math.inf)  # behind all others
-
-    def _accumulate(self, gradient, create_graph):
-        with _accumulating:
-            if create_graph:
-                self._grad = gradient.clone() if self._grad is None else self._grad + gradient
-            elif self._grad is None:
-                self._grad = _wrap(self._own_copy(gradient.data))
-            else:
-                self.grad.data += gradient.data
-                self.grad.bump_version()
+        HookHandle(self.node.hooks.setdefault(self.index, {}), keep, number=math.inf)  # after all others
 
     def _around(self, array):
         """A Tensor around `array`; what the walk makes its gradients with."""
         return _wrap(array)
-
-    def _own_copy(self, array):
-        """`array` in this tensor's own gradient buffer, whose address stays while nobody else holds it."""
-        if self._grad_buffer is None or _holders(self) > _ALONE or self._grad_buffer.dtype != array.dtype:
-            self._grad_buffer = backend.array_module(array).empty_like(array)
-        buffer = self._grad_buffer
-        buffer[...] = array
-        return buffer
 
     # -- changes in place
 
@@ -287,11 +276,6 @@ class Tensor(Assigned):
         return self
 
 
-def _holders(tensor):
-    """How many references there are to a tensor's gradient buffer."""
-    return sys.getrefcount(tensor._grad_buffer)
-
-
 def tensor(data, dtype=None, device=None, requires_grad=False):
     """A new leaf tensor with a copy of `data` (PyTorch's ``torch.tensor``), where `data` lies or on `device`.
 
@@ -311,8 +295,3 @@ def _wrap(array):
     out = Tensor.__new__(Tensor)
     out._data = array
     return out
-
-
-_probe = Tensor(0.0)
-_probe._grad_buffer = np.empty(0)
-_ALONE = _holders(_probe)  # those that asking adds

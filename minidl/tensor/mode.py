@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from collections.abc import Iterator
 
 
 class _State(threading.local):
@@ -84,16 +83,6 @@ def enable_grad(function=None):
 def is_grad_enabled() -> bool:
     """True while the operations of this thread are recorded."""
     return _state.grad_enabled
-
-
-@contextlib.contextmanager
-def walking() -> Iterator[None]:
-    """Context of a backward walk."""
-    outer, _state.walking = _state.walking, True
-    try:
-        yield
-    finally:
-        _state.walking = outer
 
 
 def is_walking() -> bool:

@@ -23,9 +23,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from minidl import backend
+from minidl.tensor.accumulation import accumulate
 from minidl.tensor.assignment import Assigned, as_array
 from minidl.tensor.hooks import run_hooks
-from minidl.tensor.mode import GradMode, is_grad_enabled, walking
+from minidl.tensor.mode import _state, is_grad_enabled
 from minidl.tensor.observer import observers, the_observer
 from minidl.tensor.records import edge_of
 
@@ -91,7 +92,7 @@ def backward(output, gradient, retain_graph, create_graph, inputs) -> None:
     found = _walk([output], [gradient], targets, retain_graph, create_graph)
     for tensor, gradient in found.values():
         if gradient is not None:
-            tensor._accumulate(gradient, create_graph)
+            accumulate(tensor, gradient, create_graph)
 
 
 def _walk(outputs, grad_outputs, targets, retain_graph, create_graph):
@@ -100,8 +101,12 @@ def _walk(outputs, grad_outputs, targets, retain_graph, create_graph):
     for output, gradient in zip(outputs, grad_outputs):
         walk.start(output, gradient)
     retain_graph = create_graph if retain_graph is None else retain_graph
-    with GradMode(create_graph), walking():
+    before = _state.grad_enabled, _state.walking
+    _state.grad_enabled, _state.walking = create_graph, True
+    try:
         walk.run(retain_graph)
+    finally:
+        _state.grad_enabled, _state.walking = before  # no call is made here, in which Ctrl-C could come first
     return walk.found
 
 
