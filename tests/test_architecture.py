@@ -36,6 +36,7 @@ ALLOWED = {
     "training": {"evaluation", "report", "anomaly", "nn", "optim", "data", "ops", "tensor", "backend", "random", "kernels"},
     "onnx": {"nn", "ops", "tensor", "backend"},
     "serve": {"explain", "training", "data", "backend"},
+    "tuning": {"report", "data"},
     "pytest_plugin": {"gradcheck"},
 }
 EVERYWHERE = {"checks"}  # arguments are asked for in one way in all rooms
