@@ -4,24 +4,27 @@ from __future__ import annotations
 
 import math
 
+from minidl import checks
 from minidl.ops import elementwise
 from minidl.ops.arithmetic import where
 from minidl.ops.attention import scaled_dot_product_attention
-from minidl.ops.convolution import conv2d, conv_transpose2d, fold, unfold
+from minidl.ops.average_pooling import adaptive_avg_pool2d, avg_pool2d, global_avg_pool2d
+from minidl.ops.conv_transpose import conv_transpose2d
+from minidl.ops.convolution import conv2d
 from minidl.ops.dropout import dropout
 from minidl.ops.elementwise import elu, gelu, leaky_relu, logsigmoid, relu, sigmoid, silu, tanh
 from minidl.ops.embedding import embedding
 from minidl.ops.indexing import one_hot
+from minidl.ops.im2col import fold, unfold
 from minidl.ops.losses import (
     binary_cross_entropy_with_logits, cross_entropy, l1_loss, log_softmax, mse_loss, nll_loss, softmax,
 )  # fmt: skip
 from minidl.ops.matmul import linear
+from minidl.ops.max_pooling import adaptive_max_pool2d, max_pool2d
 from minidl.ops.normalisation import batch_norm_eval, batch_norm_train, layer_norm, local_response_norm
 from minidl.ops.objectives import binary_cross_entropy, cosine_similarity, huber_loss, kl_div, normalize, smooth_l1_loss
 from minidl.ops.padding import pad
-from minidl.ops.pooling import (
-    adaptive_avg_pool2d, adaptive_max_pool2d, avg_pool2d, global_avg_pool2d, max_pool2d,
-)  # fmt: skip
+from minidl.ops.promotion import floating, tensor_of
 from minidl.ops.resampling import grid_sample, interpolate, pixel_shuffle, pixel_unshuffle
 from minidl.ops.rescaling import dropout2d, rms_norm
 from minidl.ops.saturating import glu, hardswish, hardtanh, prelu, relu6, selu
@@ -61,6 +64,8 @@ def batch_norm(
         Clip at 0 in the same pass (not in PyTorch).
     """
     if not training:
+        for name, statistic in (("running_mean", running_mean), ("running_var", running_var)):
+            tensor_of(statistic, name)
         return batch_norm_eval(input, running_mean, running_var, weight, bias, eps, relu)
     y, mean, var = batch_norm_train(input, weight, bias, eps, relu)
     if running_mean is not None:
@@ -70,8 +75,10 @@ def batch_norm(
 
 def group_norm(input, num_groups, weight=None, bias=None, eps=1e-5):
     """Normalise each of `num_groups` groups of channels of every sample of `input`, (N, C, ...)."""
+    if floating(input).ndim < 2:
+        raise ValueError(f"`input` must have at least 2 axes (N, C, ...), found shape {input.shape}")
     N, C = input.shape[:2]
-    if num_groups < 1 or C % num_groups:
+    if checks.integer(num_groups, "num_groups") < 1 or C % num_groups:
         raise ValueError(f"`num_groups` is {num_groups}, which must divide the {C} channels of `input` {input.shape}")
     groups = input.reshape(N, num_groups, math.prod(input.shape[1:]) // num_groups)
     y = layer_norm(groups, groups.shape[2], eps=eps).reshape(input.shape)
