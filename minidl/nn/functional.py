@@ -7,6 +7,7 @@ import math
 from minidl.ops import functions
 from minidl.ops.arithmetic import where
 from minidl.ops.normalisation import batch_norm_eval, batch_norm_train, layer_norm
+from minidl.ops.rescaling import instance_norm_train
 
 globals().update(functions)
 
@@ -47,6 +48,25 @@ def group_norm(input, num_groups, weight=None, bias=None, eps=1e-5):
     per_channel = (1, C) + (1,) * (input.ndim - 2)
     y = y if weight is None else y * weight.reshape(per_channel)
     return y if bias is None else y + bias.reshape(per_channel)
+
+
+def instance_norm(
+    input,
+    running_mean=None,
+    running_var=None,
+    weight=None,
+    bias=None,
+    use_input_stats=True,
+    momentum=0.1,
+    eps=1e-5,
+):
+    """Normalise every channel of every image by its own statistics, or by the running ones; options of `batch_norm`."""
+    if not use_input_stats:
+        return batch_norm_eval(input, running_mean, running_var, weight, bias, eps)
+    y, mean, var = instance_norm_train(input, weight, bias, eps)
+    if running_mean is not None:
+        update_running(running_mean, running_var, mean.mean(0), var.mean(0), math.prod(input.shape[2:]), momentum)
+    return y
 
 
 def softplus(input, beta=1.0, threshold=20.0):
