@@ -7,6 +7,7 @@
     python train.py --data my-pictures                   # a folder with one folder of pictures per class
     python train.py --model cnn --optimizer adam --lr 0.002
     python train.py --weights runs/mnist-googlenet-1 --freeze stem,3a    # begin with what another run learnt
+    python train.py --lr-find                            # no training: a range test that suggests a learning rate
     python train.py --resume runs/digits-googlenet-1     # go on after the last checkpoint, to the same bits
     python train.py --help                               # every option
 
@@ -58,6 +59,7 @@ class Settings:
     overwrite: bool = option(False, "replace the run in the folder --output", switch)
     checkpoint_every: str = option("5m", "how much work a power cut may cost; epochs end with one anyway", interval)
     resume: str = option(None, "the folder of a run to go on with; its settings are kept")
+    lr_find: bool = option(False, "instead of training, a range test that suggests a learning rate", switch)
     max_steps: int = option(None, "stop after so many steps, for a smoke test", whole(1))
 
 
@@ -77,6 +79,8 @@ def main():
         images = load(settings.data, settings.data_dir, image_size=settings.image_size)
         loaders = create_loaders(settings, images)
         state = create_state(settings, images, loaders["train"])
+        if settings.lr_find:
+            return find_learning_rate(settings, loaders["train"], state, f"{images.name}-{settings.model}")
         run = training.Run(settings, images, state)  # resumed, the state is read here
     with run:  # Ctrl-C or a loss that is NaN ends here: one line that says what is left
         train(settings, loaders, state, run)
@@ -127,6 +131,17 @@ def begin_with_weights(settings, model, class_names):
         taken = training.load_weights(model, settings.weights, class_names)
         print("\n".join(taken.lines(settings.weights)))
     return training.freeze(model, settings.freeze) if settings.freeze else []
+
+
+def find_learning_rate(settings, loader, state, name):
+    """Raise the learning rate from step to step until the loss runs away."""
+
+    def loss_of(images, labels):
+        logits, *_ = training.as_tuple(state.model(images))
+        return minidl.cross_entropy(logits, labels, label_smoothing=settings.label_smoothing)
+
+    found = training.range_test(state.model, state.optimizer, loader, loss_of)
+    training.report_range_test(found, name, settings.output)
 
 
 def train(settings, loaders, state, run):

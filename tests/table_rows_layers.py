@@ -5,7 +5,7 @@ import itertools
 import numpy as np
 from table_draws import ROWS, Trial, row
 
-from minidl.ops import functions as op
+import minidl as op
 
 __all__ = ["ROWS"]
 
@@ -55,7 +55,7 @@ def conv2d(d):
         frame = [(e * (k - 1) // 2, e * (k - 1) - e * (k - 1) // 2) for k, e in zip(kernel, dilation)]
     inputs = [d.normal((N, C, *size)), d.normal((K, C // groups, *kernel))] + ([d.normal(K)] if d.flag() else [])
     return Trial(
-        lambda x, w, b=None: op["conv2d"](x, w, b, stride, given, dilation, groups),
+        lambda x, w, b=None: op.conv2d(x, w, b, stride, given, dilation, groups),
         inputs,
         lambda x, w, b=None: convolve(x, w, b, stride, frame, dilation, groups),
     )
@@ -95,7 +95,7 @@ def conv_transpose2d(d):
         return y if b is None else y + b[:, None, None]
 
     inputs = [d.normal((N, C, *size)), d.normal((C, each, *kernel))] + ([d.normal(each * groups)] if d.flag() else [])
-    return Trial(lambda *a: op["conv_transpose2d"](*a, **options), inputs, reference)
+    return Trial(lambda *a: op.conv_transpose2d(*a, **options), inputs, reference)
 
 
 @row("unfold", "im2col")
@@ -113,8 +113,8 @@ def unfold(d, name):
         )
 
     calls = {
-        "unfold": lambda x: op[name](x, kernel, dilation, padding, stride),
-        "im2col": lambda x: op[name](x, kernel, stride, padding, dilation),
+        "unfold": lambda x: getattr(op, name)(x, kernel, dilation, padding, stride),
+        "im2col": lambda x: getattr(op, name)(x, kernel, stride, padding, dilation),
     }
     return Trial(calls[name], [d.normal(shape)], reference)
 
@@ -137,12 +137,12 @@ def fold(d, name):
 
     if name == "fold":
         return Trial(
-            lambda x: op[name](x, (H, W), kernel, dilation, padding, stride),
+            lambda x: getattr(op, name)(x, (H, W), kernel, dilation, padding, stride),
             [columns.reshape(N, -1, OH * OW)],
             reference,
         )
     flat = columns.transpose(0, 4, 5, 2, 3, 1).reshape(N * OH * OW, -1)
-    return Trial(lambda x: op[name](x, (N, C, H, W), kernel, stride, padding, dilation), [flat], reference)
+    return Trial(lambda x: getattr(op, name)(x, (N, C, H, W), kernel, stride, padding, dilation), [flat], reference)
 
 
 # ---------------------------------------------------------------- pooling
@@ -185,7 +185,7 @@ def max_pool2d(d):
     shape = (*shape[:3], max(shape[3], reach))
     places = kernel, stride, padding, dilation, ceil_mode
     return Trial(
-        lambda x: op["max_pool2d"](x, kernel, stride, padding, dilation, ceil_mode),
+        lambda x: op.max_pool2d(x, kernel, stride, padding, dilation, ceil_mode),
         d.apart(shape),
         lambda x: pool(x, places, lambda cells, r, c: cells.max(-1)),
     )
@@ -203,7 +203,7 @@ def avg_pool2d(d):
 
     places = kernel, stride, padding, (1, 1), ceil_mode
     return Trial(
-        lambda x: op["avg_pool2d"](x, kernel, stride, padding, ceil_mode, include, divisor),
+        lambda x: op.avg_pool2d(x, kernel, stride, padding, ceil_mode, include, divisor),
         [d.normal(shape)],
         lambda x: pool(x, places, mean),
     )
@@ -223,5 +223,5 @@ def adaptive(d, name):
         return y
 
     fold, inputs = (np.max, d.apart(shape)) if "max" in name else (np.mean, [d.normal(shape)])
-    call = (lambda x: op[name](x, (OH, OW))) if name.startswith("adaptive") else op[name]
+    call = (lambda x: getattr(op, name)(x, (OH, OW))) if name.startswith("adaptive") else getattr(op, name)
     return Trial(call, inputs, reference)

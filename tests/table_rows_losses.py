@@ -3,8 +3,8 @@
 import numpy as np
 from table_draws import ROWS, Trial, row
 
+import minidl as op
 from minidl import Tensor
-from minidl.ops import functions as op
 from minidl.ops.dropout import Dropout
 
 __all__ = ["ROWS"]
@@ -33,7 +33,7 @@ def batch_norm_train(d):
         return y if w is None else y * along(w, x.ndim) + along(b, x.ndim)
 
     x = d.apart(shape)[0] * 4 / shape[1] + 0.2 * d.normal(shape)
-    return Trial(lambda *a: op["batch_norm_train"](*a, eps=eps)[0], [x, *affine(d, shape[1])], reference)
+    return Trial(lambda *a: op.batch_norm_train(*a, eps=eps)[0], [x, *affine(d, shape[1])], reference)
 
 
 @row("batch_norm_eval")
@@ -46,7 +46,7 @@ def batch_norm_eval(d):
         return y if w is None else y * along(w, x.ndim) + along(b, x.ndim)
 
     inputs = [d.normal(shape), d.normal(C), d.uniform(0.5, 2, C), *affine(d, C)]
-    return Trial(lambda *a: op["batch_norm_eval"](*a, eps=eps), inputs, reference)
+    return Trial(lambda *a: op.batch_norm_eval(*a, eps=eps), inputs, reference)
 
 
 @row("layer_norm")
@@ -58,7 +58,7 @@ def layer_norm(d):
         return (x - x.mean(axes, keepdims=True)) / np.sqrt(x.var(axes, keepdims=True) + eps) * w + b
 
     x = d.apart(lead + inner)[0] + 0.2 * d.normal(lead + inner)
-    return Trial(lambda x, *a: op["layer_norm"](x, inner, *a, eps=eps), [x, *affine(d, inner)], reference)
+    return Trial(lambda x, *a: op.layer_norm(x, inner, *a, eps=eps), [x, *affine(d, inner)], reference)
 
 
 @row("local_response_norm")
@@ -73,7 +73,7 @@ def local_response_norm(d):
             y[:, c] = x[:, c] / (k + alpha / size * (near**2).sum(1)) ** beta
         return y
 
-    return Trial(lambda x: op["local_response_norm"](x, size, alpha, beta, k), [d.normal(shape)], reference)
+    return Trial(lambda x: op.local_response_norm(x, size, alpha, beta, k), [d.normal(shape)], reference)
 
 
 # ---------------------------------------------------------------- softmax, losses, dropout
@@ -88,7 +88,7 @@ def softmax(d, name):
     shape = d.full_shape()
     axis = d.axis(shape)
     wanted = np.exp if name == "softmax" else np.array
-    return Trial(lambda x: op[name](x, axis), [d.normal(shape)], lambda x: wanted(log_softmax(x, axis)))
+    return Trial(lambda x: getattr(op, name)(x, axis), [d.normal(shape)], lambda x: wanted(log_softmax(x, axis)))
 
 
 def reduced(values, reduction, count=None):
@@ -124,7 +124,7 @@ def label_loss(d, name):
 
     options = dict(weight=None if weight is None else Tensor(weight), ignore_index=ignored, reduction=reduction)
     options |= dict(label_smoothing=s) if s else {}
-    return Trial(lambda x: op[name](x, Tensor(labels), **options), [d.normal((N, K))], reference)
+    return Trial(lambda x: getattr(op, name)(x, Tensor(labels), **options), [d.normal((N, K))], reference)
 
 
 @row("mse_loss", "l1_loss")
@@ -133,7 +133,7 @@ def distance(d, name):
     reduction = "sum" if 0 in shape else reduction
     gap = {"mse_loss": np.square, "l1_loss": np.abs}[name]
     return Trial(
-        lambda x, y: op[name](x, y, reduction=reduction),
+        lambda x, y: getattr(op, name)(x, y, reduction=reduction),
         d.apart(shape, shape),
         lambda x, y: reduced(gap(x - y), reduction),
     )
@@ -155,7 +155,7 @@ def binary_loss(d):
         return reduced(values * (1 if weight is None else weight), reduction)
 
     return Trial(
-        lambda x, t: op["binary_cross_entropy_with_logits"](x, t, **options),
+        lambda x, t: op.binary_cross_entropy_with_logits(x, t, **options),
         [d.away_from_zero(shape), d.uniform(0.1, 0.9, shape)],
         reference,
     )
@@ -163,7 +163,7 @@ def binary_loss(d):
 
 def philox_words(count, key):
     """`count` words of Philox4x32-10 with the 128-bit key schedule of minidl's streams, one number at a time."""
-    from minidl.kernels.random import philox, split
+    from minidl.philox import philox, split
 
     low, upper = split(*key)
     blocks = [

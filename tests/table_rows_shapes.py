@@ -6,9 +6,9 @@ import numpy as np
 from table_draws import ROWS, Trial, row
 
 import minidl
+import minidl as op
 from minidl import Tensor
 from minidl.gradcheck.rows_calculus import PAD_MODES
-from minidl.ops import functions as op
 
 __all__ = ["ROWS"]
 
@@ -20,7 +20,7 @@ def reshape(d, name):
     shape = d.shape()
     size = math.prod(shape)
     target = d.one_of((size,), shape[::-1], (1, size), (-1,) if size else (0, 5), (*shape, 1))
-    return Trial(lambda x: op[name](x, target), [d.normal(shape)], lambda x: x.reshape(target))
+    return Trial(lambda x: getattr(op, name)(x, target), [d.normal(shape)], lambda x: x.reshape(target))
 
 
 @row("flatten")
@@ -72,7 +72,7 @@ def broadcast(d, name):
         for i, n in enumerate(target)
     ]
     return Trial(
-        lambda x: op[name](x, *kept) if kept else op[name](x, ()),
+        lambda x: getattr(op, name)(x, *kept) if kept else getattr(op, name)(x, ()),
         [d.normal(small)],
         lambda x: np.broadcast_to(x, target),
     )
@@ -137,7 +137,7 @@ def concat(d, name):
     shape = d.full_shape()
     axis = d.axis(shape)
     shapes = [tuple(d.integer(0, 3) if i == axis % len(shape) else n for i, n in enumerate(shape)) for _ in range(3)]
-    return Trial(lambda *xs: op[name](xs, axis), [d.normal(s) for s in shapes], lambda *xs: np.concatenate(xs, axis))
+    return Trial(lambda *xs: getattr(op, name)(xs, axis), [d.normal(s) for s in shapes], lambda *xs: np.concatenate(xs, axis))
 
 
 @row("stack")
@@ -145,7 +145,7 @@ def stack(d):
     shape = d.shape()
     axis, count = d.integer(-len(shape) - 1, len(shape)), d.integer(1, 3)
     return Trial(
-        lambda *xs: op["stack"](xs, axis), [d.normal(shape) for _ in range(count)], lambda *xs: np.stack(xs, axis)
+        lambda *xs: op.stack(xs, axis), [d.normal(shape) for _ in range(count)], lambda *xs: np.stack(xs, axis)
     )
 
 
@@ -239,11 +239,11 @@ def matmul(d):
         ((2, 1, m, k), (3, k, n)),
         ((0, k), (k, n)),
     )
-    return Trial(op["matmul"], [d.normal(a), d.normal(b)], np.matmul)
+    return Trial(op.matmul, [d.normal(a), d.normal(b)], np.matmul)
 
 
 @row("linear")
 def linear(d):
     rows, k, n = d.shape(0, 2), d.integer(1, 3), d.integer(1, 3)
     inputs = [d.normal((*rows, k)), d.normal((n, k))] + ([d.normal(n)] if d.flag() else [])
-    return Trial(op["linear"], inputs, lambda x, w, *b: x @ w.T + (b[0] if b else 0.0))
+    return Trial(op.linear, inputs, lambda x, w, *b: x @ w.T + (b[0] if b else 0.0))

@@ -12,6 +12,7 @@ from PIL import Image
 
 import minidl.__main__ as command_line
 from minidl import data
+from tests.html_checks import assert_self_contained
 
 ROOT = Path(__file__).resolve().parents[1]
 QUICK = ["--model", "cnn", "--width", "0.25", "--batch-size", "64"]
@@ -69,6 +70,26 @@ def folder(tmp_path_factory):
         name = f"{'deeper/' if k > 3 else ''}{k}-is-{labels[k]}.png"
         Image.fromarray(image[..., 0]).save(folder / "pictures" / name)
     return folder
+
+
+def test_data(folder, called):
+    out, err = minidl("data", "digits", "--html", "card.html", "--picture", "card.png", cwd=folder)
+    assert "1,293" in out and "test in train: 0 exact duplicates" in out and err == ""
+    assert (folder / "card.png").read_bytes().startswith(b"\x89PNG")
+    found = json.loads(called("data", "digits", "--json", "--most", "100", "--html", "again.html"))
+    assert sum(found["counts"]["train"]) == 1293 and found["looked_at"] == {"train": 100, "val": 100, "test": 100}
+    assert_self_contained((folder / "card.html").read_text())
+
+
+def test_data_of_a_folder_with_names_that_attack(called, tmp_path):
+    for name in ("<script>x", "a\x1b[31m"):
+        (tmp_path / "set" / name).mkdir(parents=True)
+        for k in range(12):
+            Image.new("RGB", (20, 20), (10 * k, 90, 200)).save(tmp_path / "set" / name / f"{k}.png")
+    out = called("data", tmp_path / "set", "--html", tmp_path / "card.html")
+    assert "\x1b" not in out and "a\\x1b[31m" in out
+    assert "&lt;script&gt;x" in (tmp_path / "card.html").read_text()
+    assert_self_contained((tmp_path / "card.html").read_text())
 
 
 def test_evaluate(folder):
@@ -132,12 +153,14 @@ def test_summary(folder, called):
 
 
 def test_wrong_input_is_one_line(refused, folder):
-    assert "not a readable checkpoint" in refused("evaluate", "nowhere")
+    assert "nowhere: expected a file" in refused("evaluate", "nowhere")
     assert "neither one of digits" in refused("evaluate", "short", "--data", "nowhere")
     assert "--part" in refused("evaluate", "short", "--part", "rest")
     assert "`RUN` was given 1 time; accepted: two runs or more" in refused("compare", "short")
     assert "there is no such file" in refused("predict", "short", "nowhere.png")
     assert "--batch-size" in refused("predict", "short", "pictures", "--batch-size", "0")
+    assert "neither one of digits" in refused("data", "nowhere")
+    assert "in a folder that does not exist" in refused("data", "digits", "--html", "no/card.html")
     assert "`MODEL` is 'resnet'" in refused("summary", "resnet")
     assert "does not go with a run" in refused("summary", "short", "--width", "2")
     assert "accepted: a .svg file" in refused("summary", "cnn", "--picture", "a.png")

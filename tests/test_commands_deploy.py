@@ -2,6 +2,8 @@
 
 import json
 import os
+import re
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -99,3 +101,38 @@ def test_export(folder):
     accuracy = json.loads((folder / "short" / "summary.json").read_text())["test_accuracy"]
     assert abs(np.mean(logits.argmax(axis=1) == labels) - accuracy) < 0.006  # what the metadata say is enough
     assert json.loads(facts["class_names"]) == list("0123456789") and accuracy > 0.5
+
+
+CLIENT = """
+import json, sys, urllib.error, urllib.request
+url, picture = sys.argv[1], open(sys.argv[2], "rb").read()
+def get(path, data=None):
+    try:
+        with urllib.request.urlopen(urllib.request.Request(url + path, data), timeout=60) as response:
+            return response.status, response.read().decode()
+    except urllib.error.HTTPError as error:
+        return error.code, error.read().decode()
+print(json.dumps([get("/"), get("/predict", b"nonsense"), get("/../etc/passwd"), get("/predict", picture), get("/about")]))
+"""
+
+
+def test_serve(folder):
+    """A process on loopback; the client is another one, since tests may open no connection."""
+    pytest.importorskip("uvicorn", reason="starlette is not installed")
+    options = dict(cwd=folder, text=True, env={**os.environ, "PYTHONPATH": str(ROOT)})
+    files = set(folder.rglob("*"))
+    command = [sys.executable, "-m", "minidl", "serve", "short", "--port"]
+    server = subprocess.Popen([*command, "0"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, **options)
+    try:
+        url = re.search(r"http://127\.0\.0\.1:\d+", server.stdout.readline()).group()
+        client = [sys.executable, "-c", CLIENT, url, "scan.png"]
+        done = subprocess.run(client, capture_output=True, timeout=120, **options)
+        answers = json.loads(done.stdout)
+        assert [status for status, _ in answers] == [200, 400, 404, 200, 200], done.stderr
+        assert len(json.loads(answers[3][1])["predictions"]) == 10 and "root:" not in answers[2][1]
+        busy = subprocess.run([*command, url.rpartition(":")[2]], capture_output=True, timeout=120, **options)
+        assert busy.returncode == 2 and "accepted: a free port" in busy.stderr and busy.stderr.count("\n") == 1
+    finally:
+        server.send_signal(signal.SIGINT)
+        out, err = server.communicate(timeout=30)
+    assert "Traceback" not in err and set(folder.rglob("*")) == files  # nothing was written

@@ -7,8 +7,9 @@ import pytest
 
 import minidl
 import models
-from minidl import nn
+from minidl import data, nn
 from minidl.evaluation import calibration, compare_pair, cost_of, interval, scores, top_k
+from minidl.evaluation.census import census, class_means
 from minidl.evaluation.comparison import holm
 from minidl.evaluation.cost import layers_of
 
@@ -161,3 +162,51 @@ def test_cost_leaves_no_trace():
     assert all((value.data == before[name]).all() for name, value in net.state_dict().items())
     assert all(row.forward > 0 and row.backward > 0 for row in rows) and not net.has_hooks
     assert [row.name for row in rows] == [name for name, _ in layers_of(net)]
+
+
+# ---------------------------------------------------------------- census
+
+
+def planted():
+    """A set whose test part holds one training image as it is, one a little changed, and one that is only similar."""
+    rng = np.random.default_rng(0)
+    train = rng.integers(0, 256, (40, 20, 20, 3), np.uint8)
+    test = rng.integers(0, 256, (10, 20, 20, 3), np.uint8)
+    test[3] = train[17]
+    test[5] = np.clip(train[21].astype(int) + rng.integers(-9, 10, train[21].shape), 0, 255)
+    test[7] = train[30] // 2 + test[7] // 2
+    labels = np.arange(40) % 3
+    parts = [data.ArrayDataset(images, labels[: len(images)], ["a", "b", "c"]) for images in (train, test[:1], test)]
+    return data.DataSplits("planted", *parts, ("a", "b", "c"), 3, 20, (0.5,) * 3, (0.3,) * 3)
+
+
+def test_duplicates_across_parts_are_found():
+    found = census(planted())
+    rows = {tuple(row["between"]): row for row in found["duplicates"]}
+    row = rows["train", "test"]
+    assert (row["exact"], row["near"]) == (1, 1)
+    assert [pair["indices"] for pair in row["pairs"][:3]] == [[17, 3], [21, 5], [30, 7]]
+    assert row["pairs"][0]["correlation"] == pytest.approx(1) and row["pairs"][2]["correlation"] < 0.9
+    assert rows["val", "test"]["exact"] == 1  # the first image of test is the one of val
+    assert found["counts"] == {"train": [14, 13, 13], "val": [1, 0, 0], "test": [4, 3, 3]}
+
+
+def test_pixels_and_means_against_numpy():
+    splits = planted()
+    images = splits.train.images
+    found = census(splits)
+    for c, row in enumerate(found["pixels"]):
+        values = images[..., c] / 255
+        assert row["mean"] == pytest.approx(values.mean()) and row["std"] == pytest.approx(values.std())
+        expected = np.histogram(images[..., c], np.arange(0, 257, 8))[0] / values.size
+        np.testing.assert_allclose(row["histogram"], expected)
+    means, counts = class_means(splits.train, 3)
+    np.testing.assert_array_equal(means[1], np.rint(images[1::3].mean(axis=0)))
+    assert counts.tolist() == [14, 13, 13]
+
+
+def test_images_without_contrast_are_no_duplicates():
+    flat = data.ArrayDataset(np.full((3, 8, 8, 1), 7, np.uint8), np.zeros(3, int), ["a"])
+    other = data.ArrayDataset(np.full((3, 8, 8, 1), 9, np.uint8), np.zeros(3, int), ["a"])
+    found = census(data.DataSplits("flat", flat, other, other, ("a",), 1, 8, (0.5,), (0.3,)))
+    assert [(row["exact"], row["near"]) for row in found["duplicates"]] == [(0, 0), (0, 0), (3, 0)]

@@ -1,9 +1,7 @@
 """Pages and pictures: whole, self-contained, the same bytes twice, and safe against names from data."""
 
 import copy
-import html.parser
 import json
-import re
 import sys
 
 import numpy as np
@@ -18,6 +16,7 @@ from minidl.report import curves, figures, page
 from minidl.report.canvas import png, svg
 from minidl.report.looks import SIDE, branch_use, heated
 from minidl.report.network import draw_network
+from tests.html_checks import assert_self_contained
 
 HOSTILE = ["<script>alert(1)</script>", "a\x1b[31mred", "$\\frac{", "x" * 200, "雪", '" onload="x']
 RNG = np.random.default_rng(0)
@@ -65,45 +64,6 @@ def test_axes_are_not_squashed_by_the_first_epochs():
     assert max(later) <= loss.get_ylim()[1] < 2 * max(later)
     assert 40 < accuracy.get_ylim()[0] and accuracy.get_ylim()[1] <= 100.5
     assert "began at 900" in [text.get_text() for text in loss.texts]
-
-
-class Reader(html.parser.HTMLParser):
-    """Collects tags, and complains about those that are closed in another order than they were opened."""
-
-    VOID = {"meta", "img", "br", "link", "input", "path", "use", "rect"}
-
-    def __init__(self, text):
-        super().__init__()
-        self.open, self.seen, self.attributes = [], [], []
-        self.feed(text)
-        assert not self.open, self.open
-
-    def handle_starttag(self, tag, attrs):
-        self.seen.append(tag)
-        self.attributes += attrs
-        if tag not in self.VOID:
-            self.open.append(tag)
-
-    def handle_startendtag(self, tag, attrs):
-        self.seen.append(tag)
-        self.attributes += attrs
-
-    def handle_endtag(self, tag):
-        if tag not in self.VOID:
-            assert self.open.pop() == tag
-
-
-def assert_self_contained(text):
-    reader = Reader(text)
-    assert "script" not in reader.seen and "link" not in reader.seen and "iframe" not in reader.seen
-    assert not [name for name, _ in reader.attributes if name.startswith("on")]
-    for name, value in reader.attributes:
-        if name in ("src", "href", "xlink:href"):
-            assert value.startswith(("data:image/png;base64,", "#")), value[:80]
-    outside = set(re.findall(r"https?://[^\s\"'<)]+", text))
-    assert all(address.startswith(("http://www.w3.org/", "https://www.w3.org/")) for address in outside), outside
-    assert "prefers-color-scheme:dark" in text and "width=device-width" in text
-    return reader
 
 
 def test_names_from_data_are_escaped_everywhere():

@@ -12,11 +12,11 @@ import table_rows_losses  # noqa: F401
 import table_rows_shapes  # noqa: F401
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from public_names import operations
 from table_checks import REFERENCE_ROWS, check_fast, check_first, check_reference, check_second
 from table_draws import ROWS, trials
 
 from minidl.gradcheck.rows_everyday import ROWS_OF_EVERYDAY
-from minidl.ops import FAMILIES, comparison, creation, functions
 
 patient = settings(suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
 often = settings(patient, max_examples=max(200, settings.default.max_examples))
@@ -25,9 +25,9 @@ pytestmark = pytest.mark.filterwarnings("ignore")
 
 
 def test_every_differentiable_op_has_a_row():
-    constant = {*FAMILIES[comparison].split(), *FAMILIES[creation].split(), "one_hot", "isclose", "nonzero"}
+    constant = operations("comparison") | operations("creation") | {"one_hot", "isclose", "nonzero"}
     composed = {case.op for case in ROWS_OF_EVERYDAY}  # outside the reading path: fixed cases, and PyTorch's samples
-    assert set(ROWS) == set(functions) - constant - composed | {"getitem", "setitem"}
+    assert set(ROWS) == operations() - constant - composed | {"getitem", "setitem"}
 
 
 @each_op

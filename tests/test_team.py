@@ -1,5 +1,6 @@
 """The team under Ctrl-C: nobody hangs, nobody goes on writing, no thread is left behind."""
 
+import collections
 import signal
 import subprocess
 import sys
@@ -10,10 +11,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-team = pytest.importorskip("minidl.kernels.team", reason="Numba is not installed", exc_type=ImportError)
+team = pytest.importorskip("minidl.kernels.cpu.machine.team", reason="Numba is not installed", exc_type=ImportError)
 
-from minidl.kernels.counter import look  # noqa: E402
-from minidl.kernels.cpu import address, jit, pointer  # noqa: E402
+from minidl.kernels.cpu.machine.counter import look  # noqa: E402
+from minidl.kernels.cpu.machine.compilation import jit
+from minidl.kernels.cpu.machine.memory import address, pointer  # noqa: E402
 
 ROOT = Path(__file__).resolve().parents[1]
 ZERO = np.float64(0)
@@ -59,17 +61,54 @@ def test_after_an_interrupt_no_thread_writes_any_more(three_threads, monkeypatch
     assert (y == 10).all() and threading.active_count() == alive
 
 
+class _SlowBox(collections.deque):
+    """A box in which a thread finds a job, and takes what is there when it is told to."""
+
+    def __init__(self):
+        super().__init__()
+        self.found, self.told = threading.Event(), threading.Event()
+
+    def popleft(self):
+        self.found.set()
+        self.told.wait()
+        return super().popleft()
+
+
+def test_a_job_sent_in_place_of_one_that_was_taken_back_comes_to_its_end():
+    crew, did, both = team.Team(2), [], threading.Barrier(2)
+    box = crew.workers[0].box = _SlowBox()
+
+    def find(*_):
+        assert box.found.wait(60)
+
+    def replace(*_):
+        did.append(threading.current_thread())
+        box.told.set()
+        both.wait(60)  # neither thread does both halves
+
+    def call():
+        crew.run(find, 2, ())  # the other thread has seen this job, but the caller takes it back
+        crew.run(replace, 2, ())
+
+    caller = threading.Thread(target=call, daemon=True)
+    caller.start()
+    caller.join(60)
+    assert not caller.is_alive() and len(set(did)) == 2
+    crew.dismiss()
+
+
 INTERRUPTIONS = """
 import random, signal, threading, time
 import numpy as np
-from minidl.kernels import convolution, team
+from minidl.ops import convolution
+from minidl.kernels.cpu.machine import team
 
 team.set_num_threads(2)
 x, weight = (np.random.default_rng(0).random(shape, np.float32) for shape in ((4, 12, 12, 16), (16, 16, 3, 3)))
 x, y = x.transpose(0, 3, 1, 2), np.empty_like(x).transpose(0, 3, 1, 2)
 
 def step():
-    convolution.conv2d(x, weight, None, (1, 1), ((1, 1), (1, 1)), (1, 1), out=y)
+    convolution.conv2d_forward(x, weight, None, (1, 1), ((1, 1), (1, 1)), (1, 1), out=y)
     return y.tobytes()
 
 expected, alive, armed, interrupts = step(), threading.active_count(), False, 0

@@ -116,11 +116,14 @@ def spread(n, at_most):
 
 def open_picture(path, size=None):
     """A Pillow image, its header read; a JPEG prepared to be decoded at no more than it takes for `size`."""
+    return _opened(_bytes(path), path, size)  # a file would make room for whatever length a chunk claims to have
+
+
+def _opened(contents, path, size=None):
     from PIL import Image
 
-    contents = io.BytesIO(_bytes(path))  # a file would make room for whatever length a chunk claims to have
     try:
-        image = Image.open(contents, formats=sorted(set(FORMATS.values())))
+        image = Image.open(io.BytesIO(contents), formats=sorted(set(FORMATS.values())))
         if size is not None and image.format == "JPEG":
             image.draft(None, (2 * size[1], 2 * size[0]))
     except Exception as error:  # decoders raise nearly anything on broken files
@@ -145,9 +148,14 @@ def _reason(error):
 
 def decode(path, size, channels):
     """The picture at `path` as bytes (height, width, channels): upright, its middle, resized to `size`."""
+    return decode_bytes(_bytes(path), path, size, channels)
+
+
+def decode_bytes(contents, path, size, channels):
+    """The same of the bytes of a file, whose name `path` is for messages only."""
     from PIL import Image, ImageOps
 
-    with open_picture(path, size) as image:
+    with _opened(contents, path, size) as image:
         try:
             ImageOps.exif_transpose(image, in_place=True)
             if image.mode.startswith("I"):  # 16-bit gray: Pillow's own conversion would clip, not scale

@@ -8,5 +8,6 @@ from minidl.evaluation.scores import interval, per_class, scores, top_k
 from minidl.evaluation.calibration import calibration
 from minidl.evaluation.comparison import compare_pair
 from minidl.evaluation.cost import Row, cost_of
+from minidl.evaluation.census import census
 
-__all__ = ["Row", "calibration", "compare_pair", "cost_of", "interval", "per_class", "scores", "top_k"]
+__all__ = ["Row", "calibration", "census", "compare_pair", "cost_of", "interval", "per_class", "scores", "top_k"]

@@ -6,8 +6,8 @@ import math
 
 import numpy as np
 
+import minidl as op
 from minidl.gradcheck.case import Case, apart, away_from_zero, both, normal, uniform
-from minidl.ops import functions as op
 from minidl.tensor import Tensor
 
 LINEAR = ((0, 0),)
@@ -17,30 +17,30 @@ PAIR, SQUARE = normal((2, 3), (2, 3)), normal((3, 4))
 MASK = np.array([[True, False, True], [False, True, True]])
 
 ARITHMETIC = [
-    Case("add", op["add"], PAIR, zero_blocks=SUM, reference=np.add),
-    Case("add/broadcast", op["add"], normal((2, 3), (3,)), zero_blocks=SUM, reference=np.add),
-    Case("add/alpha", lambda a, b: op["add"](a, b, alpha=3), PAIR, zero_blocks=SUM, reference=lambda a, b: a + 3 * b),
-    Case("sub", op["sub"], PAIR, zero_blocks=SUM, reference=np.subtract),
-    Case("sub/broadcast", op["sub"], normal((3,), (2, 1)), zero_blocks=SUM, reference=np.subtract),
+    Case("add", op.add, PAIR, zero_blocks=SUM, reference=np.add),
+    Case("add/broadcast", op.add, normal((2, 3), (3,)), zero_blocks=SUM, reference=np.add),
+    Case("add/alpha", lambda a, b: op.add(a, b, alpha=3), PAIR, zero_blocks=SUM, reference=lambda a, b: a + 3 * b),
+    Case("sub", op.sub, PAIR, zero_blocks=SUM, reference=np.subtract),
+    Case("sub/broadcast", op.sub, normal((3,), (2, 1)), zero_blocks=SUM, reference=np.subtract),
     Case("sub/reflected", lambda x: 2 - x, normal((4,)), zero_blocks=LINEAR, reference=lambda x: 2 - x),
-    Case("mul", op["mul"], PAIR, zero_blocks=PRODUCT, reference=np.multiply),
-    Case("mul/broadcast", op["mul"], normal((2, 1, 3), (4, 1)), zero_blocks=PRODUCT, reference=np.multiply),
+    Case("mul", op.mul, PAIR, zero_blocks=PRODUCT, reference=np.multiply),
+    Case("mul/broadcast", op.mul, normal((2, 1, 3), (4, 1)), zero_blocks=PRODUCT, reference=np.multiply),
     Case("mul/same", lambda x: x * x, normal((2, 3)), reference=np.square),
-    Case("mul/scalar", op["mul"], normal((), ()), zero_blocks=PRODUCT, reference=np.multiply),
-    Case("div", op["div"], both(normal((2, 3)), uniform(0.5, 2, (3,))), reference=np.divide),
+    Case("mul/scalar", op.mul, normal((), ()), zero_blocks=PRODUCT, reference=np.multiply),
+    Case("div", op.div, both(normal((2, 3)), uniform(0.5, 2, (3,))), reference=np.divide),
     Case("div/reflected", lambda x: 3 / x, uniform(0.5, 2, (4,)), reference=lambda x: 3 / x),
-    Case("pow", op["pow"], uniform(0.5, 2, (2, 3), (2, 3)), reference=np.power),
+    Case("pow", op.pow, uniform(0.5, 2, (2, 3), (2, 3)), reference=np.power),
     Case("pow/number", lambda x: x**3, normal((2, 3)), reference=lambda x: x**3),
     Case("pow/half", lambda x: x**-0.5, uniform(0.5, 2, (2, 3)), reference=lambda x: x**-0.5),
     Case("pow/base", lambda x: 2.0**x, normal((2, 3)), reference=np.exp2),
-    Case("neg", op["neg"], normal((2, 3)), zero_blocks=LINEAR, reference=np.negative),
-    Case("maximum", op["maximum"], apart((2, 3), (3,)), zero_blocks=SUM, reference=np.maximum),
-    Case("minimum", op["minimum"], apart((2, 3), (3,)), zero_blocks=SUM, reference=np.minimum),
-    Case("where", lambda a, b: op["where"](MASK, a, b), normal((2, 3), (3,)), zero_blocks=SUM,
+    Case("neg", op.neg, normal((2, 3)), zero_blocks=LINEAR, reference=np.negative),
+    Case("maximum", op.maximum, apart((2, 3), (3,)), zero_blocks=SUM, reference=np.maximum),
+    Case("minimum", op.minimum, apart((2, 3), (3,)), zero_blocks=SUM, reference=np.minimum),
+    Case("where", lambda a, b: op.where(MASK, a, b), normal((2, 3), (3,)), zero_blocks=SUM,
          reference=lambda a, b: np.where(MASK, a, b)),
     Case("clamp", lambda x: x.clamp(-0.52, 0.52), apart((5, 6), gap=0.05), zero_blocks=LINEAR,
          reference=lambda x: np.clip(x, -0.52, 0.52)),
-    Case("lerp", op["lerp"], normal((2, 3), (2, 3), (2, 3)), reference=lambda a, b, w: a + w * (b - a)),
+    Case("lerp", op.lerp, normal((2, 3), (2, 3), (2, 3)), reference=lambda a, b, w: a + w * (b - a)),
 ]
 
 
@@ -85,32 +85,32 @@ PIECEWISE = {
 FLAT = {"sign": np.sign, "floor": np.floor, "ceil": np.ceil, "round": np.rint}
 
 ELEMENTWISE = (
-    [Case(name, op[name], make, reference=reference) for name, (make, reference) in SMOOTH.items()]
-    + [Case(n, op[n], away_from_zero((3, 4)), zero_blocks=LINEAR, reference=r) for n, r in PIECEWISE.items()]
-    + [Case("gelu/tanh", lambda x: op["gelu"](x, "tanh"), ANYWHERE, reference=gelu_by_tanh)]
-    + [Case(n, op[n], uniform(0.1, 0.4, (2, 3)), order=1, zero=(0,), reference=r) for n, r in FLAT.items()]
+    [Case(name, getattr(op, name), make, reference=reference) for name, (make, reference) in SMOOTH.items()]
+    + [Case(n, getattr(op, n), away_from_zero((3, 4)), zero_blocks=LINEAR, reference=r) for n, r in PIECEWISE.items()]
+    + [Case("gelu/tanh", lambda x: op.gelu(x, "tanh"), ANYWHERE, reference=gelu_by_tanh)]
+    + [Case(n, getattr(op, n), uniform(0.1, 0.4, (2, 3)), order=1, zero=(0,), reference=r) for n, r in FLAT.items()]
 )
 
 CUBE = normal((2, 3, 4))
 REDUCTIONS = [
-    Case("sum", op["sum"], SQUARE, zero_blocks=LINEAR, reference=np.sum),
+    Case("sum", op.sum, SQUARE, zero_blocks=LINEAR, reference=np.sum),
     Case("sum/axes", lambda x: x.sum((0, 2)), CUBE, zero_blocks=LINEAR, reference=lambda x: x.sum((0, 2))),
     Case("sum/keepdim", lambda x: x.sum(1, keepdim=True), CUBE, zero_blocks=LINEAR,
          reference=lambda x: x.sum(1, keepdims=True)),
-    Case("mean", op["mean"], SQUARE, zero_blocks=LINEAR, reference=np.mean),
+    Case("mean", op.mean, SQUARE, zero_blocks=LINEAR, reference=np.mean),
     Case("mean/axis", lambda x: x.mean(-1), CUBE, zero_blocks=LINEAR, reference=lambda x: x.mean(-1)),
-    Case("var", op["var"], SQUARE, reference=lambda x: x.var(ddof=1)),
+    Case("var", op.var, SQUARE, reference=lambda x: x.var(ddof=1)),
     Case("var/axis", lambda x: x.var(1, unbiased=False), CUBE, reference=lambda x: x.var(1)),
     Case("std", lambda x: x.std(1), CUBE, reference=lambda x: x.std(1, ddof=1)),
-    Case("prod", op["prod"], SQUARE, reference=np.prod),
+    Case("prod", op.prod, SQUARE, reference=np.prod),
     Case("prod/axis", lambda x: x.prod(1), CUBE, reference=lambda x: x.prod(1)),
-    Case("prod/zero", op["prod"], lambda rng: [np.array([2.0, 0.0, -3.0])], reference=np.prod),
+    Case("prod/zero", op.prod, lambda rng: [np.array([2.0, 0.0, -3.0])], reference=np.prod),
     Case("amax", lambda x: x.amax((0, 1)), apart((2, 3, 4)), zero_blocks=LINEAR, reference=lambda x: x.max((0, 1))),
     Case("amin", lambda x: x.amin(1), apart((2, 3, 4)), zero_blocks=LINEAR, reference=lambda x: x.min(1)),
     Case("max", lambda x: x.max(1).values, apart((2, 3)), zero_blocks=LINEAR, reference=lambda x: x.max(1)),
     Case("min", lambda x: x.min(0).values, apart((2, 3)), zero_blocks=LINEAR, reference=lambda x: x.min(0)),
     Case("logsumexp", lambda x: x.logsumexp(1), CUBE, reference=lambda x: np.log(np.exp(x).sum(1))),
-    Case("norm", op["norm"], SQUARE, reference=lambda x: np.sqrt((x * x).sum())),
+    Case("norm", op.norm, SQUARE, reference=lambda x: np.sqrt((x * x).sum())),
     Case("norm/p3", lambda x: x.norm(3, 1), away_from_zero((3, 4)),
          reference=lambda x: (np.abs(x) ** 3).sum(1) ** (1 / 3)),
     Case("norm/p1", lambda x: x.norm(1), away_from_zero((3, 4)), zero_blocks=LINEAR,
@@ -143,16 +143,16 @@ SHAPES = [
     *[moving(f"pad/{mode}", lambda x, mode=mode: x.pad((2, 1, 0, 2), mode),
              lambda x, name=name: np.pad(x, ((0, 0), (0, 2), (2, 1)), name)) for mode, name in PAD_MODES.items()],
     moving("pad/crop", lambda x: x.pad((-1, 1)), lambda x: np.pad(x[:, :, 1:], ((0, 0), (0, 0), (0, 1)))),
-    Case("concat", lambda a, b: op["concat"]([a, b], 1), normal((2, 3), (2, 4)), zero_blocks=SUM,
+    Case("concat", lambda a, b: op.concat([a, b], 1), normal((2, 3), (2, 4)), zero_blocks=SUM,
          reference=lambda a, b: np.concatenate([a, b], 1)),
-    Case("cat", lambda a, b: op["cat"]([a, b, a]), normal((2, 3), (1, 3)), zero_blocks=SUM,
+    Case("cat", lambda a, b: op.cat([a, b, a]), normal((2, 3), (1, 3)), zero_blocks=SUM,
          reference=lambda a, b: np.concatenate([a, b, a])),
-    Case("stack", lambda a, b: op["stack"]([a, b], 1), PAIR, zero_blocks=SUM,
+    Case("stack", lambda a, b: op.stack([a, b], 1), PAIR, zero_blocks=SUM,
          reference=lambda a, b: np.stack([a, b], 1)),
     moving("split", lambda x: x.split([1, 3], 2), lambda x: (x[..., :1], x[..., 1:])),
     moving("chunk", lambda x: x.chunk(2, 1), lambda x: (x[:, :2], x[:, 2:])),
     moving("contiguous", lambda x: x.transpose(0, 2).contiguous(), lambda x: x.swapaxes(0, 2)),
-    moving("clone", op["clone"], np.copy),
+    moving("clone", op.clone, np.copy),
     moving("astype", lambda x: x.astype(np.longdouble), np.longdouble),
     moving("to", lambda x: x.to(np.longdouble).to("cpu", np.float64), np.copy),
 ]
@@ -184,14 +184,14 @@ def product(name, function, reference, *shapes):
 
 
 MATMUL = [
-    product("matmul", op["matmul"], np.matmul, (3, 4), (4, 2)),
-    product("matmul/vectors", op["matmul"], np.matmul, (4,), (4,)),
-    product("matmul/matrix_vector", op["matmul"], np.matmul, (3, 4), (4,)),
-    product("matmul/vector_matrix", op["matmul"], np.matmul, (3,), (3, 4)),
-    product("matmul/batch", op["matmul"], np.matmul, (2, 3, 4), (2, 4, 2)),
-    product("matmul/broadcast", op["matmul"], np.matmul, (2, 1, 3, 4), (3, 4, 2)),
-    product("linear", op["linear"], lambda x, w: x @ w.T, (5, 3), (2, 3)),
-    Case("linear/bias", op["linear"], normal((2, 2, 3), (4, 3), (4,)), zero_blocks=PRODUCT + ((2, 2), (0, 2), (1, 2)),
+    product("matmul", op.matmul, np.matmul, (3, 4), (4, 2)),
+    product("matmul/vectors", op.matmul, np.matmul, (4,), (4,)),
+    product("matmul/matrix_vector", op.matmul, np.matmul, (3, 4), (4,)),
+    product("matmul/vector_matrix", op.matmul, np.matmul, (3,), (3, 4)),
+    product("matmul/batch", op.matmul, np.matmul, (2, 3, 4), (2, 4, 2)),
+    product("matmul/broadcast", op.matmul, np.matmul, (2, 1, 3, 4), (3, 4, 2)),
+    product("linear", op.linear, lambda x, w: x @ w.T, (5, 3), (2, 3)),
+    Case("linear/bias", op.linear, normal((2, 2, 3), (4, 3), (4,)), zero_blocks=PRODUCT + ((2, 2), (0, 2), (1, 2)),
          reference=lambda x, w, b: x @ w.T + b),
 ]
 

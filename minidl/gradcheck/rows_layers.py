@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
+import minidl as op
 from minidl.gradcheck.case import Case, apart, away_from_zero, both, normal, uniform
-from minidl.ops import functions as op
 from minidl.ops.dropout import Dropout
 from minidl.tensor import Tensor
 
@@ -16,7 +16,7 @@ AFFINE = PRODUCT + ((2, 2), (0, 2), (1, 2))
 
 def bound(name, *fixed, **options):
     """The op with its trailing arguments and options filled in."""
-    return lambda *inputs: op[name](*inputs, *fixed, **options)
+    return lambda *inputs: getattr(op, name)(*inputs, *fixed, **options)
 
 
 def convolution(variant, x, weight, bias=False, name="conv2d", **options):
@@ -78,7 +78,7 @@ CHANNELS = normal((3, 2, 4, 3), (2,), (2,))
 
 
 def _batch_norm(*inputs, **options):
-    return op["batch_norm_train"](*inputs, **options)[0]
+    return op.batch_norm_train(*inputs, **options)[0]
 
 
 def _relu_inputs(rng):
@@ -92,9 +92,9 @@ NORMALISATION = [
     Case("batch_norm_train/rows", _batch_norm, normal((6, 3), (3,), (3,))),
     Case("batch_norm_train/plain", _batch_norm, normal((3, 2, 3, 2))),
     Case("batch_norm_train/relu", lambda *x: _batch_norm(*x, relu=True), _relu_inputs),
-    Case("batch_norm_eval", op["batch_norm_eval"],
+    Case("batch_norm_eval", op.batch_norm_eval,
          both(normal((2, 3, 2, 2), (3,)), uniform(0.5, 2, (3,)), normal((3,), (3,)))),
-    Case("layer_norm", lambda x, w, b: op["layer_norm"](x, (3, 4), w, b), normal((2, 3, 4), (3, 4), (3, 4))),
+    Case("layer_norm", lambda x, w, b: op.layer_norm(x, (3, 4), w, b), normal((2, 3, 4), (3, 4), (3, 4))),
     Case("layer_norm/plain", bound("layer_norm", 5), normal((4, 5))),
     Case("local_response_norm", bound("local_response_norm", 5, alpha=0.3), normal((2, 6, 2, 2))),
     Case("local_response_norm/even", bound("local_response_norm", 2, alpha=0.3, beta=0.5, k=2.0), normal((1, 5, 2, 3))),
@@ -109,7 +109,8 @@ PROBABILITIES = np.array([[0.1, 0.7, 0.2], [0.5, 0.5, 0.0], [0.2, 0.3, 0.5], [1.
 
 def loss(name, target, variant="", make=normal((4, 3)), zero_blocks=(), reference=None, **options):
     """A case of a loss whose target is fixed."""
-    return Case(name + variant, lambda x: op[name](x, Tensor(target), **options), make, zero_blocks=zero_blocks,
+    function = getattr(op, name)
+    return Case(name + variant, lambda x: function(x, Tensor(target), **options), make, zero_blocks=zero_blocks,
                 reference=reference)
 
 
@@ -130,16 +131,16 @@ LOSSES = [
     loss("cross_entropy", LABELS, "/weight", weight=Tensor(WEIGHT), label_smoothing=0.2),
     loss("cross_entropy", PIXEL_LABELS, "/pixels", make=normal((2, 3, 2, 2))),
     loss("cross_entropy", PROBABILITIES, "/probabilities", label_smoothing=0.1),
-    Case("cross_entropy/learned_weight", lambda x, w: op["cross_entropy"](x, Tensor(LABELS), w, reduction="sum"),
+    Case("cross_entropy/learned_weight", lambda x, w: op.cross_entropy(x, Tensor(LABELS), w, reduction="sum"),
          both(normal((4, 3)), uniform(0.5, 2, (3,))), zero_blocks=((1, 1),)),
     loss("nll_loss", LABELS, zero_blocks=LINEAR, reference=lambda x: -x[np.arange(4), LABELS].mean()),
     loss("nll_loss", SPARSE_LABELS, "/weight", zero_blocks=LINEAR, weight=Tensor(WEIGHT)),
-    Case("mse_loss", op["mse_loss"], normal((4, 3), (4, 3)), reference=lambda x, y: ((x - y) ** 2).mean()),
+    Case("mse_loss", op.mse_loss, normal((4, 3), (4, 3)), reference=lambda x, y: ((x - y) ** 2).mean()),
     Case("mse_loss/none", bound("mse_loss", reduction="none"), normal((4, 3), (4, 3)),
          reference=lambda x, y: (x - y) ** 2),
-    Case("l1_loss", op["l1_loss"], apart((4, 3), (4, 3)), zero_blocks=((0, 0), (0, 1), (1, 1)),
+    Case("l1_loss", op.l1_loss, apart((4, 3), (4, 3)), zero_blocks=((0, 0), (0, 1), (1, 1)),
          reference=lambda x, y: np.abs(x - y).mean()),
-    Case("binary_cross_entropy_with_logits", op["binary_cross_entropy_with_logits"],
+    Case("binary_cross_entropy_with_logits", op.binary_cross_entropy_with_logits,
          both(away_from_zero((4, 3)), uniform(0.1, 0.9, (4, 3))), zero_blocks=((1, 1),),
          reference=lambda x, t: -(t * np.log(1 / (1 + np.exp(-x))) + (1 - t) * np.log(1 / (1 + np.exp(x)))).mean()),
     loss("binary_cross_entropy_with_logits", PROBABILITIES, "/weights", make=away_from_zero((4, 3)),

@@ -1,83 +1,192 @@
-"""Activations and losses as modules: one row each, the op and its options with their defaults."""
+"""Activations and losses as modules: each is an op and its options, which are attributes of the module.
+
+PyTorch's option `inplace` is taken and has no effect: a module leaves its input as it is.
+"""
 
 from __future__ import annotations
 
+from typing import Any
+
 from minidl.nn import functional as F
 from minidl.nn.module import Module
-
-# module: (op, options)
-ACTIVATIONS = {
-    "ReLU": ("relu", {}),
-    "LeakyReLU": ("leaky_relu", {"negative_slope": 0.01}),
-    "ELU": ("elu", {"alpha": 1.0}),
-    "SiLU": ("silu", {}),
-    "GELU": ("gelu", {"approximate": "none"}),
-    "Sigmoid": ("sigmoid", {}),
-    "Tanh": ("tanh", {}),
-    "Softplus": ("softplus", {"beta": 1.0, "threshold": 20.0}),
-    "LogSigmoid": ("logsigmoid", {}),
-    "Softmax": ("softmax", {"dim": None}),
-    "LogSoftmax": ("log_softmax", {"dim": None}),
-}
-LOSSES = {
-    "CrossEntropyLoss": (
-        "cross_entropy",
-        {"weight": None, "ignore_index": -100, "reduction": "mean", "label_smoothing": 0.0},
-    ),
-    "NLLLoss": ("nll_loss", {"weight": None, "ignore_index": -100, "reduction": "mean"}),
-    "MSELoss": ("mse_loss", {"reduction": "mean"}),
-    "L1Loss": ("l1_loss", {"reduction": "mean"}),
-    "BCEWithLogitsLoss": (
-        "binary_cross_entropy_with_logits",
-        {"weight": None, "reduction": "mean", "pos_weight": None},
-    ),
-}
-TENSORS = ("weight", "pos_weight")  # options of the losses that move and are saved with the module
+from minidl.tensor import Tensor
 
 
-class _Functional(Module):
-    """A module that applies one op; positional arguments fill the options in their order.
+class Applied(Module):
+    """A module that applies one op."""
 
-    A last option `inplace` is taken for PyTorch's sake; ops mutate nothing, so it has no effect.
-    """
+    op: Any = None
 
-    op, defaults = None, {}
-
-    def __init__(self, *values, **options):
+    def __init__(self, **options: Any) -> None:
         super().__init__()
-        names = [*self.defaults, "inplace"]
-        given = dict(zip(names, values))
-        unknown = [name for name in options if name not in names or name in given]
-        if unknown or len(values) > len(names):
-            found = ", ".join(unknown) or f"{len(values)} positional arguments"
-            raise TypeError(f"{type(self).__name__} takes {', '.join(names)}, each once; found {found}")
-        options = {**self.defaults, **given, **options}
-        for name in self.defaults:
-            self._set(name, options[name])
-
-    def _set(self, name, value):
-        """An option is an attribute of its name; a Tensor among them, such as the weights of a loss, is a buffer."""
-        if name in TENSORS:
-            self.register_buffer(name, value)
-        else:
-            setattr(self, name, value)
+        self.names = tuple(options)
+        for name, value in options.items():
+            if name in TENSORS:
+                self.register_buffer(name, value)
+            else:
+                setattr(self, name, value)
 
     @property
-    def options(self):
+    def options(self) -> dict[str, Any]:
         """The options by name, as the op takes them."""
-        return {name: getattr(self, name) for name in self.defaults}
+        return {name: getattr(self, name) for name in self.names}
 
-    def forward(self, *inputs, **named):
-        return getattr(F, self.op)(*inputs, **named, **self.options)
+    def forward(self, *inputs: Tensor, **named: Tensor) -> Tensor:
+        return self.op(*inputs, **named, **self.options)
 
-    def extra_repr(self):
+    def extra_repr(self) -> str:
         shown = {name: value for name, value in self.options.items() if value is not None and name not in TENSORS}
         return ", ".join(f"{name}={value!r}" for name, value in shown.items())
 
 
-def _make(name, op, defaults):
-    doc = f"Applies `minidl.{op}`."
-    return type(name, (_Functional,), {"op": op, "defaults": defaults, "__doc__": doc, "__module__": __name__})
+TENSORS = ("weight", "pos_weight")  # options of the losses, which move and are saved with the module
 
 
-globals().update({name: _make(name, *row) for name, row in {**ACTIVATIONS, **LOSSES}.items()})
+class ReLU(Applied):
+    """`minidl.relu` as a module."""
+
+    op = staticmethod(F.relu)
+
+    def __init__(self, inplace: bool = False) -> None:
+        super().__init__()
+
+
+class LeakyReLU(Applied):
+    """`minidl.leaky_relu` as a module."""
+
+    op = staticmethod(F.leaky_relu)
+
+    def __init__(self, negative_slope: float = 0.01, inplace: bool = False) -> None:
+        super().__init__(negative_slope=negative_slope)
+
+
+class ELU(Applied):
+    """`minidl.elu` as a module."""
+
+    op = staticmethod(F.elu)
+
+    def __init__(self, alpha: float = 1.0, inplace: bool = False) -> None:
+        super().__init__(alpha=alpha)
+
+
+class SiLU(Applied):
+    """`minidl.silu` as a module."""
+
+    op = staticmethod(F.silu)
+
+    def __init__(self, inplace: bool = False) -> None:
+        super().__init__()
+
+
+class GELU(Applied):
+    """`minidl.gelu` as a module."""
+
+    op = staticmethod(F.gelu)
+
+    def __init__(self, approximate: str = "none") -> None:
+        super().__init__(approximate=approximate)
+
+
+class Sigmoid(Applied):
+    """`minidl.sigmoid` as a module."""
+
+    op = staticmethod(F.sigmoid)
+
+    def __init__(self) -> None:
+        super().__init__()
+
+
+class Tanh(Applied):
+    """`minidl.tanh` as a module."""
+
+    op = staticmethod(F.tanh)
+
+    def __init__(self) -> None:
+        super().__init__()
+
+
+class Softplus(Applied):
+    """`minidl.softplus` as a module."""
+
+    op = staticmethod(F.softplus)
+
+    def __init__(self, beta: float = 1.0, threshold: float = 20.0) -> None:
+        super().__init__(beta=beta, threshold=threshold)
+
+
+class LogSigmoid(Applied):
+    """`minidl.logsigmoid` as a module."""
+
+    op = staticmethod(F.logsigmoid)
+
+    def __init__(self) -> None:
+        super().__init__()
+
+
+class Softmax(Applied):
+    """`minidl.softmax` as a module."""
+
+    op = staticmethod(F.softmax)
+
+    def __init__(self, dim: int | None = None) -> None:
+        super().__init__(dim=dim)
+
+
+class LogSoftmax(Applied):
+    """`minidl.log_softmax` as a module."""
+
+    op = staticmethod(F.log_softmax)
+
+    def __init__(self, dim: int | None = None) -> None:
+        super().__init__(dim=dim)
+
+
+class CrossEntropyLoss(Applied):
+    """`minidl.cross_entropy` as a module."""
+
+    op = staticmethod(F.cross_entropy)
+
+    def __init__(
+        self,
+        weight: Tensor | None = None,
+        ignore_index: int = -100,
+        reduction: str = "mean",
+        label_smoothing: float = 0.0,
+    ) -> None:
+        super().__init__(weight=weight, ignore_index=ignore_index, reduction=reduction, label_smoothing=label_smoothing)
+
+
+class NLLLoss(Applied):
+    """`minidl.nll_loss` as a module."""
+
+    op = staticmethod(F.nll_loss)
+
+    def __init__(self, weight: Tensor | None = None, ignore_index: int = -100, reduction: str = "mean") -> None:
+        super().__init__(weight=weight, ignore_index=ignore_index, reduction=reduction)
+
+
+class MSELoss(Applied):
+    """`minidl.mse_loss` as a module."""
+
+    op = staticmethod(F.mse_loss)
+
+    def __init__(self, reduction: str = "mean") -> None:
+        super().__init__(reduction=reduction)
+
+
+class L1Loss(Applied):
+    """`minidl.l1_loss` as a module."""
+
+    op = staticmethod(F.l1_loss)
+
+    def __init__(self, reduction: str = "mean") -> None:
+        super().__init__(reduction=reduction)
+
+
+class BCEWithLogitsLoss(Applied):
+    """`minidl.binary_cross_entropy_with_logits` as a module."""
+
+    op = staticmethod(F.binary_cross_entropy_with_logits)
+
+    def __init__(self, weight: Tensor | None = None, reduction: str = "mean", pos_weight: Tensor | None = None) -> None:
+        super().__init__(weight=weight, reduction=reduction, pos_weight=pos_weight)

@@ -5,87 +5,124 @@ from __future__ import annotations
 from minidl import checks, ops
 from minidl.nn import functional as F
 from minidl.nn import init
-from minidl.nn.activations import _Functional
+from minidl.nn.activations import Applied
 from minidl.nn.layers import new_parameter
 from minidl.nn.module import Module
 from minidl.nn.normalisation import _BatchNorm
 from minidl.ops.embedding import check_options
+from minidl.tensor import Tensor
 
 
-class ReLU6(_Functional):
-    """Applies `minidl.relu6`."""
+class ReLU6(Applied):
+    """`minidl.relu6` as a module."""
 
-    op = "relu6"
+    op = staticmethod(F.relu6)
 
-
-class Hardtanh(_Functional):
-    """Applies `minidl.hardtanh`."""
-
-    op, defaults = "hardtanh", {"min_val": -1.0, "max_val": 1.0}
+    def __init__(self, inplace: bool = False) -> None:
+        super().__init__()
 
 
-class Hardswish(_Functional):
-    """Applies `minidl.hardswish`."""
+class Hardtanh(Applied):
+    """`minidl.hardtanh` as a module."""
 
-    op = "hardswish"
+    op = staticmethod(F.hardtanh)
 
-
-class SELU(_Functional):
-    """Applies `minidl.selu`."""
-
-    op = "selu"
+    def __init__(self, min_val: float = -1.0, max_val: float = 1.0, inplace: bool = False) -> None:
+        super().__init__(min_val=min_val, max_val=max_val)
 
 
-class GLU(_Functional):
-    """Applies `minidl.glu`."""
+class Hardswish(Applied):
+    """`minidl.hardswish` as a module."""
 
-    op, defaults = "glu", {"dim": -1}
+    op = staticmethod(F.hardswish)
 
-
-class SmoothL1Loss(_Functional):
-    """Applies `minidl.smooth_l1_loss`."""
-
-    op, defaults = "smooth_l1_loss", {"reduction": "mean", "beta": 1.0}
+    def __init__(self, inplace: bool = False) -> None:
+        super().__init__()
 
 
-class HuberLoss(_Functional):
-    """Applies `minidl.huber_loss`."""
+class SELU(Applied):
+    """`minidl.selu` as a module."""
 
-    op, defaults = "huber_loss", {"reduction": "mean", "delta": 1.0}
+    op = staticmethod(F.selu)
 
-
-class BCELoss(_Functional):
-    """Applies `minidl.binary_cross_entropy`."""
-
-    op, defaults = "binary_cross_entropy", {"weight": None, "reduction": "mean"}
+    def __init__(self, inplace: bool = False) -> None:
+        super().__init__()
 
 
-class KLDivLoss(_Functional):
-    """Applies `minidl.kl_div`."""
+class GLU(Applied):
+    """`minidl.glu` as a module."""
 
-    op, defaults = "kl_div", {"reduction": "mean", "log_target": False}
+    op = staticmethod(F.glu)
 
-
-class CosineSimilarity(_Functional):
-    """Applies `minidl.cosine_similarity`."""
-
-    op, defaults = "cosine_similarity", {"dim": 1, "eps": 1e-8}
+    def __init__(self, dim: int = -1) -> None:
+        super().__init__(dim=dim)
 
 
-class PixelShuffle(_Functional):
-    """Applies `minidl.pixel_shuffle`; the argument is `upscale_factor`."""
+class SmoothL1Loss(Applied):
+    """`minidl.smooth_l1_loss` as a module."""
 
-    op, defaults = "pixel_shuffle", {"upscale_factor": 1}
+    op = staticmethod(F.smooth_l1_loss)
 
-
-class PixelUnshuffle(_Functional):
-    """Applies `minidl.pixel_unshuffle`; the argument is `downscale_factor`."""
-
-    op, defaults = "pixel_unshuffle", {"downscale_factor": 1}
+    def __init__(self, reduction: str = "mean", beta: float = 1.0) -> None:
+        super().__init__(reduction=reduction, beta=beta)
 
 
-class Upsample(_Functional):
-    """Applies `minidl.interpolate`.
+class HuberLoss(Applied):
+    """`minidl.huber_loss` as a module."""
+
+    op = staticmethod(F.huber_loss)
+
+    def __init__(self, reduction: str = "mean", delta: float = 1.0) -> None:
+        super().__init__(reduction=reduction, delta=delta)
+
+
+class BCELoss(Applied):
+    """`minidl.binary_cross_entropy` as a module."""
+
+    op = staticmethod(F.binary_cross_entropy)
+
+    def __init__(self, weight: Tensor | None = None, reduction: str = "mean") -> None:
+        super().__init__(weight=weight, reduction=reduction)
+
+
+class KLDivLoss(Applied):
+    """`minidl.kl_div` as a module."""
+
+    op = staticmethod(F.kl_div)
+
+    def __init__(self, reduction: str = "mean", log_target: bool = False) -> None:
+        super().__init__(reduction=reduction, log_target=log_target)
+
+
+class CosineSimilarity(Applied):
+    """`minidl.cosine_similarity` as a module."""
+
+    op = staticmethod(F.cosine_similarity)
+
+    def __init__(self, dim: int = 1, eps: float = 1e-8) -> None:
+        super().__init__(dim=dim, eps=eps)
+
+
+class PixelShuffle(Applied):
+    """`minidl.pixel_shuffle` as a module."""
+
+    op = staticmethod(F.pixel_shuffle)
+
+    def __init__(self, upscale_factor: int) -> None:
+        super().__init__(upscale_factor=upscale_factor)
+
+
+class PixelUnshuffle(Applied):
+    """`minidl.pixel_unshuffle` as a module."""
+
+    op = staticmethod(F.pixel_unshuffle)
+
+    def __init__(self, downscale_factor: int) -> None:
+        super().__init__(downscale_factor=downscale_factor)
+
+
+class Upsample(Applied):
+    """`minidl.interpolate` as a module.
 
     Examples
     --------
@@ -94,14 +131,23 @@ class Upsample(_Functional):
     (1, 3, 8, 10)
     """
 
-    op = "interpolate"
-    defaults = {
-        "size": None,
-        "scale_factor": None,
-        "mode": "nearest",
-        "align_corners": None,
-        "recompute_scale_factor": None,
-    }
+    op = staticmethod(F.interpolate)
+
+    def __init__(
+        self,
+        size: int | tuple[int, ...] | None = None,
+        scale_factor: float | tuple[float, ...] | None = None,
+        mode: str = "nearest",
+        align_corners: bool | None = None,
+        recompute_scale_factor: bool | None = None,
+    ) -> None:
+        super().__init__(
+            size=size,
+            scale_factor=scale_factor,
+            mode=mode,
+            align_corners=align_corners,
+            recompute_scale_factor=recompute_scale_factor,
+        )
 
 
 class PReLU(Module):

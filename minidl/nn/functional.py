@@ -4,12 +4,45 @@ from __future__ import annotations
 
 import math
 
-from minidl.ops import functions
+from minidl import checks
+from minidl.ops import elementwise
 from minidl.ops.arithmetic import where
-from minidl.ops.normalisation import batch_norm_eval, batch_norm_train, layer_norm
-from minidl.ops.rescaling import instance_norm_train
+from minidl.ops.attention import scaled_dot_product_attention
+from minidl.ops.average_pooling import adaptive_avg_pool2d, avg_pool2d, global_avg_pool2d
+from minidl.ops.conv_transpose import conv_transpose2d
+from minidl.ops.convolution import conv2d
+from minidl.ops.dropout import dropout
+from minidl.ops.elementwise import elu, gelu, leaky_relu, logsigmoid, relu, sigmoid, silu, tanh
+from minidl.ops.embedding import embedding
+from minidl.ops.indexing import one_hot
+from minidl.ops.im2col import fold, unfold
+from minidl.ops.losses import (
+    binary_cross_entropy_with_logits, cross_entropy, l1_loss, log_softmax, mse_loss, nll_loss, softmax,
+)  # fmt: skip
+from minidl.ops.matmul import linear
+from minidl.ops.max_pooling import adaptive_max_pool2d, max_pool2d
+from minidl.ops.normalisation import batch_norm_eval, batch_norm_train, layer_norm, local_response_norm
+from minidl.ops.objectives import binary_cross_entropy, cosine_similarity, huber_loss, kl_div, normalize, smooth_l1_loss
+from minidl.ops.padding import pad
+from minidl.ops.promotion import floating, tensor_of
+from minidl.ops.resampling import grid_sample, interpolate, pixel_shuffle, pixel_unshuffle
+from minidl.ops.rescaling import dropout2d, instance_norm_train, rms_norm
+from minidl.ops.saturating import glu, hardswish, hardtanh, prelu, relu6, selu
+from minidl.ops.sequences import (
+    adaptive_avg_pool1d, adaptive_max_pool1d, avg_pool1d, conv1d, conv_transpose1d, max_pool1d,
+)  # fmt: skip
+from minidl.tensor import Tensor
 
-globals().update(functions)
+__all__ = [
+    "adaptive_avg_pool1d", "adaptive_avg_pool2d", "adaptive_max_pool1d", "adaptive_max_pool2d", "avg_pool1d",
+    "avg_pool2d", "batch_norm", "binary_cross_entropy", "binary_cross_entropy_with_logits", "conv1d", "conv2d",
+    "conv_transpose1d", "conv_transpose2d", "cosine_similarity", "cross_entropy", "dropout", "dropout2d", "elu",
+    "embedding", "fold", "gelu", "global_avg_pool2d", "glu", "grid_sample", "group_norm", "hardswish", "hardtanh",
+    "huber_loss", "instance_norm", "interpolate", "kl_div", "l1_loss", "layer_norm", "leaky_relu", "linear",
+    "local_response_norm", "log_softmax", "logsigmoid", "max_pool1d", "max_pool2d", "mse_loss", "nll_loss", "normalize", "one_hot", "pad",
+    "pixel_shuffle", "pixel_unshuffle", "prelu", "relu", "relu6", "rms_norm", "scaled_dot_product_attention", "selu",
+    "sigmoid", "silu", "smooth_l1_loss", "softmax", "softplus", "tanh", "unfold",
+]  # fmt: skip
 
 
 def batch_norm(
@@ -31,6 +64,8 @@ def batch_norm(
         Clip at 0 in the same pass (not in PyTorch).
     """
     if not training:
+        for name, statistic in (("running_mean", running_mean), ("running_var", running_var)):
+            tensor_of(statistic, name)
         return batch_norm_eval(input, running_mean, running_var, weight, bias, eps, relu)
     y, mean, var = batch_norm_train(input, weight, bias, eps, relu)
     if running_mean is not None:
@@ -40,8 +75,10 @@ def batch_norm(
 
 def group_norm(input, num_groups, weight=None, bias=None, eps=1e-5):
     """Normalise each of `num_groups` groups of channels of every sample of `input`, (N, C, ...)."""
+    if floating(input).ndim < 2:
+        raise ValueError(f"`input` must have at least 2 axes (N, C, ...), found shape {input.shape}")
     N, C = input.shape[:2]
-    if num_groups < 1 or C % num_groups:
+    if checks.integer(num_groups, "num_groups") < 1 or C % num_groups:
         raise ValueError(f"`num_groups` is {num_groups}, which must divide the {C} channels of `input` {input.shape}")
     groups = input.reshape(N, num_groups, math.prod(input.shape[1:]) // num_groups)
     y = layer_norm(groups, groups.shape[2], eps=eps).reshape(input.shape)
@@ -51,15 +88,15 @@ def group_norm(input, num_groups, weight=None, bias=None, eps=1e-5):
 
 
 def instance_norm(
-    input,
-    running_mean=None,
-    running_var=None,
-    weight=None,
-    bias=None,
-    use_input_stats=True,
-    momentum=0.1,
-    eps=1e-5,
-):
+    input: Tensor,
+    running_mean: Tensor | None = None,
+    running_var: Tensor | None = None,
+    weight: Tensor | None = None,
+    bias: Tensor | None = None,
+    use_input_stats: bool = True,
+    momentum: float = 0.1,
+    eps: float = 1e-5,
+) -> Tensor:
     """Normalise every channel of every image by its own statistics, or by the running ones; options of `batch_norm`."""
     if not use_input_stats:
         return batch_norm_eval(input, running_mean, running_var, weight, bias, eps)
@@ -69,10 +106,10 @@ def instance_norm(
     return y
 
 
-def softplus(input, beta=1.0, threshold=20.0):
+def softplus(input: Tensor, beta: float = 1.0, threshold: float = 20.0) -> Tensor:
     """``log(1 + exp(beta * input)) / beta``; the input itself where ``beta * input`` exceeds `threshold`."""
     scaled = beta * input
-    return where(scaled > threshold, input, functions["softplus"](scaled) / beta)
+    return where(scaled > threshold, input, elementwise.softplus(scaled) / beta)
 
 
 def update_running(running_mean, running_var, mean, var, count, momentum):

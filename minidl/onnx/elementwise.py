@@ -11,7 +11,7 @@ import functools
 import math
 
 import minidl
-from minidl import backend, ops
+from minidl import backend
 from minidl.tensor import Tensor
 
 
@@ -81,8 +81,26 @@ def prelu(x, slope):
     return minidl.where(x > 0, x, x * slope).astype(x.dtype)
 
 
-NAMES = "abs sqrt reciprocal exp log sin cos tan sinh cosh tanh sigmoid erf sign floor ceil round relu softplus"
-OPERATORS = {name.capitalize(): ops.functions[name] for name in NAMES.split()} | {
+OPERATORS = {
+    "Abs": minidl.abs,
+    "Sqrt": minidl.sqrt,
+    "Reciprocal": minidl.reciprocal,
+    "Exp": minidl.exp,
+    "Log": minidl.log,
+    "Sin": minidl.sin,
+    "Cos": minidl.cos,
+    "Tan": minidl.tan,
+    "Sinh": minidl.sinh,
+    "Cosh": minidl.cosh,
+    "Tanh": minidl.tanh,
+    "Sigmoid": minidl.sigmoid,
+    "Erf": minidl.erf,
+    "Sign": minidl.sign,
+    "Floor": minidl.floor,
+    "Ceil": minidl.ceil,
+    "Round": minidl.round,
+    "Relu": minidl.relu,
+    "Softplus": minidl.softplus,
     "Add": lambda a, b: a + b,
     "Sub": lambda a, b: a - b,
     "Mul": lambda a, b: a * b,
@@ -103,7 +121,7 @@ OPERATORS = {name.capitalize(): ops.functions[name] for name in NAMES.split()} |
     "Or": minidl.logical_or,
     "Xor": minidl.logical_xor,
     "Not": minidl.logical_not,
-    "Atan": ops.functions["arctan"],
+    "Atan": minidl.arctan,
     "Clip": clip,
     "LeakyRelu": lambda x, alpha=0.01: minidl.where(x >= 0, x, alpha * x),
     "PRelu": prelu,

@@ -2,30 +2,14 @@
 
 from __future__ import annotations
 
+import operator
 from builtins import all as all_of
 
 from minidl import checks
 from minidl.backend import array_module, check_same_device
 from minidl.ops.axes import dropped_shape, kept_shape, numpy_names, with_axes
-from minidl.ops.promotion import BOOL, module_of, operand, promoted, tensor_of
+from minidl.ops.promotion import BOOL, Operand, module_of, operand, promoted, tensor_of
 from minidl.tensor import Tensor, _wrap
-
-TABLE = {
-    "eq": lambda xp, a, b: a == b,
-    "ne": lambda xp, a, b: a != b,
-    "lt": lambda xp, a, b: a < b,
-    "le": lambda xp, a, b: a <= b,
-    "gt": lambda xp, a, b: a > b,
-    "ge": lambda xp, a, b: a >= b,
-    "logical_and": lambda xp, a, b: xp.logical_and(a, b),
-    "logical_or": lambda xp, a, b: xp.logical_or(a, b),
-    "logical_xor": lambda xp, a, b: xp.logical_xor(a, b),
-}
-BITWISE = {
-    "bitwise_and": lambda xp, a, b: a & b,
-    "bitwise_or": lambda xp, a, b: a | b,
-    "bitwise_xor": lambda xp, a, b: a ^ b,
-}
 
 
 def _compared(input, other):
@@ -42,32 +26,78 @@ def _array(x):
     return x._data if isinstance(x, Tensor) else x
 
 
-def _make(name, rule):
-    def function(input, other):
-        a, b = _compared(input, other)
-        return Tensor(rule(module_of(a, b), a, b))
-
-    function.__name__ = function.__qualname__ = name
-    function.__doc__ = f"Element-wise {name}, a boolean tensor of the broadcast shape."
-    return function
+def _compare(rule, input, other):
+    return Tensor(rule(*_compared(input, other)))
 
 
-globals().update({name: _make(name, rule) for name, rule in TABLE.items()})
+def _combine_bits(rule, name, input, other):
+    a, b = map(_array, promoted(input, other))
+    if (b if isinstance(a, (int, float)) else a).dtype.kind not in "biu":
+        raise TypeError(f"`input` of {name}() has fractions; accepted: integers or bool")
+    return Tensor(rule(a, b))
 
 
-def _make_bitwise(name, rule):
-    def function(input, other):
-        a, b = map(_array, promoted(input, other))
-        if (b if isinstance(a, (int, float)) else a).dtype.kind not in "biu":
-            raise TypeError(f"`input` of {name}() has fractions; accepted: integers or bool")
-        return Tensor(rule(module_of(a, b), a, b))
-
-    function.__name__ = function.__qualname__ = name
-    function.__doc__ = f"Bit by bit, {name.partition('_')[2]} of integers; of truth values the logical one."
-    return function
+def eq(input: Operand, other: Operand) -> Tensor:
+    """True where input == other."""
+    return _compare(operator.eq, input, other)
 
 
-globals().update({name: _make_bitwise(name, rule) for name, rule in BITWISE.items()})
+def ne(input: Operand, other: Operand) -> Tensor:
+    """True where input != other."""
+    return _compare(operator.ne, input, other)
+
+
+def lt(input: Operand, other: Operand) -> Tensor:
+    """True where input < other."""
+    return _compare(operator.lt, input, other)
+
+
+def le(input: Operand, other: Operand) -> Tensor:
+    """True where input <= other."""
+    return _compare(operator.le, input, other)
+
+
+def gt(input: Operand, other: Operand) -> Tensor:
+    """True where input > other."""
+    return _compare(operator.gt, input, other)
+
+
+def ge(input: Operand, other: Operand) -> Tensor:
+    """True where input >= other."""
+    return _compare(operator.ge, input, other)
+
+
+def logical_and(input: Operand, other: Operand) -> Tensor:
+    """True where both operands are true."""
+    a, b = _compared(input, other)
+    return Tensor(module_of(a, b).logical_and(a, b))
+
+
+def logical_or(input: Operand, other: Operand) -> Tensor:
+    """True where at least one operand is true."""
+    a, b = _compared(input, other)
+    return Tensor(module_of(a, b).logical_or(a, b))
+
+
+def logical_xor(input: Operand, other: Operand) -> Tensor:
+    """True where exactly one operand is true."""
+    a, b = _compared(input, other)
+    return Tensor(module_of(a, b).logical_xor(a, b))
+
+
+def bitwise_and(input: Operand, other: Operand) -> Tensor:
+    """Bit by bit, and of integers; the logical one of truth values."""
+    return _combine_bits(operator.and_, "bitwise_and", input, other)
+
+
+def bitwise_or(input: Operand, other: Operand) -> Tensor:
+    """Bit by bit, or of integers; the logical one of truth values."""
+    return _combine_bits(operator.or_, "bitwise_or", input, other)
+
+
+def bitwise_xor(input: Operand, other: Operand) -> Tensor:
+    """Bit by bit, xor of integers; the logical one of truth values."""
+    return _combine_bits(operator.xor, "bitwise_xor", input, other)
 
 
 def bitwise_not(input):
@@ -138,13 +168,13 @@ def _order(array, axis, descending):
 
 @numpy_names
 def all(input, dim=None, keepdim=False):
-    """Whether all elements are true, over everything or along `dim`."""
+    """Return whether all elements are true, over everything or along `dim`."""
     return _truth("all", input, dim, keepdim)
 
 
 @numpy_names
 def any(input, dim=None, keepdim=False):
-    """Whether any element is true, over everything or along `dim`."""
+    """Return whether any element is true, over everything or along `dim`."""
     return _truth("any", input, dim, keepdim)
 
 
@@ -155,13 +185,13 @@ def _truth(name, input, dim, keepdim):
 
 
 def allclose(input, other, rtol=1e-5, atol=1e-8, equal_nan=False):
-    """Whether two tensors agree within tolerance, a Python bool."""
+    """Return whether two tensors agree within tolerance, a Python bool."""
     xp = array_module(tensor_of(input).data)
     checks.number(rtol, "rtol", least=0), checks.number(atol, "atol", least=0)
     return bool(xp.allclose(input.data, tensor_of(other, "other").data, rtol=rtol, atol=atol, equal_nan=equal_nan))
 
 
 def equal(input, other):
-    """Whether two tensors have the same shape and elements, a Python bool."""
+    """Return whether two tensors have the same shape and elements, a Python bool."""
     same_shape = tensor_of(input).shape == tensor_of(other, "other").shape
     return same_shape and bool((input.data == other.data).all())

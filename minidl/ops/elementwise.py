@@ -1,22 +1,22 @@
-"""Functions of one number, applied to every element.
+"""Functions of one number, applied to every element; any shape, and the same shape and dtype out.
 
-One row of :data:`TABLE` is one function: what it does to an array, and its derivative
-times the upstream gradient, on Tensors. The second column says what the derivative is
-written in: the input ``x``, the output ``y``, or neither.
+``unary.py`` says how two lambdas make an operation: the function, and its derivative times the
+upstream gradient. Functions composed of others follow, and ReLU with a kernel of its own.
 """
 
 from __future__ import annotations
 
 import math
 
-from minidl.backend import array_module
 from minidl.backend import erf as erf_of
 from minidl.checks import choice, integer, number
-from minidl.kernels import elementwise as kernels
+from minidl.backend import array_module
+from minidl.dispatch import dispatched
 from minidl.ops.arithmetic import where
 from minidl.ops.creation import zeros_like
-from minidl.ops.promotion import BOOL, FLOAT, floating, tensor_of
-from minidl.tensor import Function
+from minidl.ops.promotion import BOOL, floating, tensor_of
+from minidl.ops.unary import not_bool, of_input, of_neither, of_output, unchanged
+from minidl.tensor import Function, Tensor
 
 
 def _sigmoid(xp, x):
@@ -42,75 +42,136 @@ def _whole(name):
     return lambda xp, x: x.copy() if x.dtype.kind in "iu" else getattr(xp, name)(x)
 
 
+def _long_or_unchanged(input, name):
+    return input.long() if input.dtype is BOOL else input
+
+
 SLOPE_OF_ERF = 2 / math.sqrt(math.pi)  # at 0
-# name: (saved, array function, derivative times upstream, description)
-TABLE = {
-    "abs": ("x", lambda xp, x: xp.abs(x), lambda g, x: g * x.sign(), "Absolute value; derivative 0 at 0."),
-    "square": ("x", lambda xp, x: x * x, lambda g, x: g * (2 * x), "x * x."),
-    "sqrt": ("y", lambda xp, x: xp.sqrt(x), lambda g, y: g / (2 * y), "Square root."),
-    "rsqrt": ("y", lambda xp, x: 1 / xp.sqrt(x), lambda g, y: g * (-0.5 * y * y * y), "1 / sqrt(x)."),
-    "reciprocal": ("y", lambda xp, x: 1 / x, lambda g, y: -g * y * y, "1 / x."),
-    "exp": ("y", lambda xp, x: xp.exp(x), lambda g, y: g * y, "e to the power of x."),
-    "expm1": ("y", lambda xp, x: xp.expm1(x), lambda g, y: g * (y + 1), "exp(x) - 1, accurate near 0."),
-    "log": ("x", lambda xp, x: xp.log(x), lambda g, x: g / x, "Natural logarithm."),
-    "log1p": ("x", lambda xp, x: xp.log1p(x), lambda g, x: g / (1 + x), "log(1 + x), accurate near 0."),
-    "log2": ("x", lambda xp, x: xp.log2(x), lambda g, x: g / (x * math.log(2)), "Logarithm to base 2."),
-    "log10": ("x", lambda xp, x: xp.log10(x), lambda g, x: g / (x * math.log(10)), "Logarithm to base 10."),
-    "sin": ("x", lambda xp, x: xp.sin(x), lambda g, x: g * x.cos(), "Sine."),
-    "cos": ("x", lambda xp, x: xp.cos(x), lambda g, x: -g * x.sin(), "Cosine."),
-    "tan": ("y", lambda xp, x: xp.tan(x), lambda g, y: g * (1 + y * y), "Tangent."),
-    "arctan": ("x", lambda xp, x: xp.arctan(x), lambda g, x: g / (1 + x * x), "Inverse tangent."),
-    "sinh": ("x", lambda xp, x: xp.sinh(x), lambda g, x: g * x.cosh(), "Hyperbolic sine."),
-    "cosh": ("x", lambda xp, x: xp.cosh(x), lambda g, x: g * x.sinh(), "Hyperbolic cosine."),
-    "tanh": ("y", lambda xp, x: xp.tanh(x), lambda g, y: g * (1 - y * y), "Hyperbolic tangent."),
-    "sigmoid": ("y", _sigmoid, lambda g, y: g * y * (1 - y), "1 / (1 + exp(-x))."),
-    "softplus": ("x", _softplus, lambda g, x: g * x.sigmoid(), "log(1 + exp(x))."),
-    "erf": ("x", _erf, lambda g, x: g * (-x * x).exp() * SLOPE_OF_ERF, "Error function."),
-    "sign": ("", _sign, lambda g: zeros_like(g), "-1, 0 or 1; derivative 0."),
-    "floor": ("", _whole("floor"), lambda g: zeros_like(g), "Largest integer <= x; derivative 0."),
-    "ceil": ("", _whole("ceil"), lambda g: zeros_like(g), "Smallest integer >= x; derivative 0."),
-    "round": ("", _whole("rint"), lambda g: zeros_like(g), "Nearest integer, halves to even; derivative 0."),
-}
-
-EXACT = {"abs", "square", "sign"}  # integers stay integers
-WHOLE = {"floor", "ceil", "round"}  # integers are the result already; elsewhere they become float32
-NOT_OF_BOOL = {"abs"} | WHOLE
 
 
-def _make(name, saved, value, slope, text):
-    """The Function and the lower-case function of one row."""
-
-    def forward(self, x):
-        y = value(array_module(x), x)
-        self.save_for_backward(*{"x": (x,), "y": (y,), "": ()}[saved])
-        return y
-
-    def backward(self, grad):
-        return slope(grad, *self.saved_tensors)
-
-    kind = type(name.capitalize(), (Function,), {"forward": forward, "backward": backward, "__module__": __name__})
-
-    def function(input):
-        if tensor_of(input)._data.dtype.kind in "iub":
-            input = _of_integers(name, input)
-        return kind.apply(input)
-
-    function.__name__ = function.__qualname__ = name
-    function.__doc__ = f"{text} Any shape; same shape and dtype out."
-    return function
+@of_input(lambda xp, x: xp.abs(x), lambda g, x: g * x.sign(), not_bool)
+def abs(input: Tensor) -> Tensor:
+    """Absolute value; derivative 0 at 0."""
 
 
-def _of_integers(name, input):
-    """The input of a function of the table, where it holds integers or truth values, in the dtype of the result."""
-    if input.dtype is BOOL and name in NOT_OF_BOOL:
-        raise TypeError(f"`input` of {name}() is bool; accepted: numbers, such as input.long()")
-    if name == "square" and input.dtype is BOOL:
-        return input.long()
-    return input if name in EXACT or name in WHOLE else input.astype(FLOAT)
+@of_input(lambda xp, x: x * x, lambda g, x: g * (2 * x), _long_or_unchanged)
+def square(input: Tensor) -> Tensor:
+    """input * input."""
 
 
-globals().update({name: _make(name, *row) for name, row in TABLE.items()})
-_round = globals()["round"]
+@of_output(lambda xp, x: xp.sqrt(x), lambda g, y: g / (2 * y))
+def sqrt(input: Tensor) -> Tensor:
+    """Square root."""
+
+
+@of_output(lambda xp, x: 1 / xp.sqrt(x), lambda g, y: g * (-0.5 * y * y * y))
+def rsqrt(input: Tensor) -> Tensor:
+    """1 / sqrt(input)."""
+
+
+@of_output(lambda xp, x: 1 / x, lambda g, y: -g * y * y)
+def reciprocal(input: Tensor) -> Tensor:
+    """1 / input."""
+
+
+@of_output(lambda xp, x: xp.exp(x), lambda g, y: g * y)
+def exp(input: Tensor) -> Tensor:
+    """e to the power of input."""
+
+
+@of_output(lambda xp, x: xp.expm1(x), lambda g, y: g * (y + 1))
+def expm1(input: Tensor) -> Tensor:
+    """exp(input) - 1, accurate near 0."""
+
+
+@of_input(lambda xp, x: xp.log(x), lambda g, x: g / x)
+def log(input: Tensor) -> Tensor:
+    """Natural logarithm."""
+
+
+@of_input(lambda xp, x: xp.log1p(x), lambda g, x: g / (1 + x))
+def log1p(input: Tensor) -> Tensor:
+    """log(1 + input), accurate near 0."""
+
+
+@of_input(lambda xp, x: xp.log2(x), lambda g, x: g / (x * math.log(2)))
+def log2(input: Tensor) -> Tensor:
+    """Logarithm to base 2."""
+
+
+@of_input(lambda xp, x: xp.log10(x), lambda g, x: g / (x * math.log(10)))
+def log10(input: Tensor) -> Tensor:
+    """Logarithm to base 10."""
+
+
+@of_input(lambda xp, x: xp.sin(x), lambda g, x: g * x.cos())
+def sin(input: Tensor) -> Tensor:
+    """Sine."""
+
+
+@of_input(lambda xp, x: xp.cos(x), lambda g, x: -g * x.sin())
+def cos(input: Tensor) -> Tensor:
+    """Cosine."""
+
+
+@of_output(lambda xp, x: xp.tan(x), lambda g, y: g * (1 + y * y))
+def tan(input: Tensor) -> Tensor:
+    """Tangent."""
+
+
+@of_input(lambda xp, x: xp.arctan(x), lambda g, x: g / (1 + x * x))
+def arctan(input: Tensor) -> Tensor:
+    """Inverse tangent."""
+
+
+@of_input(lambda xp, x: xp.sinh(x), lambda g, x: g * x.cosh())
+def sinh(input: Tensor) -> Tensor:
+    """Hyperbolic sine."""
+
+
+@of_input(lambda xp, x: xp.cosh(x), lambda g, x: g * x.sinh())
+def cosh(input: Tensor) -> Tensor:
+    """Hyperbolic cosine."""
+
+
+@of_output(lambda xp, x: xp.tanh(x), lambda g, y: g * (1 - y * y))
+def tanh(input: Tensor) -> Tensor:
+    """Hyperbolic tangent."""
+
+
+@of_output(_sigmoid, lambda g, y: g * y * (1 - y))
+def sigmoid(input: Tensor) -> Tensor:
+    """1 / (1 + exp(-input))."""
+
+
+@of_input(_softplus, lambda g, x: g * x.sigmoid())
+def softplus(input: Tensor) -> Tensor:
+    """log(1 + exp(input))."""
+
+
+@of_input(_erf, lambda g, x: g * (-x * x).exp() * SLOPE_OF_ERF)
+def erf(input: Tensor) -> Tensor:
+    """Error function."""
+
+
+@of_neither(_sign, zeros_like, unchanged)
+def sign(input: Tensor) -> Tensor:
+    """-1, 0 or 1; derivative 0."""
+
+
+@of_neither(_whole("floor"), zeros_like, not_bool)
+def floor(input: Tensor) -> Tensor:
+    """Largest integer <= input; derivative 0."""
+
+
+@of_neither(_whole("ceil"), zeros_like, not_bool)
+def ceil(input: Tensor) -> Tensor:
+    """Smallest integer >= input; derivative 0."""
+
+
+@of_neither(_whole("rint"), zeros_like, not_bool)
+def _round(input: Tensor) -> Tensor:
+    """Nearest integer, halves to even; derivative 0."""
 
 
 def round(input, *, decimals=0):
@@ -123,11 +184,37 @@ def round(input, *, decimals=0):
     return _round(floating(input) / 10.0**-decimals) * 10.0**-decimals
 
 
+@dispatched
+def relu_forward(x):
+    """``max(x, 0)``; NaN stays NaN. Keeps the memory order of `x`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> relu_forward(np.array([-1.0, 2.0]))
+    array([0., 2.])
+    """
+    return array_module(x).maximum(x, 0)
+
+
+@dispatched
+def relu_grad(grad, y):
+    """`grad` where the ReLU's output `y` is not 0 or less, else 0.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> relu_grad(np.array([3.0, 4.0]), np.array([0.0, 2.0]))
+    array([0., 4.])
+    """
+    return array_module(grad).where(y <= 0, 0, grad)
+
+
 class Relu(Function):
     """max(x, 0), with derivative 0 at 0; saves its output, which the next layer saves anyway."""
 
     def forward(self, x):
-        y = kernels.relu(x)
+        y = relu_forward(x)
         self.save_for_backward(y)
         return y
 
@@ -141,7 +228,7 @@ class ReluGrad(Function):
 
     def forward(self, grad, y):
         self.save_for_backward(y)
-        return kernels.relu_grad(grad, y)
+        return relu_grad(grad, y)
 
     def backward(self, grad):
         (y,) = self.saved_tensors
@@ -209,11 +296,11 @@ def gelu(input, approximate="none"):
     choice(approximate, "approximate", ("none", "tanh"))
     floating(input)
     if approximate == "none":
-        return 0.5 * input * (1 + erf(input * math.sqrt(0.5)))  # noqa: F821 - a row of TABLE
+        return 0.5 * input * (1 + erf(input * math.sqrt(0.5)))
     inner = math.sqrt(2 / math.pi) * (input + 0.044715 * input * input * input)
     return 0.5 * input * (1 + inner.tanh())
 
 
 def logsigmoid(input):
     """log(sigmoid(input)) without overflow."""
-    return -softplus(-floating(input))  # noqa: F821 - a row of TABLE
+    return -softplus(-floating(input))

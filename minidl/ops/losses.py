@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from minidl import checks
 from minidl.backend import array_module
-from minidl.kernels import losses as kernels
 from minidl.ops.arithmetic import where
-from minidl.ops.axes import axes_of
+from minidl.ops.axes import with_axes
 from minidl.ops.fused import Fused
 from minidl.ops.indexing import take_along_dim
+from minidl.ops.promotion import floating, tensor_of
 from minidl.tensor import Function
 
 REDUCTIONS = {"mean": lambda x: x.mean(), "sum": lambda x: x.sum(), "none": lambda x: x}
@@ -18,16 +19,17 @@ def _reduce(values, reduction):
 
 
 def _check_reduction(reduction):
-    if reduction not in REDUCTIONS:
-        raise ValueError(f"`reduction` is {reduction!r}; accepted: {', '.join(map(repr, REDUCTIONS))}")
-    return reduction
+    return checks.choice(reduction, "reduction", tuple(REDUCTIONS))
 
 
 class Softmax(Function):
     def forward(self, x, axis):
         self.axis = axis
-        e = array_module(x).exp(x - x.max(axis=axis, keepdims=True))
-        y = e / e.sum(axis=axis, keepdims=True)
+        if x.size:
+            e = array_module(x).exp(x - x.max(axis=axis, keepdims=True))
+            y = e / e.sum(axis=axis, keepdims=True)
+        else:
+            y = x.copy()
         self.save_for_backward(y)
         return y
 
@@ -40,8 +42,11 @@ class LogSoftmax(Function):
     def forward(self, x, axis):
         self.axis = axis
         xp = array_module(x)
-        shifted = x - x.max(axis=axis, keepdims=True)
-        y = shifted - xp.log(xp.exp(shifted).sum(axis=axis, keepdims=True))
+        if x.size:
+            shifted = x - x.max(axis=axis, keepdims=True)
+            y = shifted - xp.log(xp.exp(shifted).sum(axis=axis, keepdims=True))
+        else:
+            y = x.copy()
         self.save_for_backward(y)
         return y
 
@@ -50,14 +55,23 @@ class LogSoftmax(Function):
         return grad - y.exp() * grad.sum(self.axis, keepdim=True), None
 
 
-def softmax(input, dim):
-    """exp(input) divided by its sum over `dim`."""
-    return Softmax.apply(input, axes_of(dim, input.ndim))
+def softmax(input, dim=None, dtype=None):
+    """exp(input) divided by its sum over `dim`, computed in `dtype`.
+
+    Without a `dim` it is PyTorch's: the first axis of tensors of 0, 1 or 3 axes, the second of others.
+    """
+    return _over_axis(Softmax, input, dim, dtype)
 
 
-def log_softmax(input, dim):
+def log_softmax(input, dim=None, dtype=None):
     """Logarithm of `softmax`, without overflow."""
-    return LogSoftmax.apply(input, axes_of(dim, input.ndim))
+    return _over_axis(LogSoftmax, input, dim, dtype)
+
+
+def _over_axis(kind, input, dim, dtype):
+    input = floating(input) if dtype is None else tensor_of(input).astype(checks.floating_dtype(dtype))
+    dim = (0 if input.ndim in (0, 1, 3) else 1) if dim is None else dim
+    return with_axes(input, lambda x: kind.apply(x, (checks.axis(dim, x.ndim),)))
 
 
 class CrossEntropy(Fused):
@@ -67,23 +81,10 @@ class CrossEntropy(Fused):
     def definition(logits, target, weight, ignore_index, label_smoothing, reduction):
         return (_cross_entropy_of_indices(logits, target, weight, ignore_index, label_smoothing, reduction),)
 
-    def fast_forward(self, logits, target, weight, ignore_index, label_smoothing, reduction):
-        result = kernels.cross_entropy(logits, target, weight, ignore_index, label_smoothing, reduction)
-        if result is NotImplemented:
-            return result
-        loss, *self.kept = result
-        return (loss,)
-
-    def fast_backward(self, grads, inputs, kept, **options):
-        logits, target, weight = inputs
-        if weight is not None and self.needs_input_grad[2]:
-            return NotImplemented
-        result = kernels.cross_entropy_grad(grads[0], logits, target, weight, *kept, **options)
-        return result if result is NotImplemented else (result, None, None)
 
 
 def _cross_entropy_of_indices(logits, target, weight, ignore_index, label_smoothing, reduction):
-    """(1 - s) * loss at the label + s * mean loss over the classes, ignored rows counting nothing."""
+    """(1 - s) * loss at the label + s * mean loss over the classes, ignored rows left out."""
     K = logits.shape[1]
     log_p = log_softmax(logits, 1)
     losses, row_weight, kept = _at_labels(log_p, target, weight, ignore_index)
@@ -124,7 +125,7 @@ def cross_entropy(input, target, weight=None, ignore_index=-100, reduction="mean
     weight : Tensor, shape (K,), optional
         Weight of each class; "mean" divides by the weights of the labels.
     ignore_index : int
-        Rows with this label count nothing.
+        Rows with this label are ignored.
     label_smoothing : float
         Share of the target spread evenly over all classes (Szegedy et al., arXiv 1512.00567).
 
@@ -147,13 +148,15 @@ def cross_entropy(input, target, weight=None, ignore_index=-100, reduction="mean
     tensor([[-0.5,  0.5]])
     """
     _check_reduction(reduction)
-    if not 0.0 <= label_smoothing <= 1.0:
-        raise ValueError(f"`label_smoothing` is {label_smoothing}; accepted: 0 to 1")
+    label_smoothing = checks.probability(label_smoothing, "label_smoothing")
+    if floating(input).ndim == 1:  # one row
+        row = tensor_of(target, "target").unsqueeze(0)
+        loss = cross_entropy(input.unsqueeze(0), row, weight, ignore_index, reduction, label_smoothing)
+        return loss.squeeze(0) if reduction == "none" else loss
     if input.ndim < 2:
-        raise ValueError(f"`input` must have shape (N, K) or (N, K, ...), found {input.shape}")
-    if weight is not None and weight.shape != input.shape[1:2]:
-        raise ValueError(f"`weight` has shape {weight.shape} but `input` has {input.shape[1]} classes")
-    if target.shape == input.shape and target.dtype.kind == "f":
+        raise ValueError(f"`input` has shape {input.shape}; accepted: (K,), (N, K) or (N, K, ...)")
+    _check_weight(weight, input)
+    if tensor_of(target, "target").shape == input.shape and target.dtype.kind == "f":
         return _soft_cross_entropy(input, target, weight, label_smoothing, reduction)
     _check_labels(input, target)
     rows, labels = _as_rows(input, target)
@@ -163,8 +166,13 @@ def cross_entropy(input, target, weight=None, ignore_index=-100, reduction="mean
     return loss.reshape(target.shape) if reduction == "none" else loss
 
 
+def _check_weight(weight, input):
+    if weight is not None and tensor_of(weight, "weight").shape != input.shape[1:2]:
+        raise ValueError(f"`weight` has shape {weight.shape} but `input` has {input.shape[1]} classes")
+
+
 def _check_labels(input, target):
-    if target.dtype.kind not in "iu":
+    if tensor_of(target, "target").dtype.kind not in "iu":
         raise TypeError(f"`target` must hold integers, or probabilities shaped like `input`, found {target.dtype}")
     needed = input.shape[:1] + input.shape[2:]
     if target.shape != needed:
@@ -192,6 +200,12 @@ def _soft_cross_entropy(input, target, weight, label_smoothing, reduction):
 def nll_loss(input, target, weight=None, ignore_index=-100, reduction="mean"):
     """Negative log-likelihood of log-probabilities `input` (N, K, ...) at the labels `target` (N, ...)."""
     _check_reduction(reduction)
+    if floating(input).ndim == 1:
+        loss = nll_loss(input.unsqueeze(0), tensor_of(target, "target").unsqueeze(0), weight, ignore_index, reduction)
+        return loss.squeeze(0) if reduction == "none" else loss
+    if input.ndim < 2:
+        raise ValueError(f"`input` has shape {input.shape}; accepted: (K,), (N, K) or (N, K, ...)")
+    _check_weight(weight, input)
     _check_labels(input, target)
     rows, labels = _as_rows(input, target)
     losses, row_weight, _ = _at_labels(rows, labels, weight, ignore_index)
@@ -201,7 +215,7 @@ def nll_loss(input, target, weight=None, ignore_index=-100, reduction="mean"):
 
 
 def _check_same_shape(input, target):
-    if input.shape != target.shape:
+    if tensor_of(input).shape != tensor_of(target, "target").shape:
         raise ValueError(f"`input` has shape {input.shape} but `target` has {target.shape}")
 
 
@@ -223,7 +237,10 @@ def binary_cross_entropy_with_logits(input, target, weight=None, reduction="mean
 
     Written as ``max(x, 0) - x * t + log(1 + exp(-|x|))``, which cannot overflow.
     """
-    _check_same_shape(input, target)
+    _check_same_shape(floating(input), target)
+    for name, value in (("weight", weight), ("pos_weight", pos_weight)):
+        if value is not None:
+            tensor_of(value, name)
     positive = 1.0 if pos_weight is None else 1 + (pos_weight - 1) * target
     losses = (1 - target) * input + positive * (-input).softplus()
     return _reduce(losses if weight is None else losses * weight, reduction)

@@ -2,9 +2,26 @@
 
 from __future__ import annotations
 
-from minidl.kernels.matmul import matmul as kernel
-from minidl.ops.arithmetic import operand
+from minidl.dispatch import dispatched
+from minidl.ops.promotion import tensor_of
 from minidl.tensor import Function
+
+
+@dispatched
+def matmul_forward(a, b):
+    """Product of `a` (..., M, K) and `b` (..., K, N), with NumPy's rules for the axes before.
+
+    NumPy's own product asks the BLAS that it came with. The faster form on the CPU does not: its
+    result has the same bits for any number of threads.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> matmul_forward(np.ones((2, 3)), np.ones((3, 1)))
+    array([[3.],
+           [3.]])
+    """
+    return a @ b
 
 
 class MatMul(Function):
@@ -12,7 +29,7 @@ class MatMul(Function):
 
     def forward(self, a, b):
         self.save_factors(a, b)
-        return kernel(a, b)
+        return matmul_forward(a, b)
 
     def backward(self, grad):
         a, b = self.saved_tensors
@@ -27,9 +44,9 @@ def matmul(input, other):
     ValueError
         If the inner lengths differ, or an operand is a scalar.
     """
-    input, other = operand(input), operand(other)
-    if input.ndim == 0 or other.ndim == 0:
-        raise ValueError(f"matmul takes no scalars, found shapes {input.shape} and {other.shape}")
+    if tensor_of(input).ndim == 0 or tensor_of(other, "other").ndim == 0:
+        raise ValueError(f"`input` and `other` have shapes {input.shape} and {other.shape}; accepted: no scalars")
+    _check_dtypes(input, other, "other")
     a = input.unsqueeze(0) if input.ndim == 1 else input
     b = other.unsqueeze(1) if other.ndim == 1 else other
     if a.shape[-1] != b.shape[-2]:
@@ -42,12 +59,17 @@ def matmul(input, other):
     return y.squeeze(-1) if other.ndim == 1 else y
 
 
+def _check_dtypes(input, other, name):
+    if input.dtype != other.dtype:
+        raise TypeError(f"`input` is {input.dtype} but `{name}` is {other.dtype}; cast one with .to(dtype)")
+
+
 class Linear(Function):
     """x of shape (rows, in) times weight (out, in) transposed."""
 
     def forward(self, x, weight):
         self.save_factors(x, weight)
-        return kernel(x, weight.T)
+        return matmul_forward(x, weight.T)
 
     def backward(self, grad):
         x, weight = self.saved_tensors
@@ -62,9 +84,11 @@ def linear(input, weight, bias=None):
     ValueError
         If the shapes do not fit.
     """
+    tensor_of(input), tensor_of(weight, "weight")
     if weight.ndim != 2 or input.ndim == 0 or input.shape[-1] != weight.shape[1]:
         raise ValueError(f"`input` of shape {input.shape} does not fit `weight` of shape {weight.shape}, (out, in)")
-    if bias is not None and bias.shape != weight.shape[:1]:
+    _check_dtypes(input, weight, "weight")
+    if bias is not None and tensor_of(bias, "bias").shape != weight.shape[:1]:
         raise ValueError(f"`bias` has shape {bias.shape}; `weight` of shape {weight.shape} needs {weight.shape[:1]}")
     rows = input if input.ndim == 2 else input.reshape(-1, input.shape[-1]) if input.data.size else None
     if rows is None:

@@ -9,6 +9,7 @@ the tensor beside it. A number alone counts as float32, int64 or bool.
 from __future__ import annotations
 
 import functools
+from typing import TypeAlias
 
 import numpy as np
 
@@ -16,6 +17,7 @@ from minidl import backend
 from minidl.checks import refused
 from minidl.tensor import Tensor
 
+Operand: TypeAlias = Tensor | float | np.ndarray | np.generic  # a side of an operation; a float may be an int
 KINDS = {"b": 0, "i": 1, "u": 1, "f": 2, "c": 3}
 NUMBERS = {bool: np.dtype(bool), int: np.dtype(np.int64), float: np.dtype(np.float32), complex: np.dtype(np.complex64)}
 BOOL = NUMBERS[bool]
@@ -57,7 +59,7 @@ def operand(value, name="other"):
 
 
 def is_operand(value) -> bool:
-    """Whether `value` can stand on one side of an operation: a Tensor, a number or an array."""
+    """Return whether `value` can stand on one side of an operation: a Tensor, a number or an array."""
     return isinstance(value, (Tensor, int, float, complex, np.generic)) or backend.is_array(value)
 
 

@@ -32,6 +32,7 @@ figure{margin:1rem 0}figure svg{width:100%;height:auto;display:block}figcaption{
 .paper svg{width:auto;max-width:100%;margin:0 auto}
 .images{display:grid;grid-template-columns:repeat(auto-fill,minmax(7rem,1fr));gap:.8rem .6rem}
 .pairs{grid-template-columns:repeat(auto-fill,minmax(min(13rem,100%),1fr))}
+.strips{grid-template-columns:repeat(auto-fill,minmax(min(26rem,100%),1fr))}
 .images div{font-size:.8rem;line-height:1.3}
 .images img,.wide img{width:100%;height:auto;image-rendering:pixelated;border-radius:.3rem;display:block;
 margin-bottom:.25rem}

@@ -10,6 +10,7 @@ import math
 import operator
 import sys
 import weakref
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -18,8 +19,17 @@ from minidl.tensor.assignment import Assigned, as_array
 from minidl.tensor.hooks import HookHandle
 from minidl.tensor.mode import _state
 
+if TYPE_CHECKING:  # what minidl/ops adds to the class, for editors and type checkers
+    from minidl.ops.methods import Methods
+    from minidl.ops.operators import Operators
 
-class Tensor(Assigned):
+    class Base(Assigned, Methods, Operators):
+        """The attributes, methods and operators of Tensor that are defined elsewhere."""
+else:
+    Base = Assigned
+
+
+class Tensor(Base):
     """An n-dimensional array that can be differentiated with respect to.
 
     Parameters

@@ -14,11 +14,13 @@ from minidl.training.metrics import EpochMeter, Evaluation, NonFiniteLoss, as_tu
 from minidl.training.progress import Progress
 from minidl.training.trained import TrainedNetwork, open_run
 from minidl.training.transfer import freeze, load_weights
+from minidl.training.range_test import range_test
+from minidl.training.range_test import report as report_range_test
 from minidl.training.report import finish
 
 __all__ = [
     "OPTIMIZERS", "SCHEDULES", "CheckpointError", "EpochMeter", "Evaluation", "NonFiniteLoss", "Progress", "Run",
     "TrainedNetwork", "TrainingState", "as_tuple", "create_optimizer", "create_schedule", "evaluate", "finish",
     "freeze", "interval", "load_arrays", "load_weights", "number", "one_of", "open_run", "option", "parse",
-    "recipe_for", "save_arrays", "switch", "try_out", "usage_errors", "whole",
+    "range_test", "recipe_for", "report_range_test", "save_arrays", "switch", "try_out", "usage_errors", "whole",
 ]
