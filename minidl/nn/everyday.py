@@ -239,6 +239,7 @@ class Embedding(Module):
         norm_type=2.0,
         scale_grad_by_freq=False,
         sparse=False,
+        *,
         device=None,
         dtype=None,
     ):
