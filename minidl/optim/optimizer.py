@@ -20,7 +20,7 @@ from collections.abc import Iterable
 from minidl import backend
 from minidl.optim.settings import assign, check_shape, write
 from minidl.optim.updates import together
-from minidl.tensor import Tensor, enable_grad
+from minidl.tensor import Tensor, enable_grad, zero_gradients
 
 
 class Optimizer:
@@ -110,14 +110,8 @@ class Optimizer:
         raise NotImplementedError(f"{type(self).__name__} does not define update(param, grad, state, group)")
 
     def zero_grad(self, set_to_none=True):
-        """Forget the gradients, or fill them with zeros when `set_to_none` is False."""
-        for param in self._params():
-            if set_to_none:
-                param.grad = None
-            elif param.grad is not None:
-                param.grad = param.grad.detach()
-                param.grad.data[...] = 0
-                param.grad.bump_version()
+        """Drop the gradients of all parameters, or fill them with zeros if `set_to_none` is false."""
+        zero_gradients(self._params(), set_to_none)
 
     def _params(self):
         return [param for group in self.param_groups for param in group["params"]]
