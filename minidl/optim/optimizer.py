@@ -4,9 +4,8 @@ A parameter group is a dict: ``"params"`` and the settings that hold for them, s
 ``"lr"``. A slot is an array that an optimiser keeps per parameter, such as a momentum
 buffer; ``optimizer.state[parameter]`` is a dict of them. An optimiser itself is the one
 method :meth:`Optimizer.update`, which changes one parameter's array in place. Nothing is
-read back from the device, and every array keeps its address, so that a step can be
-captured as a CUDA graph and replayed; a schedule then needs ``lr`` as a 0-d array of the
-device, which it overwrites.
+read back from the device, and every array keeps its address. With ``lr`` as a 0-d array of
+the device, a schedule overwrites it without a transfer.
 
 Layout and names are those of ``torch.optim.Optimizer``.
 """
