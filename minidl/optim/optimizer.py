@@ -4,8 +4,8 @@ A parameter group is a dict: ``"params"`` and the settings that hold for them, s
 ``"lr"``. A slot is an array that an optimiser keeps per parameter, such as a momentum
 buffer; ``optimizer.state[parameter]`` is a dict of them. An optimiser itself is the one
 method :meth:`Optimizer.update`, which changes the array of one parameter in place. No value is read from the device,
-and every array keeps its address, so that a step can be captured and replayed; a schedule then needs ``lr`` as a 0-d
-array on the device, which it overwrites.
+and every array keeps its address. With ``lr`` as a 0-d array on the device, a schedule overwrites it without a
+transfer.
 
 Layout and names are those of ``torch.optim.Optimizer``.
 """
@@ -105,7 +105,7 @@ class Optimizer:
         return loss
 
     def update(self, param, grad, state, group):
-        """Change the array `param` in place, given its gradient as an array, its slots and the settings of its group."""
+        """Change the array `param` in place, given its gradient, its slots and the settings of its group."""
         raise NotImplementedError(f"{type(self).__name__} does not define update(param, grad, state, group)")
 
     def zero_grad(self, set_to_none=True):
