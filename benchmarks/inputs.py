@@ -36,7 +36,7 @@ def convolution_arrays(shape):
 
 
 def sample(stage, array):
-    """What is compared of a result: a gradient to the weight whole, of images the first, the middle and the last."""
+    """What is compared of a result: a gradient with respect to the weight whole, of images the first, the middle and the last."""
     if stage == "weight_grad" or array.ndim != 4:
         return np.array(array)
     N = len(array)

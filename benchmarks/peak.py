@@ -11,10 +11,10 @@ import time
 
 import numpy as np
 
-from minidl.kernels import team
-from minidl.kernels.cpu import jit
-from minidl.kernels.team import next_slot, next_task
-from minidl.kernels.tile import shape, tile
+from minidl.kernels.cpu.machine import team
+from minidl.kernels.cpu.machine.compilation import jit
+from minidl.kernels.cpu.machine.team import next_slot, next_task
+from minidl.kernels.cpu.tile.tile import shape, tile
 
 LENGTH = 128  # of the reduction: the tile's operands take about 28 KB
 REPEATS = 2000  # tiles per task

@@ -77,7 +77,7 @@ def available(contenders):
 
 @functools.cache
 def _is_installed(name):
-    """Whether an engine is there; a line that says how to get it the first time that it is asked for in vain."""
+    """Return whether an engine is there; a line that says how to get it the first time that it is asked for in vain."""
     missing = ENGINES[name].missing()
     if missing:
         print(f"{ENGINES[name].name} is left out; to see it: pip install {ENGINES[name].install}")

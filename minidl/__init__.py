@@ -18,7 +18,9 @@ from minidl.ops.comparison import (
     all, allclose, any, argmax, argmin, argsort, bitwise_and, bitwise_not, bitwise_or, bitwise_xor, eq, equal, ge,
     gt, isfinite, isinf, isnan, le, logical_and, logical_not, logical_or, logical_xor, lt, ne,
 )  # fmt: skip
-from minidl.ops.convolution import col2im, conv2d, conv_transpose2d, fold, im2col, unfold
+from minidl.ops.average_pooling import adaptive_avg_pool2d, avg_pool2d, global_avg_pool2d
+from minidl.ops.conv_transpose import conv_transpose2d
+from minidl.ops.convolution import conv2d
 from minidl.ops.creation import (
     arange, empty, eye, from_numpy, full, full_like, linspace, ones, ones_like, rand, rand_like, randint, randn,
     randn_like, randperm, zeros, zeros_like,
@@ -30,16 +32,17 @@ from minidl.ops.elementwise import (
 )  # fmt: skip
 from minidl.ops.embedding import embedding
 from minidl.ops.extremes import amax, amin, max, min
+from minidl.ops.im2col import col2im, fold, im2col, unfold
 from minidl.ops.indexing import gather, one_hot, take_along_dim
 from minidl.ops.joining import cat, chunk, concat, split, stack
 from minidl.ops.losses import (
     binary_cross_entropy_with_logits, cross_entropy, l1_loss, log_softmax, mse_loss, nll_loss, softmax,
 )  # fmt: skip
 from minidl.ops.matmul import linear, matmul
+from minidl.ops.max_pooling import adaptive_max_pool2d, max_pool2d
 from minidl.ops.normalisation import batch_norm_eval, batch_norm_train, layer_norm, local_response_norm
 from minidl.ops.objectives import binary_cross_entropy, cosine_similarity, huber_loss, kl_div, normalize, smooth_l1_loss
 from minidl.ops.padding import pad
-from minidl.ops.pooling import adaptive_avg_pool2d, adaptive_max_pool2d, avg_pool2d, global_avg_pool2d, max_pool2d
 from minidl.ops.products import bmm, dot, einsum, mm, mv, outer
 from minidl.ops.reduction import cumsum, logsumexp, mean, norm, prod, std, sum, var
 from minidl.ops.remainders import atan2, cumprod, floor_divide, fmod, isclose, remainder, trunc

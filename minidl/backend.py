@@ -9,7 +9,6 @@ rest of the engine asks :func:`array_module` for the namespace (``numpy``,
 from __future__ import annotations
 
 import importlib
-import os
 from dataclasses import dataclass
 from typing import Any, Callable
 
@@ -20,7 +19,7 @@ from minidl.memory import pool
 
 @dataclass(frozen=True)
 class ArrayKind:
-    """What the engine must know of one array type.
+    """Everything that the engine must know of one array type.
 
     Attributes
     ----------
@@ -29,7 +28,7 @@ class ArrayKind:
     device : str
         The device's name as a user writes it, such as ``"cpu"`` or ``"cuda"``.
     family : str
-        Suffix of the kernel files for this type: ``"cpu"`` finds ``pooling_cpu.py``.
+        Name under which the table of faster forms lists this type (see `minidl.dispatch`).
     from_numpy, to_numpy : callable
         Explicit transfers; nothing else moves data between devices.
     empty : callable
@@ -88,12 +87,12 @@ def _late_kind(array):
         return _kinds[type(array)]
     known = ", ".join(sorted(f"{t.__module__}.{t.__name__}" for t in _kinds))
     error = TypeError(f"the array is of type {type(array).__name__}; accepted: {known}")
-    error.obj = array  # as an AttributeError has it: whoever knows the argument's name can say more
+    error.obj = array  # as an AttributeError has it: a caller that knows the argument's name can say more
     raise error
 
 
 def is_array(value) -> bool:
-    """Whether `value` is an array of a registered type."""
+    """Return whether `value` is an array of a registered type."""
     return type(value) in _kinds or type(value).__module__.partition(".")[0] == "cupy"
 
 
@@ -131,7 +130,7 @@ def kind_named(device) -> ArrayKind:
 
 
 def is_device_name(value) -> bool:
-    """Whether `value` is the name of a device, and not of a dtype, say."""
+    """Return whether `value` is the name of a device, and not of a dtype, say."""
     name = value.partition(":")[0] if isinstance(value, str) else None
     return name == "cuda" or any(kind.device == name for kind in _kinds.values())
 
@@ -189,6 +188,27 @@ def empty_channels_last(shape, dtype, like):
     return kind_of(like).empty((N, H, W, C), dtype).transpose(0, 3, 1, 2)
 
 
+def constant(array):
+    """A copy of `array` that cannot change: on the CPU its memory is a `bytes` object, which no flag makes writeable.
+
+    Examples
+    --------
+    >>> is_constant(constant(np.ones(2))), is_constant(np.ones(2))
+    (True, False)
+    """
+    if not isinstance(array, np.ndarray):
+        return array.copy()
+    return np.frombuffer(array.tobytes(), array.dtype).reshape(array.shape) if array.size else array.copy()
+
+
+def is_constant(array) -> bool:
+    """Return whether `array` is a view of memory that cannot change, see `constant`."""
+    base = getattr(array, "base", None)
+    while isinstance(base, np.ndarray):
+        base = base.base
+    return isinstance(base, bytes)
+
+
 def full_in_order_of(x, shape, value):
     """A new array of `shape` filled with `value`, its axes in memory in the order of those of `x`."""
     order = sorted(range(x.ndim), key=lambda axis: -abs(x.strides[axis]))
@@ -210,7 +230,7 @@ def channels_last(x):
 
 
 def is_channels_last(x) -> bool:
-    """Whether the channels of a pixel are adjacent and the pixels of `x` evenly spaced, row by row."""
+    """Return whether the channels of a pixel are adjacent and the pixels of `x` evenly spaced, row by row."""
     N, C, H, W = x.shape
     sn, sc, sh, sw = x.strides
     size = x.dtype.itemsize
@@ -225,5 +245,3 @@ def is_channels_last(x) -> bool:
 
 
 register(np.ndarray, np, "cpu", family="cpu", to_numpy=lambda array: array, empty=pool.empty, erf=_erf_of("scipy"))
-
-default_kernels = os.environ.get("MINIDL_KERNELS", "fast")

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from faults import after, fault, first, instead, plain_form, reference, test_of
 
-from minidl.kernels import convolution, pooling, winograd
-from minidl.ops import branches
+from minidl.kernels.cpu.convolution import winograd
+from minidl.ops import average_pooling, convolution, geometry, im2col, max_pooling
 
 
 def winograd_tests():
@@ -29,7 +29,7 @@ def im2col_swapped(right, x, kernel_size, *a, **o):
 def col2im_overwriting(right, columns, input_shape, kernel_size, stride, padding, dilation):
     """= in place of += where windows overlap."""
     N, C, H, W = input_shape
-    OH, OW = convolution.output_size((H, W), kernel_size, stride, padding, dilation)
+    OH, OW = geometry.output_size((H, W), kernel_size, stride, padding, dilation)
     image = np.zeros((N, H + sum(padding[0]), W + sum(padding[1]), C), columns.dtype)
     windows = columns.reshape(N, OH, OW, *kernel_size, C)
     for u, v in np.ndindex(*kernel_size):
@@ -45,8 +45,8 @@ def shifted(axis):
     return lambda right, *a, **o: np.roll(right(*a, **o), 1, axis)
 
 
-fault("im2col", "swapped strides", plain_form(convolution.im2col, im2col_swapped), first("conv2d"))
-fault("col2im", "dropped +=", plain_form(convolution.col2im, col2im_overwriting), first("conv2d"))
+fault("im2col", "swapped strides", plain_form(im2col.im2col_forward, im2col_swapped), first("conv2d"))
+fault("col2im", "dropped +=", plain_form(im2col.col2im_forward, col2im_overwriting), first("conv2d"))
 fault(
     "conv2d plain",
     "input gradient with the window turned",
@@ -94,27 +94,27 @@ def overwritten(right, grad, argmax, input_shape, kernel_size, stride, *a, **o):
 fault(
     "max_pool2d plain",
     "last of equals wins",
-    plain_form(pooling.max_pool2d, last_of_equals),
+    plain_form(max_pooling.max_pool2d_forward, last_of_equals),
     reference("max_pool2d/ties"),
 )
-fault("max_pool2d plain", "padding of zeros wins", plain_form(pooling.max_pool2d, zero_wins), first("max_pool2d"))
+fault("max_pool2d plain", "padding of zeros wins", plain_form(max_pooling.max_pool2d_forward, zero_wins), first("max_pool2d"))
 fault(
     "max_pool2d plain",
     "dropped += in the scatter",
-    plain_form(pooling.max_unpool_scatter, overwritten),
+    plain_form(max_pooling.max_pool2d_scatter, overwritten),
     first("max_pool2d"),
 )
 fault(
     "avg_pool2d plain",
     "padding counted in the backward only",
-    plain_form(pooling.avg_pool2d_grad, lambda right, *a, **o: right(*a, **o | dict(count_include_pad=True))),
+    plain_form(average_pooling.avg_pool2d_adjoint, lambda right, *a, **o: right(*a, **o | dict(count_include_pad=True))),
     first("avg_pool2d"),
 )
 fault(
     "adaptive_avg_pool2d",
     "end of a bin rounded down",
     instead(
-        pooling,
+        average_pooling,
         "adaptive_bins",
         lambda right, size, count: [
             (a, max(a + 1, (i + 1) * size // count)) for i, (a, _) in enumerate(right(size, count))
@@ -126,7 +126,7 @@ fault(
     "adaptive_avg_pool2d",
     "every bin of the mean size in the backward",
     plain_form(
-        pooling.adaptive_avg_pool2d_grad,
+        average_pooling.adaptive_avg_pool2d_adjoint,
         lambda right, grad, shape, *a, **o: right(np.ones_like(grad), shape) * grad.mean(),
     ),
     first("adaptive_avg_pool2d"),
@@ -171,47 +171,63 @@ def block_check():
 
 def block_faults():
     """Faults in how a block shares its buffers."""
+    try:
+        from minidl.kernels.cpu.blocks import training
+    except ImportError:
+        return
     fault(
         "branches cpu",
         "outputs joined in the wrong order",
-        instead(branches, "slices", lambda right, joint, widths: right(joint, widths[::-1])[::-1]),
+        instead(training, "slices", lambda right, joint, widths: right(joint, widths[::-1])[::-1]),
         block_check,
     )
     fault(
         "branches cpu",
-        "slices of the siblings swapped",
-        instead(branches.Siblings, "slices", lambda right, self, joint: _swapped(right(self, joint))),
+        "weights of the siblings joined in another order than their outputs",
+        instead(training.Block, "joint_weight", lambda right, self, xp: xp.concatenate(_swapped(self))),
         block_check,
     )
     fault(
         "branches cpu",
-        "weight gradients of the siblings swapped",
-        after(branches.Siblings, "convolve_grad", lambda dx, self, dz, x: _swap_gradients(self.units) or dx),
+        "weight gradients of the siblings turned round",
+        after(training, "_below", lambda pieces, *a: [piece[::-1] for piece in pieces]),
         block_check,
     )
     fault(
         "branches cpu",
         "gradient through the pool not added",
-        instead(branches.Pool, "backward", lambda right, self, grad, out: None),
+        instead(training, "max_pool2d_scatter", lambda right, *a, **o: None),
         block_check,
     )
     fault(
         "branches cpu",
-        "statistics of another unit",
-        after(branches.BranchesOp, "all_units", lambda units, self: [units[3], *units[1:3], units[0], *units[4:]]),
+        "statistics of another layer",
+        after(training, "_forward", lambda found, *a: (found[0]._replace(means=_first_and_last(found[0].means)), found[1])),
+        block_check,
+    )
+    fault(
+        "branches cpu",
+        "activations recomputed from the means of the first convolution",
+        instead(training, "batch_norms_again", lambda right, z, s, b, means, *a: right(z, s, b, [m * 0 for m in means], *a)),
         block_check,
     )
 
 
-def _swapped(pieces):
+def _swapped(block):
+    """The siblings' weights with two of one shape exchanged."""
+    pieces = [block.weights[i] for i in block.siblings]
     shapes = [p.shape for p in pieces]
     i, j = next((i, j) for i in range(len(shapes)) for j in range(i) if shapes[i] == shapes[j])
     pieces[i], pieces[j] = pieces[j], pieces[i]
     return pieces
 
 
-def _swap_gradients(units):
-    units[0].dweight, units[1].dweight = units[0].dweight[::-1], units[1].dweight[::-1]
+def _first_and_last(values):
+    """Two values of one shape exchanged."""
+    values = list(values)
+    i, j = next((i, j) for i in range(len(values)) for j in range(i) if values[i].shape == values[j].shape)
+    values[i], values[j] = values[j], values[i]
+    return values
 
 
 block_faults()

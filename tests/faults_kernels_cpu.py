@@ -6,16 +6,22 @@ import test_table_networks
 from faults import after, drawn, fast, fast_form, fault, instead, test_of
 from faults_kernels import last_of_equals, turned, winograd_tests
 
-from minidl.kernels import convolution, elementwise, losses, matmul, normalisation, pooling, random
+from minidl.ops import average_pooling, convolution, dropout, elementwise, matmul, max_pooling
 
 try:
     import test_kernels_convolution as convolutions
     import test_kernels_other as others
 
-    from minidl.kernels import convolution_direct_cpu as direct
-    from minidl.kernels import convolution_weight_cpu as weights
-    from minidl.kernels import depthwise_cpu as depthwise
-    from minidl.kernels import moments_cpu, pooling_cpu, team, winograd_cpu, winograd_weight_cpu
+    from minidl.kernels.cpu import losses
+    from minidl.kernels.cpu.blocks import training
+    from minidl.kernels.cpu.convolution import depthwise, direct
+    from minidl.kernels.cpu.convolution import weight as weights
+    from minidl.kernels.cpu.convolution import winograd_forward as winograd_cpu
+    from minidl.kernels.cpu.convolution import winograd_weight as winograd_weight_cpu
+    from minidl.kernels.cpu.machine import team
+    from minidl.kernels.cpu.normalisation import channels, rows
+    from minidl.kernels.cpu.normalisation import moments as moments_cpu
+    from minidl.kernels.cpu.pooling import maximum as pooling_cpu
 except (ImportError, pytest.skip.Exception):
     HAVE_NUMBA = False
 else:
@@ -41,21 +47,21 @@ def cpu_convolutions():
     fault(
         place,
         "ReLU left out",
-        fast_form(convolution.conv2d, lambda right, *a, relu=False, **o: right(*a, relu=False, **o)),
+        fast_form(convolution.conv2d_forward, lambda right, *a, relu=False, **o: right(*a, relu=False, **o)),
         forward,
     )
     fault(
         place,
         "bias added twice",
         fast_form(
-            convolution.conv2d, lambda right, x, w, bias=None, **o: right(x, w, None if bias is None else 2 * bias, **o)
+            convolution.conv2d_forward, lambda right, x, w, bias=None, **o: right(x, w, None if bias is None else 2 * bias, **o)
         ),
         forward,
     )
     fault(
         place,
         "wrong tile remainder: the last row of pixels not written",
-        fast_form(convolution.conv2d, lambda right, x, w, *a, **o: _without_last(right(x, w, *a, **o))),
+        fast_form(convolution.conv2d_forward, lambda right, x, w, *a, **o: _without_last(right(x, w, *a, **o))),
         forward,
     )
     fault(
@@ -108,20 +114,20 @@ def cpu_convolutions():
     fault(
         "matmul cpu",
         "last row of the tile lost",
-        fast_form(matmul.matmul, lambda right, a, b: _without_last(right(a, b), -2)),
+        fast_form(matmul.matmul_forward, lambda right, a, b: _without_last(right(a, b), -2)),
         test_of(convolutions.test_matmul),
     )
     tests = winograd_tests()
     fault(
         "winograd cpu",
         "window not turned in the input gradient",
-        instead(winograd_cpu, "conv2d_input_grad", turned),
+        instead(winograd_cpu, "input_grad", turned),
         test_of(tests.test_input_grad),
     )
     fault(
         "winograd cpu",
         "last column of an incomplete tile",
-        instead(winograd_cpu, "conv2d", lambda right, *a, **o: _without_last(right(*a, **o), 3)),
+        instead(tests, "forward", lambda right, *a, **o: _without_last(right(*a, **o), 3)),
         test_of(tests.test_forward),
     )
     fault(
@@ -129,7 +135,7 @@ def cpu_convolutions():
         "weight gradient transposed",
         instead(
             winograd_weight_cpu,
-            "conv2d_weight_grad",
+            "weight_grad",
             lambda right, *a, **o: np.ascontiguousarray(right(*a, **o).swapaxes(2, 3)),
         ),
         test_of(tests.test_weight_grad),
@@ -176,33 +182,33 @@ def cpu_passes():
     fault(
         "max_pool2d cpu",
         "last of equals wins",
-        fast_form(pooling.max_pool2d, last_of_equals),
+        fast_form(max_pooling.max_pool2d_forward, last_of_equals),
         test_of(others.test_max_pool),
     )
     fault(
         "max_pool2d cpu",
         "dropped += into a joint gradient",
-        fast_form(pooling.max_unpool_scatter, lambda right, *a, accumulate=False, **o: right(*a, **o)),
+        fast_form(max_pooling.max_pool2d_scatter, lambda right, *a, accumulate=False, **o: right(*a, **o)),
         test_of(others.test_max_pool),
     )
     fault(
         "avg_pool2d cpu",
         "1/N missing in the adjoint",
-        fast_form(pooling.avg_pool2d_grad, lambda right, *a, **o: right(*a, **o) * a[0].dtype.type(2)),
+        fast_form(average_pooling.avg_pool2d_adjoint, lambda right, *a, **o: right(*a, **o) * a[0].dtype.type(2)),
         fast("avg_pool2d"),
     )
-    place, kernel = "batch_norm_train cpu", normalisation.batch_norms_train_grad
+    place, kernel = "batch_norm_train cpu", (channels, "batch_norms_train_grad")
     fault(
         place,
         "stale mean in the backward",
-        fast_form(kernel, lambda right, g, x, w, b, mean, *a, **o: right(g, x, w, b, [m * 0 for m in mean], *a, **o)),
+        instead(*kernel, lambda right, g, x, w, b, mean, *a, **o: right(g, x, w, b, [m * 0 for m in mean], *a, **o)),
         fast("batch_norm_train"),
     )
     fault(
         place,
         "stale deviation in the backward",
-        fast_form(
-            kernel,
+        instead(
+            *kernel,
             lambda right, g, x, w, b, mean, invstd, *a: right(g, x, w, b, mean, [i * 0 + 1 for i in invstd], *a),
         ),
         drawn("batch_norm_train"),
@@ -210,13 +216,13 @@ def cpu_passes():
     fault(
         place,
         "gradients of scale and shift swapped",
-        fast_form(kernel, lambda right, *a: [(dx, dbias, dweight) for dx, dweight, dbias in right(*a)]),
+        instead(*kernel, lambda right, *a: [(dx, dbias, dweight) for dx, dweight, dbias in right(*a)]),
         fast("batch_norm_train"),
     )
     fault(
         place,
         "ReLU's mask missing in the backward",
-        fast_form(kernel, lambda right, *a, **o: right(*a[:6], False, *a[7:], **o)),
+        instead(*kernel, lambda right, *a, **o: right(*a[:6], False, *a[7:], **o)),
         _case("batch_norm_train/relu"),
     )
     fault(
@@ -228,45 +234,45 @@ def cpu_passes():
     fault(
         "batch_norm_eval cpu",
         "variance in place of the deviation",
-        fast_form(
-            normalisation.batch_norm_eval,
-            lambda right, x, w, b, mean, var, eps, *a, **o: right(x, w, b, mean, (var + eps) ** 2 - eps, eps, *a, **o),
+        instead(
+            channels.BatchNormEval,
+            "forward",
+            lambda right, x, mean, var, w, b, eps, relu: right(x, mean, (var + eps) ** 2 - eps, w, b, eps, relu),
         ),
         fast("batch_norm_eval"),
     )
     fault(
         "layer_norm cpu",
         "gradient of the scale of one row only",
-        fast_form(normalisation.layer_norm_grad, lambda right, g, *a: _second(right, g, *a)),
+        instead(rows.LayerNorm, "backward", _second),
         fast("layer_norm"),
     )
     fault(
         "local_response_norm cpu",
         "term of the neighbours missing in the backward",
-        fast_form(normalisation.local_response_norm_grad, lambda right, g, x, size, *a, **o: right(g, x, 1, *a, **o)),
+        instead(rows.LocalResponseNorm, "backward", lambda right, g, saved, size, **o: right(g, saved, 1, **o)),
         fast("local_response_norm"),
     )
     fault(
         "cross_entropy cpu",
         "missing 1/N",
-        fast_form(losses.cross_entropy_grad, lambda right, g, logits, *a, **o: right(g * len(logits), logits, *a, **o)),
+        instead(
+            losses.CrossEntropy,
+            "backward",
+            lambda right, grads, saved, **o: right([g * len(saved.inputs[0]) for g in grads], saved, **o),
+        ),
         fast("cross_entropy"),
     )
     fault(
         "cross_entropy cpu",
         "ignored rows get a gradient",
-        fast_form(
-            losses.cross_entropy_grad,
-            lambda right, g, logits, target, *a, **o: np.where(
-                (target == o["ignore_index"])[:, None], logits, right(g, logits, target, *a, **o)
-            ),
-        ),
+        instead(losses.CrossEntropy, "backward", _ignored_rows_count),
         fast("cross_entropy"),
     )
     fault(
         "dropout cpu",
         "the mask of another memory order",
-        fast_form(random.dropout, lambda right, x, *a: right(x.reshape(len(x), -1), *a).reshape(x.shape)),
+        fast_form(dropout.dropout_forward, lambda right, x, *a: right(x.reshape(len(x), -1), *a).reshape(x.shape)),
         fast("dropout"),
     )
     fault(
@@ -278,7 +284,7 @@ def cpu_passes():
     fault(
         "googlenet cpu",
         "one part in 100,000 too much in every batch norm's gradient",
-        fast_form(kernel, lambda right, *a: [_scaled(part, 1 + 1e-5) for part in right(*a)]),
+        instead(training, kernel[1], lambda right, *a: [_scaled(part, 1 + 1e-5) for part in right(*a)]),
         test_table_networks.test_every_eleventh_parameter_of_the_network_for_small_images,
     )
 
@@ -294,9 +300,15 @@ def _scaled(result, factor):
     return dx, *rest
 
 
-def _second(right, g, *a):
-    dx, dweight, dbias = right(g, *a)
-    return dx, dweight, None if dbias is None else g.reshape(-1, a[1])[0].reshape(dbias.shape).copy()
+def _second(right, grads, saved, **options):
+    dx, dweight, dbias = right(grads, saved, **options)
+    return dx, dweight, None if dbias is None else grads[0].reshape(-1, dbias.size)[0].reshape(dbias.shape).copy()
+
+
+def _ignored_rows_count(right, grads, saved, **options):
+    logits, target, _ = saved.inputs
+    dlogits, *rest = right(grads, saved, **options)
+    return np.where((target == options["ignore_index"])[:, None], logits, dlogits), *rest
 
 
 def merged_by_mean(right, sums, pixels, C, size):

@@ -4,7 +4,7 @@ import numpy as np
 from faults import after, changed, fault, first, instead
 from faults_ops import backward
 
-from minidl.ops import convolution, dropout, losses, normalisation, pooling
+from minidl.ops import average_pooling, convolution, dropout, losses, max_pooling, normalisation
 
 # ---------------------------------------------------------------- convolution and pooling
 
@@ -52,19 +52,19 @@ fault(
 backward(
     "avg_pool2d",
     "1/N missing",
-    pooling.AvgPool2d,
+    average_pooling.AvgPool2d,
     lambda right, node, g: right(node, g) * float(np.prod(node.options["kernel_size"])),
 )
 backward(
     "max_pool2d",
     "second derivative of another window",
-    pooling.MaxPoolScatter,
+    max_pooling.MaxPoolScatter,
     lambda right, node, g: changed(0, lambda d: d.flip(3))(right(node, g)),
 )
 backward(
     "adaptive_avg_pool2d",
     "gradient to the mirrored pixel",
-    pooling.AdaptiveAvgPool2d,
+    average_pooling.AdaptiveAvgPool2d,
     lambda right, node, g: changed(0, lambda d: d.flip(2))(right(node, g)),
 )
 

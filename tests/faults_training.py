@@ -14,13 +14,12 @@ from faults import after, fast_form, fault, instead, plain_form, test_of
 from minidl import optim
 from minidl import training as training_room
 from minidl.data import loader
-from minidl.kernels import optimisers
 from minidl.nn import functional
 from minidl.nn import utils as _utils  # noqa: F401 (clipping stands there)
 from minidl.ops import clipping
 from minidl.data import catalogue
 from minidl.data.catalogue import DataSplits
-from minidl.optim import lr_scheduler
+from minidl.optim import adam, lr_scheduler, rmsprop, sgd
 from minidl.training import TrainingState, atomic, identity, recipes, state
 
 
@@ -42,23 +41,23 @@ def first_step_damped(right, w, g, buffer, *, first, **o):
     right(w, g, buffer, first=False, **o)
 
 
-optimiser(optimisers.sgd, "sgd momentum", "momentum before decay", decay_after_momentum)
-optimiser(optimisers.sgd, "sgd dampening", "dampening in the first step", first_step_damped)
+optimiser(sgd.sgd_update, "sgd momentum", "momentum before decay", decay_after_momentum)
+optimiser(sgd.sgd_update, "sgd dampening", "dampening in the first step", first_step_damped)
 optimiser(
-    optimisers.sgd,
+    sgd.sgd_update,
     "sgd nesterov",
     "climbs where it should descend",
     lambda right, *a, **o: right(*a, **o | dict(maximize=False)),
 )
 optimiser(
-    optimisers.sgd,
+    sgd.sgd_update,
     "sgd nesterov",
     "no look ahead",
     lambda right, *a, **o: right(*a, **o | dict(nesterov=False)),
     fast_form,
 )
 optimiser(
-    optimisers.sgd,
+    sgd.sgd_update,
     "sgd momentum",
     "decay times the learning rate twice",
     lambda right, *a, **o: right(*a, **o | dict(weight_decay=o["weight_decay"] * o["lr"])),
@@ -79,32 +78,32 @@ def adam_with(**changes):
     return wrong
 
 
-optimiser(optimisers.adam, "adam", "bias correction missing", adam_with(step=lambda g: 10_000))
-optimiser(optimisers.adam, "adam", "the step counted from 0", adam_with(step=lambda g: g["step"] + 1))
+optimiser(adam.adam_update, "adam", "bias correction missing", adam_with(step=lambda g: 10_000))
+optimiser(adam.adam_update, "adam", "the step counted from 0", adam_with(step=lambda g: g["step"] + 1))
 optimiser(
-    optimisers.adam,
+    adam.adam_update,
     "adam",
     "eps scaled with the correction",
     adam_with(eps=lambda g: g["eps"] * (1 - g["beta2"] ** g["step"]) ** 0.5),
 )
-optimiser(optimisers.adam, "adamw", "decay coupled to the gradient", adam_with(decoupled=lambda g: False), fast_form)
+optimiser(adam.adam_update, "adamw", "decay coupled to the gradient", adam_with(decoupled=lambda g: False), fast_form)
 optimiser(
-    optimisers.adam, "adam decay", "the largest average not kept", adam_with(max_exp_avg_sq=lambda g: None), fast_form
+    adam.adam_update, "adam decay", "the largest average not kept", adam_with(max_exp_avg_sq=lambda g: None), fast_form
 )
 optimiser(
-    optimisers.adam,
+    adam.adam_update,
     "adam decay",
     "the two betas swapped",
     adam_with(beta1=lambda g: g["beta2"], beta2=lambda g: g["beta1"]),
 )
 optimiser(
-    optimisers.rmsprop,
+    rmsprop.rmsprop_update,
     "rmsprop centered",
     "mean not subtracted",
     lambda right, w, g, square, mean, *a, **o: right(w, g, square, None, *a, **o),
 )
 optimiser(
-    optimisers.rmsprop,
+    rmsprop.rmsprop_update,
     "rmsprop",
     "alpha and 1 - alpha swapped",
     lambda right, *a, **o: right(*a, **o | dict(alpha=1 - o["alpha"])),

@@ -10,7 +10,7 @@ from safetensors.numpy import load_file
 
 import minidl
 from minidl.gradcheck import check_gradients
-from minidl.kernels import using
+from minidl.dispatch import using
 
 
 def outputs_and_gradients(trial, dtype=np.float64):

@@ -163,7 +163,7 @@ def binary_loss(d):
 
 def philox_words(count, key):
     """`count` words of Philox4x32-10 with the 128-bit key schedule of minidl's streams, one number at a time."""
-    from minidl.kernels.random import philox, split
+    from minidl.philox import philox, split
 
     low, upper = split(*key)
     blocks = [

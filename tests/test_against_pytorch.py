@@ -9,7 +9,7 @@ from pytorch_library import Theirs  # noqa: E402
 from pytorch_table import Ours, assert_agree, derivatives  # noqa: E402
 from pytorch_rows_layers import ROWS  # noqa: E402
 
-from minidl.kernels import using  # noqa: E402
+from minidl.dispatch import using  # noqa: E402
 
 pytestmark = [pytest.mark.filterwarnings("ignore"), pytest.mark.parametrize("case", ROWS, ids=lambda case: case.name)]
 

@@ -19,28 +19,30 @@ ALLOWED = {
     "memory": set(),
     "backend": {"memory"},
     "checks": {"backend"},
-    "random": {"kernels", "backend"},
-    "kernels": {"backend", "memory"},
+    "dispatch": {"backend"},
+    "philox": {"dispatch", "backend"},
+    "random": {"philox", "backend"},
     "tensor": {"backend"},
-    "ops": {"tensor", "kernels", "backend", "random"},
-    "nn": {"ops", "tensor", "backend", "random"},
-    "optim": {"ops", "kernels", "tensor", "backend"},
-    "data": {"ops", "kernels", "tensor", "backend"},
+    "ops": {"tensor", "dispatch", "backend", "random", "philox"},
+    "nn": {"ops", "tensor", "dispatch", "backend", "random"},
+    "optim": {"ops", "tensor", "dispatch", "backend"},
+    "data": {"ops", "tensor", "backend", "philox"},
     "graph_layout": set(),
     "graph": {"graph_layout", "ops", "tensor", "backend"},
     "anomaly": {"nn", "ops", "tensor", "backend"},
-    "gradcheck": {"anomaly", "graph", "nn", "ops", "tensor", "backend", "kernels", "random"},
+    "gradcheck": {"anomaly", "graph", "nn", "ops", "tensor", "dispatch", "backend", "random"},
     "explain": {"nn", "data", "ops", "tensor", "backend"},
     "evaluation": {"nn", "data", "ops", "tensor", "backend"},
     "report": {"evaluation", "explain", "graph", "graph_layout", "nn", "data", "ops", "tensor", "backend"},
-    "training": {"evaluation", "report", "anomaly", "nn", "optim", "data", "ops", "tensor", "backend", "random", "kernels"},
+    "training": {"evaluation", "report", "anomaly", "nn", "optim", "data", "ops", "tensor", "dispatch", "backend", "random"},
     "onnx": {"nn", "ops", "tensor", "backend"},
     "serve": {"explain", "training", "data", "backend"},
     "pytest_plugin": {"gradcheck"},
+    # The second storey: nothing above may import it.
+    "kernels": {"nn", "optim", "ops", "tensor", "philox", "dispatch", "backend", "memory"},
 }
 EVERYWHERE = {"checks"}  # arguments are asked for in one way in all rooms
 TOP = {None, "__main__", "commands"}  # minidl/__init__.py gathers what users import; commands may call everything
-EXCEPTIONS = {("minidl/nn/folded.py", "kernels")}  # replaces modules by bare calls of kernels: that is its point
 HEAVY = set(
     "cupy cupyx numba llvmlite matplotlib sklearn scipy PIL pooch requests safetensors tqdm torch onnx onnxruntime"
     " starlette uvicorn optuna mpi4py threadpoolctl resource".split()
@@ -108,7 +110,7 @@ def test_rooms_import_only_what_the_plan_allows(path):
         if module.split(".")[0] in ("models", "train", "benchmarks", "tests") or other in ("__main__", "commands"):
             raise AssertionError(f"{name_of(path)}:{line} imports {module}")
         if module.split(".")[0] == "minidl" and other not in (None, room):
-            allowed = other in ALLOWED[room] | EVERYWHERE or (name_of(path), other) in EXCEPTIONS
+            allowed = other in ALLOWED[room] | EVERYWHERE
             assert allowed, f"{name_of(path)}:{line}: {room} may not import {module}"
 
 
@@ -150,8 +152,8 @@ def test_imports_stand_at_the_top(path):
 
 
 @each_core_file
-def test_cupy_is_named_in_the_backend_and_gpu_kernels_only(path):
-    if path.name == "backend.py" or path.stem.endswith("_gpu"):
+def test_cupy_is_named_in_the_backend_only(path):
+    if path.name == "backend.py":
         return
     for line, module, _ in imports_of(TREES[path]):
         assert module.split(".")[0] not in ("cupy", "cupyx"), f"{name_of(path)}:{line} imports {module}"
@@ -250,7 +252,7 @@ def test_files_and_functions_stay_short(capsys):
     ]
     rooms = {}
     for path in CORE:
-        room = "cpu kernels" if path.stem.endswith("_cpu") else room_of(module_of(path)) or "minidl"
+        room = room_of(module_of(path)) or "minidl"
         rooms[room] = rooms.get(room, 0) + code_lines(path)
     with capsys.disabled():
         print("\nlines of code:", ", ".join(f"{room} {n}" for room, n in sorted(rooms.items())))

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from minidl.data.random import ImageRandom, permutation, words_at
-from minidl.kernels.random import philox
+from minidl.philox import philox
 
 
 def test_the_words_are_philoxs():

@@ -11,7 +11,7 @@ import faults_training  # noqa: F401
 import pytest
 from faults import FAULTS
 
-from minidl.backend import default_kernels
+from minidl.dispatch import kernels_in_use
 
 sound = set()
 
@@ -27,7 +27,7 @@ def test_there_are_at_least_sixty_different_ones():
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("fault", FAULTS, ids=name_of)
 def test_fault_is_caught(fault, monkeypatch, record_property):
-    if default_kernels == "plain" and "cpu" in fault.place:
+    if kernels_in_use() == "plain" and "cpu" in fault.place:
         pytest.skip("the fast forms are switched off")
     record_property("fault", name_of(fault))
     if fault.check not in sound:

@@ -1,13 +1,19 @@
 """The kernels beside convolution: fast forms against plain ones, fused ones against an independent reference."""
 
+import kernel_forms as forms
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from minidl import backend, kernels
-from minidl.kernels import elementwise, losses, normalisation, optimisers, pooling, pooling_values, random, team
-from minidl.ops.units import slices
+from minidl import backend, dispatch, philox
+from minidl.kernels.cpu.blocks.training import slices
+from minidl.kernels.cpu.machine import team
+from minidl.kernels.cpu.normalisation import channels as normalisation
+from minidl.kernels.cpu.normalisation.moments import statistics
+from minidl.ops import average_pooling, dropout, elementwise, max_pooling
+from minidl.ops.windows import pooled_size
+from minidl.optim import adam, rmsprop, sgd, updates
 
 TOLERANCE = {np.dtype(np.float32): 2e-5, np.dtype(np.float64): 1e-12}
 few = settings(max_examples=40, deadline=None)
@@ -56,20 +62,20 @@ def test_max_pool(window, dtype, ceil_mode, special, seed):
     if special:
         x.flat[:: 7 + seed % 5] = np.nan
         x.flat[3::5] = -np.inf
-    y, argmax = pooling.max_pool2d(frozen(x), *window, ceil_mode=ceil_mode)
-    expected, where = pooling.max_pool2d.plain(x, *window, ceil_mode=ceil_mode)
+    y, argmax = max_pooling.max_pool2d_forward(frozen(x), *window, ceil_mode=ceil_mode)
+    expected, where = max_pooling.max_pool2d_forward.plain(x, *window, ceil_mode=ceil_mode)
     close(y, expected)
     assert np.array_equal(argmax, where) and argmax.dtype == np.uint8
 
     grad = images(y.shape, dtype, seed + 1, (0, seed % 3))
-    dx = pooling.max_unpool_scatter(frozen(grad), argmax, shape, *window)
-    close(dx, pooling.max_unpool_scatter.plain(grad, argmax, shape, *window))
+    dx = max_pooling.max_pool2d_scatter(frozen(grad), argmax, shape, *window)
+    close(dx, max_pooling.max_pool2d_scatter.plain(grad, argmax, shape, *window))
     into = images(shape, dtype, seed + 2, (1, 1))
     before = into.copy()
-    pooling.max_unpool_scatter(grad, argmax, shape, *window, out=into, accumulate=True)
+    max_pooling.max_pool2d_scatter(grad, argmax, shape, *window, out=into, accumulate=True)
     close(into, before + dx)
     finite = np.nan_to_num(x, neginf=0.0)
-    gathered = pooling.max_pool_gather(finite, argmax, *window)
+    gathered = max_pooling.max_pool2d_gather(finite, argmax, *window)
     assert np.isclose((gathered * grad).sum(), (finite * dx).sum(), rtol=1e-3, atol=1e-3)
 
 
@@ -83,9 +89,9 @@ def test_max_pool_is_pytorchs(window, dtype, ceil_mode, seed):
         y, flat = torch.nn.functional.max_pool2d(torch.tensor(x), *window, ceil_mode, return_indices=True)
     except RuntimeError:
         return
-    actual, argmax = pooling.max_pool2d(x, *window, ceil_mode=ceil_mode)
+    actual, argmax = max_pooling.max_pool2d_forward(x, *window, ceil_mode=ceil_mode)
     assert np.array_equal(actual, y.numpy())
-    assert np.array_equal(pooling_values.max_pool2d_values(x, *window, ceil_mode=ceil_mode), actual)
+    assert np.array_equal(max_pooling.max_pool2d_values(x, *window, ceil_mode=ceil_mode), actual)
     kernel, stride, padding, dilation = window
     row = np.arange(y.shape[2])[:, None] * stride[0] - padding[0] + argmax // kernel[1] * dilation[0]
     column = np.arange(y.shape[3]) * stride[1] - padding[1] + argmax % kernel[1] * dilation[1]
@@ -95,7 +101,7 @@ def test_max_pool_is_pytorchs(window, dtype, ceil_mode, seed):
 def test_pooling_refuses_a_read_only_output():
     x, out = images((1, 2, 4, 4), np.float32, 0), images((1, 2, 2, 2), np.float32, 1)
     before = frozen(out).copy()
-    for kernel in (pooling.max_pool2d, pooling.avg_pool2d):
+    for kernel in (max_pooling.max_pool2d_forward, average_pooling.avg_pool2d_forward):
         with pytest.raises(ValueError, match="read-only"):
             kernel(x, (2, 2), (2, 2), (0, 0), out=out)
     assert np.array_equal(out, before)
@@ -103,12 +109,12 @@ def test_pooling_refuses_a_read_only_output():
 
 def test_max_pool_of_a_large_window_numbers_its_cells_with_two_bytes():
     x = images((1, 2, 20, 20), np.float32, 0)
-    y, argmax = pooling.max_pool2d(x, (17, 17), (2, 2), (0, 0))
+    y, argmax = max_pooling.max_pool2d_forward(x, (17, 17), (2, 2), (0, 0))
     assert argmax.dtype == np.uint16
-    assert np.array_equal(argmax, pooling.max_pool2d.plain(x, (17, 17), (2, 2), (0, 0))[1])
+    assert np.array_equal(argmax, max_pooling.max_pool2d_forward.plain(x, (17, 17), (2, 2), (0, 0))[1])
     grad = images(y.shape, np.float32, 1)
     args = grad, argmax, x.shape, (17, 17), (2, 2), (0, 0)
-    close(pooling.max_unpool_scatter(*args), pooling.max_unpool_scatter.plain(*args))
+    close(max_pooling.max_pool2d_scatter(*args), max_pooling.max_pool2d_scatter.plain(*args))
 
 
 @few
@@ -119,13 +125,13 @@ def test_average_pool(window, dtype, ceil_mode, include, divisor, seed):
     padding = tuple(min(p, k // 2) for p, k in zip(padding, kernel))
     x = images(shape, dtype, seed, (seed % 3, seed % 2))
     options = dict(ceil_mode=ceil_mode, count_include_pad=include, divisor_override=divisor)
-    y = pooling.avg_pool2d(frozen(x), kernel, stride, padding, **options)
-    close(y, pooling.avg_pool2d.plain(x, kernel, stride, padding, **options))
+    y = average_pooling.avg_pool2d_forward(frozen(x), kernel, stride, padding, **options)
+    close(y, average_pooling.avg_pool2d_forward.plain(x, kernel, stride, padding, **options))
     close(y, torch.nn.functional.avg_pool2d(torch.tensor(x), kernel, stride, padding, **options))
     grad = frozen(images(y.shape, dtype, seed + 1, (1, 0)))
     args = grad, shape, kernel, stride, padding, include, divisor
-    dx = pooling.avg_pool2d_grad(*args, out=images(shape, dtype, seed, (2, 1)))
-    close(dx, pooling.avg_pool2d_grad.plain(*args))
+    dx = average_pooling.avg_pool2d_adjoint(*args, out=images(shape, dtype, seed, (2, 1)))
+    close(dx, average_pooling.avg_pool2d_adjoint.plain(*args))
     assert np.isclose((y * grad).sum(), (x * dx).sum(), rtol=1e-3, atol=1e-3)
 
 
@@ -134,21 +140,21 @@ def test_average_pool(window, dtype, ceil_mode, include, divisor, seed):
 def test_adaptive_average_pool(H, W, OH, OW, dtype):
     torch = pytest.importorskip("torch", reason="PyTorch is not installed")
     x = images((2, 5, H, W), dtype, 0, (1, 2))
-    y = pooling.adaptive_avg_pool2d(frozen(x), (OH, OW))
-    close(y, pooling.adaptive_avg_pool2d.plain(x, (OH, OW)))
+    y = average_pooling.adaptive_avg_pool2d_forward(frozen(x), (OH, OW))
+    close(y, average_pooling.adaptive_avg_pool2d_forward.plain(x, (OH, OW)))
     close(y, torch.nn.functional.adaptive_avg_pool2d(torch.tensor(x), (OH, OW)))
     grad = images(y.shape, dtype, 1)
-    dx = pooling.adaptive_avg_pool2d_grad(grad, x.shape)
-    close(dx, pooling.adaptive_avg_pool2d_grad.plain(grad, x.shape))
+    dx = average_pooling.adaptive_avg_pool2d_adjoint(grad, x.shape)
+    close(dx, average_pooling.adaptive_avg_pool2d_adjoint.plain(grad, x.shape))
 
 
 def test_pooled_size_refuses_what_does_not_fit():
     with pytest.raises(ValueError, match="`padding` is 2"):
-        pooling.pooled_size(5, 3, 1, 2)
+        pooled_size(5, 3, 1, 2)
     with pytest.raises(ValueError, match="does not fit"):
-        pooling.pooled_size(2, 3, 1, 0)
+        pooled_size(2, 3, 1, 0)
     with pytest.raises(ValueError, match="at least 1"):
-        pooling.pooled_size(2, 1, 0, 0)
+        pooled_size(2, 1, 0, 0)
 
 
 def batch_norm_reference(x, weight, bias, eps):
@@ -170,7 +176,7 @@ def test_batch_norm_and_its_gradient(shape, dtype, affine, offset, seed):
     N, C, H, W = shape
     scale, shift = (np.linspace(0.5, 2.0, C), np.linspace(-1, 1, C)) if affine else (np.ones(C), np.zeros(C))
     weight, bias = (scale.astype(dtype), shift.astype(dtype)) if affine else (None, None)
-    y, mean, invstd, var = normalisation.batch_norm_train(
+    y, mean, invstd, var = forms.batch_norm_train(
         frozen(x), weight, bias, 1e-3, False, out=images(shape, dtype, seed, (1, 2))
     )
     expected, normal, true_mean, true_var = batch_norm_reference(x, scale, shift, 1e-3)
@@ -178,14 +184,14 @@ def test_batch_norm_and_its_gradient(shape, dtype, affine, offset, seed):
     close(y, expected.astype(dtype), scale=10 * precision)
     close(mean, true_mean.astype(dtype), scale=precision)
     close(var, true_var.astype(dtype), scale=precision)
-    for actual, value in zip(normalisation.batch_norm_stats(x), (true_mean, true_var)):
-        close(actual, value.astype(dtype), scale=precision)
+    for actual, value in zip(statistics([backend.channels_last(x)]), (true_mean, true_var)):
+        close(actual.astype(dtype), value.astype(dtype), scale=precision)
 
-    clipped = normalisation.batch_norm_train(x, weight, bias, 1e-3, True)[0]
+    clipped = forms.batch_norm_train(x, weight, bias, 1e-3, True)[0]
     assert np.array_equal(clipped, np.maximum(y, 0))
     grad = frozen(images(shape, dtype, seed + 1, (0, seed % 4)))
     args = grad, x, weight, bias, mean, invstd
-    dx, dweight, dbias = normalisation.batch_norm_train_grad(*args, False, out=images(shape, dtype, 0, (3, 0)))
+    dx, dweight, dbias = forms.batch_norm_train_grad(*args, False, out=images(shape, dtype, 0, (3, 0)))
     g = grad.astype(np.float64)
     total, dot = g.sum(axis=(0, 2, 3)), (g * normal).sum(axis=(0, 2, 3))
     inner = g - ((total[:, None, None] + normal * dot[:, None, None]) / (N * H * W))
@@ -195,8 +201,8 @@ def test_batch_norm_and_its_gradient(shape, dtype, affine, offset, seed):
     if affine:
         close(dweight, dot.astype(dtype), scale=20 * precision)
         close(dbias, total.astype(dtype), scale=20)
-    through = normalisation.batch_norm_train_grad(*args, True)
-    masked = normalisation.batch_norm_train_grad(channels(grad * (clipped > 0)), *args[1:], False)
+    through = forms.batch_norm_train_grad(*args, True)
+    masked = forms.batch_norm_train_grad(channels(grad * (clipped > 0)), *args[1:], False)
     assert all(a is b is None or np.array_equal(a, b) for a, b in zip(through, masked))
 
 
@@ -221,27 +227,27 @@ def test_batch_norms_of_several_parts_equal_those_of_each(widths, dtype, sliced,
     assert all(y is out for y, out in zip(ys, outs) if out is not None)
     backward = normalisation.batch_norms_train_grad(grads, xs, weights, biases, means, invstds, True, parts(seed + 3))
     for i, (forward, gradients) in enumerate(zip(together, backward)):
-        single = normalisation.batch_norm_train(xs[i], weights[i], biases[i], eps[i], True)
+        single = forms.batch_norm_train(xs[i], weights[i], biases[i], eps[i], True)
         for actual, expected in zip(forward, single):
             close(actual, expected, scale=10)
         given = grads[i], xs[i], weights[i], biases[i], means[i], invstds[i]
-        for actual, expected in zip(gradients, normalisation.batch_norm_train_grad(*given, True)):
+        for actual, expected in zip(gradients, forms.batch_norm_train_grad(*given, True)):
             close(actual, expected, scale=40)
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize("C, ends", [(16, (0, 0)), (48, (16, 32)), (24, (0, 0)), (16, (3, 0))])
 def test_results_that_pass_the_caches_by_are_the_same(monkeypatch, dtype, C, ends):
-    flat = pytest.importorskip("minidl.kernels.flat", reason="Numba is not installed")
+    flat = pytest.importorskip("minidl.kernels.cpu.machine.flat", reason="Numba is not installed")
     x, grad = (images((2, C, 6, 5), dtype, seed) for seed in (0, 1))
     weight, bias = np.linspace(0.5, 2, C).astype(dtype), np.linspace(-1, 1, C).astype(dtype)
 
     def results():
-        y, mean, invstd, _ = normalisation.batch_norm_train(x, weight, bias, 1e-5, True, room())
-        dx = normalisation.batch_norm_train_grad(grad, x, weight, bias, mean, invstd, True, room())[0]
+        y, mean, invstd, _ = forms.batch_norm_train(x, weight, bias, 1e-5, True, room())
+        dx = forms.batch_norm_train_grad(grad, x, weight, bias, mean, invstd, True, room())[0]
         window = (3, 3), (1, 1), (1, 1)
-        values = pooling_values.max_pool2d_values(x, *window, out=room())
-        return y, dx, values, *pooling.max_pool2d(x, *window, out=room())
+        values = max_pooling.max_pool2d_values(x, *window, out=room())
+        return y, dx, values, *max_pooling.max_pool2d_forward(x, *window, out=room())
 
     def room():
         """A slice of channels of an array that begins on a cache line."""
@@ -275,7 +281,7 @@ def test_batch_norm_by_given_statistics(shape, dtype, affine, relu, seed):
     x = frozen(images(shape, dtype, seed, (seed % 3, 1)))
     C = shape[1]
     weight, bias, mean, var = np.random.default_rng(seed).uniform(0.5, 1.5, (4, C)).astype(dtype)
-    y = normalisation.batch_norm_eval(x, weight if affine else None, bias if affine else None, mean, var, 1e-5, relu)
+    y = forms.batch_norm_eval(x, weight if affine else None, bias if affine else None, mean, var, 1e-5, relu)
     expected = (x - mean[:, None, None]) / np.sqrt(var + 1e-5)[:, None, None]
     expected = expected * weight[:, None, None] + bias[:, None, None] if affine else expected
     close(y, (np.maximum(expected, 0) if relu else expected).astype(dtype))
@@ -284,13 +290,13 @@ def test_batch_norm_by_given_statistics(shape, dtype, affine, relu, seed):
 def test_batch_norm_lets_nan_through_and_keeps_it_to_its_channel():
     x = images((2, 3, 4, 4), np.float32, 0)
     x[0, 1, 2, 2] = np.nan
-    y, mean, invstd, var = normalisation.batch_norm_train(x, None, None, 1e-5, True)
+    y, mean, invstd, var = forms.batch_norm_train(x, None, None, 1e-5, True)
     assert np.isnan(y[:, 1]).all() and not np.isnan(y[:, [0, 2]]).any() and np.isnan([mean[1], invstd[1], var[1]]).all()
 
 
 def test_channel_statistics_survive_a_mean_far_above_the_deviation():
     x = images((8, 4, 32, 32), np.float32, 0) + np.float32(3000)
-    mean, var = normalisation.batch_norm_stats(x)
+    mean, var = statistics([backend.channels_last(x)])
     exact = x.astype(np.float64)
     np.testing.assert_allclose(mean, exact.mean(axis=(0, 2, 3)), rtol=1e-7)
     np.testing.assert_allclose(var, exact.var(axis=(0, 2, 3)), rtol=1e-5)
@@ -301,7 +307,7 @@ def test_channel_statistics_survive_a_row_of_outliers():
     for rows in (0, 9, 31):
         one = x.copy()
         one[0, :, rows, :16] = 1e4
-        mean, var = normalisation.batch_norm_stats(one)
+        mean, var = statistics([backend.channels_last(one)])
         exact = one.astype(np.float64)
         true_mean, true_var = exact.mean(axis=(0, 2, 3)), exact.var(axis=(0, 2, 3))
         assert (abs(mean - true_mean) < 1e-6 * true_var**0.5).all() and (abs(var / true_var - 1) < 3e-6).all()
@@ -325,11 +331,11 @@ def test_threads_change_no_bit_of_pooling_and_batch_norm():
     bias, weight = bias.copy(), weight.copy()
 
     def compute():
-        y, argmax = pooling.max_pool2d(x, (3, 3), (1, 1), (1, 1))
-        dx = pooling.max_unpool_scatter(y, argmax, x.shape, (3, 3), (1, 1), (1, 1))
-        average = pooling.avg_pool2d(x, (3, 3), (2, 2), (1, 1))
-        normal, mean, invstd, var = normalisation.batch_norm_train(x, weight, bias, 1e-5, True)
-        grads = normalisation.batch_norm_train_grad(dx, x, weight, bias, mean, invstd, True)
+        y, argmax = max_pooling.max_pool2d_forward(x, (3, 3), (1, 1), (1, 1))
+        dx = max_pooling.max_pool2d_scatter(y, argmax, x.shape, (3, 3), (1, 1), (1, 1))
+        average = average_pooling.avg_pool2d_forward(x, (3, 3), (2, 2), (1, 1))
+        normal, mean, invstd, var = forms.batch_norm_train(x, weight, bias, 1e-5, True)
+        grads = forms.batch_norm_train_grad(dx, x, weight, bias, mean, invstd, True)
         return y, argmax, dx, average, normal, mean, invstd, var, *grads
 
     same_for_any_number_of_threads(compute)
@@ -353,7 +359,7 @@ def test_cross_entropy_is_pytorchs(N, K, dtype, weighted, smoothing, reduction, 
     target[1::3] = -7
     weight = rng.uniform(0.5, 2, K).astype(dtype) if weighted else None
     options = dict(ignore_index=-7, label_smoothing=smoothing, reduction=reduction)
-    loss, *kept = losses.cross_entropy(logits, target, weight, **options)
+    loss, *kept = forms.cross_entropy(logits, target, weight, **options)
     z = torch.tensor(logits, requires_grad=True)
     expected = torch.nn.functional.cross_entropy(
         z, torch.tensor(target), None if weight is None else torch.tensor(weight), **options
@@ -361,18 +367,18 @@ def test_cross_entropy_is_pytorchs(N, K, dtype, weighted, smoothing, reduction, 
     close(loss, expected.detach().numpy(), scale=10)
     grad = rng.standard_normal(loss.shape).astype(dtype)
     expected.backward(torch.tensor(grad))
-    close(losses.cross_entropy_grad(grad, logits, target, weight, *kept, **options), z.grad.numpy(), scale=10)
+    close(forms.cross_entropy_grad(grad, logits, target, weight, *kept, **options), z.grad.numpy(), scale=10)
 
 
 def test_cross_entropy_of_large_logits_is_finite_and_targets_are_checked():
     logits = np.array([[1e4, 1e4 - 1]], np.float32)
-    loss, *kept = losses.cross_entropy(logits, np.array([1]), None, -100, 0.0, "mean")
+    loss, *kept = forms.cross_entropy(logits, np.array([1]), None, -100, 0.0, "mean")
     assert abs(float(loss) - np.log1p(np.exp(1.0))) < 1e-6
     with pytest.raises(IndexError, match="`target` holds 2; accepted: 0 to 1"):
-        losses.cross_entropy(logits, np.array([2]), None, -100, 0.0, "mean")
+        forms.cross_entropy(logits, np.array([2]), None, -100, 0.0, "mean")
     with pytest.raises(IndexError, match="`target` holds 7; accepted: 0 to 1"):  # changed after the forward
-        losses.cross_entropy_grad(loss, logits, np.array([7]), None, *kept, -100, 0.0, "mean")
-    nothing = losses.cross_entropy(logits, np.array([-100]), None, -100, 0.0, "mean")[0]
+        forms.cross_entropy_grad(loss, logits, np.array([7]), None, *kept, -100, 0.0, "mean")
+    nothing = forms.cross_entropy(logits, np.array([-100]), None, -100, 0.0, "mean")[0]
     assert np.isnan(nothing)
 
 
@@ -387,8 +393,8 @@ def test_cross_entropy_hides_nothing_that_is_not_finite(value, dtype, K):
     target = np.array([0, 0, 1, 2, 0, 1, -100, 2])
     logits[6] = value
     found = []
-    for forms in ("fast", "plain"):
-        with kernels.using(forms), np.errstate(invalid="ignore"):
+    for storey in ("fast", "plain"):
+        with dispatch.using(storey), np.errstate(invalid="ignore"):
             x = minidl.Tensor(logits, requires_grad=True)
             loss = minidl.cross_entropy(x, minidl.Tensor(target), reduction="none")
             loss.backward(minidl.ones_like(loss))
@@ -399,7 +405,7 @@ def test_cross_entropy_hides_nothing_that_is_not_finite(value, dtype, K):
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_the_exponential_is_right_to_two_units_in_the_last_place(dtype):
-    exponential = pytest.importorskip("minidl.kernels.exponential", reason="Numba is not installed")
+    exponential = pytest.importorskip("minidl.kernels.cpu.exponential", reason="Numba is not installed")
     info = np.finfo(dtype)
     largest, smallest = np.log(np.array([info.max, info.smallest_subnormal], np.longdouble)).astype(float) * (1 - 1e-7)
     x = np.concatenate([np.linspace(smallest - 5, largest, 4001), np.linspace(-2, 2, 4001)]).astype(dtype)
@@ -439,40 +445,40 @@ shapes = st.sampled_from([(1,), (7, 3), (5, 4, 3, 3), (40000,)])
 @few
 @given(shapes, dtypes, st.sampled_from([0.0, 0.9]), st.sampled_from([0, 0.01]), *[st.booleans()] * 3)
 def test_sgd(shape, dtype, momentum, decay, nesterov, maximize, first):
-    optimisers.sgd(np.ones(1), np.ones(1), None, 0.1, 0, 0, 0, False, False, False)  # finds the fast form
+    sgd.sgd_update(np.ones(1), np.ones(1), None, 0.1, 0, 0, 0, False, False, False)  # finds the fast form
     arrays = list(np.random.default_rng(0).standard_normal((3, *shape)).astype(dtype))
     arrays[2] = arrays[2] if momentum else None
     for lr in (0.1, np.array(0.1)):
-        both_forms(optimisers.sgd, arrays, lr, momentum, 0.1, decay, nesterov, maximize, first)
+        both_forms(sgd.sgd_update, arrays, lr, momentum, 0.1, decay, nesterov, maximize, first)
 
 
 @few
 @given(shapes, dtypes, st.sampled_from([0.3, 0.9]), st.sampled_from([0, 0.01]), *[st.booleans()] * 3)
 def test_adam(shape, dtype, beta1, decay, decoupled, maximize, amsgrad):
-    optimisers.adam(*np.ones((4, 1)), None, 1, 0.1, 0.9, 0.9, 0, 0, False, False)
+    adam.adam_update(*np.ones((4, 1)), None, 1, 0.1, 0.9, 0.9, 0, 0, False, False)
     arrays = list(np.random.default_rng(0).standard_normal((5, *shape)).astype(dtype))
     arrays[3] = arrays[3] ** 2
     arrays[4] = arrays[4] ** 2 if amsgrad else None
     for step in (3, np.array(3.0)):
-        both_forms(optimisers.adam, arrays, step, 0.1, beta1, 0.99, 1e-8, decay, decoupled, maximize)
+        both_forms(adam.adam_update, arrays, step, 0.1, beta1, 0.99, 1e-8, decay, decoupled, maximize)
 
 
 @few
 @given(shapes, dtypes, st.sampled_from([0.4, 0.99]), st.sampled_from([0, 0.01]), *[st.booleans()] * 3)
 def test_rmsprop(shape, dtype, alpha, decay, momentum, maximize, centered):
-    optimisers.rmsprop(*np.ones((3, 1)), None, None, 0.1, 0.9, 0, 0, 0, False)
+    rmsprop.rmsprop_update(*np.ones((3, 1)), None, None, 0.1, 0.9, 0, 0, 0, False)
     param, grad, square, mean, buffer = np.random.default_rng(0).standard_normal((5, *shape)).astype(dtype)
     arrays = [param, grad, square**2 + 1, mean * dtype(0.1) if centered else None, buffer if momentum else None]
-    both_forms(optimisers.rmsprop, arrays, 0.1, alpha, 1e-8, decay, 0.9, maximize)
+    both_forms(rmsprop.rmsprop_update, arrays, 0.1, alpha, 1e-8, decay, 0.9, maximize)
 
 
 @few
 @given(shapes, dtypes, st.sampled_from([0.1, 0.5, 0.999]))
 def test_lerp(shape, dtype, weight):
-    optimisers.lerp(np.ones(1), np.ones(1), 0.5)
+    updates.lerp(np.ones(1), np.ones(1), 0.5)
     arrays = list(np.random.default_rng(0).standard_normal((2, *shape)).astype(dtype))
-    both_forms(optimisers.lerp, arrays, weight)
-    both_forms(optimisers.lerp, arrays, np.array(weight))
+    both_forms(updates.lerp, arrays, weight)
+    both_forms(updates.lerp, arrays, np.array(weight))
 
 
 @pytest.mark.parametrize("argument", [0, 2, 3, 4])
@@ -480,7 +486,7 @@ def test_what_an_update_writes_must_be_writeable(argument):
     arrays = list(np.ones((5, 3)))
     frozen(arrays[argument])
     with pytest.raises(ValueError, match="read-only"):
-        optimisers.adam(*arrays, 1, 0.1, 0.9, 0.9, 0, 0, False, False)
+        adam.adam_update(*arrays, 1, 0.1, 0.9, 0.9, 0, 0, False, False)
     assert (arrays[argument] == 1).all()
 
 
@@ -488,7 +494,7 @@ def test_a_gradient_in_another_memory_order_updates_the_same():
     param, grad = np.random.default_rng(0).standard_normal((2, 4, 3, 2, 2))
     expected = param - 0.1 * grad
     grad = grad.transpose(0, 2, 3, 1).copy().transpose(0, 3, 1, 2)
-    optimisers.sgd(param, grad, None, 0.1, 0, 0, 0, False, False, False)
+    sgd.sgd_update(param, grad, None, 0.1, 0, 0, 0, False, False, False)
     assert np.array_equal(param, expected)
 
 
@@ -504,8 +510,8 @@ ffffffff ffffffff ffffffff ffffffff ffffffff ffffffff 408f276d 41c83b0e a20bc7c6
 def test_philox_known_answers(line):
     *words, = (int(word, 16) for word in line.split())
     counter, key, answer = words[:4], words[4:6], words[6:]
-    assert [int(w) for w in random.philox([np.array(c, np.uint64) for c in counter], key)] == answer
-    random_cpu = pytest.importorskip("minidl.kernels.random_cpu", reason="Numba is not installed")
+    assert [int(w) for w in philox.philox([np.array(c, np.uint64) for c in counter], key)] == answer
+    random_cpu = pytest.importorskip("minidl.kernels.cpu.random", reason="Numba is not installed")
     c0, *rest = (np.uint64(word) for word in words[:6])
     assert [int(w) for w in random_cpu._philox(c0, *rest)] == answer
 
@@ -519,27 +525,27 @@ def test_philox_known_answers(line):
 )
 def test_random_numbers_are_the_same_in_both_forms(shape, dtype, seed, step):
     like, key = np.zeros(1, dtype), (seed, 3, step)
-    drawn = random.random_uint32(shape, *key, like)
-    assert np.array_equal(drawn, random.fill_uint32.plain(np.empty(shape, np.uint32), *key))
+    drawn = philox.random_uint32(shape, *key, like)
+    assert np.array_equal(drawn, philox.fill_uint32.plain(np.empty(shape, np.uint32), *key))
     x = np.random.default_rng(0).standard_normal(shape).astype(dtype)
     x = images(shape, dtype, 1, (0, 1)) if len(shape) == 4 else x
-    y = random.dropout(frozen(x), 0.3, *key)
-    assert np.array_equal(y, random.dropout.plain(x, 0.3, *key)) and y.dtype == dtype
-    mask = random.dropout_mask(shape, 0.3, *key, like)
+    y = dropout.dropout_forward(frozen(x), 0.3, *key)
+    assert np.array_equal(y, dropout.dropout_forward.plain(x, 0.3, *key)) and y.dtype == dtype
+    mask = dropout.dropout_mask(shape, 0.3, *key, like)
     assert np.array_equal(y != 0, mask)
-    assert np.array_equal(y, random.dropout(np.ascontiguousarray(x), 0.3, *key))
-    u = random.uniform(shape, *key, like)
+    assert np.array_equal(y, dropout.dropout_forward(np.ascontiguousarray(x), 0.3, *key))
+    u = philox.uniform(shape, *key, like)
     assert u.dtype == dtype and u.shape == shape and (0 <= u).all() and (u < 1).all()
 
 
 def test_random_numbers_have_the_right_distribution():
     like = np.zeros(1, np.float32)
-    u, x = random.uniform((100000,), 1, 2, 3, like), random.normal((100001,), 1, 2, 3, like)
+    u, x = philox.uniform((100000,), 1, 2, 3, like), philox.normal((100001,), 1, 2, 3, like)
     assert abs(u.mean() - 0.5) < 0.005 and abs(u.var() - 1 / 12) < 0.002
     assert abs(x.mean()) < 0.02 and abs(x.var() - 1) < 0.03 and abs((x**4).mean() - 3) < 0.15
-    assert abs(random.dropout(np.ones(100000), 0.3, 1, 2, 3).mean() - 1) < 0.01
-    assert not np.array_equal(u, random.uniform((100000,), 1, 3, 3, like))
-    assert not np.array_equal(u, random.uniform((100000,), 1, 2, 4, like))
+    assert abs(dropout.dropout_forward(np.ones(100000), 0.3, 1, 2, 3).mean() - 1) < 0.01
+    assert not np.array_equal(u, philox.uniform((100000,), 1, 3, 3, like))
+    assert not np.array_equal(u, philox.uniform((100000,), 1, 2, 4, like))
 
 
 def orders(seed, dtype):
@@ -557,7 +563,7 @@ def orders(seed, dtype):
 @pytest.mark.parametrize("order", [0, 1, 2])
 def test_elementwise_passes(dtype, order):
     x, other = orders(0, dtype)[order], orders(1, dtype)[order]
-    y = elementwise.relu(frozen(x))
+    y = elementwise.relu_forward(frozen(x))
     assert np.array_equal(y, np.maximum(x, 0), equal_nan=True) and y.dtype == dtype
     dx = elementwise.relu_grad(frozen(other), y)
     assert np.array_equal(dx, elementwise.relu_grad.plain(other, y), equal_nan=True)
@@ -570,12 +576,12 @@ def test_threads_change_no_bit_of_the_rest():
     logits, target = rng.standard_normal((3000, 11)).astype(np.float32), rng.integers(0, 11, 3000)
 
     def compute():
-        loss, *kept = losses.cross_entropy(logits, target, None, -100, 0.1, "mean")
-        dlogits = losses.cross_entropy_grad(loss, logits, target, None, *kept, -100, 0.1, "mean")
+        loss, *kept = forms.cross_entropy(logits, target, None, -100, 0.1, "mean")
+        dlogits = forms.cross_entropy_grad(loss, logits, target, None, *kept, -100, 0.1, "mean")
         param = logits.copy()
-        optimisers.sgd(param, dlogits, None, 0.1, 0, 0, 0, False, False, False)
-        words = random.random_uint32((50001,), 1, 2, 3, logits)
-        return loss, dlogits, param, random.dropout(logits, 0.5, 1, 2, 3), words
+        sgd.sgd_update(param, dlogits, None, 0.1, 0, 0, 0, False, False, False)
+        words = philox.random_uint32((50001,), 1, 2, 3, logits)
+        return loss, dlogits, param, dropout.dropout_forward(logits, 0.5, 1, 2, 3), words
 
     same_for_any_number_of_threads(compute)
 
@@ -587,9 +593,9 @@ def test_layer_norm_is_pytorchs(N, d, dtype, affine, offset, seed):
     rng = np.random.default_rng(seed)
     x = frozen((rng.standard_normal((2, N, d)) + offset).astype(dtype))
     weight, bias = rng.standard_normal((2, d)).astype(dtype) if affine else (None, None)
-    y, mean, invstd = normalisation.layer_norm(x, d, weight, bias, 1e-2)
+    y, mean, invstd = forms.layer_norm(x, d, weight, bias, 1e-2)
     grad = frozen(rng.standard_normal(x.shape).astype(dtype))
-    dx, dweight, dbias = normalisation.layer_norm_grad(grad, x, d, weight, bias, mean, invstd)
+    dx, dweight, dbias = forms.layer_norm_grad(grad, x, d, weight, bias, mean, invstd)
     exact = [None if a is None else torch.tensor(a, dtype=torch.float64, requires_grad=True) for a in (x, weight, bias)]
     expected = torch.nn.functional.layer_norm(exact[0], (d,), *exact[1:], 1e-2)
     expected.backward(torch.tensor(grad, dtype=torch.float64))
@@ -605,8 +611,8 @@ def test_layer_norm_is_pytorchs(N, d, dtype, affine, offset, seed):
 def test_local_response_norm_is_pytorchs(shape, size, beta, dtype, seed):
     torch = pytest.importorskip("torch", reason="PyTorch is not installed")
     x, grad = images(shape, dtype, seed, (1, 2)), images(shape, dtype, seed + 1, (seed % 2, 0))
-    y = normalisation.local_response_norm(frozen(x), size, 0.3, beta, 1.5)
-    dx = normalisation.local_response_norm_grad(frozen(grad), x, size, 0.3, beta, 1.5)
+    y = forms.local_response_norm(frozen(x), size, 0.3, beta, 1.5)
+    dx = forms.local_response_norm_grad(frozen(grad), x, size, 0.3, beta, 1.5)
     z = torch.tensor(x, requires_grad=True)
     expected = torch.nn.functional.local_response_norm(z, size, 0.3, beta, 1.5)
     expected.backward(torch.tensor(grad))

@@ -10,17 +10,36 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from minidl.kernels import convolution as definition
-from minidl.kernels import winograd
+from minidl.kernels.cpu.convolution import winograd
+from minidl.ops import convolution as definition
+from minidl.ops.geometry import output_size
 
-fast = pytest.importorskip("minidl.kernels.winograd_cpu", reason="Numba is not installed", exc_type=ImportError)
-fast_weight = pytest.importorskip("minidl.kernels.winograd_weight_cpu", reason="Numba is not installed", exc_type=ImportError)
-from minidl.kernels import team  # noqa: E402 (needs Numba, as the two above do)
+pytest.importorskip("numba", reason="Numba is not installed")
+from minidl import backend  # noqa: E402
+from minidl.kernels.cpu.convolution import winograd_forward as fast  # noqa: E402
+from minidl.kernels.cpu.convolution import winograd_weight as fast_weight  # noqa: E402
+from minidl.kernels.cpu.machine import team  # noqa: E402
+from minidl.kernels.cpu.machine.memory import address  # noqa: E402
 
 EPS = np.finfo(np.float32).eps
 # Errors are bounded by C * eps * sqrt(terms) * max|a| * max|b|: the transforms mix all pixels of a tile, so an
 # output may be small while what cancelled was not. The largest seen in 3,000 draws are 6, 6 and 9.
 ROUNDING = {"forward": 15, "input_grad": 15, "weight_grad": 22}
+
+
+def forward(x, w, bias=None, stride=(1, 1), padding=((0, 0), (0, 0)), dilation=(1, 1), relu=False, out=None):
+    """The forward convolution by Winograd's algorithm, prepared and run at once."""
+    x = backend.channels_last(x)
+    size = output_size(x.shape[2:], w.shape[2:], stride, padding, dilation)
+    y = backend.empty_channels_last((len(x), len(w), *size), x.dtype, like=x)
+    launch = fast.prepare_forward(x, w, bias, stride, padding, dilation, relu, y)
+    if launch is NotImplemented:
+        return launch
+    launch(address(x), address(y))
+    if out is None:
+        return y
+    out[...] = y
+    return out
 
 
 def check(name, found, expected, terms, a, b):
@@ -54,7 +73,7 @@ def shapes(draw):
     padding = tuple((draw(st.integers(0, r)), draw(st.integers(0, r))) for _ in range(2))
     H, W = (draw(st.integers(max(1, r - sum(p)), 15)) for p in padding)
     N, C, K = draw(st.integers(1, 3)), draw(st.integers(1, 40)), draw(st.integers(1, 70))
-    size = definition.output_size((H, W), (r, r), (1, 1), padding, (1, 1))
+    size = output_size((H, W), (r, r), (1, 1), padding, (1, 1))
     return (N, C, H, W), (K, C, r, r), (N, K, *size), padding
 
 
@@ -80,7 +99,7 @@ def test_plain_form_is_the_definition(case, seed):
     x_shape, w_shape, y_shape, padding = case
     x, w, dy = numbers(seed, x_shape, w_shape, y_shape)
     options = dict(padding=padding)
-    y = definition.conv2d.plain(x, w, **options)
+    y = definition.conv2d_forward.plain(x, w, **options)
     dx = definition.conv2d_input_grad.plain(dy, w, x_shape, **options)
     dw = definition.conv2d_weight_grad.plain(dy, x, w_shape, **options)
     close = dict(rtol=0, atol=1e-10)
@@ -97,8 +116,8 @@ def test_forward(case, seed, with_bias, relu, extra):
     bias = bias.astype(np.float32) if with_bias else None
     whole, out = (None, None) if extra is None else wide(np.full(y_shape, np.nan), extra)
     _, x32 = wide(x, extra or 0)
-    y = fast.conv2d(x32, w.astype(np.float32), bias, padding=padding, relu=relu, out=out)
-    expected = definition.conv2d.plain(x, w, bias, padding=padding, relu=relu)
+    y = forward(x32, w.astype(np.float32), bias, padding=padding, relu=relu, out=out)
+    expected = definition.conv2d_forward.plain(x, w, bias, padding=padding, relu=relu)
     check("forward", y, expected, w[0].size, x, w)
     if extra is not None:
         assert y is out
@@ -114,7 +133,7 @@ def test_input_grad(case, seed, accumulate, extra):
     whole, out = (None, None) if extra is None else wide(old, extra)
     _, dy32 = wide(dy, extra or 0)
     options = dict(padding=padding, out=out, accumulate=accumulate)
-    dx = fast.conv2d_input_grad(dy32, w.astype(np.float32), x_shape, **options)
+    dx = fast.input_grad(dy32, w.astype(np.float32), x_shape, **options)
     expected = definition.conv2d_input_grad.plain(dy, w, x_shape, padding=padding) + (old if accumulate else 0)
     check("input_grad", dx, expected, w[:, 0].size, dy, w)
     if extra is not None:
@@ -126,7 +145,7 @@ def test_input_grad(case, seed, accumulate, extra):
 def test_weight_grad(case, seed, extra):
     x_shape, w_shape, y_shape, padding = case
     x, dy = numbers(seed, x_shape, y_shape)
-    dw = fast_weight.conv2d_weight_grad(wide(dy, extra)[1], wide(x, extra)[1], w_shape, padding=padding)
+    dw = fast_weight.weight_grad(wide(dy, extra)[1], wide(x, extra)[1], w_shape, padding=padding)
     expected = definition.conv2d_weight_grad.plain(dy, x, w_shape, padding=padding)
     check("weight_grad", dw, expected, dy[:, 0].size, x, dy)
 
@@ -146,9 +165,9 @@ def test_any_number_of_threads_gives_the_same_bits(x_shape, w_shape):
 
     def results():
         return (
-            fast.conv2d(x, w, padding=padding),
-            fast.conv2d_input_grad(dy, w, x_shape, padding=padding),
-            fast_weight.conv2d_weight_grad(dy, x, w_shape, padding=padding),
+            forward(x, w, padding=padding),
+            fast.input_grad(dy, w, x_shape, padding=padding),
+            fast_weight.weight_grad(dy, x, w_shape, padding=padding),
         )
 
     before, found = team.num_threads(), {}
@@ -162,7 +181,7 @@ def test_any_number_of_threads_gives_the_same_bits(x_shape, w_shape):
         assert all(np.array_equal(same[0], other) for other in same[1:]), name
     x, w, dy = (a.astype(np.float64) for a in (x, w, dy))
     y, dx, dw = found[2]
-    check("forward", y, definition.conv2d.plain(x, w, padding=padding), w[0].size, x, w)
+    check("forward", y, definition.conv2d_forward.plain(x, w, padding=padding), w[0].size, x, w)
     check("input_grad", dx, definition.conv2d_input_grad.plain(dy, w, x_shape, padding=padding), w[:, 0].size, dy, w)
     check("weight_grad", dw, definition.conv2d_weight_grad.plain(dy, x, w_shape, padding=padding), dy[:, 0].size, x, dy)
 
@@ -170,26 +189,26 @@ def test_any_number_of_threads_gives_the_same_bits(x_shape, w_shape):
 def test_the_points_keep_the_error_small():
     """Unit variance, 128 channels: the points 0, 1, -1, 2, -2 would give 2.2 times this."""
     x, w = numbers(0, (2, 128, 16, 16), (64, 128, 3, 3))
-    y = definition.conv2d.plain(x, w)
-    error = fast.conv2d(x.astype(np.float32), w.astype(np.float32)) - y
+    y = definition.conv2d_forward.plain(x, w)
+    error = forward(x.astype(np.float32), w.astype(np.float32)) - y
     assert np.sqrt(np.mean(error**2)) < 1.5e-6 * y.std()
 
 
 def test_out_in_another_layout():
     x, w = (a.astype(np.float32) for a in numbers(0, (2, 3, 6, 7), (4, 3, 3, 3)))
     out = np.ones((2, 4, 4, 5), np.float32)
-    assert fast.conv2d(x, w, out=out) is out
-    np.testing.assert_array_equal(out, fast.conv2d(x, w))
+    assert forward(x, w, out=out) is out
+    np.testing.assert_array_equal(out, forward(x, w))
     dx = np.ones(x.shape, np.float32)
-    fast.conv2d_input_grad(out, w, x.shape, out=dx, accumulate=True)
-    np.testing.assert_allclose(dx, 1 + fast.conv2d_input_grad(out, w, x.shape), rtol=0, atol=1e-5)
+    fast.input_grad(out, w, x.shape, out=dx, accumulate=True)
+    np.testing.assert_allclose(dx, 1 + fast.input_grad(out, w, x.shape), rtol=0, atol=1e-5)
 
 
 @pytest.mark.parametrize("relu", [False, True])
 def test_nan_and_infinity_are_not_lost(relu):
     x, w = (a.astype(np.float32) for a in numbers(0, (1, 3, 9, 9), (20, 3, 3, 3)))
     x[0, 1, 4, 4] = np.nan
-    y = fast.conv2d(x, w, padding=((1, 1), (1, 1)), relu=relu)
+    y = forward(x, w, padding=((1, 1), (1, 1)), relu=relu)
     assert np.isnan(y[0, :, 3:6, 3:6]).all()
 
 
@@ -197,9 +216,9 @@ def test_inputs_stay_as_they_are():
     arrays = [a.astype(np.float32) for a in numbers(0, (2, 20, 9, 9), (33, 20, 3, 3), (2, 33, 7, 7))]
     x, w, dy = arrays
     copies = [a.copy() for a in arrays]
-    fast.conv2d(x, w)
-    fast.conv2d_input_grad(dy, w, x.shape)
-    fast_weight.conv2d_weight_grad(dy, x, w.shape)
+    forward(x, w)
+    fast.input_grad(dy, w, x.shape)
+    fast_weight.weight_grad(dy, x, w.shape)
     for array, copy in zip(arrays, copies):
         np.testing.assert_array_equal(array, copy)
 
@@ -217,9 +236,9 @@ def test_inputs_stay_as_they_are():
 )
 def test_what_they_do_not_know_they_decline(dtype, window, images, options):
     x, w, dy = np.ones((images, 2, 9, 9), dtype), np.ones((3, 2, *window), dtype), np.ones((images, 3, 7, 7), dtype)
-    assert fast.conv2d(x, w, **options) is NotImplemented
-    assert fast.conv2d_input_grad(dy, w, x.shape, **options) is NotImplemented
-    assert fast_weight.conv2d_weight_grad(dy, x, w.shape, **options) is NotImplemented
+    assert forward(x, w, **options) is NotImplemented
+    assert fast.input_grad(dy, w, x.shape, **options) is NotImplemented
+    assert fast_weight.weight_grad(dy, x, w.shape, **options) is NotImplemented
 
 
 @pytest.mark.slow

@@ -9,9 +9,12 @@ import pytest
 import minidl
 import models
 from minidl import nn
-from minidl.kernels import chain, using
+from minidl.dispatch import using
+from minidl.kernels.cpu.blocks.branches import _plans
+from minidl.kernels.cpu.blocks.folded import FoldedPlan
 from minidl.nn.branches import ConvNormReLU
-from minidl.nn.folded import FoldedBranches, FoldedConv
+from minidl.nn.branches import Branches
+from minidl.nn.folded import FoldedConv
 from minidl.nn.inference import fold
 from models.googlenet import VARIANTS
 
@@ -50,7 +53,7 @@ def test_googlenet(variant, kernels):
         folded = _assert_equal_to_eval(net, minidl.randn(2, 3, side, side), 1e-4)
     assert all(np.array_equal(v.numpy(), before[name]) for name, v in net.state_dict().items())
     kinds = [type(m) for m in folded.modules()]
-    assert kinds.count(FoldedBranches) == 9 and nn.BatchNorm2d not in kinds and ConvNormReLU not in kinds
+    assert sum(plan_of(m) is not None for m in folded.modules()) == 9 and nn.BatchNorm2d not in kinds and ConvNormReLU not in kinds
     assert not any(p.requires_grad for p in folded.parameters())
 
 
@@ -112,7 +115,7 @@ def test_a_hook_within_a_block_still_fires():
     net.inception3a.branch2[0].register_forward_hook(lambda *_: calls.append(1))
     folded = fold(net)
     folded(minidl.randn(1, 3, 16, 16))
-    assert calls == [1] and sum(type(m) is FoldedBranches for m in folded.modules()) == 8
+    assert calls == [1] and sum(plan_of(m) is not None for m in folded.modules()) == 8
 
 
 def test_other_modules_keep_their_own_forward():
@@ -142,7 +145,7 @@ def test_double_precision_and_read_only_weights():
 
 
 def test_the_same_bits_for_any_number_of_threads():
-    team = pytest.importorskip("minidl.kernels.team", reason="Numba is not installed", exc_type=ImportError)
+    team = pytest.importorskip("minidl.kernels.cpu.machine.team", reason="Numba is not installed", exc_type=ImportError)
     minidl.manual_seed(0)
     folded, images = fold(models.create("googlenet", width=0.5)), minidl.randn(3, 3, 32, 32)
     before, results = team.num_threads(), []
@@ -175,8 +178,13 @@ def test_products_of_one_input_are_joined_only_where_they_are_alike():
     ):
         net = nn.Sequential(block(second, third))
         folded = _assert_equal_to_eval(_trained(net, 3, 4, 9, 8), minidl.randn(2, 4, 9, 8))
-        (blocks,) = [m for m in folded.modules() if isinstance(m, FoldedBranches)]
-        assert (blocks.product and blocks.product.outputs) == columns
+        (plan,) = [plan_of(m) for m in folded.modules() if isinstance(m, Branches)]
+        assert (plan.product and plan.product.outputs) == columns
+
+
+def plan_of(module):
+    """The plan by which a folded block runs as a whole, or None."""
+    return _plans(tuple(module.children()))[1] if isinstance(module, Branches) else None
 
 
 def _blocks(dtype="float32"):
@@ -190,20 +198,34 @@ def _blocks(dtype="float32"):
 def test_a_block_launched_at_once_equals_its_steps_one_by_one(dtype, monkeypatch):
     _, block, x = _blocks(dtype)
     at_once = [block(x).data.copy() for _ in range(3)]
-    monkeypatch.setattr(chain, "run", chain.run.plain)
+    monkeypatch.setattr(FoldedPlan, "run", lambda self, x: NotImplemented)
     one_by_one = block(x).data
     assert all(np.array_equal(y, one_by_one) for y in at_once)
 
 
-def test_what_is_kept_of_weights_goes_when_they_change():
+def test_weights_of_a_folded_network_cannot_change():
     _, block, x = _blocks()
-    before, weight = block(x).data.copy(), block.product.weight.data
-    weight.flags.writeable = True
-    weight *= 2
-    changed = block(x).data.copy()
-    weight /= 2
-    assert not np.array_equal(changed, before) and np.array_equal(block(x).data, before)
-    weight.flags.writeable = False
+    before, weight = block(x).data.copy(), block.branch1.weight.data
+    for array in (weight, weight.view(), weight.base):
+        with pytest.raises(ValueError, match="WRITEABLE"):
+            array.flags.writeable = True
+    assert np.array_equal(block(x).data, before)
+
+
+def test_other_weights_in_a_folded_network_are_noticed():
+    _, block, x = _blocks()
+    before, tensor = block(x).data.copy(), block.branch1.weight
+    constant = tensor.data
+    tensor.data = 2 * constant
+    for factor in (2, 4):  # an array that may change at any time
+        tensor.data *= factor / 2
+        changed = block(x).data
+        bias = block.branch1.bias.data.reshape(1, -1, 1, 1)
+        first = slice(0, len(bias[0]))
+        sign = before[:, first] > 0
+        expected = (factor * (before[:, first] - bias) + bias)[sign]
+        np.testing.assert_allclose(np.broadcast_to(changed[:, first], before[:, first].shape)[sign], np.maximum(expected, 0), atol=1e-4)
+    tensor.data = constant
     assert np.array_equal(block(x).data, before)
 
 
@@ -211,12 +233,10 @@ def test_a_copy_of_a_folded_network_stands_alone():
     folded, block, x = _blocks()
     before = block(x).data.copy()
     twin = copy.deepcopy(folded)
-    assert np.array_equal(twin.network.inception4a(x).data, before)
-    weight = twin.network.inception4a.product.weight.data
-    assert not weight.flags.writeable  # so that kernels keep what they make of it, as of the original
-    weight.flags.writeable = True
-    weight[...] = 0
-    assert not np.array_equal(twin.network.inception4a(x).data, before) and np.array_equal(block(x).data, before)
+    other = twin.network.inception4a
+    assert np.array_equal(other(x).data, before) and plan_of(other) is not None
+    other.branch1.weight.data = other.branch1.weight.data * 0
+    assert not np.array_equal(other(x).data, before) and np.array_equal(block(x).data, before)
 
 
 def test_two_threads_may_predict_at_once():

@@ -5,7 +5,11 @@ import pytest
 
 import minidl
 from minidl import nn
-from minidl.kernels import normalisation, using
+from minidl.dispatch import using
+from minidl.kernels.cpu.normalisation import channels
+from minidl.kernels.cpu.normalisation.rows import LayerNorm, LocalResponseNorm
+
+FORMS = LayerNorm, LocalResponseNorm
 
 
 @pytest.mark.parametrize("dtype, bound", [("float64", 1e-12), ("float32", 1e-5)])
@@ -44,20 +48,19 @@ def test_fused_kernels_equal_their_definitions(layer, shape, dtype, bound):
 
 def test_kernels_of_normalisation_run(monkeypatch):
     """Not only equal: the kernels are what runs, forward and backward, and in inference."""
-    names, ran = ["batch_norm_eval", "layer_norm", "layer_norm_grad", "local_response_norm"], []
-    names.append("local_response_norm_grad")
+    ran = []
+    forms = (channels.BatchNormEval, "forward"), *((form, way) for form in FORMS for way in ("forward", "backward"))
+    for form, way in forms:
+        name, right = f"{form.__name__}.{way}", getattr(form, way)
+        counted = lambda *a, f=right, n=name, **o: (ran.append(n), f(*a, **o))[1]  # noqa: E731
+        monkeypatch.setattr(form, way, staticmethod(counted))
     x = minidl.randn(2, 6, 4, 4).requires_grad_()
     nets = nn.Sequential(nn.BatchNorm2d(6).eval(), nn.LayerNorm(4), nn.LocalResponseNorm(3))
-    nets(x).sum().backward()  # loads the kernels
-    for name in names:
-        forms = getattr(normalisation, name).forms
-        counted = lambda *a, f=forms[np.ndarray], n=name, **o: (ran.append(n), f(*a, **o))[1]  # noqa: E731
-        monkeypatch.setitem(forms, np.ndarray, counted)
     nets(x).sum().backward()
-    assert sorted(ran) == sorted(names)
+    assert sorted(ran) == sorted(f"{form.__name__}.{way}" for form, way in forms)
     with minidl.no_grad():
         nets[0](x)
-    assert ran[-1] == "batch_norm_eval"
+    assert ran[-1] == "BatchNormEval.forward"
 
 
 def test_normalisation_of_nothing():

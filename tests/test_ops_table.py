@@ -6,7 +6,7 @@ from public_names import operations
 
 import minidl
 from minidl.gradcheck.cases import CASES, inputs_of
-from minidl.kernels import using
+from minidl.dispatch import using
 
 each_case = pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
 pytestmark = pytest.mark.filterwarnings("ignore")

@@ -9,7 +9,7 @@ from pytorch_rows_layers import ROWS
 import minidl
 import models
 from minidl import nn, optim
-from minidl.kernels import using
+from minidl.dispatch import using
 
 
 class Strict(Ours):

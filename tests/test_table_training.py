@@ -7,7 +7,7 @@ import pytest
 
 import minidl
 from minidl import nn, optim
-from minidl.kernels import using
+from minidl.dispatch import using
 from minidl.tensor import Tensor
 
 STEPS = 5

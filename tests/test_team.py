@@ -11,10 +11,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-team = pytest.importorskip("minidl.kernels.team", reason="Numba is not installed", exc_type=ImportError)
+team = pytest.importorskip("minidl.kernels.cpu.machine.team", reason="Numba is not installed", exc_type=ImportError)
 
-from minidl.kernels.counter import look  # noqa: E402
-from minidl.kernels.cpu import address, jit, pointer  # noqa: E402
+from minidl.kernels.cpu.machine.counter import look  # noqa: E402
+from minidl.kernels.cpu.machine.compilation import jit
+from minidl.kernels.cpu.machine.memory import address, pointer  # noqa: E402
 
 ROOT = Path(__file__).resolve().parents[1]
 ZERO = np.float64(0)
@@ -99,14 +100,15 @@ def test_a_job_sent_in_place_of_one_that_was_taken_back_comes_to_its_end():
 INTERRUPTIONS = """
 import random, signal, threading, time
 import numpy as np
-from minidl.kernels import convolution, team
+from minidl.ops import convolution
+from minidl.kernels.cpu.machine import team
 
 team.set_num_threads(2)
 x, weight = (np.random.default_rng(0).random(shape, np.float32) for shape in ((4, 12, 12, 16), (16, 16, 3, 3)))
 x, y = x.transpose(0, 3, 1, 2), np.empty_like(x).transpose(0, 3, 1, 2)
 
 def step():
-    convolution.conv2d(x, weight, None, (1, 1), ((1, 1), (1, 1)), (1, 1), out=y)
+    convolution.conv2d_forward(x, weight, None, (1, 1), ((1, 1), (1, 1)), (1, 1), out=y)
     return y.tobytes()
 
 expected, alive, armed, interrupts = step(), threading.active_count(), False, 0

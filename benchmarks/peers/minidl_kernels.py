@@ -13,7 +13,8 @@ from benchmarks.jobs import Job
 from benchmarks.peers import shared
 from minidl import optim
 from minidl.backend import channels_last
-from minidl.kernels import algorithms, convolution
+from minidl.kernels.cpu.convolution import algorithms
+from minidl.ops import convolution
 
 
 class Convolution(Job):
@@ -29,7 +30,7 @@ class Convolution(Job):
         p = shape[-1] // 2
         padding = ((p, p), (p, p))
         self.steps = {
-            "forward": lambda: convolution.conv2d(x, weight, None, padding=padding),
+            "forward": lambda: convolution.conv2d_forward(x, weight, None, padding=padding),
             "input_grad": lambda: convolution.conv2d_input_grad(grad, weight, x.shape, padding=padding),
             "weight_grad": lambda: convolution.conv2d_weight_grad(grad, x, weight.shape, padding=padding),
         }
@@ -55,7 +56,7 @@ class algorithm_of:
     """Note which row of the table of algorithms computes within the block, under `stage` in the dictionary `ran`."""
 
     def __init__(self, stage, ran):
-        self.stage, self.ran, self.find = stage, ran, algorithms._function
+        self.stage, self.ran, self.find = stage, ran, algorithms.function_of
 
     def __enter__(self):
         def find(rule, stage):
@@ -69,10 +70,10 @@ class algorithm_of:
 
             return watched
 
-        algorithms._function = find
+        algorithms.function_of = find
 
     def __exit__(self, *_):
-        algorithms._function = self.find
+        algorithms.function_of = self.find
         self.ran.setdefault(self.stage, "plain")
 
 

@@ -6,6 +6,7 @@ import numpy as np
 from onnx import TensorProto, checker, helper, numpy_helper
 
 from minidl import nn
+from minidl.checks import pair
 from minidl.nn import inference
 
 OPSET = 17
@@ -45,19 +46,13 @@ def _convolution(graph, x, layer):
 
 
 def _branches(graph, x, layer):
-    outputs = []
-    for branch in layer.branches:
-        y = x
-        for step in branch:
-            y = emit(graph, y, step)
-        outputs.append(y)
-    return graph.add("Concat", outputs, axis=1)
+    return graph.add("Concat", [emit(graph, x, branch) for branch in layer.children()], axis=1)
 
 
 def _pool(graph, x, layer):
-    g = layer.geometry
-    options = dict(kernel_shape=g["kernel_size"], strides=g["stride"], pads=[*g["padding"]] * 2)
-    return graph.add("MaxPool", [x], ceil_mode=int(g["ceil_mode"]), **options)
+    kernel, stride, padding = (pair(value, "option") for value in (layer.kernel_size, layer.stride, layer.padding))
+    options = dict(kernel_shape=kernel, strides=stride, pads=[*padding] * 2)
+    return graph.add("MaxPool", [x], ceil_mode=int(layer.ceil_mode), **options)
 
 
 def _mean(graph, x, layer):
@@ -71,8 +66,7 @@ def _linear(graph, x, layer):
 EMITTERS = {
     inference.Predictor: _sequence,
     inference.FoldedConv: _convolution,
-    inference.FoldedBranches: _branches,
-    inference.FoldedPool: _pool,
+    nn.MaxPool2d: _pool,
     nn.Sequential: _sequence,
     nn.AdaptiveAvgPool2d: _mean,  # to 1x1, with the `flatten` behind it
     nn.Dropout: lambda graph, x, layer: x,
@@ -82,7 +76,8 @@ EMITTERS = {
 
 def emit(graph, x, layer):
     """Add a layer; a network without a row in the table is its children in order, as GoogLeNet is."""
-    return EMITTERS.get(type(layer), _sequence)(graph, x, layer)
+    emitter = _branches if isinstance(layer, nn.Branches) else EMITTERS.get(type(layer), _sequence)
+    return emitter(graph, x, layer)
 
 
 def model(folded, shape, outputs):

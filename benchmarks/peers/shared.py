@@ -93,7 +93,7 @@ class Kernels(Job):
         self.step = self.updating(name, arrays) if name in PARAMETERS else self.there_and_back(name, **arrays)
 
     def there_and_back(self, name, labels=None, grad=None, **leaves):
-        """A step with one of the functions and its gradients to the leaves."""
+        """A step with one of the functions and its gradients with respect to the leaves."""
         constants = () if labels is None else (self.tensor(labels),)
         grad = None if grad is None else self.tensor(grad)
         leaves = [self.tensor(array).requires_grad_() for array in leaves.values()]

@@ -1,7 +1,7 @@
 """Random numbers as a function of (seed, epoch, image), not of who draws them when.
 
 Philox turns a counter of four 32-bit words and a key of two into four random words
-(minidl/kernels/random.py). Here the key is the seed, the counter (image, epoch, draw,
+(minidl/philox.py). Here the key is the seed, the counter (image, epoch, draw,
 purpose). So every image gets the same augmentation whatever thread decodes it, and the
 same order of the images comes out whatever the version of NumPy.
 """
@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from minidl.kernels.random import philox
+from minidl.philox import philox
 
 ORDER, AUGMENT, SPLIT = 1, 2, 3  # purposes, so that no two of them share numbers
 

@@ -60,7 +60,7 @@ def _observed(map_, nudge):
 
 
 def _is_right(map_, k, y, gradient, flat, tolerances, rng):
-    """Whether the gradient at result `y` of call number `k` is what a nudge of it does to the output."""
+    """Return whether the gradient at result `y` of call number `k` is what a nudge of it does to the output."""
     direction = to_device(np.asarray(rng.standard_normal(y.shape)).astype(y.dtype), y.device)
 
     def phi(t):

@@ -31,7 +31,7 @@ class Evidence:
     matrices: dict = field(default_factory=dict)
 
     def same(self, a, b):
-        """Whether two arrays agree to the precision of the differences."""
+        """Return whether two arrays agree to the precision of the differences."""
         return a.shape == b.shape and np.allclose(a, b, rtol=1e-4, atol=1e-6 * self.scale)
 
     @property

@@ -92,7 +92,7 @@ class _Shapes:
 
 
 def _broadcasts(shape, to):
-    """Whether `shape` can be broadcast to `to`: the walk sums such a gradient back itself."""
+    """Return whether `shape` can be broadcast to `to`: the walk sums such a gradient back itself."""
     lead = len(to) - len(shape)
     return lead >= 0 and all(n in (1, m) for n, m in zip(shape, to[lead:]))
 

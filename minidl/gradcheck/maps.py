@@ -83,7 +83,7 @@ class GradientMap(Map):
 
 
 def is_module(f):
-    """Whether `f` has parameters of its own, as an nn.Module does."""
+    """Return whether `f` has parameters of its own, as an nn.Module does."""
     return hasattr(f, "named_parameters") and callable(f)
 
 

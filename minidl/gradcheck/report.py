@@ -77,7 +77,7 @@ class Report:
 
     @property
     def passed(self):
-        """Whether all checks passed."""
+        """Return whether all checks passed."""
         return all(row.passed for row in self.rows)
 
     @property

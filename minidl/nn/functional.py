@@ -8,21 +8,22 @@ from minidl import checks
 from minidl.ops import elementwise
 from minidl.ops.arithmetic import where
 from minidl.ops.attention import scaled_dot_product_attention
-from minidl.ops.convolution import conv2d, conv_transpose2d, fold, unfold
+from minidl.ops.average_pooling import adaptive_avg_pool2d, avg_pool2d, global_avg_pool2d
+from minidl.ops.conv_transpose import conv_transpose2d
+from minidl.ops.convolution import conv2d
 from minidl.ops.dropout import dropout
 from minidl.ops.elementwise import elu, gelu, leaky_relu, logsigmoid, relu, sigmoid, silu, tanh
 from minidl.ops.embedding import embedding
 from minidl.ops.indexing import one_hot
+from minidl.ops.im2col import fold, unfold
 from minidl.ops.losses import (
     binary_cross_entropy_with_logits, cross_entropy, l1_loss, log_softmax, mse_loss, nll_loss, softmax,
 )  # fmt: skip
 from minidl.ops.matmul import linear
+from minidl.ops.max_pooling import adaptive_max_pool2d, max_pool2d
 from minidl.ops.normalisation import batch_norm_eval, batch_norm_train, layer_norm, local_response_norm
 from minidl.ops.objectives import binary_cross_entropy, cosine_similarity, huber_loss, kl_div, normalize, smooth_l1_loss
 from minidl.ops.padding import pad
-from minidl.ops.pooling import (
-    adaptive_avg_pool2d, adaptive_max_pool2d, avg_pool2d, global_avg_pool2d, max_pool2d,
-)  # fmt: skip
 from minidl.ops.promotion import floating, tensor_of
 from minidl.ops.resampling import grid_sample, interpolate, pixel_shuffle, pixel_unshuffle
 from minidl.ops.rescaling import dropout2d, rms_norm

@@ -2,9 +2,8 @@
 
 In evaluation mode batch norm is one scale and one shift per channel, and so is part of
 the convolution before it: ``scale * (w * x) + shift = (scale * w) * x + shift``.
-:func:`fold` returns a new module in which every such pair, with the ReLU behind it, is
-one kernel call. Blocks of branches write into their joint output directly. Modules
-that someone watches through a hook stay as they are.
+:func:`fold` returns a new module in which every such pair, with the ReLU after it, is
+one layer. Modules with a hook stay as they are.
 """
 
 from __future__ import annotations
@@ -12,13 +11,12 @@ from __future__ import annotations
 import copy
 
 from minidl.nn.activations import ReLU
-from minidl.nn.branches import Branches, ConvNormReLU, branch_layers, conv_step, pool_step
+from minidl.nn.branches import ConvNormReLU
 from minidl.nn.containers import Sequential
-from minidl.nn.folded import FoldedBranches, FoldedConv, FoldedPool, fit_together
+from minidl.nn.folded import FoldedConv
 from minidl.nn.layers import Conv2d
 from minidl.nn.module import Module
 from minidl.nn.normalisation import BatchNorm2d
-from minidl.nn.pooling import MaxPool2d
 from minidl.tensor import no_grad
 
 
@@ -59,7 +57,7 @@ class Predictor(Module):
             return self.network(*inputs)
 
     def load_state_dict(self, *args, **options):
-        """Not for folded networks: kernels have packed the weights.
+        """Not for folded networks: its weights are constants.
 
         Raises
         ------
@@ -73,15 +71,9 @@ class Predictor(Module):
 
 
 def _folded(module):
-    """`module` with everything below it folded where a rule applies; what is watched by a hook stays as it is."""
-    if _is_brick(module):
+    """`module` with everything below it folded where a rule applies; a module with a hook stays as it is."""
+    if _is_conv_norm_relu(module):
         return FoldedConv.of(module.conv, module.bn if module.norm else None, relu=True)
-    if _is_plain(module, MaxPool2d) and not module.return_indices:
-        return FoldedPool(module)
-    if isinstance(module, Branches) and type(module).forward is Branches.forward and not module.has_hooks:
-        branches = [_folded_branch(branch) for branch in module.children()]
-        if branches and all(branch is not None for branch in branches) and fit_together(branches):
-            return FoldedBranches(branches)
     if type(module) is Sequential and not module.has_hooks:
         return Sequential(*_folded_sequence(list(module)))
     for name, child in module.named_children():
@@ -89,8 +81,8 @@ def _folded(module):
     return module
 
 
-def _is_brick(module):
-    """Whether `module` is a ConvNormReLU made of a convolution and a norm that can be folded."""
+def _is_conv_norm_relu(module):
+    """Return whether `module` is a ConvNormReLU made of a convolution and a norm that can be folded."""
     if type(module) is not ConvNormReLU or module.has_hooks or not _is_plain(module.conv, Conv2d):
         return False
     return not module.norm or _is_norm_of(module.conv, module.bn)
@@ -101,27 +93,10 @@ def _is_plain(module, kind):
 
 
 def _is_norm_of(conv, bn):
-    """Whether `bn` is one scale and shift of every channel of `conv`: without running statistics it is not."""
+    """Return whether `bn` is one scale and shift of every channel of `conv`: without running statistics it is not."""
     if not _is_plain(bn, BatchNorm2d) or bn.running_mean is None:
         return False
     return bn.running_mean.shape == conv.weight.shape[:1]  # those of another number raise, and so stay
-
-
-def _folded_branch(branch):
-    """The layers of a branch as (FoldedPool, FoldedConv ...), or None if it has others."""
-    layers = [_folded_step(layer) for layer in branch_layers(branch) or [None]]
-    if any(layer is None for layer in layers) or not isinstance(layers[-1], FoldedConv):
-        return None
-    return layers
-
-
-def _folded_step(layer):
-    """A layer that keeps height and width, on arrays, or None."""
-    if _is_plain(layer, MaxPool2d):
-        return None if pool_step(layer) is None else FoldedPool(layer)
-    if not _is_brick(layer) or conv_step(layer) is None:
-        return None
-    return _folded(layer)
 
 
 def _folded_sequence(layers):

@@ -10,7 +10,7 @@ import math
 from minidl import checks, ops
 from minidl.nn import init
 from minidl.nn.module import Module, Parameter
-from minidl.ops.convolution import paddings
+from minidl.ops.geometry import paddings
 from minidl.random import new_layer
 
 
@@ -156,7 +156,7 @@ class ConvTranspose2d(Conv2d):
         return (self.in_channels, self.out_channels // self.groups, *self.kernel_size)
 
     def forward(self, input):
-        return ops.convolution.conv_transpose2d(
+        return ops.conv_transpose.conv_transpose2d(
             input, self.weight, self.bias, self.stride, self.padding, self.output_padding, self.groups, self.dilation
         )
 

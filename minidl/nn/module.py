@@ -12,7 +12,7 @@ import threading
 import numpy as np
 
 from minidl.nn import state
-from minidl.nn.registry import Parameter, Registry  # noqa: F401 (Parameter is looked for here)
+from minidl.nn.registry import Hooks, Parameter, Registry  # noqa: F401 (Parameter is looked for here)
 from minidl.tensor import HookHandle
 
 
@@ -59,7 +59,7 @@ class Module(Registry):
 
     def __init__(self):
         super().__init__()
-        self._forward_hooks, self._forward_pre_hooks = {}, {}
+        self._forward_hooks, self._forward_pre_hooks = Hooks(), Hooks()
         self.training = True
 
     # -- calling

@@ -38,7 +38,7 @@ class MaxPool2d(_Pool2d):
 
     def forward(self, input):
         window = self.kernel_size, self.stride, self.padding, self.dilation
-        return ops.pooling.max_pool2d(input, *window, self.ceil_mode, self.return_indices)
+        return ops.max_pooling.max_pool2d(input, *window, self.ceil_mode, self.return_indices)
 
     def extra_repr(self):
         return super().extra_repr() + f", dilation={self.dilation}, ceil_mode={self.ceil_mode}"
@@ -55,7 +55,7 @@ class AvgPool2d(_Pool2d):
 
     def forward(self, input):
         options = self.ceil_mode, self.count_include_pad, self.divisor_override
-        return ops.pooling.avg_pool2d(input, self.kernel_size, self.stride, self.padding, *options)
+        return ops.average_pooling.avg_pool2d(input, self.kernel_size, self.stride, self.padding, *options)
 
 
 class AdaptiveAvgPool2d(Module):
@@ -66,7 +66,7 @@ class AdaptiveAvgPool2d(Module):
         self.output_size = output_size
 
     def forward(self, input):
-        return ops.pooling.adaptive_avg_pool2d(input, self.output_size)
+        return ops.average_pooling.adaptive_avg_pool2d(input, self.output_size)
 
     def extra_repr(self):
         return f"output_size={self.output_size}"
@@ -80,7 +80,7 @@ class AdaptiveMaxPool2d(Module):
         self.output_size, self.return_indices = output_size, return_indices
 
     def forward(self, input):
-        return ops.pooling.adaptive_max_pool2d(input, self.output_size, self.return_indices)
+        return ops.max_pooling.adaptive_max_pool2d(input, self.output_size, self.return_indices)
 
     def extra_repr(self):
         return f"output_size={self.output_size}"

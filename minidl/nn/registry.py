@@ -6,7 +6,27 @@ registered by `register_buffer`. What is registered is replaced by its like or b
 
 from __future__ import annotations
 
+import itertools
+
 from minidl.tensor import Tensor
+
+_changes = itertools.count()
+_last_change = next(_changes)
+
+
+def changes():
+    """Number of the last change of any module: an attribute, a parameter, a hook, the training mode.
+
+    What was worked out from modules stays right for as long as this number stays the same.
+    """
+    return _last_change
+
+
+def note_change():
+    """Count a change of a module."""
+    global _last_change
+    _last_change = next(_changes)
+
 
 TABLES = {"_parameters": "Parameter", "_buffers": "Tensor", "_modules": "Module"}
 
@@ -21,6 +41,19 @@ class Parameter(Tensor):
         return f"Parameter containing:\n{super().__repr__()}"
 
 
+class Hooks(dict):
+    """Hooks of a module by number; putting one in or taking one out is a change."""
+
+    def __setitem__(self, number, hook):
+        note_change()
+        super().__setitem__(number, hook)
+
+    def pop(self, number, default=None):
+        """Take a hook out."""
+        note_change()
+        return super().pop(number, default)
+
+
 class Registry:
     """The attributes of a `Module`."""
 
@@ -30,6 +63,7 @@ class Registry:
         self._temporary_buffers = set()  # names of the buffers that are not saved
 
     def __setattr__(self, name, value):
+        note_change()
         table = _table_of(value)
         if table is not None and table not in self.__dict__:
             raise RuntimeError(f"{type(self).__name__}: call super().__init__() before assigning `{name}`")
@@ -66,6 +100,7 @@ class Registry:
         raise AttributeError(f"'{type(self).__name__}' object has no attribute '{name}'")
 
     def __delattr__(self, name):
+        note_change()
         if any(name in self.__dict__[table] for table in TABLES):
             self._forget(name)
         else:
@@ -82,6 +117,7 @@ class Registry:
             raise KeyError(f"`name` is {name!r}, which {type(self).__name__} has already")
         if value is not None and not isinstance(value, kind):
             raise TypeError(f"`{name}` is a {type(value).__name__}; accepted: {TABLES[table]} or None")
+        note_change()
         self.__dict__[table][name] = value
 
     def register_parameter(self, name, parameter):

@@ -13,7 +13,6 @@ import numpy as np
 from minidl import backend
 from minidl.tensor import Tensor
 
-
 OPTIONAL = "num_batches_tracked"  # the one entry that nothing but ``momentum=None`` needs
 
 

@@ -168,13 +168,13 @@ def _order(array, axis, descending):
 
 @numpy_names
 def all(input, dim=None, keepdim=False):
-    """Whether all elements are true, over everything or along `dim`."""
+    """Return whether all elements are true, over everything or along `dim`."""
     return _truth("all", input, dim, keepdim)
 
 
 @numpy_names
 def any(input, dim=None, keepdim=False):
-    """Whether any element is true, over everything or along `dim`."""
+    """Return whether any element is true, over everything or along `dim`."""
     return _truth("any", input, dim, keepdim)
 
 
@@ -185,13 +185,13 @@ def _truth(name, input, dim, keepdim):
 
 
 def allclose(input, other, rtol=1e-5, atol=1e-8, equal_nan=False):
-    """Whether two tensors agree within tolerance, a Python bool."""
+    """Return whether two tensors agree within tolerance, a Python bool."""
     xp = array_module(tensor_of(input).data)
     checks.number(rtol, "rtol", least=0), checks.number(atol, "atol", least=0)
     return bool(xp.allclose(input.data, tensor_of(other, "other").data, rtol=rtol, atol=atol, equal_nan=equal_nan))
 
 
 def equal(input, other):
-    """Whether two tensors have the same shape and elements, a Python bool."""
+    """Return whether two tensors have the same shape and elements, a Python bool."""
     same_shape = tensor_of(input).shape == tensor_of(other, "other").shape
     return same_shape and bool((input.data == other.data).all())

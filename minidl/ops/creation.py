@@ -11,7 +11,7 @@ from minidl.tensor import Tensor
 
 
 def _new(name, shape, dtype, device, requires_grad, *values):
-    """What the array library's function of that name makes."""
+    """An array made by the array library's function of that name."""
     make = getattr(checks.device(device).xp, name)
     return Tensor(make(shape, *values, dtype=checks.dtype(np.float32 if dtype is None else dtype)), requires_grad)
 
@@ -128,7 +128,7 @@ def randperm(n, dtype=None, device=None):
 
 
 def _like(name, input, dtype, device, requires_grad, *values):
-    """What the array library's function of that name makes of `input`, in its dtype and where it lies unless given."""
+    """An array that the array library's function of that name makes of `input`, in its dtype and where it lies unless given."""
     array = tensor_of(input).data
     made = getattr(backend.array_module(array), name)(array, *values, dtype=checks.dtype(dtype or array.dtype))
     return Tensor(made if device is None else backend.to_device(made, checks.device(device).device), requires_grad)

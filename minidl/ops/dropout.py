@@ -9,18 +9,53 @@ Reference: N. Srivastava et al., "Dropout", JMLR 15, 2014.
 
 from __future__ import annotations
 
+from minidl import backend
 from minidl.checks import probability
-from minidl.kernels import random as kernels
+from minidl.dispatch import dispatched
 from minidl.ops.axes import with_axes
 from minidl.ops.promotion import floating, tensor_of
+from minidl.philox import WORD, random_uint32
 from minidl.random import GENERAL, next_key
 from minidl.tensor import Function
+
+
+def threshold(p):
+    """The smallest 32-bit number whose element dropout keeps."""
+    return min(round(p * 2**32), WORD)
+
+
+def dropout_mask(shape, p, seed, layer, step, like):
+    """Boolean array of `shape`, False with probability `p`: what `dropout_forward` keeps.
+
+    The numbers of an image ``(N, C, H, W)`` are drawn in the order ``(n, h, w, c)``, those of
+    any other shape in C order, whatever the strides.
+    """
+    order = (shape[0], shape[2], shape[3], shape[1]) if len(shape) == 4 else shape
+    keep = random_uint32(order, seed, layer, step, like) >= threshold(p)
+    return keep.transpose(0, 3, 1, 2) if len(shape) == 4 else keep
+
+
+@dispatched
+def dropout_forward(x, p, seed, layer, step):
+    """Zero each element of `x` with probability `p` < 1 and multiply the others by ``1 / (1 - p)``.
+
+    Which ones is `dropout_mask`'s decision, so the same key on the gradient is the backward pass.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> dropout_forward(np.ones(4), 0.5, 0, 0, 0)
+    array([0., 2., 2., 2.])
+    """
+    xp = backend.array_module(x)
+    keep = dropout_mask(x.shape, p, seed, layer, step, like=x)
+    return xp.where(keep, x * (1 / (1 - p)), 0)
 
 
 class Dropout(Function):
     def forward(self, x, p, key):
         self.p, self.key = p, key
-        return kernels.dropout(x, p, *key)
+        return dropout_forward(x, p, *key)
 
     def backward(self, grad):
         return Dropout.apply(grad, self.p, self.key), None, None

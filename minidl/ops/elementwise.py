@@ -10,7 +10,8 @@ import math
 
 from minidl.backend import erf as erf_of
 from minidl.checks import choice, integer, number
-from minidl.kernels import elementwise as kernels
+from minidl.backend import array_module
+from minidl.dispatch import dispatched
 from minidl.ops.arithmetic import where
 from minidl.ops.creation import zeros_like
 from minidl.ops.promotion import BOOL, floating, tensor_of
@@ -183,11 +184,37 @@ def round(input, *, decimals=0):
     return _round(floating(input) / 10.0**-decimals) * 10.0**-decimals
 
 
+@dispatched
+def relu_forward(x):
+    """``max(x, 0)``; NaN stays NaN. Keeps the memory order of `x`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> relu_forward(np.array([-1.0, 2.0]))
+    array([0., 2.])
+    """
+    return array_module(x).maximum(x, 0)
+
+
+@dispatched
+def relu_grad(grad, y):
+    """`grad` where the ReLU's output `y` is not 0 or less, else 0.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> relu_grad(np.array([3.0, 4.0]), np.array([0.0, 2.0]))
+    array([0., 4.])
+    """
+    return array_module(grad).where(y <= 0, 0, grad)
+
+
 class Relu(Function):
     """max(x, 0), with derivative 0 at 0; saves its output, which the next layer saves anyway."""
 
     def forward(self, x):
-        y = kernels.relu(x)
+        y = relu_forward(x)
         self.save_for_backward(y)
         return y
 
@@ -201,7 +228,7 @@ class ReluGrad(Function):
 
     def forward(self, grad, y):
         self.save_for_backward(y)
-        return kernels.relu_grad(grad, y)
+        return relu_grad(grad, y)
 
     def backward(self, grad):
         (y,) = self.saved_tensors

@@ -1,7 +1,7 @@
 """The largest and the smallest elements over axes, and where they are.
 
 An extreme of a whole tensor shares the gradient among all that tie for it; one along an
-axis is the element at an index, and so gives its gradient to the first of them.
+axis is the element at an index, and so gives its gradient with respect to the first of them.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ class Extreme(Function):
 
 
 class ValuesAndIndices(NamedTuple):
-    """What ``max(dim)`` and ``min(dim)`` return."""
+    """Result of ``max(dim)`` and ``min(dim)``."""
 
     values: Tensor
     indices: Tensor

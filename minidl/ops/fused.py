@@ -1,14 +1,16 @@
-"""Fused operations: a kernel for speed, a definition for everything else.
+"""Fused operations: a definition that reads like the formula, and room for one kernel in its place.
 
-The definition is written with Tensor operations and reads like the formula. Forward
-and first-order backward run one kernel each where there is one; where there is none
-(another device, ``MINIDL_KERNELS=plain``, an unusual dtype) they run the definition.
-A graph of the backward is always the definition's, so nobody derives a second
-derivative by hand.
+The definition is written with Tensor operations. Run under `no_grad` it is the plain forward; differentiated it is the
+plain backward. The second storey may have a form that computes forward and first-order backward in one pass each. A
+graph of the backward is always the definition's, so no second derivative is derived by hand (the kernel's gradient and
+the definition's agree within rounding, not bit for bit).
 """
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
+from minidl.dispatch import form_for
 from minidl.tensor import Function, Tensor, enable_grad, grad, is_grad_enabled, no_grad
 
 
@@ -22,50 +24,57 @@ class Alias(Function):
         return gradient
 
 
-class Fused(Function):
-    """Subclasses give `definition`, and may give `fast_forward` and `fast_backward`, which may decline."""
+class Saved(NamedTuple):
+    """Record of a forward for the backward of a faster form: arrays of the inputs (None where one was left out)."""
 
-    outputs = 1  # how many outputs the definition has; further ones of fast_forward carry no gradient
+    inputs: list
+    kept: list  # whatever the form's forward kept for its backward
+    needs_input_grad: tuple
+
+
+class Fused(Function):
+    """Subclasses give `definition`; a faster form may take its place, as the table says.
+
+    A faster form has ``forward(*arrays, **options)``, which returns the outputs and what it keeps, two tuples, and
+    ``backward(grads, saved, **options)``, which takes arrays of the gradients of the outputs and a `Saved` record and
+    returns arrays of the gradients of the inputs. Either may return NotImplemented; then the definition runs.
+    """
+
+    outputs = 1  # number of outputs with a gradient; a definition may return more, such as statistics
 
     @staticmethod
     def definition(*inputs, **options):
         """The operation made of Tensor operations; returns a tuple."""
         raise NotImplementedError
 
-    def fast_forward(self, *arrays, **options):
-        """The outputs from arrays by kernels, or NotImplemented."""
-        return NotImplemented
-
-    def fast_backward(self, grads, inputs, kept, **options):
-        """The gradients of the inputs from arrays by kernels, or NotImplemented."""
-        return NotImplemented
+    def faster_form(self, array):
+        """The form to run for arrays like `array`, or None."""
+        return form_for(f"{type(self).__module__}.{type(self).__name__}".removeprefix("minidl."), array)
 
     def forward(self, *arrays, **options):
-        self.options = options
-        result = self.fast_forward(*arrays, **options)
-        self.is_fast = result is not NotImplemented
-        if not self.is_fast:
+        self.options, self.form = options, self.faster_form(arrays[0])
+        result = NotImplemented if self.form is None else self.form.forward(*arrays, **options)
+        if result is NotImplemented:
+            self.form = None
             with no_grad():
                 tensors = [None if a is None else Tensor(a) for a in arrays]
-                result = tuple(y.data for y in self.definition(*tensors, **options))
-        self.mark_non_differentiable(*result[self.outputs :])
+                result = tuple(y.data for y in self.definition(*tensors, **options)), ()
+        outputs, kept = result
+        self.mark_non_differentiable(*outputs[self.outputs :])
         self.given = [a is not None for a in arrays]
-        kept = self.kept if self.is_fast else ()
         self.save_for_backward(*[a for a in arrays if a is not None], *kept)
-        return result if len(result) > 1 else result[0]
-
-    kept = ()  # arrays that fast_backward wants beside the inputs, set by fast_forward
+        return outputs if len(outputs) > 1 else outputs[0]
 
     def backward(self, *grads):
-        saved = iter(self.saved_tensors)
-        inputs = [next(saved) if given else None for given in self.given]
-        if self.is_fast and not is_grad_enabled():
-            kept = [t.data for t in saved]
-            arrays = [None if x is None else x.data for x in inputs]
-            result = self.fast_backward([g.data for g in grads[: self.outputs]], arrays, kept, **self.options)
+        values = iter(self.saved_tensors)
+        inputs = [next(values) if given else None for given in self.given]
+        grads = grads[: self.outputs]
+        if self.form is not None and not is_grad_enabled():
+            saved = Saved(_arrays(inputs), _arrays(values), self.needs_input_grad)
+            result = self.form.backward(_arrays(grads), saved, **self.options)
             if result is not NotImplemented:
                 return tuple(None if g is None else Tensor(g) for g in result)
-        return self.through_definition(grads[: self.outputs], inputs)
+        return self.through_definition(grads, inputs)
 
     def through_definition(self, grads, inputs):
         """Differentiate the definition, on aliases of the inputs so that the walk stops there."""
@@ -81,3 +90,7 @@ class Fused(Function):
         for i, gradient in zip(wanted, found):
             result[i] = gradient
         return tuple(result)
+
+
+def _arrays(values):
+    return [value.data if isinstance(value, Tensor) else value for value in values]

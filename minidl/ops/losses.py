@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from minidl import checks
 from minidl.backend import array_module
-from minidl.kernels import losses as kernels
 from minidl.ops.arithmetic import where
 from minidl.ops.axes import with_axes
 from minidl.ops.fused import Fused
@@ -82,23 +81,10 @@ class CrossEntropy(Fused):
     def definition(logits, target, weight, ignore_index, label_smoothing, reduction):
         return (_cross_entropy_of_indices(logits, target, weight, ignore_index, label_smoothing, reduction),)
 
-    def fast_forward(self, logits, target, weight, ignore_index, label_smoothing, reduction):
-        result = kernels.cross_entropy(logits, target, weight, ignore_index, label_smoothing, reduction)
-        if result is NotImplemented:
-            return result
-        loss, *self.kept = result
-        return (loss,)
-
-    def fast_backward(self, grads, inputs, kept, **options):
-        logits, target, weight = inputs
-        if weight is not None and self.needs_input_grad[2]:
-            return NotImplemented
-        result = kernels.cross_entropy_grad(grads[0], logits, target, weight, *kept, **options)
-        return result if result is NotImplemented else (result, None, None)
 
 
 def _cross_entropy_of_indices(logits, target, weight, ignore_index, label_smoothing, reduction):
-    """(1 - s) * loss at the label + s * mean loss over the classes, ignored rows counting nothing."""
+    """(1 - s) * loss at the label + s * mean loss over the classes, ignored rows left out."""
     K = logits.shape[1]
     log_p = log_softmax(logits, 1)
     losses, row_weight, kept = _at_labels(log_p, target, weight, ignore_index)
@@ -139,7 +125,7 @@ def cross_entropy(input, target, weight=None, ignore_index=-100, reduction="mean
     weight : Tensor, shape (K,), optional
         Weight of each class; "mean" divides by the weights of the labels.
     ignore_index : int
-        Rows with this label count nothing.
+        Rows with this label are ignored.
     label_smoothing : float
         Share of the target spread evenly over all classes (Szegedy et al., arXiv 1512.00567).
 

@@ -1,7 +1,20 @@
 """Normalisation: batch, layer and local response.
 
-Each is defined here in Tensor operations, line by line as in its paper; the fused
-kernels are held to these definitions by the tests.
+Each is defined here in Tensor operations, line by line as in its paper; differentiating the definition gives the
+gradients. A faster form is held to the definition by the tests.
+
+**Batch norm's gradient in six lines** (a prime: the gradient of the loss with respect to). Of n values x of a channel, with
+xc = x - mean(x), s = 1 / sqrt(mean(xc^2) + eps) and y = s xc:
+
+    s' = sum(y' xc)                               y = s xc, and s is one number for all values
+    (mean(xc^2))' = -1/2 s^3 s'                   since d(v + eps)^(-1/2) = -1/2 (v + eps)^(-3/2) dv
+    xc' = s y' + 2/n xc (-1/2 s^3 s')             xc counts in y and in the mean of its squares
+        = s (y' - y mean(y' y))                   since s xc = y twice, and sum / n is the mean
+    x' = xc' - mean(xc')                          the adjoint of "subtract the mean" is itself
+       = s (y' - mean(y') - y mean(y' y))         since mean(y) = 0
+
+An upstream gradient of all ones gives x' = 0: the sum of normalised values does not depend on x. That is why a gradient
+check of batch norm needs a random upstream gradient.
 
 References: S. Ioffe and C. Szegedy, "Batch Normalization", arXiv 1502.03167; J. Ba et
 al., "Layer Normalization", arXiv 1607.06450; A. Krizhevsky et al., "ImageNet
@@ -10,10 +23,7 @@ Classification with Deep Convolutional Neural Networks", 2012, section 3.3.
 
 from __future__ import annotations
 
-import math
-
 from minidl import checks
-from minidl.kernels import normalisation as kernels
 from minidl.ops.fused import Fused
 from minidl.ops.promotion import floating, tensor_of
 
@@ -41,20 +51,6 @@ class BatchNorm(Fused):
         y = _affine(deviation * (var + eps).rsqrt(), weight, bias, relu)
         return y, mean.flatten(), var.flatten()
 
-    def fast_forward(self, x, weight, bias, eps, relu):
-        if x.ndim != 4:
-            return NotImplemented
-        result = kernels.batch_norm_train(x, weight, bias, eps, relu)
-        if result is NotImplemented:
-            return result
-        y, mean, invstd, var = result
-        self.kept = (mean, invstd)
-        return y, mean, var
-
-    def fast_backward(self, grads, inputs, kept, eps, relu):
-        x, weight, bias = inputs
-        return kernels.batch_norm_train_grad(grads[0], x, weight, bias, *kept, relu)
-
 
 class BatchNormEval(Fused):
     """Normalise every channel by a given mean and variance: one scale and one shift."""
@@ -65,12 +61,6 @@ class BatchNormEval(Fused):
         scale = scale if weight is None else scale * weight
         shift = -mean * scale if bias is None else bias - mean * scale
         return (_affine(x, scale, shift, relu),)
-
-    def fast_forward(self, x, mean, var, weight, bias, eps, relu):
-        if x.ndim != 4:
-            return NotImplemented
-        y = kernels.batch_norm_eval(x, weight, bias, mean, var, eps, relu)
-        return y if y is NotImplemented else (y,)
 
 
 class LayerNorm(Fused):
@@ -83,17 +73,6 @@ class LayerNorm(Fused):
         y = deviation * ((deviation * deviation).mean(axes, keepdim=True) + eps).rsqrt()
         y = y if weight is None else y * weight
         return (y if bias is None else y + bias,)
-
-    def fast_forward(self, x, weight, bias, axes, eps):
-        self.length = math.prod(x.shape[axis] for axis in axes)
-        result = kernels.layer_norm(x, self.length, weight, bias, eps) if x.size else NotImplemented
-        if result is NotImplemented:
-            return result
-        y, *self.kept = result
-        return (y,)
-
-    def fast_backward(self, grads, inputs, kept, axes, eps):
-        return kernels.layer_norm_grad(grads[0], inputs[0], self.length, *inputs[1:], *kept)
 
 
 class LocalResponseNorm(Fused):
@@ -108,14 +87,6 @@ class LocalResponseNorm(Fused):
         for shift in range(1, size):
             total = total + squares[:, shift : shift + C]
         return (x * (total * (alpha / size) + k) ** -beta,)
-
-    def fast_forward(self, x, **options):
-        y = kernels.local_response_norm(x, **options)
-        return y if y is NotImplemented else (y,)
-
-    def fast_backward(self, grads, inputs, kept, **options):
-        dx = kernels.local_response_norm_grad(grads[0], inputs[0], **options)
-        return dx if dx is NotImplemented else (dx,)
 
 
 def batch_norm_train(input, weight=None, bias=None, eps=1e-5, relu=False):

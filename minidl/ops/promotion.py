@@ -59,7 +59,7 @@ def operand(value, name="other"):
 
 
 def is_operand(value) -> bool:
-    """Whether `value` can stand on one side of an operation: a Tensor, a number or an array."""
+    """Return whether `value` can stand on one side of an operation: a Tensor, a number or an array."""
     return isinstance(value, (Tensor, int, float, complex, np.generic)) or backend.is_array(value)
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import functools
 import math
+
 from minidl import checks
 from minidl.backend import array_module
 from minidl.ops.arithmetic import where

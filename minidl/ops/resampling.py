@@ -15,11 +15,12 @@ import math
 import numpy as np
 
 from minidl.backend import array_module
+from minidl.checks import positive_pair
 from minidl.ops.arithmetic import where
-from minidl.ops.convolution import positive_pair
+
 from minidl.ops.indexing import Take
 from minidl.ops.padding import Pick
-from minidl.ops.pooling import adaptive_avg_pool2d
+from minidl.ops.average_pooling import adaptive_avg_pool2d
 from minidl.ops.sequences import adaptive_avg_pool1d
 from minidl.ops.promotion import tensor_of
 from minidl.tensor import Tensor

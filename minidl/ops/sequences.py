@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from minidl import checks
-from minidl.ops.convolution import conv2d, conv_transpose2d
-from minidl.ops.pooling import adaptive_avg_pool2d, adaptive_max_pool2d, avg_pool2d, max_pool2d
+from minidl.ops.average_pooling import adaptive_avg_pool2d, avg_pool2d
+from minidl.ops.conv_transpose import conv_transpose2d
+from minidl.ops.convolution import conv2d
+from minidl.ops.max_pooling import adaptive_max_pool2d, max_pool2d
 from minidl.ops.promotion import tensor_of
 
 

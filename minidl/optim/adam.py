@@ -11,9 +11,41 @@ convergence of Adam and beyond", 2018.
 
 from __future__ import annotations
 
-from minidl.kernels import optimisers
+from minidl import backend
+from minidl.dispatch import dispatched
 from minidl.optim.optimizer import Optimizer, can_wait, counted, slot
 from minidl.optim.settings import BETAS, FLAG, LEARNING_RATE, NON_NEGATIVE, check_forms, settings
+from minidl.optim.updates import gradient_to_descend, lerp, scalar
+
+
+@dispatched
+def adam_update(
+    param, grad, exp_avg, exp_avg_sq, max_exp_avg_sq, step, lr, beta1, beta2, eps, weight_decay, decoupled, maximize
+):
+    """Step number `step` (from 1) of Adam; of AdamW if `decoupled`; of AMSGrad with a `max_exp_avg_sq`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> w, m, v = np.array([1.0]), np.zeros(1), np.zeros(1)
+    >>> adam_update(w, np.array([3.0]), m, v, None, 1, 0.1, 0.9, 0.999, 0.0, 0, False, False)
+    >>> w.round(6)
+    array([0.9])
+    """
+    xp = backend.array_module(param)
+    if decoupled and weight_decay != 0:
+        param *= scalar(1 - lr * weight_decay, param)
+        weight_decay = 0
+    grad = gradient_to_descend(param, grad, weight_decay, maximize)
+    lerp(exp_avg, grad, 1 - beta1)
+    exp_avg_sq *= beta2
+    exp_avg_sq += grad * (1 - beta2) * grad
+    if max_exp_avg_sq is not None:
+        xp.maximum(max_exp_avg_sq, exp_avg_sq, out=max_exp_avg_sq)
+        exp_avg_sq = max_exp_avg_sq
+    root = scalar((1 - beta2**step) ** 0.5, param)
+    step_size = scalar(lr / (1 - beta1**step), param)
+    param -= exp_avg * step_size / (xp.sqrt(exp_avg_sq) / root + eps)
 
 
 class Adam(Optimizer):
@@ -91,7 +123,7 @@ class Adam(Optimizer):
     @can_wait
     def update(self, param, grad, state, group):
         step = counted(state, param)
-        optimisers.adam(
+        adam_update(
             param,
             grad,
             slot(state, "exp_avg", param),

@@ -17,8 +17,8 @@ from __future__ import annotations
 import contextlib
 
 from minidl import backend
-from minidl.kernels import optimisers
 from minidl.optim.settings import FRACTION, check_keys, write
+from minidl.optim.updates import lerp, together
 
 
 class AveragedModel:
@@ -69,10 +69,10 @@ class AveragedModel:
         live = _tensors(self.model if model is None else model)
         check_keys(self.averages, live)
         weight = self.weight(self.n_averaged)
-        with optimisers.together():
+        with together():
             for name, mean in self.averages.items():
                 if name in self._averaged:
-                    optimisers.lerp(mean, live[name].data, weight)
+                    lerp(mean, live[name].data, weight)
                 else:
                     mean[...] = live[name].data
         self.n_averaged += 1

@@ -18,8 +18,8 @@ from collections import defaultdict
 from collections.abc import Iterable
 
 from minidl import backend
-from minidl.kernels import optimisers
 from minidl.optim.settings import assign, check_shape, write
+from minidl.optim.updates import together
 from minidl.tensor import Tensor, enable_grad
 
 
@@ -97,7 +97,7 @@ class Optimizer:
         if closure is not None:
             with enable_grad():
                 loss = closure()
-        with optimisers.together() if getattr(self.update, "can_wait", False) else contextlib.nullcontext():
+        with together() if getattr(self.update, "can_wait", False) else contextlib.nullcontext():
             for group in self.param_groups:
                 for param in group["params"]:
                     if param.grad is not None:

@@ -10,9 +10,40 @@ momentum, a sum of such steps is taken. T. Tieleman and G. Hinton, Coursera lect
 
 from __future__ import annotations
 
-from minidl.kernels import optimisers
+from minidl import backend
+from minidl.dispatch import dispatched
 from minidl.optim.optimizer import Optimizer, can_wait, counted, slot
 from minidl.optim.settings import FLAG, LEARNING_RATE, NON_NEGATIVE, check_forms, settings
+from minidl.optim.updates import gradient_to_descend, lerp, scalar
+
+
+@dispatched
+def rmsprop_update(param, grad, square_avg, grad_avg, momentum_buffer, lr, alpha, eps, weight_decay, momentum, maximize):
+    """One step of RMSprop; centered with a `grad_avg`, with momentum if there is a `momentum_buffer`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> w, square = np.array([1.0]), np.array([16.0])
+    >>> rmsprop_update(w, np.array([4.0]), square, None, None, 0.1, 0.5, 0.0, 0, 0, False)
+    >>> w, square
+    (array([0.9]), array([16.]))
+    """
+    xp = backend.array_module(param)
+    grad = gradient_to_descend(param, grad, weight_decay, maximize)
+    square_avg *= alpha
+    square_avg += grad * (1 - alpha) * grad
+    variance = square_avg
+    if grad_avg is not None:
+        lerp(grad_avg, grad, 1 - alpha)
+        variance = square_avg - grad_avg * grad_avg
+    deviation = xp.sqrt(variance) + eps
+    if momentum_buffer is None:
+        param -= grad * scalar(lr, param) / deviation
+    else:
+        momentum_buffer *= momentum
+        momentum_buffer += grad / deviation
+        param -= momentum_buffer * scalar(lr, param)
 
 
 class RMSprop(Optimizer):
@@ -78,7 +109,7 @@ class RMSprop(Optimizer):
     @can_wait
     def update(self, param, grad, state, group):
         counted(state, param)
-        optimisers.rmsprop(
+        rmsprop_update(
             param,
             grad,
             slot(state, "square_avg", param),

@@ -11,9 +11,33 @@ Sutskever et al., "On the importance of initialization and momentum in deep lear
 
 from __future__ import annotations
 
-from minidl.kernels import optimisers
+from minidl.dispatch import dispatched
 from minidl.optim.optimizer import Optimizer, can_wait, slot
 from minidl.optim.settings import FLAG, LEARNING_RATE, NON_NEGATIVE, NUMBER, check_forms, settings
+from minidl.optim.updates import gradient_to_descend, scalar
+
+
+@dispatched
+def sgd_update(param, grad, momentum_buffer, lr, momentum, dampening, weight_decay, nesterov, maximize, first):
+    """One step of stochastic gradient descent; `momentum_buffer` may be None, and is only written if `first`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> w, buffer = np.array([1.0]), np.array([2.0])
+    >>> sgd_update(w, np.array([4.0]), buffer, 0.1, 0.5, 0, 0, False, False, False)
+    >>> w, buffer
+    (array([0.5]), array([5.]))
+    """
+    grad = gradient_to_descend(param, grad, weight_decay, maximize)
+    if momentum_buffer is not None:
+        if first:
+            momentum_buffer[...] = grad
+        else:
+            momentum_buffer *= momentum
+            momentum_buffer += grad * (1 - dampening)
+        grad = grad + momentum_buffer * momentum if nesterov else momentum_buffer
+    param -= grad * scalar(lr, param)
 
 
 class SGD(Optimizer):
@@ -82,7 +106,7 @@ class SGD(Optimizer):
     @can_wait
     def update(self, param, grad, state, group):
         first = "momentum_buffer" not in state
-        optimisers.sgd(
+        sgd_update(
             param,
             grad,
             slot(state, "momentum_buffer", param) if group["momentum"] != 0 else None,

@@ -7,7 +7,7 @@ import platform
 from importlib import metadata
 
 import minidl
-from minidl import backend
+from minidl import backend, dispatch
 
 LIBRARIES = ("numpy", "numba", "llvmlite", "scikit-learn", "matplotlib", "safetensors", "pillow", "cupy")
 GIB = 1 << 30
@@ -27,8 +27,7 @@ def facts():
         "system": f"{platform.system()} {platform.release()} {platform.machine()}",
         "processor": processor(),
         "memory": memory(),
-        "kernels": kernels(),
-        "threads": threads(),
+        **kernels(),
         "devices": devices(),
         "libraries": ", ".join(f"{name} {version(name)}" for name in LIBRARIES if version(name)),
     }
@@ -67,23 +66,10 @@ def memory():
 
 
 def kernels():
-    """Which kernels run, and for which vector unit they are compiled."""
-    if backend.default_kernels == "plain":
-        return "plain (MINIDL_KERNELS)"
-    try:
-        from minidl.kernels import cpu
-    except ImportError as error:
-        return f"plain ({error})"
-    return f"fast, compiled by Numba for {cpu.simd().name}"
-
-
-def threads():
-    """How many threads a kernel uses."""
-    try:
-        from minidl.kernels import team
-    except ImportError:
-        return "1"
-    return f"{team.num_threads()}" + (" (MINIDL_NUM_THREADS)" if "MINIDL_NUM_THREADS" in os.environ else "")
+    """The forms that operations run in, and what the faster ones say of this processor."""
+    if dispatch.kernels_in_use() == "plain":
+        return {"kernels": "plain (MINIDL_KERNELS)"}
+    return {"kernels": "fast", **dispatch.machine()} if dispatch.machine() else {"kernels": "plain (no Numba)"}
 
 
 def devices():

@@ -1,0 +1,148 @@
+"""From an operation to a faster form of it: one table, looked up once for each kind of array.
+
+An operation on arrays is a plain function in terms that NumPy and CuPy share, next to the `Function` that
+differentiates it. :func:`dispatched` lets a faster form take its place where there is one:
+
+    @dispatched
+    def relu_forward(x):                     # reads like the textbook, runs everywhere
+        return array_module(x).maximum(x, 0)
+
+Faster forms live on the second storey, ``minidl/kernels``, whose ``table.py`` names the module that has one. This file
+is the only one of the first storey that looks there, and it does so by name: without that folder, without Numba, or
+under ``MINIDL_KERNELS=plain`` everything runs in its plain form. A faster form may return ``NotImplemented`` for
+arguments that it does not take (an unusual dtype, say); then the plain form runs.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import importlib
+import importlib.util
+import os
+
+from minidl import backend
+
+TABLE = "minidl.kernels.table"
+
+_fast = os.environ.get("MINIDL_KERNELS", "fast")
+if _fast not in ("fast", "plain"):
+    raise ValueError(f"`MINIDL_KERNELS` is {_fast!r}; accepted: fast, plain")
+
+
+def kernels_in_use():
+    """Return ``"fast"`` or ``"plain"``: the forms that operations run in now (see `using`).
+
+    Examples
+    --------
+    >>> with using("plain"):
+    ...     kernels_in_use()
+    'plain'
+    """
+    return _fast
+
+
+@contextlib.contextmanager
+def using(forms):
+    """Run the block with the ``"fast"`` forms of operations where there are any, or with the ``"plain"`` ones only.
+
+    Raises
+    ------
+    ValueError
+        If `forms` is something else.
+    """
+    global _fast
+    if forms not in ("fast", "plain"):
+        raise ValueError(f"`forms` is {forms!r}; accepted: 'fast', 'plain'")
+    before, _fast = _fast, forms
+    try:
+        yield
+    finally:
+        _fast = before
+
+
+@functools.cache
+def _table():
+    """The second storey's module ``table``, or None where there is no second storey."""
+    room = TABLE.rpartition(".")[0]
+    return importlib.import_module(TABLE) if importlib.util.find_spec(room) is not None else None
+
+
+@functools.cache
+def _faster_form(operation, family):
+    """Whatever the second storey has under the name `operation` for a family of array types, or None."""
+    table = _table()
+    return None if table is None else table.find(operation, family)
+
+
+def form_for(operation, array):
+    """The faster form of `operation` for arrays like `array`, or None where the plain one is to run.
+
+    Parameters
+    ----------
+    operation : str
+        Module and name below ``minidl``, as in the table.
+    array : array
+    """
+    return _faster_form(operation, backend.kind_of(array).family) if _fast == "fast" else None
+
+
+class Dispatched:
+    """A plain function that gives way to a faster form of it for the type of its first argument.
+
+    An operation on several arrays takes them as a list, and the first one decides.
+
+    Attributes
+    ----------
+    plain : callable
+        The definition.
+    name : str
+        The operation's name in the table: module and function, below ``minidl``.
+    """
+
+    def __init__(self, plain):
+        functools.update_wrapper(self, plain)
+        self.plain = plain
+        self.name = f"{plain.__module__}.{plain.__name__}".removeprefix("minidl.")
+        self.forms = {}  # array type: faster form or None
+
+    def __call__(self, first, /, *args, **options):
+        form = self.find(first)
+        if form is not None:
+            result = form(first, *args, **options)
+            if result is not NotImplemented:
+                return result
+        return self.plain(first, *args, **options)
+
+    def find(self, first):
+        """The faster form for arrays like `first`, or None."""
+        if _fast != "fast":
+            return None
+        first = first[0] if type(first) is list else first
+        try:
+            return self.forms[type(first)]
+        except KeyError:
+            form = self.forms[type(first)] = _faster_form(self.name, backend.kind_of(first).family)
+            return form
+
+
+dispatched = Dispatched
+
+
+def dispatched_method(plain):
+    """Let the method ``plain(self, x, ...)`` of a module give way to a faster form for the array of the Tensor `x`."""
+    name = f"{plain.__module__}.{plain.__qualname__}".removeprefix("minidl.")
+
+    @functools.wraps(plain)
+    def method(self, x, *args):
+        form = form_for(name, x.data)
+        result = NotImplemented if form is None else form(self, x, *args)
+        return plain(self, x, *args) if result is NotImplemented else result
+
+    return method
+
+
+def machine():
+    """Facts of this processor as the second storey knows them: names and values to print; {} where there is none."""
+    table = _table()
+    return {} if table is None else table.machine()

@@ -1,0 +1,1 @@
+"""Faster forms for NumPy arrays, compiled by Numba."""

@@ -1,0 +1,1 @@
+"""Convolutions and their gradients: one algorithm a file, chosen by the table in ``algorithms``."""

@@ -1,0 +1,43 @@
+"""What kernels keep of arrays that cannot change: packed or transformed weights, made once.
+
+A constant (`minidl.backend.constant`) lies in memory that no flag makes writeable, so what was derived from it may be
+kept for as long as it lives. Folded networks (:mod:`minidl.nn.inference`) rely on that. Any other array may change at any
+time, a read-only one through another view of its memory or once its flag is set again: what is derived from those is
+made anew, each time.
+"""
+
+from __future__ import annotations
+
+import weakref
+
+from minidl.backend import constant, is_constant  # noqa: F401 (for the example)
+
+MOST = 64  # results kept of one array: beyond that, results are made again
+_kept = {}  # id of an array -> (weak reference to it, {what was made of it: (the result, the other array)})
+
+
+def kept(array, name, make, other=None):
+    """``make()``, or what it gave before under the same `name` for the same arrays, if those cannot have changed.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> array = np.arange(3.0)
+    >>> kept(array, "sum", array.sum) is kept(array, "sum", array.sum)
+    False
+    >>> array = constant(array)
+    >>> kept(array, "sum", array.sum) is kept(array, "sum", array.sum)
+    True
+    """
+    key = id(array)
+    if not is_constant(array) or not (other is None or is_constant(other)):
+        return make()
+    if key not in _kept:
+        _kept[key] = weakref.ref(array, lambda _: _kept.pop(key, None)), {}
+    results, name = _kept[key][1], (name, id(other))
+    found = results.get(name)
+    if found is None:
+        if len(results) >= MOST:
+            results.clear()
+        found = results[name] = make(), other  # which lives on, so that its id stays its own
+    return found[0]

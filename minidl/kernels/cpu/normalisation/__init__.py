@@ -1,0 +1,1 @@
+"""Normalisation in one pass over memory for each read that the arithmetic needs."""

@@ -1,0 +1,242 @@
+"""Batch normalisation on the CPU: a forward pass reads twice and writes once, a backward reads 2 x 2 and writes once.
+
+The pixels are cut into pieces of fixed size, which are the tasks. Sums over pixels are
+those of the pieces, added in order, in float64.
+
+The ReLU's mask is not stored. The backward pass evaluates the forward's expression again,
+on the same numbers and without fast-math, and so finds the same signs. It clips
+where ``v <= floor``; where no ReLU is wanted, `floor` is NaN, below which nothing lies.
+
+All kernels work on several activations at once (see :mod:`minidl.kernels.cpu.normalisation.parts`).
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from minidl import backend
+from minidl.kernels.cpu.machine import team
+from minidl.kernels.cpu.machine.compilation import jit
+from minidl.kernels.cpu.machine.flat import EXACT, deliver, far, floating, get, own, put, stream, target
+from minidl.kernels.cpu.machine.team import next_task
+from minidl.kernels.cpu.normalisation.moments import partial, statistics
+from minidl.kernels.cpu.normalisation.parts import (
+    BEFORE,
+    CHANNELS,
+    FIRST,
+    SECOND,
+    THIRD,
+    array_of,
+    ask,
+    joined,
+    pieces,
+    split,
+    table,
+)
+
+
+@jit(fastmath=EXACT)
+def _unclipped(value, v, floor):
+    """`value` where the ReLU lets `v` pass, else 0."""
+    return floor if v <= floor else value
+
+
+@jit(fastmath=EXACT)
+def _normalise(counter, n_tasks, parts, streamed, pixels, C, size, mean, scale, bias, floor):
+    row = np.empty(C, mean.dtype)
+    task = next_task(counter)
+    while task < n_tasks:
+        for part in range(len(parts)):
+            (x, ldx), (y, ldy) = array_of(parts, part, FIRST, floor), array_of(parts, part, SECOND, floor)
+            C, at = parts[part, CHANNELS], parts[part, BEFORE]
+            place = row if streamed[part] else y
+            for p in range(task * size, min(pixels, (task + 1) * size)):
+                i, o = p * ldx, 0 if streamed[part] else p * ldy
+                ask(x, ldx, C, p, p + 1)
+                for c in range(C):
+                    v = (get(x, i + c) - get(mean, at + c)) * get(scale, at + c) + get(bias, at + c)
+                    put(place, o + c, _unclipped(v, v, floor))
+                if streamed[part]:
+                    stream(y, p * ldy, row, C)
+        task = next_task(counter)
+
+
+def _floor(relu, dtype):
+    return dtype.type(0 if relu else np.nan)
+
+
+def _constants(means, invstds, weights, biases):
+    """Mean, scale and shift over the channels of all parts."""
+    invstd = joined(invstds, invstds, 1)
+    scale = invstd if all(weight is None for weight in weights) else joined(weights, invstds, 1) * invstd
+    return joined(means, invstds, 0), scale, joined(biases, invstds, 0)
+
+
+def _streamed(ys):
+    return np.array([far(y) for y in ys])
+
+
+def _apply(xs, means, invstds, weights, biases, relu, outs):
+    """The normalised parts."""
+    ys = [target(out, x.shape, x.dtype, like=x) for x, out in zip(xs, outs)]
+    n, *sizes = pieces(xs)
+    constants = *_constants(means, invstds, weights, biases), _floor(relu, xs[0].dtype)
+    team.run(_normalise, n, table(xs, ys), _streamed(ys), *sizes, *constants)
+    return [deliver(y, out) for y, out in zip(ys, outs)]
+
+
+def batch_norms_train(xs, weights, biases, eps, relu, outs):
+    """Normalise each channel by its own statistics, scale, shift, and clip at 0 if `relu`: of several arrays.
+
+    Parameters
+    ----------
+    xs : list of arrays, shape (N, C, H, W)
+        All of the same N, H and W; often slices of one array, and then fastest in its order.
+    weights, biases : lists of arrays, shape (C,), or None
+        None stands for ones and zeros.
+    eps : list of float
+        Added to the variance.
+    relu : bool
+        Whether a ReLU follows.
+    outs : list of arrays, shape (N, C, H, W), or None
+        Where to write `y`, not overlapping the input; may be a slice of channels.
+
+    Returns
+    -------
+    list of tuples (y, mean, invstd, var)
+        `y` has the shape of its input, the others (C,); ``invstd = 1 / sqrt(var + eps)``; `var` is the
+        biased variance.
+    """
+    xs, dtype = [backend.channels_last(x) for x in xs], xs[0].dtype
+    mean, var = statistics(xs)
+    eps = np.repeat(eps, [x.shape[1] for x in xs])
+    vectors = mean.astype(dtype), (1 / np.sqrt(var + eps)).astype(dtype), var.astype(dtype)
+    means, invstds, variances = ([*split(vector, xs)] for vector in vectors)
+    ys = _apply(xs, means, invstds, weights, biases, relu, outs)
+    return list(zip(ys, means, invstds, variances))
+
+
+def batch_norms_again(xs, weights, biases, means, invstds, relu, outs):
+    """The list of `y` that `batch_norms_train` returned with `means` and `invstds`, to the same bits."""
+    return _apply([backend.channels_last(x) for x in xs], means, invstds, weights, biases, relu, outs)
+
+
+@jit(fastmath=EXACT, forceinline=True)
+def _grad_sums_of(grad, ldg, x, ldx, start, end, C, mean, scale, bias, at, floor, sums, total, dot):
+    """Of a piece of one part: the sum of the gradient behind the ReLU, and of its product with the centred input."""
+    for c in range(C):
+        put(sums, total + c, 0)
+        put(sums, dot + c, 0)
+    for p in range(start, end - 1, 2):
+        ask(x, ldx, C, p, p + 2)
+        ask(grad, ldg, C, p, p + 2)
+        for c in range(C):
+            m, s, b = get(mean, at + c), get(scale, at + c), get(bias, at + c)
+            d0, d1 = get(x, p * ldx + c) - m, get(x, (p + 1) * ldx + c) - m
+            h0 = _unclipped(get(grad, p * ldg + c), d0 * s + b, floor)
+            h1 = _unclipped(get(grad, (p + 1) * ldg + c), d1 * s + b, floor)
+            put(sums, total + c, own(sums, total + c) + (h0 + h1))
+            put(sums, dot + c, own(sums, dot + c) + (h0 * d0 + h1 * d1))
+    for p in range(end - (end - start) % 2, end):
+        for c in range(C):
+            d = get(x, p * ldx + c) - get(mean, at + c)
+            h = _unclipped(get(grad, p * ldg + c), d * get(scale, at + c) + get(bias, at + c), floor)
+            put(sums, total + c, own(sums, total + c) + h)
+            put(sums, dot + c, own(sums, dot + c) + h * d)
+
+
+@jit(fastmath=EXACT)
+def _grad_sums(counter, n_tasks, parts, pixels, C, size, mean, scale, bias, floor, sums, row):
+    task = next_task(counter)
+    while task < n_tasks:
+        start, end = task * size, min(pixels, (task + 1) * size)
+        for part in range(len(parts)):
+            (grad, ldg), (x, ldx) = array_of(parts, part, FIRST, floor), array_of(parts, part, SECOND, floor)
+            C, at = parts[part, CHANNELS], parts[part, BEFORE]
+            total = 2 * task * row + at
+            _grad_sums_of(grad, ldg, x, ldx, start, end, C, mean, scale, bias, at, floor, sums, total, total + row)
+        task = next_task(counter)
+
+
+@jit(fastmath=EXACT)
+def _input_grad(counter, n_tasks, parts, streamed, pixels, C, size, mean, scale, bias, floor, mean_grad, slope):
+    row = np.empty(C, mean.dtype)
+    task = next_task(counter)
+    while task < n_tasks:
+        for part in range(len(parts)):
+            (grad, ldg), (x, ldx) = array_of(parts, part, FIRST, floor), array_of(parts, part, SECOND, floor)
+            (dx, ldd), C, at = array_of(parts, part, THIRD, floor), parts[part, CHANNELS], parts[part, BEFORE]
+            place = row if streamed[part] else dx
+            for p in range(task * size, min(pixels, (task + 1) * size)):
+                g, i, o = p * ldg, p * ldx, 0 if streamed[part] else p * ldd
+                ask(x, ldx, C, p, p + 1)
+                ask(grad, ldg, C, p, p + 1)
+                for c in range(C):
+                    s, d = get(scale, at + c), get(x, i + c) - get(mean, at + c)
+                    h = _unclipped(get(grad, g + c), d * s + get(bias, at + c), floor)
+                    put(place, o + c, ((h - get(mean_grad, at + c)) - d * get(slope, at + c)) * s)
+                if streamed[part]:
+                    stream(dx, p * ldd, row, C)
+        task = next_task(counter)
+
+
+def batch_norms_train_grad(grads, xs, weights, biases, means, invstds, relu, outs):
+    """Gradients ``(dx, dweight, dbias)`` of `batch_norms_train`, given the upstream `grads`.
+
+    `means` and `invstds` are what the forward pass returned, the other parameters what it was
+    given; the ReLU mask is recomputed from the inputs. The gradient of a weight or
+    bias of None is None. `outs` takes the `dx`.
+    """
+    grads, xs = ([backend.channels_last(array) for array in arrays] for arrays in (grads, xs))
+    (n, pixels, C, size), dtype = pieces(xs), xs[0].dtype
+    sums = partial(2, n, C, like=xs[0])
+    constants = pixels, C, size, *_constants(means, invstds, weights, biases), _floor(relu, dtype)
+    team.run(_grad_sums, n, table(grads, xs), *constants, sums.ravel(), sums.shape[2])
+    total, dot = sums[:, :, :C].sum(0, dtype=np.float64)
+    invstd = joined(invstds, invstds, 1)
+    dot *= invstd
+    means_of = (total / pixels).astype(dtype), (dot * invstd / pixels).astype(dtype)
+    dxs = [target(out, x.shape, dtype, like=x) for x, out in zip(xs, outs)]
+    team.run(_input_grad, n, table(grads, xs, dxs), _streamed(dxs), *constants, *means_of)
+    dweights, dbiases = (split(vector.astype(dtype), xs) for vector in (dot, total))
+    return [
+        (deliver(dx, out), None if weight is None else dweight, None if bias is None else dbias)
+        for dx, out, weight, bias, dweight, dbias in zip(dxs, outs, weights, biases, dweights, dbiases)
+    ]
+
+
+class BatchNorm:
+    """Form of `minidl.ops.normalisation.BatchNorm` for images."""
+
+    @staticmethod
+    def forward(x, weight, bias, eps, relu):
+        """Return ``(y, mean, var)``, and keep the mean and the inverse deviation."""
+        if x.ndim != 4 or not floating(x, weight, bias):
+            return NotImplemented
+        ((y, mean, invstd, var),) = batch_norms_train([x], [weight], [bias], [eps], relu, [None])
+        return (y, mean, var), (mean, invstd)
+
+    @staticmethod
+    def backward(grads, saved, eps, relu):
+        """Return the gradients of input, weight and bias."""
+        (grad,), (x, weight, bias), (mean, invstd) = grads, saved.inputs, saved.kept
+        if not floating(grad, x, weight, bias, mean, invstd):
+            return NotImplemented
+        return batch_norms_train_grad([grad], [x], [weight], [bias], [mean], [invstd], relu, [None])[0]
+
+
+class BatchNormEval:
+    """Form of `minidl.ops.normalisation.BatchNormEval` for images; its backward is the definition's."""
+
+    @staticmethod
+    def forward(x, mean, var, weight, bias, eps, relu):
+        """Return the normalised images."""
+        if x.ndim != 4 or not floating(x, weight, bias, mean, var):
+            return NotImplemented
+        invstd = 1 / np.sqrt(var + x.dtype.type(eps))
+        return _apply([backend.channels_last(x)], [mean], [invstd], [weight], [bias], relu, [None]), ()
+
+    @staticmethod
+    def backward(grads, saved, eps, relu):
+        """Leave it to the definition."""
+        return NotImplemented

@@ -1,0 +1,1 @@
+"""Pooling whole rows of channels at a time, backward as a gather."""

@@ -1,0 +1,68 @@
+"""The list of what is faster where: for a kind of arrays, operation -> module that has a form of the same name.
+
+Operations are written as the first storey knows them: module below ``minidl``, then function, `Fused` class, or method of
+a module. Nothing is registered anywhere else.
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib
+import importlib.util
+import os
+
+CPU = {
+    "nn.branches.Branches.join": "cpu.blocks.branches",
+    "ops.average_pooling.adaptive_avg_pool2d_adjoint": "cpu.pooling.average",
+    "ops.average_pooling.adaptive_avg_pool2d_forward": "cpu.pooling.average",
+    "ops.average_pooling.avg_pool2d_adjoint": "cpu.pooling.average",
+    "ops.average_pooling.avg_pool2d_forward": "cpu.pooling.average",
+    "ops.convolution.conv2d_forward": "cpu.convolution.forms",
+    "ops.convolution.conv2d_input_grad": "cpu.convolution.forms",
+    "ops.convolution.conv2d_weight_grad": "cpu.convolution.forms",
+    "ops.dropout.dropout_forward": "cpu.random",
+    "ops.elementwise.relu_forward": "cpu.elementwise",
+    "ops.elementwise.relu_grad": "cpu.elementwise",
+    "ops.losses.CrossEntropy": "cpu.losses",
+    "ops.matmul.matmul_forward": "cpu.products",
+    "ops.max_pooling.max_pool2d_forward": "cpu.pooling.maximum",
+    "ops.max_pooling.max_pool2d_scatter": "cpu.pooling.maximum",
+    "ops.max_pooling.max_pool2d_values": "cpu.pooling.values",
+    "ops.normalisation.BatchNorm": "cpu.normalisation.channels",
+    "ops.normalisation.BatchNormEval": "cpu.normalisation.channels",
+    "ops.normalisation.LayerNorm": "cpu.normalisation.rows",
+    "ops.normalisation.LocalResponseNorm": "cpu.normalisation.rows",
+    "optim.adam.adam_update": "cpu.optimisers",
+    "optim.rmsprop.rmsprop_update": "cpu.optimisers",
+    "optim.sgd.sgd_update": "cpu.optimisers",
+    "optim.updates.lerp": "cpu.optimisers",
+    "philox.fill_uint32": "cpu.random",
+}
+FORMS = {"cpu": CPU}
+
+
+def find(operation, family):
+    """The form of `operation` for a family of arrays (`backend.ArrayKind.family`), or None.
+
+    Examples
+    --------
+    >>> find("ops.convolution.conv2d_forward", "cpu").__module__
+    'minidl.kernels.cpu.convolution.forms'
+    """
+    module = FORMS.get(family, {}).get(operation)
+    if module is None or not _can_compile():
+        return None
+    return getattr(importlib.import_module(f"minidl.kernels.{module}"), operation.rpartition(".")[2])
+
+
+def machine():
+    """Facts about this processor as the kernels see it, to print: names and values."""
+    if not _can_compile():
+        return {}
+    return importlib.import_module("minidl.kernels.cpu.machine").facts()
+
+
+@functools.cache
+def _can_compile():
+    """Return whether Numba is there and compiles: else everything runs in its plain form."""
+    return importlib.util.find_spec("numba") is not None and os.environ.get("NUMBA_DISABLE_JIT", "0") in ("", "0")

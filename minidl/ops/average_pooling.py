@@ -1,0 +1,182 @@
+"""Average pooling: the mean of each window. It is linear, so its backward is its adjoint, and the adjoint's its own."""
+
+from __future__ import annotations
+
+from minidl import backend
+from minidl.checks import pair, positive_pair
+from minidl.dispatch import dispatched
+from minidl.ops.windows import adaptive_bins, adaptive_size, check_image, deliver, padded, pooled_shape, taps
+from minidl.tensor import Function
+
+
+def _extents(xp, size, count, kernel, stride, padding, count_include_pad):
+    """Number of pixels that each window along an axis counts, with or without the padding."""
+    start = xp.arange(count) * stride - padding
+    end = xp.minimum(start + kernel, size + padding)
+    return end - start if count_include_pad else xp.minimum(end, size) - xp.maximum(start, 0)
+
+
+def divisors(xp, image, pooled, kernel_size, stride, padding, count_include_pad, divisor_override):
+    """Divisors of the sum over each window of an average pooling, shape ``(OH, OW)``."""
+    if divisor_override is not None:
+        if divisor_override == 0:
+            raise ValueError("`divisor_override` is 0; any other integer, or None for the window's size")
+        return xp.full(pooled, divisor_override)
+    rows, columns = (
+        _extents(xp, *axis, count_include_pad) for axis in zip(image, pooled, kernel_size, stride, padding)
+    )
+    return rows[:, None] * columns
+
+
+@dispatched
+def avg_pool2d_forward(
+    x, kernel_size, stride, padding, ceil_mode=False, count_include_pad=True, divisor_override=None, out=None
+):
+    """Mean of each window of `x`, shape (N, C, H, W) to (N, C, OH, OW); parameters as for `max_pool2d_forward`.
+
+    `count_include_pad` says whether padding zeros count in the divisor, which
+    `divisor_override` replaces.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> avg_pool2d_forward(np.array([[[[1.0, 5.0], [3.0, 2.0]]]]), (2, 2), (2, 2), (0, 0)).item()
+    2.75
+    """
+    xp = backend.array_module(x)
+    pooled = pooled_shape(x.shape, kernel_size, stride, padding, ceil_mode=ceil_mode)
+    canvas, inside = padded(x.shape, 0, pooled, kernel_size, stride, padding, (1, 1), like=x)
+    canvas[inside] = x
+    total = sum(taps(canvas, pooled, kernel_size, stride, (1, 1)))
+    count = divisors(xp, x.shape[2:], pooled[2:], kernel_size, stride, padding, count_include_pad, divisor_override)
+    return deliver(total / count.astype(x.dtype), out)
+
+
+@dispatched
+def avg_pool2d_adjoint(
+    grad, input_shape, kernel_size, stride, padding, count_include_pad=True, divisor_override=None, out=None
+):
+    """Adjoint of `avg_pool2d_forward`: each window spreads its share of `grad` over its pixels.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> avg_pool2d_adjoint(np.array([[[[4.0]]]]), (1, 1, 2, 2), (2, 2), (2, 2), (0, 0))
+    array([[[[1., 1.],
+             [1., 1.]]]])
+    """
+    xp = backend.array_module(grad)
+    geometry = input_shape[2:], grad.shape[2:], kernel_size, stride, padding
+    share = grad / divisors(xp, *geometry, count_include_pad, divisor_override).astype(grad.dtype)
+    canvas, inside = padded(input_shape, 0, grad.shape, kernel_size, stride, padding, (1, 1), like=grad)
+    for part in taps(canvas, grad.shape, kernel_size, stride, (1, 1)):
+        part += share
+    return deliver(canvas[inside], out)
+
+
+def _adaptive_cells(input_shape, output_size):
+    """For each output pixel its own index and that of its window."""
+    rows, columns = (adaptive_bins(*axis) for axis in zip(input_shape[2:], output_size))
+    for i, (top, bottom) in enumerate(rows):
+        for j, (left, right) in enumerate(columns):
+            yield (..., i, j), (..., slice(top, bottom), slice(left, right))
+
+
+@dispatched
+def adaptive_avg_pool2d_forward(x, output_size, out=None):
+    """Mean over windows chosen so that the result has shape ``(N, C, *output_size)``.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> adaptive_avg_pool2d_forward(np.arange(4.0).reshape(1, 1, 2, 2), (1, 1)).item()
+    1.5
+    """
+    y = backend.empty_channels_last((*x.shape[:2], *output_size), x.dtype, like=x)
+    for cell, window in _adaptive_cells(x.shape, output_size):
+        y[cell] = x[window].mean(axis=(2, 3))
+    return deliver(y, out)
+
+
+@dispatched
+def adaptive_avg_pool2d_adjoint(grad, input_shape, out=None):
+    """Adjoint of `adaptive_avg_pool2d_forward`: `grad` of shape ``(N, C, OH, OW)`` spread over `input_shape`."""
+    dx = backend.empty_channels_last(input_shape, grad.dtype, like=grad)
+    dx[...] = 0
+    for cell, window in _adaptive_cells(input_shape, grad.shape[2:]):
+        area = dx[window].shape[2] * dx[window].shape[3]
+        dx[window] += grad[cell][..., None, None] / area
+    return deliver(dx, out)
+
+
+class AvgPool2d(Function):
+    def forward(self, x, **options):
+        self.options, self.shape = options, x.shape
+        return avg_pool2d_forward(x, **options)
+
+    def backward(self, grad):
+        return AvgPool2dGrad.apply(grad, input_shape=self.shape, **self.options)
+
+
+class AvgPool2dGrad(Function):
+    def forward(self, grad, input_shape, ceil_mode, **options):
+        self.options = dict(options, ceil_mode=ceil_mode)  # the kernel sees it in the shape of `grad`
+        return avg_pool2d_adjoint(grad, input_shape, **options)
+
+    def backward(self, outer):
+        return AvgPool2d.apply(outer, **self.options)
+
+
+class AdaptiveAvgPool2d(Function):
+    def forward(self, x, output_size):
+        self.output_size, self.shape = output_size, x.shape
+        return adaptive_avg_pool2d_forward(x, output_size)
+
+    def backward(self, grad):
+        return AdaptiveAvgPool2dGrad.apply(grad, self.shape, self.output_size), None
+
+
+class AdaptiveAvgPool2dGrad(Function):
+    def forward(self, grad, input_shape, output_size):
+        self.output_size = output_size
+        return adaptive_avg_pool2d_adjoint(grad, input_shape)
+
+    def backward(self, outer):
+        return AdaptiveAvgPool2d.apply(outer, self.output_size), None, None
+
+
+def avg_pool2d(
+    input, kernel_size, stride=None, padding=0, ceil_mode=False, count_include_pad=True, divisor_override=None
+):
+    """Mean of each window, as PyTorch's ``avg_pool2d``; the parameters of `max_pool2d`.
+
+    Parameters
+    ----------
+    count_include_pad : bool
+        Count the padding's zeros in the mean.
+    divisor_override : int, optional
+        Divide each sum by this number instead.
+    """
+    check_image(input)
+    if divisor_override is not None and divisor_override == 0:
+        raise ValueError("`divisor_override` is 0; accepted: any other number")
+    kernel_size = positive_pair(kernel_size, "kernel_size")
+    return AvgPool2d.apply(
+        input,
+        kernel_size=kernel_size,
+        stride=kernel_size if stride is None else positive_pair(stride, "stride"),
+        padding=pair(padding, "padding"),
+        ceil_mode=ceil_mode,
+        count_include_pad=count_include_pad,
+        divisor_override=divisor_override,
+    )
+
+
+def adaptive_avg_pool2d(input, output_size):
+    """Mean over windows chosen so that the result has `output_size` (int or pair; None keeps an axis)."""
+    return AdaptiveAvgPool2d.apply(input, adaptive_size(input, output_size))
+
+
+def global_avg_pool2d(input):
+    """Mean over height and width: (N, C, H, W) -> (N, C, 1, 1)."""
+    return adaptive_avg_pool2d(input, 1)

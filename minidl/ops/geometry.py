@@ -1,0 +1,71 @@
+"""The geometry of windows: strides, paddings and sizes, as every operation on windows reads and checks them."""
+
+from __future__ import annotations
+
+from minidl.checks import pair
+
+
+def paddings(padding, kernel_size, stride, dilation):
+    """`padding` (number, pair, "same" or "valid") as ((top, bottom), (left, right))."""
+    if padding == "valid":
+        padding = 0
+    if padding == "same":
+        if stride != (1, 1):
+            raise ValueError(f"`padding` is 'same' but `stride` is {stride}; 'same' needs stride 1")
+        spans = [d * (k - 1) for k, d in zip(kernel_size, dilation)]
+        return tuple((span // 2, span - span // 2) for span in spans)
+    if isinstance(padding, str):
+        raise ValueError(f"`padding` is {padding!r}; accepted: an int, a pair, 'same' or 'valid'")
+    values = pair(padding, "padding")
+    if min(values) < 0:
+        raise ValueError(f"`padding` is {padding!r}; accepted: numbers >= 0")
+    return tuple((p, p) for p in values)
+
+
+def output_size(size, kernel_size, stride, padding, dilation):
+    """Height and width of a convolution's output for an input of `size` (height, width).
+
+    Examples
+    --------
+    >>> output_size((32, 32), (3, 3), (2, 2), ((1, 1), (1, 1)), (1, 1))
+    (16, 16)
+    """
+    return tuple(
+        (n + sum(p) - d * (k - 1) - 1) // s + 1 for n, k, s, p, d in zip(size, kernel_size, stride, padding, dilation)
+    )
+
+
+def check_convolution(input, weight, bias, groups, in_axis, channels):
+    """One clear error for operands whose shapes do not fit."""
+    if input.ndim != 4 or weight.ndim != 4:
+        raise ValueError(f"`input` and `weight` must have 4 axes, found shapes {input.shape} and {weight.shape}")
+    if input.shape[1] != channels:
+        raise ValueError(
+            f"`input` has {input.shape[1]} channels but `weight` takes {channels}: "
+            f"shapes {input.shape} and {weight.shape}" + (f", groups {groups}" if groups != 1 else "")
+        )
+    if groups < 1 or weight.shape[0] % groups:
+        raise ValueError(f"`groups` is {groups}, which does not divide the {weight.shape[0]} channels of `weight`")
+    outputs = weight.shape[0] if in_axis == 1 else weight.shape[1] * groups
+    if bias is not None and bias.shape != (outputs,):
+        raise ValueError(f"`bias` has shape {bias.shape} but there are {outputs} output channels")
+    if input.dtype != weight.dtype:
+        raise TypeError(f"`input` is {input.dtype} but `weight` is {weight.dtype}; cast one with .to(dtype)")
+
+
+def check_window(input, weight, padding, dilation):
+    """One clear error for a window that does not fit into the padded image."""
+    for name, n, k, p, d in zip(("height", "width"), input.shape[2:], weight.shape[2:], padding, dilation):
+        if n + sum(p) < d * (k - 1) + 1:
+            raise ValueError(
+                f"`input` of {name} {n} with padding {p} is smaller than the window of {name} {d * (k - 1) + 1}: "
+                f"shapes {input.shape} and {weight.shape}"
+            )
+
+
+def split(array, groups, axis):
+    """`array` as `groups` equal pieces along `axis`."""
+    if groups == 1:
+        return [array]
+    size = array.shape[axis] // groups
+    return [array[(slice(None),) * axis + (slice(g * size, (g + 1) * size),)] for g in range(groups)]

@@ -1,0 +1,272 @@
+"""Max pooling: the largest value of each window.
+
+The forward remembers which cell of its window won, as one small integer for each output. The backward scatters the
+gradient to that cell, and the backward of the backward gathers from it: the two are adjoint. Neither writes to an address
+computed from data; both are sums over the cells of the window (:mod:`minidl.ops.windows`). Output sizes, `ceil_mode`
+and NaN (which counts as the largest number) follow PyTorch.
+"""
+
+from __future__ import annotations
+
+from minidl import backend
+from minidl.checks import pair, positive_pair
+from minidl.dispatch import dispatched
+from minidl.ops.padding import Pick
+from minidl.ops.windows import adaptive_bins, adaptive_size, check_image, deliver, padded, pooled_shape, taps
+from minidl.tensor import Function, Tensor
+
+
+def argmax_dtype(kernel_size):
+    """The narrowest integer type that numbers the cells of a window: one byte up to 256 cells."""
+    cells = kernel_size[0] * kernel_size[1]
+    return "uint8" if cells <= 1 << 8 else "uint16" if cells <= 1 << 16 else "int32"
+
+
+def _first_taps(xp, count, kernel, stride, padding, dilation):
+    """For each window along an axis, its first tap that is not in the left padding."""
+    start = xp.arange(count) * stride - padding
+    return xp.minimum(xp.maximum(-(start // dilation), 0), kernel - 1)
+
+
+@dispatched
+def max_pool2d_forward(x, kernel_size, stride, padding, dilation=(1, 1), ceil_mode=False, out=None):
+    """Largest value in each window of `x`, and which cell of the window held it.
+
+    Parameters
+    ----------
+    x : array, shape (N, C, H, W)
+    kernel_size, stride, padding, dilation : pairs of int
+        Padding counts as minus infinity, and is at most half the window's reach.
+    ceil_mode : bool
+        Whether a last window may hang over the edge.
+    out : array, shape (N, C, OH, OW), optional
+        Where to write the maxima; may be a slice of channels.
+
+    Returns
+    -------
+    y : array, shape (N, C, OH, OW)
+    argmax : array of uint8 (wider for windows of more than 256 cells), same shape
+        ``i * kernel_width + j`` of the first largest cell ``(i, j)``; of the last NaN if there is one.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> y, argmax = max_pool2d_forward(np.array([[[[1.0, 5.0], [3.0, 2.0]]]]), (2, 2), (2, 2), (0, 0))
+    >>> y.item(), argmax.item()
+    (5.0, 1)
+    """
+    xp = backend.array_module(x)
+    pooled = pooled_shape(x.shape, kernel_size, stride, padding, dilation, ceil_mode)
+    canvas, inside = padded(x.shape, -xp.inf, pooled, kernel_size, stride, padding, dilation, like=x)
+    canvas[inside] = x
+    row, column = (_first_taps(xp, *axis) for axis in zip(pooled[2:], kernel_size, stride, padding, dilation))
+    y = backend.empty_channels_last(pooled, x.dtype, like=x)
+    argmax = backend.empty_channels_last(pooled, argmax_dtype(kernel_size), like=x)
+    y[...], argmax[...] = -xp.inf, row[:, None] * kernel_size[1] + column
+    for tap, value in enumerate(taps(canvas, pooled, kernel_size, stride, dilation)):
+        better = (value > y) | xp.isnan(value)
+        y = xp.where(better, value, y)
+        argmax = xp.where(better, tap, argmax)
+    return deliver(y, out), argmax
+
+
+@dispatched
+def max_pool2d_values(x, kernel_size, stride, padding, dilation=(1, 1), ceil_mode=False, out=None):
+    """The maxima alone, for prediction; the parameters are those of `max_pool2d_forward`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> max_pool2d_values(np.array([[[[1.0, 5.0], [3.0, 2.0]]]]), (2, 2), (2, 2), (0, 0)).item()
+    5.0
+    """
+    return max_pool2d_forward.plain(x, kernel_size, stride, padding, dilation, ceil_mode, out)[0]
+
+
+@dispatched
+def max_pool2d_scatter(
+    grad, argmax, input_shape, kernel_size, stride, padding, dilation=(1, 1), out=None, accumulate=False
+):
+    """Backward of `max_pool2d_forward`: each number of `grad` goes to the pixel its window's maximum came from.
+
+    Written as a gather: a pixel sums the windows whose `argmax` points at it.
+
+    Parameters
+    ----------
+    grad, argmax : arrays, shape (N, C, OH, OW)
+        `argmax` as `max_pool2d_forward` returned it.
+    input_shape : tuple
+        ``(N, C, H, W)`` of the image that was pooled.
+    out : array, shape `input_shape`, optional
+        Where to write the result, or with `accumulate` to add it.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> grad, argmax = np.array([[[[7.0]]]]), np.array([[[[2]]]], dtype=np.uint8)
+    >>> max_pool2d_scatter(grad, argmax, (1, 1, 2, 2), (2, 2), (2, 2), (0, 0))
+    array([[[[0., 0.],
+             [7., 0.]]]])
+    """
+    xp = backend.array_module(grad)
+    canvas, inside = padded(input_shape, 0, grad.shape, kernel_size, stride, padding, dilation, like=grad)
+    for tap, share in enumerate(taps(canvas, grad.shape, kernel_size, stride, dilation)):
+        share += xp.where(argmax == tap, grad, 0)
+    return deliver(canvas[inside], out, accumulate)
+
+
+@dispatched
+def max_pool2d_gather(x, argmax, kernel_size, stride, padding, dilation=(1, 1), out=None):
+    """Adjoint of `max_pool2d_scatter`: the values of `x` where `argmax` points, shape (N, C, OH, OW).
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> x, argmax = np.array([[[[1.0, 5.0], [3.0, 2.0]]]]), np.array([[[[2]]]], dtype=np.uint8)
+    >>> max_pool2d_gather(x, argmax, (2, 2), (2, 2), (0, 0)).item()
+    3.0
+    """
+    xp = backend.array_module(x)
+    canvas, inside = padded(x.shape, 0, argmax.shape, kernel_size, stride, padding, dilation, like=x)
+    canvas[inside] = x
+    y = backend.empty_channels_last(argmax.shape, x.dtype, like=x)
+    y[...] = 0
+    for tap, value in enumerate(taps(canvas, argmax.shape, kernel_size, stride, dilation)):
+        y = xp.where(argmax == tap, value, y)
+    return deliver(y, out)
+
+
+class MaxPool2d(Function):
+    def forward(self, x, winners=True, **geometry):
+        if not winners and not self.needs_input_grad[0]:
+            return max_pool2d_values(x, **geometry)
+        ceil_mode = geometry.pop("ceil_mode")
+        y, argmax = max_pool2d_forward(x, ceil_mode=ceil_mode, **geometry)
+        self.geometry, self.shape = geometry, x.shape
+        self.save_for_backward(argmax)
+        return y, argmax
+
+    def backward(self, grad, _):
+        (argmax,) = self.saved_tensors
+        return MaxPoolScatter.apply(grad, argmax.data, input_shape=self.shape, **self.geometry)
+
+
+class MaxPoolScatter(Function):
+    def forward(self, grad, argmax, input_shape, **geometry):
+        self.geometry = geometry
+        self.save_for_backward(argmax)
+        return max_pool2d_scatter(grad, argmax, input_shape, **geometry)
+
+    def backward(self, outer):
+        (argmax,) = self.saved_tensors
+        return MaxPoolGather.apply(outer, argmax.data, **self.geometry), None
+
+
+class MaxPoolGather(Function):
+    def forward(self, x, argmax, **geometry):
+        self.geometry, self.shape = geometry, x.shape
+        self.save_for_backward(argmax)
+        return max_pool2d_gather(x, argmax, **geometry)
+
+    def backward(self, outer):
+        (argmax,) = self.saved_tensors
+        return MaxPoolScatter.apply(outer, argmax.data, input_shape=self.shape, **self.geometry), None
+
+
+def max_pool2d(input, kernel_size, stride=None, padding=0, dilation=1, ceil_mode=False, return_indices=False):
+    """Largest value in each window, as PyTorch's ``max_pool2d``; the first of equals wins.
+
+    Parameters
+    ----------
+    input : Tensor, shape (N, C, H, W)
+    kernel_size, stride, padding, dilation : int or pair
+        `stride` is `kernel_size` when None; the padding never wins.
+    ceil_mode : bool
+        Let a last window hang over the edge.
+    return_indices : bool
+        Return also the flat index ``h * W + w`` of each winner, as PyTorch does.
+
+    Returns
+    -------
+    Tensor, shape (N, C, OH, OW), or a pair of them
+
+    Examples
+    --------
+    >>> import minidl
+    >>> x = minidl.tensor([[[[1.0, 2.0], [4.0, 3.0]]]], requires_grad=True)
+    >>> minidl.max_pool2d(x, 2).sum().backward()
+    >>> x.grad
+    tensor([[[[0., 0.],
+              [1., 0.]]]])
+    """
+    check_image(input)
+    kernel_size = positive_pair(kernel_size, "kernel_size")
+    geometry = dict(
+        kernel_size=kernel_size,
+        stride=kernel_size if stride is None else positive_pair(stride, "stride"),
+        padding=pair(padding, "padding"),
+        dilation=positive_pair(dilation, "dilation"),
+    )
+    result = MaxPool2d.apply(input, winners=return_indices, ceil_mode=ceil_mode, **geometry)
+    y, argmax = result if isinstance(result, tuple) else (result, None)
+    return (y, _flat_indices(input, argmax, geometry)) if return_indices else y
+
+
+def _flat_indices(input, argmax, geometry):
+    """The window-local winners as indices into the H * W pixels of their image."""
+    xp = backend.array_module(argmax.data)
+    taps = argmax.data.astype(xp.int64)
+    (_, kw), (sh, sw) = geometry["kernel_size"], geometry["stride"]
+    (ph, pw), (dh, dw) = geometry["padding"], geometry["dilation"]
+    rows, columns = (xp.arange(n) for n in argmax.shape[2:])
+    h = rows.reshape(-1, 1) * sh - ph + taps // kw * dh
+    w = columns * sw - pw + taps % kw * dw
+    return Tensor(h * input.shape[3] + w)
+
+
+def adaptive_max_pool2d(input, output_size, return_indices=False):
+    """Largest value in windows chosen so that the result has `output_size`, as PyTorch's ``adaptive_max_pool2d``.
+
+    Windows differ in size where the division leaves a rest: each is stretched to the largest
+    one by repeating its last row and column, and an ordinary pooling follows.
+
+    Parameters
+    ----------
+    input : Tensor, shape (N, C, H, W)
+    output_size : int or pair
+        None keeps an axis.
+    return_indices : bool
+        Return also the flat index ``h * W + w`` of each winner.
+
+    Examples
+    --------
+    >>> import minidl
+    >>> x = minidl.arange(9.0).reshape(1, 1, 3, 3)
+    >>> minidl.adaptive_max_pool2d(x, 2)
+    tensor([[[[4., 5.],
+              [7., 8.]]]])
+    """
+    size, W = adaptive_size(input, output_size), input.shape[3]
+    rows, columns = (_stretched(n, count) for n, count in zip(input.shape[2:], size))
+    for axis, places in ((2, rows), (3, columns)):
+        input = input if len(places) == input.shape[axis] else Pick.apply(input, places, axis)
+    window = tuple(n // count for n, count in zip(input.shape[2:], size))
+    if not return_indices:
+        return max_pool2d(input, window)
+    y, winners = max_pool2d(input, window, return_indices=True)
+    xp = backend.array_module(winners.data)
+    row, column = winners.data // len(columns), winners.data % len(columns)
+    return y, Tensor(xp.asarray(rows)[row] * W + xp.asarray(columns)[column])
+
+
+def _stretched(size, count):
+    """The positions of `count` adaptive bins over an axis of `size`, each as long as the longest.
+
+    Examples
+    --------
+    >>> _stretched(5, 3)
+    (0, 1, 1, 1, 2, 3, 3, 4, 4)
+    """
+    bins = adaptive_bins(size, count)
+    longest = max(end - start for start, end in bins)
+    return tuple(min(start + i, end - 1) for start, end in bins for i in range(longest))

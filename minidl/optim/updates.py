@@ -1,0 +1,83 @@
+"""Arithmetic that the updates of several optimisers share; all of it changes arrays in place.
+
+Written in the order of PyTorch's arithmetic. A learning rate may be a 0-d array on the
+parameter's device, so that a schedule needs no transfer and a recorded step can be
+replayed.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+
+from minidl import backend
+from minidl.dispatch import dispatched
+
+
+class _Waiting(threading.local):
+    updates = None  # {(launch, key): [what to launch]} inside `together`
+
+
+_waiting = _Waiting()
+
+
+@contextlib.contextmanager
+def together():
+    """Let the updates inside the block wait for its end, where many small ones run as one.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> w = np.array([1.0])
+    >>> with together():
+    ...     lerp(w, np.array([3.0]), 0.25)
+    >>> w
+    array([1.5])
+    """
+    before, _waiting.updates = _waiting.updates, {}
+    try:
+        yield
+    finally:
+        updates, _waiting.updates = _waiting.updates, before
+        for (launch, key), waiting in updates.items():
+            launch(waiting, *key)
+
+
+def later(launch, key, update):
+    """Do ``launch([update], *key)``; inside `together` at its end, with all updates of that key."""
+    if _waiting.updates is None:
+        launch([update], *key)
+    else:
+        _waiting.updates.setdefault((launch, key), []).append(update)
+
+
+def scalar(value, like):
+    """A Python number as it is; a 0-d array in the dtype of `like`, lest it widen the arithmetic."""
+    return value.astype(like.dtype) if hasattr(value, "astype") else value
+
+
+def gradient_to_descend(param, grad, weight_decay, maximize):
+    """The gradient to descend: negated to climb, with the L2 penalty's."""
+    grad = -grad if maximize else grad
+    return grad + param * weight_decay if weight_decay != 0 else grad
+
+
+@dispatched
+def lerp(start, end, weight):
+    """Move `start` towards `end` by the share `weight`, a number or 0-d array, from the nearer side.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> average = np.array([1.0])
+    >>> lerp(average, np.array([3.0]), 0.25)
+    >>> average
+    array([1.5])
+    """
+    weight = scalar(weight, start)
+    way = end - start
+    from_start, from_end = start + way * weight, end - way * (1 - weight)
+    if backend.is_array(weight):  # its value stays on the device
+        start[...] = backend.array_module(start).where(weight < 0.5, from_start, from_end)
+    else:
+        start[...] = from_start if weight < 0.5 else from_end
