@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import ast
+import os
 import sys
 from importlib import import_module
 from pathlib import Path
@@ -17,7 +18,7 @@ from minidl.training.settings import Parser, fail, usage_errors
 DESCRIPTION = "A small deep-learning engine. Training itself is the job of train.py, at the top of the checkout."
 
 COMMANDS = (  # in the order of a project's life
-    "data", "summary", "evaluate", "compare", "predict", "explain", "export", "serve", "gradcheck", "info",
+    "data", "summary", "sweep", "evaluate", "compare", "predict", "explain", "export", "serve", "gradcheck", "info",
 )  # fmt: skip
 
 
@@ -38,13 +39,26 @@ def main(argv=None):
     program = f"{parser.prog} {args.command}"
     try:
         with usage_errors(program):
-            return imported(args.command).run(args) or 0
+            return _called(args)
     except KeyboardInterrupt:
         fail("interrupted", program, status=130)
 
 
+def _called(args):
+    """The exit status of a command; 141, and not a word, where the reader of its output has gone (``| head``)."""
+    try:
+        status = imported(args.command).run(args) or 0
+        sys.stdout.flush()
+        return status
+    except BrokenPipeError:
+        sys.stdout = open(os.devnull, "w")  # for what Python still has to flush at its end
+        return 141
+
+
 def _formatter(prog):
-    return argparse.RawDescriptionHelpFormatter(prog, max_help_position=20, width=100)
+    formatter = argparse.RawDescriptionHelpFormatter(prog, max_help_position=20, width=120)
+    formatter._action_max_length = 14  # argparse forgets that commands are indented, and breaks the longest line
+    return formatter
 
 
 def docstring(name):

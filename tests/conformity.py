@@ -94,11 +94,16 @@ def operators():
 
 
 def convert(value, leaves):
-    """An argument of a sample for minidl; Tensors that want a gradient are appended to `leaves`."""
+    """An argument of a sample for minidl; those Tensors that want a gradient are kept in `leaves`, by their twin's id.
+
+    A tensor that stands in two places becomes one Tensor in two places.
+    """
     if isinstance(value, torch.Tensor):
+        if id(value) in leaves:
+            return leaves[id(value)]
         tensor = minidl.Tensor(np.array(value.detach().numpy(), order="K"), requires_grad=value.requires_grad)
         if value.requires_grad:
-            leaves.append(tensor)
+            leaves[id(value)] = tensor
         return tensor
     if isinstance(value, torch.dtype):
         return torch.empty(0, dtype=value).numpy().dtype
@@ -114,14 +119,15 @@ def convert(value, leaves):
 
 
 def torch_leaves(value):
-    """The Tensors within an argument that want a gradient, in the order of `convert`."""
+    """The Tensors within an argument that want a gradient, each once, in the order of `convert`."""
     if isinstance(value, torch.Tensor):
         return [value] if value.requires_grad else []
     if isinstance(value, dict):
         value = list(value.values())
     if isinstance(value, slice):
         value = [value.start, value.stop, value.step]
-    return [t for v in value for t in torch_leaves(v)] if isinstance(value, (list, tuple)) else []
+    found = [t for v in value for t in torch_leaves(v)] if isinstance(value, (list, tuple)) else []
+    return list({id(t): t for t in found}.values())
 
 
 def describe(value):
@@ -303,13 +309,13 @@ def judge_sample(info, function, name, sample, second):
     """The verdict on one sample."""
     given = (sample.input, sample.args, sample.kwargs)
     parts = [describe(x) for x in (sample.input, *sample.args)] + ([describe(sample.kwargs)] if sample.kwargs else [])
-    leaves = []
+    leaves = {}
     input, args, kwargs = (convert(x, leaves) for x in given)
     theirs = info.op(sample.input, *sample.args, **sample.kwargs)
     is_random = info.name in RANDOM or kwargs.get("dropout_p", 0.0) > 0
 
     def run():
-        compare(theirs, function(input, *args, **kwargs), torch_leaves(given), leaves, second, is_random)
+        compare(theirs, function(input, *args, **kwargs), torch_leaves(given), [*leaves.values()], second, is_random)
 
     return verdict_of(name, ", ".join(parts), run)
 
@@ -321,7 +327,7 @@ def judge_errors(info, function):
         sample = wrong.sample_input
         parts = [describe(x) for x in (sample.input, *sample.args, sample.kwargs)]
         try:
-            input, args, kwargs = (convert(x, []) for x in (sample.input, sample.args, sample.kwargs))
+            input, args, kwargs = (convert(x, {}) for x in (sample.input, sample.args, sample.kwargs))
         except (TypeError, ValueError):
             continue  # dtypes that NumPy has not, or too many axes for it
         yield refusal_of(info.name, ", ".join(parts), wrong.error_regex, lambda: function(input, *args, **kwargs))

@@ -45,16 +45,16 @@ def judge_module(info, cls, sample, dtype, training):
     state = {key: value.detach().clone().numpy() for key, value in theirs.state_dict().items()}
 
     def run():
-        mine = cls(*convert(made.args, []), **convert(made.kwargs, []))
+        mine = cls(*convert(made.args, {}), **convert(made.kwargs, {}))
         mine = mine.to(np.dtype(str(dtype).removeprefix("torch."))).train(training)
         mine.load_state_dict({key: minidl.Tensor(value.copy()) for key, value in state.items()})
-        inputs, outputs = [], theirs(*given.args, **given.kwargs)
+        inputs, outputs = {}, theirs(*given.args, **given.kwargs)
         found = mine(*convert(given.args, inputs), **convert(given.kwargs, inputs))
         parameters = dict(mine.named_parameters())
         if parameters.keys() != dict(theirs.named_parameters()).keys():
             raise Different(f"parameters {list(parameters)}")
         their_leaves = torch_leaves([given.args, given.kwargs]) + list(theirs.parameters())
-        my_leaves = inputs + [parameters[name] for name, _ in theirs.named_parameters()]
+        my_leaves = [*inputs.values()] + [parameters[name] for name, _ in theirs.named_parameters()]
         compare(outputs, found, their_leaves, my_leaves, dtype == torch.float64)
         check_states(mine.state_dict(), theirs.state_dict())
 
@@ -89,7 +89,7 @@ def judge_optimiser(name, their_class, my_class, sample, dtype):
     theirs = steps(torch.tensor, torch.nn.Parameter, their_class, start, gradients, sample.kwargs)
 
     def run():
-        mine = steps(minidl.Tensor, minidl.nn.Parameter, my_class, start, gradients, convert(sample.kwargs, []))
+        mine = steps(minidl.Tensor, minidl.nn.Parameter, my_class, start, gradients, convert(sample.kwargs, {}))
         for i, (a, b) in enumerate(zip(mine, theirs)):
             check_arrays(f"parameter {i}", as_array(a), as_array(b))
 

@@ -2,6 +2,7 @@
 
     python tests/killing.py kill KILLS FOLDER [PICTURE]     # prints the kills as JSON
     python tests/killing.py run FOLDER WORKERS              # one whole run
+    python tests/killing.py cost                            # of a checkpoint of the full-width network
 
 A run writes a byte into a pipe after each step. Two kills of three come after a random number of steps and a
 random time, wherever the run is then. Every third is aimed at a save: at a random call to the system, of which a
@@ -13,16 +14,21 @@ import os
 import random
 import shutil
 import signal
+import statistics
 import sys
+import tempfile
 import time
 from pathlib import Path
 
 import pytest
 from faulty_disk import COUNTED
-from run_lab import SHORT, bare, few
+from run_lab import SHORT, bare, few, few_digits
 
+import minidl
 import train
+from minidl import training
 from minidl.training import Run, atomic, checkpoint
+from minidl.training.intervals import Interval
 
 VARIANTS = [[], ["--optimizer", "adam", "--lr", "0.003"], ["--ema", "0.9", "--workers", "1"]]
 EVERY = ["1", "2", "3", "5", "0.001m"]
@@ -165,6 +171,28 @@ def picture(told, path):
     figure.savefig(path, dpi=120)
 
 
+def cost(times=5):
+    """The size of a checkpoint of GoogLeNet at full width, and the median time that it takes to write one."""
+    settings = training.parse(train.Settings, train.RECIPES, argv=["--width", "1", "--ema", "0.99"])
+    loader = train.create_loaders(settings, few_digits())["train"]
+    state, seconds = train.create_state(settings, few_digits(), loader), []
+    state.begin_epoch(len(loader))
+    images, labels = next(iter(loader))
+    loss = minidl.cross_entropy(state.model(images), labels)
+    loss.backward()
+    state.optimizer.step()
+    state.best_weights = state.model.state_dict()
+    with tempfile.TemporaryDirectory() as folder:
+        for _ in range(times):
+            begin = time.perf_counter()
+            path = state.save(folder)
+            seconds.append(time.perf_counter() - begin)
+            state.epoch += 1
+        size = path.stat().st_size
+    middle, every = statistics.median(seconds), Interval(settings.checkpoint_every).seconds
+    print(f"{size:,} bytes in {middle:.2f} s: {middle / every:.2%} of {every:.0f} s")
+
+
 if __name__ == "__main__":
     command, *given = sys.argv[1:]
     if command == "kill":
@@ -172,5 +200,7 @@ if __name__ == "__main__":
         if given[2:]:
             picture(result, given[2])
         print(json.dumps(result))
+    elif command == "cost":
+        cost()
     else:
         run([*SHORT, "--output", given[0], "--workers", given[1]])

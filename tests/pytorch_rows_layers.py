@@ -1,6 +1,7 @@
 """The rest of the table: convolution, pooling, normalisation, losses. Importing it brings all rows."""
 
 import numpy as np
+import pytorch_rows_everyday  # noqa: F401 (adds its rows)
 from pytorch_rows import ROWS, apart
 from pytorch_table import row
 

@@ -7,7 +7,7 @@ import numpy as np
 
 SEEDS = range(5)
 STEPS = 10
-IMAGE = (2, 4, 4, 3)
+IMAGE, SEQUENCE = (2, 4, 4, 3), (2, 4, 5)
 
 LAYERS = {  # name of the row: (class, arguments, options, input shape)
     "Linear": ("Linear", (5, 3), {}, (4, 5)),
@@ -36,7 +36,33 @@ LAYERS = {  # name of the row: (class, arguments, options, input shape)
     "GELU": ("GELU", (), {}, IMAGE),
     "GELU/tanh": ("GELU", (), {"approximate": "tanh"}, IMAGE),
     "LeakyReLU": ("LeakyReLU", (0.2,), {}, IMAGE),
-} | {name: (name, (), {}, IMAGE) for name in "Identity ReLU ELU SiLU Sigmoid Tanh Softplus LogSigmoid".split()}
+    "Hardtanh": ("Hardtanh", (-0.5, 0.7), {}, IMAGE),
+    "GLU": ("GLU", (1,), {}, IMAGE),
+    "PReLU": ("PReLU", (4,), {}, IMAGE),
+    "RMSNorm": ("RMSNorm", ((4, 3),), {}, IMAGE),
+    "InstanceNorm2d": ("InstanceNorm2d", (4,), {"affine": True}, IMAGE),
+    "InstanceNorm2d/running": ("InstanceNorm2d", (4,), {"track_running_stats": True}, IMAGE),
+    "InstanceNorm1d": ("InstanceNorm1d", (4,), {}, SEQUENCE),
+    "PixelShuffle": ("PixelShuffle", (2,), {}, IMAGE),
+    "PixelUnshuffle": ("PixelUnshuffle", (2,), {}, (2, 1, 4, 6)),
+    "Upsample": ("Upsample", (), {"scale_factor": 2, "mode": "bicubic", "align_corners": True}, IMAGE),
+    "Conv1d": ("Conv1d", (4, 6, 3), {"stride": 2, "padding": 1}, SEQUENCE),
+    "Conv1d/circular": ("Conv1d", (4, 6, 4), {"padding": "same", "padding_mode": "circular"}, SEQUENCE),
+    "ConvTranspose1d": ("ConvTranspose1d", (4, 3, 3), {"stride": 2, "output_padding": 1}, SEQUENCE),
+    "MaxPool1d": ("MaxPool1d", (3, 2, 1), {"ceil_mode": True}, SEQUENCE),
+    "AvgPool1d": ("AvgPool1d", (3, 2, 1), {"count_include_pad": False}, SEQUENCE),
+    "AdaptiveAvgPool1d": ("AdaptiveAvgPool1d", (2,), {}, SEQUENCE),
+    "AdaptiveMaxPool1d": ("AdaptiveMaxPool1d", (2,), {}, SEQUENCE),
+    "ReflectionPad1d": ("ReflectionPad1d", ((1, 2),), {}, SEQUENCE),
+    "ReplicationPad1d": ("ReplicationPad1d", (2,), {}, SEQUENCE),
+    "CircularPad1d": ("CircularPad1d", ((1, 2),), {}, SEQUENCE),
+    "ZeroPad1d": ("ZeroPad1d", ((1, 2),), {}, SEQUENCE),
+    "ConstantPad1d": ("ConstantPad1d", (2, 1.5), {}, SEQUENCE),
+    "ConstantPad2d": ("ConstantPad2d", (2, 1.5), {}, IMAGE),
+} | {
+    name: (name, (), {}, IMAGE)
+    for name in "Identity ReLU ELU SiLU Sigmoid Tanh Softplus LogSigmoid ReLU6 Hardswish SELU".split()
+}
 
 OPTIMISERS = {
     "SGD": ("SGD", {"lr": 0.1}),

@@ -37,6 +37,7 @@ ALLOWED = {
     "training": {"evaluation", "report", "anomaly", "nn", "optim", "data", "ops", "tensor", "dispatch", "backend", "random"},
     "onnx": {"nn", "ops", "tensor", "backend"},
     "serve": {"explain", "training", "data", "backend"},
+    "tuning": {"report", "data"},
     "pytest_plugin": {"gradcheck"},
     # The second storey: nothing above may import it.
     "kernels": {"nn", "optim", "ops", "tensor", "philox", "dispatch", "backend", "memory"},

@@ -166,6 +166,13 @@ def test_wrong_input_is_one_line(refused, folder):
     assert "accepted: a .svg file" in refused("summary", "cnn", "--picture", "a.png")
 
 
+def test_a_reader_that_goes_away_is_no_error(folder):
+    command = f"{sys.executable} -m minidl data digits --json | head -n 1; exit ${{PIPESTATUS[0]}}"
+    process = subprocess.run(["bash", "-c", command], cwd=folder, text=True, capture_output=True, timeout=300,
+                             env={**os.environ, "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1"})
+    assert process.stderr == "" and process.stdout == "{\n" and process.returncode in (0, 141)
+
+
 def test_the_list_of_commands_is_quick():
     code = "import sys, minidl.__main__ as m; m.main([]); print(sorted(HEAVY & {*sys.modules}), file=sys.stderr)"
     heavy = {"matplotlib", "sklearn", "scipy", "numba", "PIL", "safetensors", "pooch"}

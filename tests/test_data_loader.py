@@ -1,8 +1,10 @@
 """The loader: same bits for any number of workers, resumable, no thread left behind."""
 
+import collections
 import gc
+import itertools
 import threading
-import time
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -45,9 +47,16 @@ def test_batches_are_channels_last_tensors():
 
 @pytest.mark.parametrize("workers", [1, 2, 5])
 def test_workers_do_not_change_a_bit(workers):
+    begun, ready = itertools.count(), collections.defaultdict(threading.Event)
+
     class Uneven(ArrayDataset):
+        """Of each two batches the later is ready before the earlier, where two are made at once."""
+
         def batch(self, indices):
-            time.sleep(0.003 * (indices[0] % 3))  # later batches are ready before earlier ones
+            k = next(begun)
+            if k % 2 == 0 and workers > 1:
+                ready[k + 1].wait()
+            ready[k].set()
             return super().batch(indices)
 
     data = images()
@@ -158,19 +167,14 @@ def test_an_early_break_leaves_no_thread():
     del iterator
 
 
-def test_prefetch_is_bounded():
-    made = []
-
-    class Counted(ArrayDataset):
-        def batch(self, indices):
-            made.append(indices[0])
-            return super().batch(indices)
-
-    data = images()
-    iterator = iter(DataLoader(Counted(data.images, data.labels), 1, num_workers=2, prefetch_factor=3))
-    next(iterator)
-    time.sleep(0.05)
-    assert 1 < len(made) <= 7
+def test_prefetch_is_bounded(monkeypatch):
+    """After each batch that is handed out, six others have been ordered, and no more."""
+    ordered, submit = [], ThreadPoolExecutor.submit
+    monkeypatch.setattr(ThreadPoolExecutor, "submit", lambda *args: (ordered.append(1), submit(*args))[1])
+    iterator = iter(DataLoader(images(), 1, num_workers=2, prefetch_factor=3))
+    for taken in range(1, 5):
+        next(iterator)
+        assert len(ordered) == taken + 6
     iterator.close()
 
 

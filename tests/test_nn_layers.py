@@ -190,7 +190,7 @@ def test_embedding_and_its_repeated_rows():
         (lambda: nn.BatchNorm1d(3)(minidl.zeros(2, 3, 3, 3)), "accepted: 2 or 3 axes, 3 channels"),
         (lambda: nn.BatchNorm1d(3)(minidl.zeros(1, 3)), "1 value per channel"),
         (lambda: nn.LocalResponseNorm(0), "`size` is 0"),
-        (lambda: nn.Dropout2d()(minidl.zeros(2, 3)), "found shape (2, 3)"),
+        (lambda: nn.Dropout2d()(minidl.zeros(2, 3)), "`input` has shape (2, 3); accepted: (N, C, H, W) or (C, H, W)"),
     ],
 )
 def test_wrong_options_are_named(call, message):

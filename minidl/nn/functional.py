@@ -26,7 +26,7 @@ from minidl.ops.objectives import binary_cross_entropy, cosine_similarity, huber
 from minidl.ops.padding import pad
 from minidl.ops.promotion import floating, tensor_of
 from minidl.ops.resampling import grid_sample, interpolate, pixel_shuffle, pixel_unshuffle
-from minidl.ops.rescaling import dropout2d, rms_norm
+from minidl.ops.rescaling import dropout2d, instance_norm_train, rms_norm
 from minidl.ops.saturating import glu, hardswish, hardtanh, prelu, relu6, selu
 from minidl.ops.sequences import (
     adaptive_avg_pool1d, adaptive_max_pool1d, avg_pool1d, conv1d, conv_transpose1d, max_pool1d,
@@ -38,8 +38,8 @@ __all__ = [
     "avg_pool2d", "batch_norm", "binary_cross_entropy", "binary_cross_entropy_with_logits", "conv1d", "conv2d",
     "conv_transpose1d", "conv_transpose2d", "cosine_similarity", "cross_entropy", "dropout", "dropout2d", "elu",
     "embedding", "fold", "gelu", "global_avg_pool2d", "glu", "grid_sample", "group_norm", "hardswish", "hardtanh",
-    "huber_loss", "interpolate", "kl_div", "l1_loss", "layer_norm", "leaky_relu", "linear", "local_response_norm",
-    "log_softmax", "logsigmoid", "max_pool1d", "max_pool2d", "mse_loss", "nll_loss", "normalize", "one_hot", "pad",
+    "huber_loss", "instance_norm", "interpolate", "kl_div", "l1_loss", "layer_norm", "leaky_relu", "linear",
+    "local_response_norm", "log_softmax", "logsigmoid", "max_pool1d", "max_pool2d", "mse_loss", "nll_loss", "normalize", "one_hot", "pad",
     "pixel_shuffle", "pixel_unshuffle", "prelu", "relu", "relu6", "rms_norm", "scaled_dot_product_attention", "selu",
     "sigmoid", "silu", "smooth_l1_loss", "softmax", "softplus", "tanh", "unfold",
 ]  # fmt: skip
@@ -88,6 +88,25 @@ def group_norm(input, num_groups, weight=None, bias=None, eps=1e-5):
     per_channel = (1, C) + (1,) * (input.ndim - 2)
     y = y if weight is None else y * weight.reshape(per_channel)
     return y if bias is None else y + bias.reshape(per_channel)
+
+
+def instance_norm(
+    input: Tensor,
+    running_mean: Tensor | None = None,
+    running_var: Tensor | None = None,
+    weight: Tensor | None = None,
+    bias: Tensor | None = None,
+    use_input_stats: bool = True,
+    momentum: float = 0.1,
+    eps: float = 1e-5,
+) -> Tensor:
+    """Normalise every channel of every image by its own statistics, or by the running ones; options of `batch_norm`."""
+    if not use_input_stats:
+        return batch_norm_eval(input, running_mean, running_var, weight, bias, eps)
+    y, mean, var = instance_norm_train(input, weight, bias, eps)
+    if running_mean is not None:
+        update_running(running_mean, running_var, mean.mean(0), var.mean(0), math.prod(input.shape[2:]), momentum)
+    return y
 
 
 def softplus(input: Tensor, beta: float = 1.0, threshold: float = 20.0) -> Tensor:

@@ -161,23 +161,6 @@ class ConvTranspose2d(Conv2d):
         )
 
 
-class Embedding(Module):
-    """A table of vectors, looked up by integer: (...) to (..., embedding_dim)."""
-
-    def __init__(self, num_embeddings, embedding_dim, *, device=None, dtype=None):
-        super().__init__()
-        self.num_embeddings, self.embedding_dim = checks.positive_integers(
-            num_embeddings=num_embeddings, embedding_dim=embedding_dim
-        )
-        self.weight = init.normal_(new_parameter(num_embeddings, embedding_dim, device=device, dtype=dtype))
-
-    def forward(self, index):
-        return self.weight[index]
-
-    def extra_repr(self):
-        return f"{self.num_embeddings}, {self.embedding_dim}"
-
-
 class Dropout(Module):
     """Zero each element with probability `p` while training; every layer has its own random stream."""
 
@@ -197,10 +180,7 @@ class Dropout2d(Dropout):
     """Zero whole channels of images (N, C, H, W) with probability `p` while training."""
 
     def forward(self, input):
-        if input.ndim != 4:
-            raise ValueError(f"`input` must have 4 axes (N, C, H, W), found shape {input.shape}")
-        kept = ops.creation.ones_like(input[:, :, :1, :1].detach())
-        return input * super().forward(kept) if self.training else input
+        return ops.rescaling.dropout2d(input, self.p, self.training, layer=self.layer)
 
 
 class Flatten(Module):

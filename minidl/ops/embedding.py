@@ -32,9 +32,7 @@ def embedding(
     """
     if weight.ndim != 2:
         raise ValueError(f"`weight` has shape {weight.shape}; accepted: (rows, width)")
-    for name, value in (("max_norm", max_norm), ("scale_grad_by_freq", scale_grad_by_freq), ("sparse", sparse)):
-        if value:
-            raise ValueError(f"`{name}` is {value!r}; accepted: {None if name == 'max_norm' else False}")
+    check_options(max_norm=max_norm, scale_grad_by_freq=scale_grad_by_freq, sparse=sparse)
     rows = weight.shape[0]
     if padding_idx is not None and not -rows <= padding_idx < rows:
         raise ValueError(f"`padding_idx` is {padding_idx}; accepted: {-rows} to {rows - 1}")
@@ -42,3 +40,10 @@ def embedding(
     if padding_idx is None:
         return y
     return where((input.data == padding_idx % rows)[..., None], y.detach(), y)
+
+
+def check_options(**options):
+    """Refuse those of PyTorch's options that are not there."""
+    for name, value in options.items():
+        if value:
+            raise ValueError(f"`{name}` is {value!r}; accepted: {None if name == 'max_norm' else False}")

@@ -76,8 +76,8 @@ def kl_div(input, target, size_average=None, reduce=None, reduction="mean", log_
     if log_target:
         losses = target.exp() * (target - input)
     else:
-        positive = target.data > 0
-        losses = where(positive, target * where(positive, target, 1.0).log(), 0.0) - target * input
+        nothing = target.data == 0
+        losses = where(nothing, 0.0, target * where(nothing, 1.0, target).log()) - target * input
     if reduction == "batchmean":
         return losses.sum() / input.shape[0] if input.ndim else losses.sum()
     return _reduce(losses, reduction)

@@ -10,7 +10,7 @@ from minidl.ops.max_pooling import adaptive_max_pool2d, max_pool2d
 from minidl.ops.promotion import tensor_of
 
 
-def _one(value, name):
+def single(value, name):
     """The number of an option of a sequence: an int, or a tuple of one."""
     accepted = "an int, or one in a tuple"
     values = (value,) if checks.is_integer(value) else checks.integers(value, name, accepted)
@@ -47,29 +47,29 @@ def conv1d(input, weight, bias=None, stride=1, padding=0, dilation=1, groups=1):
     >>> minidl.conv1d(minidl.tensor([[[1.0, 2.0, 4.0]]]), minidl.tensor([[[-1.0, 1.0]]]))
     tensor([[[1., 2.]]])
     """
-    padding = padding if isinstance(padding, str) else (0, _one(padding, "padding"))
-    stride, dilation = _one(stride, "stride"), _one(dilation, "dilation")
+    padding = padding if isinstance(padding, str) else (0, single(padding, "padding"))
+    stride, dilation = single(stride, "stride"), single(dilation, "dilation")
     y = conv2d(_image(input), _kernel(weight), bias, (1, stride), padding, (1, dilation), groups)
     return _sequence(y, input)
 
 
 def conv_transpose1d(input, weight, bias=None, stride=1, padding=0, output_padding=0, groups=1, dilation=1):
     """Transposed convolution of sequences, (N, C, L) with (C, K / groups, k) to (N, K, OL); see `conv_transpose2d`."""
-    stride, dilation = (1, _one(stride, "stride")), (1, _one(dilation, "dilation"))
-    padding, extra = (0, _one(padding, "padding")), (0, _one(output_padding, "output_padding"))
+    stride, dilation = (1, single(stride, "stride")), (1, single(dilation, "dilation"))
+    padding, extra = (0, single(padding, "padding")), (0, single(output_padding, "output_padding"))
     y = conv_transpose2d(_image(input), _kernel(weight), bias, stride, padding, extra, groups, dilation)
     return _sequence(y, input)
 
 
 def _window(kernel_size, stride, padding):
-    kernel_size = _one(kernel_size, "kernel_size")
-    stride = kernel_size if stride is None or stride == () else _one(stride, "stride")
-    return (1, kernel_size), (1, stride), (0, _one(padding, "padding"))
+    kernel_size = single(kernel_size, "kernel_size")
+    stride = kernel_size if stride is None or stride == () else single(stride, "stride")
+    return (1, kernel_size), (1, stride), (0, single(padding, "padding"))
 
 
 def max_pool1d(input, kernel_size, stride=None, padding=0, dilation=1, ceil_mode=False, return_indices=False):
     """Largest value in each window of a sequence (N, C, L); see `max_pool2d`."""
-    window = *_window(kernel_size, stride, padding), (1, _one(dilation, "dilation"))
+    window = *_window(kernel_size, stride, padding), (1, single(dilation, "dilation"))
     found = max_pool2d(_image(input), *window, ceil_mode, return_indices)
     return tuple(_sequence(y, input) for y in found) if return_indices else _sequence(found, input)
 
@@ -82,10 +82,10 @@ def avg_pool1d(input, kernel_size, stride=None, padding=0, ceil_mode=False, coun
 
 def adaptive_avg_pool1d(input, output_size):
     """Mean over windows of a sequence chosen so that `output_size` remain; see `adaptive_avg_pool2d`."""
-    return _sequence(adaptive_avg_pool2d(_image(input), (1, _one(output_size, "output_size"))), input)
+    return _sequence(adaptive_avg_pool2d(_image(input), (1, single(output_size, "output_size"))), input)
 
 
 def adaptive_max_pool1d(input, output_size, return_indices=False):
     """Largest value in windows chosen so that `output_size` remain; see `adaptive_max_pool2d`."""
-    found = adaptive_max_pool2d(_image(input), (1, _one(output_size, "output_size")), return_indices)
+    found = adaptive_max_pool2d(_image(input), (1, single(output_size, "output_size")), return_indices)
     return tuple(_sequence(y, input) for y in found) if return_indices else _sequence(found, input)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from minidl import checks
-from minidl.backend import array_module
+from minidl.backend import array_module, to_numpy
 from minidl.ops.arithmetic import where
 from minidl.ops.joining import concat
 from minidl.ops.selecting import index_select
@@ -55,13 +55,18 @@ def repeat_interleave(input, repeats, dim=None, *, output_size=None):
     """Every slice along `dim` as often as `repeats` says, a number or one for each; flattened first without `dim`."""
     tensor_of(input)
     input, dim = (input.reshape(-1), 0) if dim is None else (input, checks.axis(dim, input.ndim))
-    if not isinstance(repeats, Tensor):
-        repeats = Tensor(array_module(input.data).asarray([repeats] if hasattr(repeats, "__index__") else repeats))
-    counts, length = repeats.data.reshape(-1), input.shape[dim]
-    if counts.size not in (1, length) or counts.dtype.kind not in "iu" or (counts.size and int(counts.min()) < 0):
-        raise ValueError(f"`repeats` is {repeats}; accepted: an integer >= 0, or one for each of {length} slices")
+    lead, length, rest = input.shape[:dim], input.shape[dim], input.shape[dim + 1 :]
     xp = array_module(input.data)
-    counts = xp.broadcast_to(counts, (length,)).tolist()
+    if not isinstance(repeats, Tensor) and checks.is_integer(repeats):
+        count = checks.integer(repeats, "repeats", least=0)
+        many = input.unsqueeze(dim + 1).broadcast_to((*lead, length, count, *rest))
+        return many.reshape(*lead, length * count, *rest)
+    counts = repeats.data.reshape(-1) if isinstance(repeats, Tensor) else xp.asarray(repeats)
+    if counts.size not in (1, length) or counts.dtype.kind not in "iu":
+        raise ValueError(f"`repeats` is {repeats}; accepted: an integer >= 0, or one for each of {length} slices")
+    counts = to_numpy(xp.broadcast_to(counts, (length,))).tolist()
+    if min(counts, default=0) < 0:
+        raise ValueError(f"`repeats` holds {min(counts)}; accepted: integers >= 0")
     index = [i for i, count in enumerate(counts) for _ in range(count)]
     if output_size is not None and output_size != len(index):
         raise ValueError(f"`output_size` is {output_size} but `repeats` makes {len(index)} slices")

@@ -13,7 +13,7 @@ from minidl.tensor import function
 from minidl.tensor.core import Tensor, _wrap
 from minidl.tensor.function import _edge, _output
 from minidl.tensor.hooks import run_hooks
-from minidl.tensor.mode import GradMode, is_grad_enabled
+from minidl.tensor.mode import _state, is_grad_enabled
 
 
 def grad(
@@ -104,8 +104,11 @@ def _walk(outputs, grad_outputs, targets, retain_graph, create_graph):
     for output, gradient in zip(outputs, grad_outputs):
         walk.start(output, gradient)
     retain_graph = create_graph if retain_graph is None else retain_graph
-    with GradMode(create_graph):
+    before, _state.grad_enabled = _state.grad_enabled, create_graph
+    try:
         walk.run(retain_graph)
+    finally:
+        _state.grad_enabled = before  # no call is made here, in which Ctrl-C could come first
     return walk.found
 
 

@@ -1,0 +1,234 @@
+"""Layers of sequences (N, C, L): those of images with one axis less, so they teach nothing new."""
+
+from __future__ import annotations
+
+from minidl import checks, ops
+from minidl.nn.layers import ZeroPad2d, _init_like_pytorch, new_parameter
+from minidl.nn.module import Module
+from minidl.ops.sequences import single
+
+
+class Conv1d(Module):
+    """Convolution of sequences, (N, in_channels, L) to (N, out_channels, OL); see `minidl.conv1d`.
+
+    Examples
+    --------
+    >>> import minidl
+    >>> minidl.nn.Conv1d(2, 3, 5, padding="same")(minidl.zeros(1, 2, 8)).shape
+    (1, 3, 8)
+    """
+
+    padding_modes = ("zeros", "reflect", "replicate", "circular")
+
+    def __init__(
+        self,
+        in_channels,
+        out_channels,
+        kernel_size,
+        stride=1,
+        padding=0,
+        dilation=1,
+        groups=1,
+        bias=True,
+        padding_mode="zeros",
+        device=None,
+        dtype=None,
+    ):
+        super().__init__()
+        self.in_channels, self.out_channels, self.groups = checks.positive_integers(
+            in_channels=in_channels, out_channels=out_channels, groups=groups
+        )
+        if in_channels % groups or out_channels % groups:
+            raise ValueError(f"`groups` is {groups}, which must divide {in_channels} and {out_channels} channels")
+        lengths = dict(kernel_size=kernel_size, stride=stride, dilation=dilation)
+        for name, value in lengths.items():
+            setattr(self, name, (checks.integer(single(value, name), name, least=1),))
+        if isinstance(padding, str):
+            self.padding = checks.choice(padding, "padding", ("same", "valid"))
+        else:
+            self.padding = (checks.integer(single(padding, "padding"), "padding", least=0),)
+        if padding == "same" and self.stride != (1,):
+            raise ValueError(f"`padding` is 'same' but `stride` is {stride}; 'same' needs stride 1")
+        self.padding_mode = checks.choice(padding_mode, "padding_mode", self.padding_modes)
+        place = dict(device=device, dtype=dtype)
+        self.weight = new_parameter(*self._weight_shape(), **place)
+        self.register_parameter("bias", new_parameter(self.out_channels, **place) if bias else None)
+        _init_like_pytorch(self.weight, self.bias)
+
+    def _weight_shape(self):
+        return (self.out_channels, self.in_channels // self.groups, *self.kernel_size)
+
+    def _frame(self):
+        """How many elements before and after: of an odd frame the larger half comes after."""
+        if self.padding == "same":
+            span = self.dilation[0] * (self.kernel_size[0] - 1)
+            return span // 2, span - span // 2
+        return (0, 0) if self.padding == "valid" else self.padding * 2
+
+    def forward(self, input):
+        padding = self.padding
+        if self.padding_mode != "zeros":
+            input, padding = ops.padding.pad(input, self._frame(), self.padding_mode), 0
+        return ops.sequences.conv1d(input, self.weight, self.bias, self.stride, padding, self.dilation, self.groups)
+
+    def extra_repr(self):
+        text = f"{self.in_channels}, {self.out_channels}, kernel_size={self.kernel_size}, stride={self.stride}"
+        text += f", padding={self.padding}, dilation={self.dilation}, groups={self.groups}"
+        return text + f", bias={self.bias is not None}, padding_mode={self.padding_mode!r}"
+
+
+class ConvTranspose1d(Conv1d):
+    """Transposed convolution of sequences; see `minidl.conv_transpose1d`."""
+
+    padding_modes = ("zeros",)
+
+    def __init__(
+        self,
+        in_channels,
+        out_channels,
+        kernel_size,
+        stride=1,
+        padding=0,
+        output_padding=0,
+        groups=1,
+        bias=True,
+        dilation=1,
+        padding_mode="zeros",
+        device=None,
+        dtype=None,
+    ):
+        options = stride, padding, dilation, groups, bias, padding_mode, device, dtype
+        super().__init__(in_channels, out_channels, kernel_size, *options)
+        self.output_padding = (checks.integer(single(output_padding, "output_padding"), "output_padding", least=0),)
+
+    def _weight_shape(self):
+        return (self.in_channels, self.out_channels // self.groups, *self.kernel_size)
+
+    def forward(self, input):
+        options = self.stride, self.padding, self.output_padding, self.groups, self.dilation
+        return ops.sequences.conv_transpose1d(input, self.weight, self.bias, *options)
+
+
+class _Windows(Module):
+    """A layer whose options are those of its op, in the same order."""
+
+    names = ()
+
+    def __init__(self, *options):
+        super().__init__()
+        for name, value in zip(self.names, options):
+            setattr(self, name, value)
+
+    def extra_repr(self):
+        return ", ".join(f"{name}={getattr(self, name)!r}" for name in self.names)
+
+    def _options(self):
+        return {name: getattr(self, name) for name in self.names}
+
+
+class MaxPool1d(_Windows):
+    """Largest value in each window of a sequence; see `minidl.max_pool1d`."""
+
+    names = ("kernel_size", "stride", "padding", "dilation", "return_indices", "ceil_mode")
+
+    def __init__(self, kernel_size, stride=None, padding=0, dilation=1, return_indices=False, ceil_mode=False):
+        super().__init__(
+            kernel_size, kernel_size if stride is None else stride, padding, dilation, return_indices, ceil_mode
+        )
+
+    def forward(self, input):
+        return ops.sequences.max_pool1d(input, **self._options())
+
+
+class AvgPool1d(_Windows):
+    """Mean of each window of a sequence; see `minidl.avg_pool1d`."""
+
+    names = ("kernel_size", "stride", "padding", "ceil_mode", "count_include_pad")
+
+    def __init__(self, kernel_size, stride=None, padding=0, ceil_mode=False, count_include_pad=True):
+        super().__init__(
+            kernel_size, kernel_size if stride is None else stride, padding, ceil_mode, count_include_pad
+        )
+
+    def forward(self, input):
+        return ops.sequences.avg_pool1d(input, **self._options())
+
+
+class AdaptiveAvgPool1d(_Windows):
+    """Mean over windows of a sequence chosen to give `output_size`."""
+
+    names = ("output_size",)
+
+    def __init__(self, output_size):
+        super().__init__(output_size)
+
+    def forward(self, input):
+        return ops.sequences.adaptive_avg_pool1d(input, self.output_size)
+
+
+class AdaptiveMaxPool1d(_Windows):
+    """Largest value in windows of a sequence chosen to give `output_size`."""
+
+    names = ("output_size", "return_indices")
+
+    def __init__(self, output_size, return_indices=False):
+        super().__init__(output_size, return_indices)
+
+    def forward(self, input):
+        return ops.sequences.adaptive_max_pool1d(input, self.output_size, self.return_indices)
+
+
+class ZeroPad1d(Module):
+    """Surround sequences with zeros: (left, right), or one number for both."""
+
+    mode, value = "constant", 0.0
+
+    def __init__(self, padding):
+        super().__init__()
+        accepted = "an int or (left, right)"
+        self.padding = (padding,) * 2 if checks.is_integer(padding) else checks.integers(padding, "padding", accepted)
+        if len(self.padding) != 2:
+            raise checks.refused("padding", padding, accepted)
+
+    def forward(self, input):
+        return input.pad(self.padding, self.mode, self.value)
+
+    def extra_repr(self):
+        return f"{self.padding}"
+
+
+class ConstantPad1d(ZeroPad1d):
+    """Surround sequences with a constant."""
+
+    def __init__(self, padding, value):
+        super().__init__(padding)
+        self.value = value
+
+
+class ReflectionPad1d(ZeroPad1d):
+    """Surround sequences with their mirror image."""
+
+    mode = "reflect"
+
+
+class ReplicationPad1d(ZeroPad1d):
+    """Surround sequences with their outermost elements, repeated."""
+
+    mode = "replicate"
+
+
+class CircularPad1d(ZeroPad1d):
+    """Surround sequences with what lies at their other end."""
+
+    mode = "circular"
+
+
+class ConstantPad2d(ZeroPad2d):
+    """Surround images with a constant: (left, right, top, bottom), or one number for all."""
+
+    def __init__(self, padding, value):
+        super().__init__(padding)
+        self.value = value
+
+    def forward(self, input):
+        return input.pad(self.padding, self.mode, self.value)
