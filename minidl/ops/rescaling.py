@@ -36,7 +36,8 @@ def instance_norm_train(input, weight=None, bias=None, eps=1e-5):
 
     Returns the output, and mean and biased variance, shape (N, C), without gradient.
     """
-    if check_channels(input, weight=weight, bias=bias) and input.ndim < 3:
+    check_channels(input, weight=weight, bias=bias)
+    if input.ndim < 3:
         raise ValueError(f"`input` has shape {input.shape}; accepted: (N, C, L), (N, C, H, W), ...")
     N, C = input.shape[:2]
     y, mean, var = batch_norm_train(input.reshape(1, N * C, *input.shape[2:]), eps=eps)
