@@ -21,6 +21,8 @@ from collections import deque
 
 import numpy as np
 
+from minidl.once import whole_at_fork
+
 SMALL = 1 << 16  # below this many bytes malloc is as good
 RANGE = 1 << 32  # bytes of address space reserved at a time; pages that nobody touched cost nothing
 PAGE = max(4096, mmap.PAGESIZE)
@@ -164,3 +166,4 @@ def _half_of_memory():
 
 KEEP = _half_of_memory()  # idle bytes beyond which pages are returned to the operating system
 pool = Pool()
+whole_at_fork(pool.lock)

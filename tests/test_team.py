@@ -137,3 +137,18 @@ assert step() == expected and threading.active_count() == alive and interrupts >
 @pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="this system has no interval timer")
 def test_interrupts_at_any_moment_neither_hang_nor_change_what_comes_after():
     subprocess.run([sys.executable, "-c", INTERRUPTIONS], cwd=ROOT, check=True, timeout=100)
+
+
+def test_ctrl_c_that_numba_ran_over_is_a_keyboard_interrupt(three_threads):
+    def interrupted(*_):
+        raise SystemError("CPUDispatcher returned a result with an exception set") from KeyboardInterrupt()
+
+    for tasks in (1, 8):  # alone, and in the team
+        with pytest.raises(KeyboardInterrupt):
+            team.run(interrupted, tasks)
+
+    def broken(*_):
+        raise SystemError("something else")
+
+    with pytest.raises(SystemError, match="something else"):
+        team.run(broken, 1)

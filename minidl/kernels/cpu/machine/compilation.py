@@ -24,8 +24,12 @@ from pathlib import Path
 import llvmlite
 import numba
 from numba.core.caching import CompileResultCacheImpl, FunctionCache, _CacheLocator
+from numba.core.compiler_lock import global_compiler_lock
 
 from minidl.kernels.cpu.machine.simd import simd
+from minidl.once import whole_at_fork
+
+whole_at_fork(global_compiler_lock)
 
 if numba.config.DISABLE_JIT:
     raise ImportError("NUMBA_DISABLE_JIT is set: the plain forms run", name="numba")

@@ -81,7 +81,7 @@ class Team:
         try:
             for worker in called:
                 worker.call(number, kernel, n_tasks, args)
-            kernel(self.counter, n_tasks, *args)
+            call(kernel, self.counter, n_tasks, *args)
             errors = [worker.wait(number) for worker in called]
         except BaseException as error:
             raise _when_idle(called, error) from None
@@ -140,7 +140,7 @@ class _Worker:
         try:
             self.box.pop()
         except IndexError:
-            _settle(self.ended, number, SPINS)
+            call(_settle, self.ended, number, SPINS)
             while self.finished != number:
                 self.done.acquire()
         return self.error
@@ -232,6 +232,18 @@ def set_num_threads(n):
             old.dismiss()
 
 
+def call(kernel, *args):
+    """``kernel(*args)``; Ctrl-C there is a KeyboardInterrupt.
+
+    Python may look for signals while Numba looks at the arguments. Numba goes on then, and Python complains of a
+    function that returned a result with an exception set.
+    """
+    try:
+        return kernel(*args)
+    except SystemError as error:
+        raise (error.__cause__ if isinstance(error.__cause__, KeyboardInterrupt) else error) from None
+
+
 def run(kernel, n_tasks, *args):
     """Call ``kernel(counter, n_tasks, *args)`` in every thread of the team and wait for all of them.
 
@@ -244,7 +256,7 @@ def run(kernel, n_tasks, *args):
         finally:
             team.entered.release()
     if n_tasks > 0:
-        kernel(new_counter(), n_tasks, *args)
+        call(kernel, new_counter(), n_tasks, *args)
 
 
 def scratch(size, dtype):
