@@ -1,6 +1,6 @@
 """Train GoogLeNet, or another network, to tell images apart.
 
-    python train.py                                      # real handwritten digits, no download, under two minutes
+    python train.py                                      # real handwritten digits, no download, about a minute
     python train.py --data mnist                         # 70,000 digits, downloaded on first use
     python train.py --data cifar10 --width 1             # the full network on 32x32 colour photographs
     python train.py --data cifar10 --data-dir ../data    # files that are there already: ../data/cifar-10/*.bin
@@ -57,6 +57,7 @@ class Settings:
     workers: int = option(0, "threads that prepare batches; more for folders of large pictures", whole(0, 64))
     output: str = option(None, "the run's folder, which must be new; default runs/DATA-MODEL-NUMBER")
     overwrite: bool = option(False, "replace the run in the folder --output", switch)
+    log: str = option("none", "also write what TensorBoard shows (extra tensorboard)", one_of(training.LOGS))
     checkpoint_every: str = option("5m", "how much work a power cut may cost; epochs end with one anyway", interval)
     resume: str = option(None, "the folder of a run to go on with; its settings are kept")
     lr_find: bool = option(False, "instead of training, a range test that suggests a learning rate", switch)

@@ -1,8 +1,8 @@
-"""`detect_anomaly`: which operation, in which layer, on which line made the first NaN or Inf.
+"""`detect_anomaly`: the operation, layer and line of the first NaN or Inf.
 
-Every operation is looked at as it runs, forward and backward (see `tensor.set_observer`). One whose
-inputs are finite and whose result is not is the culprit. A backward runs long after the line that
-asked for it, so each node is given its origin when it is recorded.
+Every operation is checked as it runs, forward and backward (see `tensor.observe`); the first one whose inputs are
+finite and whose result is not is reported. A backward runs long after the line that called the operation, so each
+node is given its origin when it is recorded.
 """
 
 from __future__ import annotations
@@ -17,8 +17,7 @@ import numpy as np
 
 from minidl.backend import array_module
 from minidl.nn.module import calls
-from minidl.tensor import Function, Tensor, set_observer
-from minidl.tensor.walk import _Walk
+from minidl.tensor import Function, Observer, Tensor, is_walking, observe
 
 PACKAGE = os.path.dirname(os.path.abspath(__file__))
 
@@ -33,7 +32,7 @@ class AnomalyError(RuntimeError):
     layer : str
         Dotted name of the module that was being called, "" outside of one.
     file, line : str, int
-        The line of the user's program, or of the model, that asked for the operation.
+        The line of the user's program, or of the model, that called the operation.
     phase : str
         "forward" or "backward".
     """
@@ -46,7 +45,7 @@ class AnomalyError(RuntimeError):
 
 @dataclass(frozen=True)
 class Origin:
-    """Where an operation was asked for."""
+    """The place in the program that called an operation."""
 
     op: str
     layer: str
@@ -64,7 +63,7 @@ class Origin:
 
 
 def origin_of(node):
-    """The :class:`Origin` of a call that is being observed right now."""
+    """The :class:`Origin` of the call that is being reported."""
     frame, outer, place = sys._getframe(1), [], None
     while frame is not None:
         if frame.f_code is Function.apply.__func__.__code__:
@@ -76,16 +75,6 @@ def origin_of(node):
     return Origin(name, layer_path(calls.stack), *(place or ("<unknown>", 0)))
 
 
-def _within_backward():
-    """Whether the walk is running a backward rule right now."""
-    frame = sys._getframe(1)
-    while frame is not None:
-        if frame.f_code is _Walk.visit.__code__:
-            return True
-        frame = frame.f_back
-    return False
-
-
 def layer_path(stack):
     """Dotted name of the innermost of the modules being called, counted from the outermost."""
     if not stack:
@@ -94,8 +83,8 @@ def layer_path(stack):
     return names.get(id(stack[-1])) or type(stack[-1]).__name__
 
 
-class _Watch:
-    """The observer: raises at the first result that is not finite though its inputs are."""
+class _Watch(Observer):
+    """The observer that raises at the first result that is not finite although its inputs are."""
 
     def __init__(self, check_inf):
         self.check_inf = check_inf
@@ -103,8 +92,8 @@ class _Watch:
     def forward(self, node, inputs, outputs):
         node.origin = origin = origin_of(node)
         fault = self.first_fault(outputs)
-        if fault is None or _within_backward():
-            return  # in a backward rule, what counts is what the rule returns
+        if fault is None or is_walking():
+            return  # of a backward, only the result is checked
         given = self.first_fault(inputs)
         if given is None:
             raise self.error("forward", origin, f"{fault[1]} first appears in the result of {origin}", inputs)
@@ -135,7 +124,7 @@ class _Watch:
         return None
 
     def error(self, phase, origin, text, arguments):
-        """The exception, with the range of every argument below the text."""
+        """The exception: the text, and below it the range of every argument."""
         lines = [f"  argument {i}: {_summary(x)}" for i, x in enumerate(arguments) if isinstance(x, Tensor)]
         return AnomalyError("\n".join([text, *lines]), phase, origin)
 
@@ -149,9 +138,9 @@ def _summary(x):
 
 @contextlib.contextmanager
 def detect_anomaly(check_inf=True):
-    """Within this context the first NaN or Inf raises an error that names op, layer and line.
+    """Context in which the first NaN or Inf raises an error that names operation, layer and line.
 
-    Every result is read, so it is slow: for finding a fault, not for training.
+    Every result is read, which is slow: it is meant for finding a fault, not for training.
 
     Parameters
     ----------
@@ -174,9 +163,5 @@ def detect_anomaly(check_inf=True):
     ...     print(error.phase, error.op)
     backward Sqrt
     """
-    before = set_observer(_Watch(check_inf))
-    try:
-        with np.errstate(all="ignore"):
-            yield
-    finally:
-        set_observer(before)
+    with observe(_Watch(check_inf)), np.errstate(all="ignore"):
+        yield

@@ -1,166 +1,131 @@
-"""Threads that meet before anything is compiled, and forks in the middle: the same bits, one kernel each, no child that hangs."""
+"""Several threads on one graph: gradients add up without loss, and a graph that was freed is refused by name.
 
-import os
-import subprocess
-import sys
+The threads meet at barriers, so that what is tested happens in every run; no test waits for time to pass.
+"""
+
 import threading
-from pathlib import Path
 
 import numpy as np
 import pytest
 
-from minidl import memory, once
-
-ROOT = Path(__file__).resolve().parents[1]
-needs_fork = pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
-
-TRAINING = """
-import threading
-import numpy as np
 import minidl
-from minidl import nn, optim
+from minidl import nn
+from minidl.tensor import accumulation
 
-def network():
-    return nn.Sequential(nn.Conv2d(3, 8, 1), nn.BatchNorm2d(8), nn.ReLU(), nn.Flatten(), nn.Linear(512, 5))
-
-def train(i):
-    net = nets[i]
-    r = np.random.default_rng(0)
-    x, t = minidl.tensor(r.random((4, 3, 8, 8), np.float32)), minidl.tensor(r.integers(0, 5, 4))
-    optimiser = optim.SGD(net.parameters(), lr=0.1, momentum=0.9)
-    together.wait()
-    for _ in range(4):
-        optimiser.zero_grad()
-        minidl.cross_entropy(net(x), t).backward()
-        optimiser.step()
-        with minidl.no_grad():
-            nn.MaxPool2d(2)(x)  # without a backward it is one launch, which threads share
-    weights[i] = [value.data.tobytes() for value in net.state_dict().values()]
-
-minidl.manual_seed(0)
-nets, weights, together = [network() for _ in range(4)], {}, threading.Barrier(4)
-for net in nets[1:]:
-    net.load_state_dict(nets[0].state_dict())
-threads = [threading.Thread(target=train, args=(i,)) for i in range(4)]
-for thread in threads:
-    thread.start()
-for thread in threads:
-    thread.join()
-assert len(weights) == 4, "a thread died"
-assert all(weights[i] == weights[0] for i in range(4)), "other weights"
-"""
+THREADS = 4
 
 
-@pytest.mark.parametrize("times", [1, pytest.param(20, marks=pytest.mark.deep)])
-def test_threads_that_meet_an_empty_cache_train_to_the_same_bits(times, tmp_path):
-    for i in range(times):
-        environment = {**os.environ, "NUMBA_CACHE_DIR": str(tmp_path / str(i))}
-        result = subprocess.run(
-            [sys.executable, "-c", TRAINING], cwd=ROOT, env=environment, capture_output=True, text=True, timeout=400
-        )
-        assert result.returncode == 0 and not result.stderr, result.stderr
+def together(action):
+    """What each of `THREADS` threads got from `action(number)`, or the error; all begin at once."""
+    meeting, results = threading.Barrier(THREADS), [None] * THREADS
 
-
-def test_what_several_threads_ask_for_is_made_once():
-    made, answers = [], []
-    entered, go_on = threading.Event(), threading.Event()
-
-    @once.once
-    def make(name):
-        made.append(name)
-        entered.set()
-        assert go_on.wait(60)
-        return [name]
-
-    threads = [threading.Thread(target=lambda: answers.append(make("a"))) for _ in range(3)]
-    threads[0].start()
-    assert entered.wait(60)
-    for thread in threads[1:]:
-        thread.start()
-    go_on.set()
-    for thread in threads:
-        thread.join(60)
-    assert made == ["a"] and len(answers) == 3 and all(answer is answers[0] for answer in answers)
-
-
-def test_what_cannot_be_made_is_tried_again():
-    tries = []
-
-    @once.once
-    def make():
-        tries.append(1)
-        if len(tries) == 1:
-            raise ValueError("not yet")
-        return len(tries)
-
-    with pytest.raises(ValueError, match="not yet"):
-        make()
-    assert make() == make() == 2
-
-
-def _in_child(work):
-    """Exit status of a forked child that does `work`; one that hangs is ended by its own alarm."""
-    import signal
-
-    pid = os.fork()
-    if pid == 0:
-        status = 1
+    def run(number):
+        meeting.wait(60)
         try:
-            signal.signal(signal.SIGALRM, signal.SIG_DFL)
-            signal.alarm(60)
-            status = 0 if work() else 2
-        finally:
-            os._exit(status)
-    return os.waitpid(pid, 0)[1]
+            results[number] = action(number)
+        except Exception as error:
+            results[number] = error
 
-
-@needs_fork
-@pytest.mark.filterwarnings("ignore:This process.*multi-threaded:DeprecationWarning")
-@pytest.mark.parametrize("lock", [once.LOCK, memory.pool.lock], ids=["what is made once", "the pool"])
-def test_a_fork_waits_for_a_thread_that_holds_a_lock_and_the_child_is_free(lock):
-    held, waiting = threading.Event(), threading.Event()
-
-    def hold():
-        with lock:
-            held.set()
-            assert waiting.wait(60)
-
-    def free():
-        with lock, memory.pool.lock:
-            return memory.pool.empty(1 << 17, np.uint8).size == 1 << 17
-
-    holder = threading.Thread(target=hold)
-    holder.start()
-    assert held.wait(60)
-    releaser = threading.Thread(target=waiting.set)
-    releaser.start()
-    assert _in_child(free) == 0
-    holder.join(60)
-    releaser.join(60)
-
-
-@needs_fork
-@pytest.mark.filterwarnings("ignore:This process.*multi-threaded:DeprecationWarning")
-def test_children_forked_while_other_threads_compute_compute_the_same():
-    from minidl.ops.convolution import conv2d_forward
-
-    x, weight = (np.random.default_rng(0).random(shape, np.float32) for shape in ((4, 16, 12, 12), (16, 16, 3, 3)))
-    work = lambda: conv2d_forward(x, weight, None, (1, 1), ((1, 1), (1, 1)), (1, 1)).tobytes()  # noqa: E731
-    expected, enough, started = work(), threading.Event(), threading.Barrier(3)
-
-    def keep_busy():
-        started.wait(60)
-        while not enough.is_set():
-            work()
-            memory.pool.empty(1 << 17, np.uint8)
-
-    threads = [threading.Thread(target=keep_busy) for _ in range(2)]
+    threads = [threading.Thread(target=run, args=(number,), daemon=True) for number in range(THREADS)]
     for thread in threads:
         thread.start()
-    started.wait(60)
-    try:
-        assert [_in_child(lambda: work() == expected) for _ in range(10)] == [0] * 10
-    finally:
-        enough.set()
-        for thread in threads:
-            thread.join(60)
+    for thread in threads:
+        thread.join(120)
+    assert not any(thread.is_alive() for thread in threads)
+    return results
+
+
+@pytest.fixture(scope="module")
+def network():
+    minidl.manual_seed(0)
+    layers = nn.Conv2d(3, 8, 3, padding=1), nn.BatchNorm2d(8), nn.ReLU(), nn.MaxPool2d(2), nn.Dropout(0.5)
+    return nn.Sequential(*layers, nn.Flatten(), nn.Linear(8 * 64, 10))
+
+
+@pytest.fixture
+def loss(network):
+    for parameter in network.parameters():
+        parameter.grad = None
+    return nn.functional.cross_entropy(network(minidl.randn(4, 3, 16, 16)), minidl.arange(4))
+
+
+def test_gradients_of_one_graph_are_the_same_bits_in_every_thread(network, loss):
+    parameters = list(network.parameters())
+    expected = [g.numpy().tobytes() for g in minidl.grad(loss, parameters, retain_graph=True)]
+    found = together(lambda _: [g.numpy().tobytes() for g in minidl.grad(loss, parameters, retain_graph=True)])
+    assert found == [expected] * THREADS
+
+
+def test_the_gradients_of_all_threads_add_up(network, loss):
+    parameters = list(network.parameters())
+    once = minidl.grad(loss, parameters, retain_graph=True)
+    assert together(lambda _: loss.backward(retain_graph=True)) == [None] * THREADS
+    for parameter, gradient in zip(parameters, once):
+        total = gradient.numpy()
+        for _ in range(THREADS - 1):
+            total = total + gradient.numpy()
+        assert np.array_equal(parameter.grad.numpy(), total)
+
+
+class Door:
+    """A lock that says when all threads have come to it."""
+
+    def __init__(self):
+        self.lock, self.came, self.all_here = threading.RLock(), [], threading.Event()
+
+    def __enter__(self):
+        self.came.append(threading.get_ident())
+        if len(self.came) == THREADS:
+            self.all_here.set()
+        self.lock.acquire()
+
+    def __exit__(self, *exception):
+        self.lock.release()
+
+
+def test_no_sum_is_lost_where_threads_meet_in_one_leaf(monkeypatch):
+    door, first, own_copy = Door(), [], accumulation._own_copy
+
+    def slow(tensor, array):
+        """Stay, between finding no gradient and setting one, until the other threads are at the door."""
+        first.append(threading.get_ident())
+        assert door.all_here.wait(60)
+        return own_copy(tensor, array)
+
+    monkeypatch.setattr(accumulation, "_lock", door)
+    monkeypatch.setattr(accumulation, "_own_copy", slow)
+    x = minidl.ones(3, requires_grad=True)
+    assert together(lambda number: (x * 2).sum().backward()) == [None] * THREADS
+    assert x.grad.tolist() == [2.0 * THREADS] * 3 and len(first) == 1
+
+
+def test_a_graph_that_another_thread_frees_is_refused_by_name():
+    reading, freed = threading.Event(), threading.Event()
+
+    class Slow(minidl.Function):
+        def forward(self, x):
+            self.save_for_backward(x)
+            return x * x
+
+        def backward(self, grad):
+            if threading.current_thread() is not threading.main_thread():
+                reading.set()
+                assert freed.wait(60)
+            (x,) = self.saved_tensors
+            return 2 * grad * x
+
+    y, errors = Slow.apply(minidl.ones(2, requires_grad=True)).sum(), []
+
+    def walk():
+        try:
+            y.backward()
+        except RuntimeError as error:
+            errors.append(str(error))
+
+    other = threading.Thread(target=walk, daemon=True)
+    other.start()
+    assert reading.wait(60)
+    y.backward(retain_graph=False)
+    freed.set()
+    other.join(60)
+    assert len(errors) == 1 and "Slow: the graph was freed by an earlier backward" in errors[0]

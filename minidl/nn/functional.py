@@ -1,4 +1,4 @@
-"""The stateless functions under PyTorch's ``nn.functional`` names: the ops, and what is put together from them."""
+"""The stateless functions under PyTorch's ``nn.functional`` names: the ops, and functions composed of them."""
 
 from __future__ import annotations
 
@@ -6,13 +6,16 @@ import math
 
 from minidl import checks
 from minidl.ops import elementwise
+from minidl.ops.activations import (
+    elu, gelu, glu, hardswish, hardtanh, leaky_relu, logsigmoid, prelu, relu6, selu, silu,
+)  # fmt: skip
 from minidl.ops.arithmetic import where
 from minidl.ops.attention import scaled_dot_product_attention
 from minidl.ops.average_pooling import adaptive_avg_pool2d, avg_pool2d, global_avg_pool2d
 from minidl.ops.conv_transpose import conv_transpose2d
 from minidl.ops.convolution import conv2d
 from minidl.ops.dropout import dropout
-from minidl.ops.elementwise import elu, gelu, leaky_relu, logsigmoid, relu, sigmoid, silu, tanh
+from minidl.ops.elementwise import relu, sigmoid, tanh
 from minidl.ops.embedding import embedding
 from minidl.ops.indexing import one_hot
 from minidl.ops.im2col import fold, unfold
@@ -27,7 +30,6 @@ from minidl.ops.padding import pad
 from minidl.ops.promotion import floating, tensor_of
 from minidl.ops.resampling import grid_sample, interpolate, pixel_shuffle, pixel_unshuffle
 from minidl.ops.rescaling import dropout2d, instance_norm_train, rms_norm
-from minidl.ops.saturating import glu, hardswish, hardtanh, prelu, relu6, selu
 from minidl.ops.sequences import (
     adaptive_avg_pool1d, adaptive_max_pool1d, avg_pool1d, conv1d, conv_transpose1d, max_pool1d,
 )  # fmt: skip
@@ -57,11 +59,11 @@ def batch_norm(
         Moving averages; `running_var` is of the unbiased variance.
     weight, bias : Tensor, shape (C,), optional
     training : bool
-        Normalise by the batch's statistics (else by the running ones).
+        True to normalise by the statistics of the batch, False by the running ones.
     momentum : float
         Weight of the newest batch in the running statistics.
     relu : bool
-        Clip at 0 in the same pass (not in PyTorch).
+        Apply ReLU in the same pass (not in PyTorch).
     """
     if not training:
         for name, statistic in (("running_mean", running_mean), ("running_var", running_var)):
@@ -74,7 +76,7 @@ def batch_norm(
 
 
 def group_norm(input, num_groups, weight=None, bias=None, eps=1e-5):
-    """Normalise each of `num_groups` groups of channels of every sample of `input`, (N, C, ...)."""
+    """Normalise every group of channels of every sample of `input`, (N, C, ...), by its own statistics."""
     if floating(input).ndim < 2:
         raise ValueError(f"`input` must have at least 2 axes (N, C, ...), found shape {input.shape}")
     N, C = input.shape[:2]
@@ -82,6 +84,9 @@ def group_norm(input, num_groups, weight=None, bias=None, eps=1e-5):
         raise ValueError(f"`num_groups` is {num_groups}, which must divide the {C} channels of `input` {input.shape}")
     groups = input.reshape(N, num_groups, math.prod(input.shape[1:]) // num_groups)
     y = layer_norm(groups, groups.shape[2], eps=eps).reshape(input.shape)
+    for name, vector in (("weight", weight), ("bias", bias)):
+        if vector is not None and tensor_of(vector, name).shape != (C,):
+            raise ValueError(f"`{name}` has shape {vector.shape} but `input` has {C} channels: shape {input.shape}")
     per_channel = (1, C) + (1,) * (input.ndim - 2)
     y = y if weight is None else y * weight.reshape(per_channel)
     return y if bias is None else y + bias.reshape(per_channel)
@@ -97,7 +102,7 @@ def instance_norm(
     momentum: float = 0.1,
     eps: float = 1e-5,
 ) -> Tensor:
-    """Normalise every channel of every image by its own statistics, or by the running ones; options of `batch_norm`."""
+    """Normalise every channel of every image by its own statistics, or by the running ones, as `batch_norm` does."""
     if not use_input_stats:
         return batch_norm_eval(input, running_mean, running_var, weight, bias, eps)
     y, mean, var = instance_norm_train(input, weight, bias, eps)
@@ -108,12 +113,12 @@ def instance_norm(
 
 def softplus(input: Tensor, beta: float = 1.0, threshold: float = 20.0) -> Tensor:
     """``log(1 + exp(beta * input)) / beta``; the input itself where ``beta * input`` exceeds `threshold`."""
-    scaled = beta * input
+    scaled = checks.number(beta, "beta") * floating(input)
     return where(scaled > threshold, input, elementwise.softplus(scaled) / beta)
 
 
 def update_running(running_mean, running_var, mean, var, count, momentum):
-    """Move the running statistics towards a batch's, with the unbiased variance; in place."""
+    """Move the running statistics towards those of a batch, with the unbiased variance; in place."""
     for running, new in ((running_mean, mean.data), (running_var, var.data * (count / (count - 1)))):
         running.data *= 1 - momentum
         running.data += momentum * new

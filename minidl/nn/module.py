@@ -1,7 +1,7 @@
 """`Module`: a tree of layers that owns parameters and buffers.
 
-What its attributes mean stands in ``registry.py``. Everything else, names of
-parameters, moving to a device, saving and loading (``state.py``), is a walk over the tree.
+``registry.py`` says how attributes are registered. Everything else, names of parameters, moving to a device, saving
+and loading (``state.py``), is a walk over the tree.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import numpy as np
 
 from minidl.nn import state
 from minidl.nn.registry import Hooks, Parameter, Registry  # noqa: F401 (Parameter is looked for here)
-from minidl.tensor import HookHandle
+from minidl.tensor import HookHandle, zero_gradients
 
 
 class _Calls(threading.local):
@@ -25,7 +25,7 @@ calls = _Calls()  # the modules being called in this thread, outermost first; er
 
 
 def _plainer(error, module, inputs, options):
-    """The error that names the argument where `error` came of numbers in place of a Tensor; else None."""
+    """The error that names the argument, if `error` was caused by numbers in place of a Tensor; else None."""
     culprit = getattr(error, "obj", None)
     if culprit is None:
         return None
@@ -65,7 +65,7 @@ class Module(Registry):
     # -- calling
 
     def forward(self, *inputs):
-        """What the module computes; subclasses define it."""
+        """The computation of the module; subclasses define it."""
         raise NotImplementedError(f"{type(self).__name__} defines no forward()")
 
     def __call__(self, *inputs, **options):
@@ -99,7 +99,7 @@ class Module(Registry):
 
     @property
     def has_hooks(self):
-        """Whether somebody watches this module's inputs or outputs."""
+        """True if hooks read the inputs or outputs of this module."""
         return bool(self._forward_hooks or self._forward_pre_hooks)
 
     # -- the tree
@@ -193,12 +193,8 @@ class Module(Registry):
         return self
 
     def zero_grad(self, set_to_none=True):
-        """Forget all gradients (or set them to 0)."""
-        for parameter in self.parameters():
-            if set_to_none:
-                parameter.grad = None
-            elif parameter.grad is not None:
-                parameter.grad.data[...] = 0
+        """Drop the gradients of all parameters, or fill them with zeros if `set_to_none` is false."""
+        zero_gradients(self.parameters(), set_to_none)
 
     def to(self, *targets, device=None, dtype=None):
         """Move parameters and buffers to a device and/or a floating dtype, in place; returns the module."""
@@ -234,7 +230,7 @@ class Module(Registry):
     # -- description
 
     def extra_repr(self):
-        """What stands in the parentheses of the layer's line in ``print(model)``."""
+        """The text in the parentheses of the line of this module in ``print(model)``."""
         return ""
 
     def __repr__(self):

@@ -32,10 +32,11 @@ Everywhere, `padding` is ((top, bottom), (left, right)), `stride` and `dilation`
 from __future__ import annotations
 
 from minidl import backend
-from minidl.checks import positive_pair
+from minidl.checks import integer, positive_pair
 from minidl.dispatch import dispatched
-from minidl.ops.geometry import check_convolution, check_window, output_size, paddings, split
+from minidl.ops.geometry import check_convolution, check_window, output_size, paddings, reachable, split
 from minidl.ops.im2col import col2im_forward, im2col_forward
+from minidl.ops.promotion import tensor_of
 from minidl.tensor import Function
 
 
@@ -70,7 +71,7 @@ def conv2d_forward(
     >>> conv2d_forward(np.arange(6.0).reshape(1, 1, 2, 3), np.ones((1, 1, 2, 2)))
     array([[[[ 8., 12.]]]])
     """
-    (N, C, H, W), (K, _, kh, kw) = x.shape, weight.shape
+    (N, _, H, W), (K, _, kh, kw) = x.shape, weight.shape
     OH, OW = output_size((H, W), (kh, kw), stride, padding, dilation)
     y = backend.empty_channels_last((N, K, OH, OW), x.dtype, like=x) if out is None else out
     for x_g, w_g, y_g in zip(split(x, groups, 1), split(weight, groups, 0), split(y, groups, 1)):
@@ -182,7 +183,7 @@ def conv2d(input, weight, bias=None, stride=1, padding=0, dilation=1, groups=1):
 
     Parameters
     ----------
-    input : Tensor, shape (N, C, H, W)
+    input : Tensor, shape (N, C, H, W), or (C, H, W) without a batch
     weight : Tensor, shape (K, C / groups, kh, kw)
     bias : Tensor, shape (K,), optional
     stride, dilation : int or pair
@@ -216,9 +217,12 @@ def conv2d(input, weight, bias=None, stride=1, padding=0, dilation=1, groups=1):
               [2., 4., 2.],
               [1., 2., 1.]]]])
     """
-    channels = weight.shape[1] * groups if weight.ndim == 4 else 0
+    if tensor_of(input).ndim == 3:
+        return conv2d(input.unsqueeze(0), weight, bias, stride, padding, dilation, groups).squeeze(0)
+    channels = weight.shape[1] * integer(groups, "groups") if tensor_of(weight, "weight").ndim == 4 else 0
     check_convolution(input, weight, bias, groups, in_axis=1, channels=channels)
     stride, dilation = positive_pair(stride, "stride"), positive_pair(dilation, "dilation")
     padding = paddings(padding, weight.shape[2:], stride, dilation)
     check_window(input, weight, padding, dilation)
+    stride = reachable(stride, input.shape[2:], padding)
     return Conv2d.apply(input, weight, bias, stride=stride, padding=padding, dilation=dilation, groups=groups)

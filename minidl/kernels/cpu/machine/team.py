@@ -81,10 +81,10 @@ class Team:
         try:
             for worker in called:
                 worker.call(number, kernel, n_tasks, args)
-            call(kernel, self.counter, n_tasks, *args)
+            kernel(self.counter, n_tasks, *args)
             errors = [worker.wait(number) for worker in called]
         except BaseException as error:
-            raise _when_idle(called, error) from None
+            raise _when_idle(called, _plain(error)) from None
         for error in filter(None, errors):
             raise error
 
@@ -92,6 +92,12 @@ class Team:
         """Let the threads end."""
         for worker in self.workers:
             worker.send(None)
+
+
+def _plain(error):
+    """The Ctrl-C itself, where it came inside the call of a kernel, from which Numba returns with a SystemError."""
+    cause = error.__cause__
+    return cause if isinstance(error, SystemError) and isinstance(cause, KeyboardInterrupt) else error
 
 
 def _when_idle(workers, error):
@@ -140,7 +146,7 @@ class _Worker:
         try:
             self.box.pop()
         except IndexError:
-            call(_settle, self.ended, number, SPINS)
+            _settle(self.ended, number, SPINS)
             while self.finished != number:
                 self.done.acquire()
         return self.error
@@ -180,6 +186,7 @@ class _Worker:
             kernel(self.counter, n_tasks, *args)
         except BaseException as error:  # handed to the thread that waits
             self.error = error
+        job = args = None  # the arrays are the caller's alone once it knows that the job is finished
         self.finished = number
         _open(self.done)
         return number
@@ -233,15 +240,11 @@ def set_num_threads(n):
 
 
 def call(kernel, *args):
-    """``kernel(*args)``; Ctrl-C there is a KeyboardInterrupt.
-
-    Python may look for signals while Numba looks at the arguments. Numba goes on then, and Python complains of a
-    function that returned a result with an exception set.
-    """
+    """``kernel(*args)``; Ctrl-C there is a KeyboardInterrupt."""
     try:
         return kernel(*args)
     except SystemError as error:
-        raise (error.__cause__ if isinstance(error.__cause__, KeyboardInterrupt) else error) from None
+        raise _plain(error) from None
 
 
 def run(kernel, n_tasks, *args):
