@@ -167,7 +167,7 @@ def _arrays_in(value):
         yield value.data
     elif isinstance(value, dict):
         for key, inner in value.items():
-            if key != "edges":
+            if key != "_edges":
                 yield from _arrays_in(inner)
     elif isinstance(value, (tuple, list)):
         for inner in value:

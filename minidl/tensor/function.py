@@ -18,9 +18,8 @@ from minidl import backend
 from minidl.tensor.core import Tensor, _wrap
 from minidl.tensor.mode import _state, no_grad
 from minidl.tensor.observer import observers, the_observer
-from minidl.tensor.records import Saved, Version, edge_of
+from minidl.tensor.records import Edge, Saved, Version, fields_of_edge
 
-_new = tuple.__new__
 _order = itertools.count()
 _FREED = object()
 
@@ -138,7 +137,7 @@ class Function:
 
     def _record(self, inputs, results, outputs):
         self.order = next(_order)
-        self.edges = [edge_of(x) if need else None for x, need in zip(inputs, self.needs_input_grad)]
+        self._edges = [fields_of_edge(x) if need else None for x, need in zip(inputs, self.needs_input_grad)]
         excluded = self._not_differentiable
         for index, (array, out) in enumerate(zip(results, outputs)):
             if out._data.dtype.kind in "fc" and not (excluded and _is_one_of(array, excluded)):
@@ -148,6 +147,11 @@ class Function:
         if self._saved:
             self._saved = [_saved(array, inputs, results, outputs) for array in self._saved]
         self._not_differentiable = ()
+
+    @property
+    def edges(self):
+        """For each input, the :class:`Edge` that its gradient follows, or None if it needs none."""
+        return [None if fields is None else Edge._make(fields) for fields in self._edges]
 
     @property
     def saved_tensors(self):
@@ -184,7 +188,7 @@ class Function:
             saved._replace(value=saved.value.copy(), version=Version(), changes=0)
             if saved.version is version
             else saved
-            for saved in self._saved
+            for saved in map(Saved._make, self._saved)
         ]
 
     def release(self):
@@ -231,18 +235,18 @@ def _alias(x):
 
 
 def _saved(array, inputs, results, outputs):
-    """The record that leads a saved array back to its tensor."""
+    """The fields of the `Saved` that leads an array back to its tensor."""
     for x in inputs:
         if isinstance(x, Tensor) and x._data is array:
             version = x._version_record()
             if x.node is None:
-                return _new(Saved, (x if x._requires_grad else array, None, None, version, version.changes))
-            return _new(Saved, (array, x.node, x.index, version, version.changes))
+                return x if x._requires_grad else array, None, None, version, version.changes
+            return array, x.node, x.index, version, version.changes
     for index, (result, out) in enumerate(zip(results, outputs)):
         if result is array:
             version = out._version_record()
-            return _new(Saved, (out._data, None, index if out._requires_grad else None, version, version.changes))
-    return _new(Saved, (_wrap(array) if backend.is_array(array) else array, None, None, None, 0))
+            return out._data, None, index if out._requires_grad else None, version, version.changes
+    return _wrap(array) if backend.is_array(array) else array, None, None, None, 0
 
 
 def _link_versions(base, outputs):

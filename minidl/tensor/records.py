@@ -1,7 +1,7 @@
 """The records of the graph: `Edge`, `Saved` and `Version`.
 
-Every operation makes some, so `edge_of` and `Function` fill the tuples by ``tuple.__new__``, in half the time of a
-call of the class.
+Every operation makes some, so a node stores them as plain tuples of their fields, in a fifth of the time of a call
+of the class; `Function.edges` returns them by name.
 """
 
 from __future__ import annotations
@@ -40,8 +40,12 @@ class Version:
     has_views = False
 
 
+def fields_of_edge(x) -> tuple:
+    """The fields of the `Edge` to a Tensor, as a node stores them."""
+    array, node = x._data, x.node
+    return node, x.index, x if node is None else None, array.shape, array.dtype
+
+
 def edge_of(x) -> Edge:
     """The edge to a Tensor."""
-    array, node = x._data, x.node
-    leaf = x if node is None else None
-    return tuple.__new__(Edge, (node, x.index, leaf, array.shape, array.dtype))
+    return Edge._make(fields_of_edge(x))

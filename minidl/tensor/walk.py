@@ -28,7 +28,7 @@ from minidl.tensor.assignment import Assigned, as_array
 from minidl.tensor.hooks import run_hooks
 from minidl.tensor.mode import _state, is_grad_enabled
 from minidl.tensor.observer import observers, the_observer
-from minidl.tensor.records import edge_of
+from minidl.tensor.records import fields_of_edge
 
 if TYPE_CHECKING:
     from minidl.tensor.core import Tensor
@@ -142,7 +142,7 @@ class _Walk:
         if gradient.shape != output.shape:
             raise ValueError(f"`gradient` has shape {gradient.shape} but the tensor has {output.shape}")
         self.output = output
-        self.deliver(edge_of(output), gradient)
+        self.deliver(fields_of_edge(output), gradient)
 
     def deliver(self, edge, gradient):
         """Add `gradient` to the sum that waits at the node or leaf of `edge`."""
@@ -196,10 +196,10 @@ class _Walk:
         if not retain_graph:
             node.release()
         results = results if type(results) is tuple else (results,)
-        if len(results) != len(node.edges):
-            raise RuntimeError(f"{node.name}.backward returned {len(results)} gradients for {len(node.edges)} inputs")
+        if len(results) != len(node._edges):
+            raise RuntimeError(f"{node.name}.backward returned {len(results)} gradients for {len(node._edges)} inputs")
         del grads
-        for edge, gradient in zip(node.edges, results):
+        for edge, gradient in zip(node._edges, results):
             if edge is not None and gradient is not None:
                 self.deliver(edge, gradient if isinstance(gradient, Assigned) else _as_tensor(gradient, self.output))
 
@@ -211,15 +211,14 @@ def _useful_nodes(roots, targets):
     oldest = -1 if target_ids else min(node.order for node in target_nodes)
     seen, stack = set(roots), list(roots)
     while stack:
-        for edge in filter(None, stack.pop().edges):
-            node = edge.node
+        for node, *_ in filter(None, stack.pop()._edges):
             if node is not None and node not in seen and node.order >= oldest:
                 seen.add(node)
                 stack.append(node)
     useful = set()
     for node in sorted(seen, key=lambda n: n.order):
-        for edge in filter(None, node.edges):
-            if edge.node in useful or edge.node in target_nodes or id(edge.leaf) in target_ids:
+        for above, _, leaf, *_ in filter(None, node._edges):
+            if above in useful or above in target_nodes or id(leaf) in target_ids:
                 useful.add(node)
                 break
     return useful
