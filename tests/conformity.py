@@ -41,6 +41,7 @@ NAMES = {
     "true_divide": "div",
     "split_with_sizes": "split",
     "einsum": lambda operands, equation: minidl.einsum(equation, operands),
+    "zero_": lambda x: x.clone().zero_(),
     "where": lambda x, condition, other: minidl.where(condition, x, other),
     "linalg.diagonal": lambda x, offset=0, dim1=-2, dim2=-1: minidl.diagonal(x, offset, dim1, dim2),
     "nn.functional.embedding": lambda weight, index, **options: minidl.embedding(index, weight, **options),

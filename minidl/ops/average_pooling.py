@@ -5,6 +5,8 @@ from __future__ import annotations
 from minidl import backend
 from minidl.checks import pair, positive_pair
 from minidl.dispatch import dispatched
+from minidl.ops.batching import batch_or_one
+from minidl.ops.promotion import floating
 from minidl.ops.windows import adaptive_bins, adaptive_size, check_image, deliver, padded, pooled_shape, taps
 from minidl.tensor import Function
 
@@ -145,6 +147,7 @@ class AdaptiveAvgPool2dGrad(Function):
         return AdaptiveAvgPool2d.apply(outer, self.output_size), None, None
 
 
+@batch_or_one(4)
 def avg_pool2d(
     input, kernel_size, stride=None, padding=0, ceil_mode=False, count_include_pad=True, divisor_override=None
 ):
@@ -157,14 +160,14 @@ def avg_pool2d(
     divisor_override : int, optional
         Divide each sum by this number instead.
     """
-    check_image(input)
+    check_image(floating(input))
     if divisor_override is not None and divisor_override == 0:
         raise ValueError("`divisor_override` is 0; accepted: any other number")
     kernel_size = positive_pair(kernel_size, "kernel_size")
     return AvgPool2d.apply(
         input,
         kernel_size=kernel_size,
-        stride=kernel_size if stride is None else positive_pair(stride, "stride"),
+        stride=kernel_size if stride is None or stride == () else positive_pair(stride, "stride"),
         padding=pair(padding, "padding"),
         ceil_mode=ceil_mode,
         count_include_pad=count_include_pad,
@@ -172,6 +175,7 @@ def avg_pool2d(
     )
 
 
+@batch_or_one(4)
 def adaptive_avg_pool2d(input, output_size):
     """Mean over windows chosen so that the result has `output_size` (int or pair; None keeps an axis)."""
     return AdaptiveAvgPool2d.apply(input, adaptive_size(input, output_size))

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from minidl.checks import pair, positive_pair
+from minidl.ops.batching import batch_or_one
 from minidl.ops.convolution import ConvInputGrad
 from minidl.ops.geometry import check_convolution, paddings
 
 
+@batch_or_one(4)
 def conv_transpose2d(input, weight, bias=None, stride=1, padding=0, output_padding=0, groups=1, dilation=1):
     """Transposed convolution: the gradient of `conv2d` to its input, as PyTorch's ``conv_transpose2d``.
 

@@ -34,6 +34,7 @@ from __future__ import annotations
 from minidl import backend
 from minidl.checks import positive_pair
 from minidl.dispatch import dispatched
+from minidl.ops.batching import batch_or_one
 from minidl.ops.geometry import check_convolution, check_window, output_size, paddings, split
 from minidl.ops.im2col import col2im_forward, im2col_forward
 from minidl.tensor import Function
@@ -177,6 +178,7 @@ class ConvWeightGrad(Function):
         )
 
 
+@batch_or_one(4)
 def conv2d(input, weight, bias=None, stride=1, padding=0, dilation=1, groups=1):
     """Two-dimensional convolution (cross-correlation), as PyTorch's ``conv2d``.
 

@@ -49,8 +49,9 @@ def check_convolution(input, weight, bias, groups, in_axis, channels):
     outputs = weight.shape[0] if in_axis == 1 else weight.shape[1] * groups
     if bias is not None and bias.shape != (outputs,):
         raise ValueError(f"`bias` has shape {bias.shape} but there are {outputs} output channels")
-    if input.dtype != weight.dtype:
-        raise TypeError(f"`input` is {input.dtype} but `weight` is {weight.dtype}; cast one with .to(dtype)")
+    for name, other in (("weight", weight), ("bias", weight if bias is None else bias)):
+        if input.dtype != other.dtype:
+            raise TypeError(f"`input` is {input.dtype} but `{name}` is {other.dtype}; cast one with .to(dtype)")
 
 
 def check_window(input, weight, padding, dilation):

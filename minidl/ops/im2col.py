@@ -14,6 +14,7 @@ from __future__ import annotations
 from minidl import backend
 from minidl.checks import pair, positive_pair
 from minidl.dispatch import dispatched
+from minidl.ops.batching import batch_or_one
 from minidl.ops.geometry import output_size, paddings
 from minidl.tensor import Function
 
@@ -117,14 +118,18 @@ def col2im(columns, input_shape, kernel_size, stride=1, padding=0, dilation=1):
     return Col2Im.apply(columns, input_shape=tuple(input_shape), **_geometry(kernel_size, stride, padding, dilation))
 
 
+@batch_or_one(4)
 def unfold(input, kernel_size, dilation=1, padding=0, stride=1):
     """PyTorch's layout of `im2col`: (N, C * kh * kw, OH * OW)."""
     kh, kw = positive_pair(kernel_size, "kernel_size")
     N, C = input.shape[:2]
-    columns = im2col(input, (kh, kw), stride, padding, dilation)
-    return columns.reshape(N, -1, kh * kw, C).permute(0, 3, 2, 1).reshape(N, C * kh * kw, -1)
+    geometry = _geometry(kernel_size, stride, padding, dilation)
+    OH, OW = output_size(input.shape[2:], **geometry)
+    columns = Im2Col.apply(input, **geometry)
+    return columns.reshape(N, OH * OW, kh * kw, C).permute(0, 3, 2, 1).reshape(N, C * kh * kw, OH * OW)
 
 
+@batch_or_one(3)
 def fold(input, output_size, kernel_size, dilation=1, padding=0, stride=1):
     """The adjoint of `unfold`: (N, C * kh * kw, OH * OW) -> (N, C, H, W)."""
     (kh, kw), (H, W) = positive_pair(kernel_size, "kernel_size"), pair(output_size, "output_size")

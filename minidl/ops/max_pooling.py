@@ -11,6 +11,7 @@ from __future__ import annotations
 from minidl import backend
 from minidl.checks import pair, positive_pair
 from minidl.dispatch import dispatched
+from minidl.ops.batching import batch_or_one
 from minidl.ops.padding import Pick
 from minidl.ops.windows import adaptive_bins, adaptive_size, check_image, deliver, padded, pooled_shape, taps
 from minidl.tensor import Function, Tensor
@@ -20,6 +21,11 @@ def argmax_dtype(kernel_size):
     """The narrowest integer type that numbers the cells of a window: one byte up to 256 cells."""
     cells = kernel_size[0] * kernel_size[1]
     return "uint8" if cells <= 1 << 8 else "uint16" if cells <= 1 << 16 else "int32"
+
+
+def _least(xp, dtype):
+    """The number that every other of the dtype beats."""
+    return -xp.inf if dtype.kind == "f" else xp.iinfo(dtype).min
 
 
 def _first_taps(xp, count, kernel, stride, padding, dilation):
@@ -57,12 +63,12 @@ def max_pool2d_forward(x, kernel_size, stride, padding, dilation=(1, 1), ceil_mo
     """
     xp = backend.array_module(x)
     pooled = pooled_shape(x.shape, kernel_size, stride, padding, dilation, ceil_mode)
-    canvas, inside = padded(x.shape, -xp.inf, pooled, kernel_size, stride, padding, dilation, like=x)
+    canvas, inside = padded(x.shape, _least(xp, x.dtype), pooled, kernel_size, stride, padding, dilation, like=x)
     canvas[inside] = x
     row, column = (_first_taps(xp, *axis) for axis in zip(pooled[2:], kernel_size, stride, padding, dilation))
     y = backend.empty_channels_last(pooled, x.dtype, like=x)
     argmax = backend.empty_channels_last(pooled, argmax_dtype(kernel_size), like=x)
-    y[...], argmax[...] = -xp.inf, row[:, None] * kernel_size[1] + column
+    y[...], argmax[...] = _least(xp, x.dtype), row[:, None] * kernel_size[1] + column
     for tap, value in enumerate(taps(canvas, pooled, kernel_size, stride, dilation)):
         better = (value > y) | xp.isnan(value)
         y = xp.where(better, value, y)
@@ -173,6 +179,7 @@ class MaxPoolGather(Function):
         return MaxPoolScatter.apply(outer, argmax.data, input_shape=self.shape, **self.geometry), None
 
 
+@batch_or_one(4)
 def max_pool2d(input, kernel_size, stride=None, padding=0, dilation=1, ceil_mode=False, return_indices=False):
     """Largest value in each window, as PyTorch's ``max_pool2d``; the first of equals wins.
 
@@ -203,7 +210,7 @@ def max_pool2d(input, kernel_size, stride=None, padding=0, dilation=1, ceil_mode
     kernel_size = positive_pair(kernel_size, "kernel_size")
     geometry = dict(
         kernel_size=kernel_size,
-        stride=kernel_size if stride is None else positive_pair(stride, "stride"),
+        stride=kernel_size if stride is None or stride == () else positive_pair(stride, "stride"),
         padding=pair(padding, "padding"),
         dilation=positive_pair(dilation, "dilation"),
     )
@@ -224,6 +231,7 @@ def _flat_indices(input, argmax, geometry):
     return Tensor(h * input.shape[3] + w)
 
 
+@batch_or_one(4)
 def adaptive_max_pool2d(input, output_size, return_indices=False):
     """Largest value in windows chosen so that the result has `output_size`, as PyTorch's ``adaptive_max_pool2d``.
 

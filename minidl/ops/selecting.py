@@ -141,7 +141,11 @@ def masked_fill(input, mask, value):
     if isinstance(value, Tensor):
         if value.ndim:
             raise ValueError(f"`value` has shape {value.shape}; accepted: a number or a 0-d tensor")
+        if value.dtype.kind == "c" and input.dtype.kind != "c":
+            raise TypeError(f"`value` is {value.dtype}, which {input.dtype} cannot hold")
         value = value.astype(input.dtype)
+    elif isinstance(value, complex) and input.dtype.kind != "c":
+        raise TypeError(f"`value` is {value!r}, which {input.dtype} cannot hold")
     elif input.dtype.kind in "iu" and not (abs(value) < 2**63 and value == int(value)):
         raise TypeError(f"`value` is {value!r}, which {input.dtype} cannot hold")
     else:

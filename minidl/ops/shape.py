@@ -212,8 +212,9 @@ def to(input, *targets, device=None, dtype=None, copy=False, non_blocking=False,
     Parameters
     ----------
     input : Tensor
-    *targets : str, dtype or Tensor
-        A device's name, a dtype, or a Tensor whose device and dtype are wanted.
+    *targets : str, dtype, Tensor or bool
+        A device's name, a dtype, or a Tensor whose device and dtype are wanted; two truth values after them are
+        `non_blocking` and `copy`.
     device, dtype : optional
         The same by name.
     copy : bool
@@ -228,6 +229,8 @@ def to(input, *targets, device=None, dtype=None, copy=False, non_blocking=False,
     dtype('float64')
     """
     out = tensor_of(input)
+    flags = [t for t in targets if isinstance(t, bool)]
+    copy, targets = copy or flags[1:2] == [True], [t for t in targets if not isinstance(t, bool)]
     wanted = [part for t in targets for part in ((t.device, t.dtype) if isinstance(t, Tensor) else (t,))]
     for target in (*wanted, device, dtype):
         if is_device_name(target):

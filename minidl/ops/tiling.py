@@ -83,8 +83,10 @@ def roll(input, shifts, dims=None):
     if len(dims) != len(shifts):
         raise ValueError(f"`shifts` is {shifts} and `dims` {dims}; accepted: as many of the one as of the other")
     for shift, dim in zip(shifts, dims):
+        if not input.ndim:
+            raise IndexError(f"`dims` is {dims}; a tensor of 0 axes has none to roll along")
         axis = checks.axis(dim, input.ndim, "dims")
-        if input.data.size and input.ndim:
+        if input.data.size:
             n = input.shape[axis]
             cut = n - checks.integer(shift, "shifts") % n
             input = concat([narrow(input, axis, cut, n - cut), narrow(input, axis, 0, cut)], axis)
