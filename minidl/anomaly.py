@@ -1,6 +1,6 @@
 """`detect_anomaly`: which operation, in which layer, on which line made the first NaN or Inf.
 
-Every operation is looked at as it runs, forward and backward (see `tensor.set_observer`). One whose
+Every operation is looked at as it runs, forward and backward (see `tensor.observe`). One whose
 inputs are finite and whose result is not is the culprit. A backward runs long after the line that
 asked for it, so each node is given its origin when it is recorded.
 """
@@ -17,8 +17,7 @@ import numpy as np
 
 from minidl.backend import array_module
 from minidl.nn.module import calls
-from minidl.tensor import Function, Tensor, set_observer
-from minidl.tensor.walk import _Walk
+from minidl.tensor import Function, Observer, Tensor, is_walking, observe
 
 PACKAGE = os.path.dirname(os.path.abspath(__file__))
 
@@ -76,16 +75,6 @@ def origin_of(node):
     return Origin(name, layer_path(calls.stack), *(place or ("<unknown>", 0)))
 
 
-def _within_backward():
-    """Whether the walk is running a backward rule right now."""
-    frame = sys._getframe(1)
-    while frame is not None:
-        if frame.f_code is _Walk.visit.__code__:
-            return True
-        frame = frame.f_back
-    return False
-
-
 def layer_path(stack):
     """Dotted name of the innermost of the modules being called, counted from the outermost."""
     if not stack:
@@ -94,7 +83,7 @@ def layer_path(stack):
     return names.get(id(stack[-1])) or type(stack[-1]).__name__
 
 
-class _Watch:
+class _Watch(Observer):
     """The observer: raises at the first result that is not finite though its inputs are."""
 
     def __init__(self, check_inf):
@@ -103,7 +92,7 @@ class _Watch:
     def forward(self, node, inputs, outputs):
         node.origin = origin = origin_of(node)
         fault = self.first_fault(outputs)
-        if fault is None or _within_backward():
+        if fault is None or is_walking():
             return  # in a backward rule, what counts is what the rule returns
         given = self.first_fault(inputs)
         if given is None:
@@ -174,9 +163,5 @@ def detect_anomaly(check_inf=True):
     ...     print(error.phase, error.op)
     backward Sqrt
     """
-    before = set_observer(_Watch(check_inf))
-    try:
-        with np.errstate(all="ignore"):
-            yield
-    finally:
-        set_observer(before)
+    with observe(_Watch(check_inf)), np.errstate(all="ignore"):
+        yield

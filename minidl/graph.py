@@ -9,7 +9,7 @@ from __future__ import annotations
 from html import escape
 
 from minidl.graph_layout import GAP, LINE, Box, arrange
-from minidl.tensor import Tensor, enable_grad
+from minidl.tensor import Tensor, edge_of, enable_grad
 
 # colour of a box by what the operation does; the first whose word is in the name wins
 FAMILIES = {
@@ -82,7 +82,7 @@ class _Reader:
         for k, result in enumerate(results):
             if result.node is not None:
                 name = "output" if len(results) == 1 else f"output {k}"
-                above = self.box_of((result.node, result.index, result.shape, result.dtype))
+                above = self.box_of(edge_of(result))
                 self.boxes[name] = Box((name, _shape(result.shape)), RESULT, [above])
         return list(self.boxes.values())
 
@@ -91,22 +91,22 @@ class _Reader:
         edge = self.resolve(edge)
         todo = [edge]
         while todo:
-            node, leaf, shape, _ = todo[-1]
-            missing = [e for e in self.inputs(node) if self.key(e) not in self.boxes]
+            missing = [e for e in self.inputs(todo[-1].node) if self.key(e) not in self.boxes]
             if missing and self.key(todo[-1]) not in self.boxes:
                 todo += missing[::-1]
                 continue
             done = todo.pop()
             if self.key(done) not in self.boxes:
-                self.boxes[self.key(done)] = self.new_box(node, leaf, shape)
+                self.boxes[self.key(done)] = self.new_box(done)
         return self.boxes[self.key(edge)]
 
-    def new_box(self, node, leaf, shape):
+    def new_box(self, edge):
+        node, shape = edge.node, _shape(edge.shape)
         if node is None:
-            return Box((self.names.get(id(leaf), "input"), _shape(shape)), LEAF)
-        own = [f"{self.names[id(e[1])]} {_shape(e[2])}" for e in filter(None, node.edges) if self.is_parameter(e)]
+            return Box((self.names.get(id(edge.leaf), "input"), shape), LEAF)
+        own = [f"{self.names[id(e.leaf)]} {_shape(e.shape)}" for e in filter(None, node.edges) if self.is_parameter(e)]
         above = [self.boxes[self.key(e)] for e in self.inputs(node)]
-        return Box((node.name, *own, _shape(shape)), _colour(node.name), above)
+        return Box((node.name, *own, shape), _colour(node.name), above)
 
     def inputs(self, node):
         """The edges to draw above an operation: not those to its parameters."""
@@ -114,20 +114,20 @@ class _Reader:
         return [self.resolve(e) for e in edges if not self.is_parameter(e)]
 
     def is_parameter(self, edge):
-        return edge[0] is None and id(edge[1]) in self.names
+        return edge.node is None and id(edge.leaf) in self.names
 
     def key(self, edge):
-        return id(edge[1] if edge[0] is None else edge[0])
+        return id(edge.leaf if edge.node is None else edge.node)
 
     def resolve(self, edge):
         """The edge to the definition's result in place of one to a fused operation that is to be expanded."""
-        node, index, shape, dtype = edge
+        node = edge.node
         if node is None or node.name not in self.expand or not hasattr(node, "definition"):
             return edge
         if node not in self.unfolded:
             self.unfolded[node] = _unfold(node)
         results = self.unfolded[node]
-        return edge if results is None else (results[index].node, results[index].index, shape, dtype)
+        return edge if results is None else edge_of(results[edge.index])
 
 
 def _unfold(node):

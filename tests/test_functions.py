@@ -1,11 +1,13 @@
 """Custom Functions, in both spellings."""
 
+import threading
+
 import numpy as np
 import pytest
 
 import minidl
 from minidl import Function
-from minidl.tensor import set_observer
+from minidl.tensor import Observer, observe
 
 
 def leaf(values, dtype="float64"):
@@ -172,8 +174,8 @@ def test_one_array_under_two_tensors_keeps_two_gradients():
     assert numbers(a.grad) == [4.0, 9.0] and numbers(b.grad) == [8.0, 18.0]
 
 
-def test_an_operation_is_reported_to_the_observer():
-    class Names:
+def test_an_operation_is_reported_to_the_innermost_observer_of_its_thread():
+    class Names(Observer):
         def __init__(self):
             self.names = []
 
@@ -183,10 +185,14 @@ def test_an_operation_is_reported_to_the_observer():
         def backward(self, node, grads, results):
             self.names.append("d" + node.name)
 
-    names = Names()
-    before = set_observer(names)
-    try:
+    with observe(Names()) as names:
         leaf([1.0]).exp().sum().backward()
-    finally:
-        assert set_observer(before) is names
-    assert names.names[:2] == ["Exp", "Sum"] and "dExp" in names.names
+        with observe(Names()) as inner:
+            leaf([1.0]).sin()
+        leaf([1.0]).cos()
+        other = threading.Thread(target=leaf([1.0]).tanh)
+        other.start()
+        other.join()
+    leaf([1.0]).tan()
+    assert names.names[:2] == ["Exp", "Sum"] and "dExp" in names.names and names.names[-1] == "Cos"
+    assert inner.names == ["Sin"]

@@ -136,7 +136,7 @@ def test_frozen_layers_cost_no_backward():
             node = todo.pop()
             if node is not None and node not in seen:
                 seen.add(node)
-                todo += [edge[0] for edge in node.edges if edge is not None]
+                todo += [edge.node for edge in node.edges if edge is not None]
         return len(seen)
 
     whole = nodes(net(images))

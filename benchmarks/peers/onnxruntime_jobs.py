@@ -7,27 +7,26 @@ import onnxruntime
 
 from benchmarks.case import load
 from benchmarks.jobs import Job
-from benchmarks.peers import onnx_graph
+from minidl.onnx import as_onnx
 
 
 class Network(Job):
     """GoogLeNet's prediction with batch norm folded."""
 
     def __init__(self, folder, mode, threads):
-        from minidl import nn
-
         case, weights, images, _ = load(folder)
         network = case.network()
         network.load_state_dict(weights)
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
         self.x = np.ascontiguousarray(images.transpose(0, 3, 1, 2))
-        graph = onnx_graph.model(nn.inference.fold(network), self.x.shape, case.classes)
-        self.session = onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
+        options.add_free_dimension_override_by_name("N", len(self.x))  # as if the file were made for this batch
+        contents = as_onnx(network, self.x.shape[1:]).SerializeToString()
+        self.session = onnxruntime.InferenceSession(contents, options, providers=["CPUExecutionProvider"])
 
     def step(self):
         """Logits of the batch."""
-        return self.session.run(None, {"x": self.x})[0]
+        return self.session.run(None, {"images": self.x})[0]
 
     def check(self, path):
         """Write the results that are compared with float64 ones."""

@@ -154,7 +154,7 @@ class _Calls:
                 if id(root) not in self.seen:
                     self.seen.add(id(root))
                     total += root.nbytes
-            todo += [edge[0] for edge in node.edges if edge is not None]
+            todo += [edge.node for edge in node.edges if edge is not None]
         return total
 
 

@@ -13,12 +13,12 @@ import numpy as np
 from minidl.anomaly import origin_of
 from minidl.backend import array_module, to_device, to_numpy
 from minidl.gradcheck.differences import directional
-from minidl.tensor import grad, set_observer
+from minidl.tensor import Observer, grad, observe
 
 MOST_OPS = 400  # longer graphs would take too long
 
 
-class _Recorder:
+class _Recorder(Observer):
     """Observer that keeps every recorded call, and can nudge the result of one of them."""
 
     def __init__(self, nudge=None):
@@ -31,9 +31,6 @@ class _Recorder:
             _, index, change = self.nudge
             outputs[index].data = array_module(change).asarray(outputs[index].data + change)
         self.calls.append((node, inputs, outputs, origin_of(node) if self.nudge is None else None))
-
-    def backward(self, node, grads, results):
-        pass
 
 
 def culprit(map_, upstream, rtol, atol, noise, rng):
@@ -51,12 +48,8 @@ def culprit(map_, upstream, rtol, atol, noise, rng):
 
 
 def _observed(map_, nudge):
-    recorder = _Recorder(nudge)
-    before = set_observer(recorder)
-    try:
+    with observe(_Recorder(nudge)) as recorder:
         return recorder, map_.outputs()
-    finally:
-        set_observer(before)
 
 
 def _is_right(map_, k, y, gradient, flat, tolerances, rng):

@@ -8,7 +8,7 @@ import numpy as np
 
 from minidl import backend
 from minidl.gradcheck.maps import GradientMap
-from minidl.tensor import Tensor, grad, set_observer
+from minidl.tensor import Observer, Tensor, grad, observe
 
 
 def _arrays(gradients):
@@ -67,21 +67,18 @@ def _changed(watched, before):
     return None
 
 
-class _Shapes:
+class _Shapes(Observer):
     """Observer that notes gradients whose shape or dtype the walk would have to repair or refuse."""
 
     def __init__(self):
         self.faults = []
-
-    def forward(self, node, inputs, outputs):
-        pass
 
     def backward(self, node, grads, results):
         results = results if isinstance(results, tuple) else (results,)
         for k, (edge, gradient) in enumerate(zip(node.edges, results)):
             if edge is None or gradient is None:
                 continue
-            found, (_, _, shape, dtype) = Tensor(gradient), edge
+            found, shape, dtype = Tensor(gradient), edge.shape, edge.dtype
             if not _broadcasts(shape, found.shape):
                 self.faults.append((node.name, f"has shape {found.shape} but the input has {shape}"))
             elif found.dtype.itemsize < dtype.itemsize or found.dtype.kind != dtype.kind:
@@ -99,15 +96,12 @@ def _broadcasts(shape, to):
 
 def check_shapes(s):
     """Every backward returns gradients of its inputs' shapes and dtypes; returns whether it does."""
-    watch = _Shapes()
-    before = set_observer(watch)
     problem = None
-    try:
-        s.map.gradients(s.upstream)
-    except (ValueError, RuntimeError, TypeError, IndexError) as error:
-        problem = error
-    finally:
-        set_observer(before)
+    with observe(_Shapes()) as watch:
+        try:
+            s.map.gradients(s.upstream)
+        except (ValueError, RuntimeError, TypeError, IndexError) as error:
+            problem = error
     failure = None
     if watch.faults:
         op, what, k = watch.faults[0]

@@ -15,7 +15,7 @@ import minidl
 from minidl import backend
 from minidl.nn.module import calls
 from minidl.ops.shape import Reshape
-from minidl.tensor import Tensor, set_observer
+from minidl.tensor import Observer, Tensor, observe
 
 IMAGES = -1  # stands for the number of images in a shape
 BATCHES = 2, 3  # images in the two forwards
@@ -47,8 +47,8 @@ class Call(NamedTuple):
     layer: str
 
 
-class _Recorder:
-    """The observer: takes every operation down."""
+class _Recorder(Observer):
+    """The record of every operation."""
 
     def __init__(self, model):
         self.names = {id(module): name for name, module in model.named_modules()}
@@ -113,12 +113,10 @@ def _recorded(model, shape):
     recorder.begin(images)
     modes = {module: module.training for module in model.modules()}
     model.eval()
-    before = set_observer(recorder)
     try:
-        with minidl.no_grad():
+        with minidl.no_grad(), observe(recorder):
             result = model(images)
     finally:
-        set_observer(before)
         for module, mode in modes.items():
             module.training = mode
     if not isinstance(result, Tensor):

@@ -1,7 +1,7 @@
 """Functions of one number, applied to every element; any shape, and the same shape and dtype out.
 
 ``unary.py`` says how two lambdas make an operation: the function, and its derivative times the
-upstream gradient. Functions composed of others follow, and ReLU with a kernel of its own.
+upstream gradient. ReLU follows, as a Function of its own.
 """
 
 from __future__ import annotations
@@ -9,10 +9,9 @@ from __future__ import annotations
 import math
 
 from minidl.backend import erf as erf_of
-from minidl.checks import choice, integer, number
+from minidl.checks import integer
 from minidl.backend import array_module
 from minidl.dispatch import dispatched
-from minidl.ops.arithmetic import where
 from minidl.ops.creation import zeros_like
 from minidl.ops.promotion import BOOL, floating, tensor_of
 from minidl.ops.unary import not_bool, of_input, of_neither, of_output, unchanged
@@ -250,57 +249,3 @@ def relu(input, inplace=False):
         raise TypeError("`input` of relu() is bool; accepted: numbers")
     y = Relu.apply(input)
     return input.become(y) if inplace else y
-
-
-def leaky_relu(input, negative_slope=0.01, inplace=False):
-    """input where positive, negative_slope * input elsewhere."""
-    y = where(floating(input) > 0, input, input * number(negative_slope, "negative_slope"))
-    return input.become(y) if inplace else y
-
-
-def elu(input, alpha=1.0, inplace=False):
-    """input where positive, alpha * (exp(input) - 1) elsewhere (Clevert et al., arXiv 1511.07289)."""
-    positive = floating(input) > 0
-    y = where(positive, input, number(alpha, "alpha") * where(positive, 0.0, input).expm1())
-    return input.become(y) if inplace else y
-
-
-def silu(input, inplace=False):
-    """input * sigmoid(input) (Elfwing et al., arXiv 1702.03118)."""
-    y = floating(input) * input.sigmoid()
-    return input.become(y) if inplace else y
-
-
-def gelu(input, approximate="none"):
-    """Gaussian error linear unit (Hendrycks and Gimpel, arXiv 1606.08415).
-
-    Parameters
-    ----------
-    input : Tensor
-    approximate : str
-        ``"none"``: input times the normal distribution's share below it. ``"tanh"``: nearly that, by tanh.
-
-    Raises
-    ------
-    ValueError
-        If `approximate` is anything else.
-
-    Examples
-    --------
-    >>> import minidl
-    >>> x = minidl.tensor([-1.0, 0.0, 1.0], requires_grad=True)
-    >>> minidl.gelu(x).sum().backward()
-    >>> x.grad
-    tensor([-0.0833,  0.5   ,  1.0833])
-    """
-    choice(approximate, "approximate", ("none", "tanh"))
-    floating(input)
-    if approximate == "none":
-        return 0.5 * input * (1 + erf(input * math.sqrt(0.5)))
-    inner = math.sqrt(2 / math.pi) * (input + 0.044715 * input * input * input)
-    return 0.5 * input * (1 + inner.tanh())
-
-
-def logsigmoid(input):
-    """log(sigmoid(input)) without overflow."""
-    return -softplus(-floating(input))

@@ -13,22 +13,30 @@ References: A. Griewank and A. Walther, *Evaluating Derivatives*, SIAM 2008, cha
 A. Paszke et al., "Automatic differentiation in PyTorch", 2017.
 """
 
+from minidl.tensor.accumulation import zero_gradients
 from minidl.tensor.core import Tensor, _wrap, tensor
-from minidl.tensor.function import Function, set_observer
+from minidl.tensor.function import Function
 from minidl.tensor.hooks import HookHandle
-from minidl.tensor.mode import enable_grad, is_grad_enabled, no_grad, set_grad_enabled
+from minidl.tensor.mode import enable_grad, is_grad_enabled, is_walking, no_grad, set_grad_enabled
+from minidl.tensor.observer import Observer, observe
+from minidl.tensor.records import Edge, edge_of
 from minidl.tensor.walk import grad
 
 __all__ = [
+    "Edge",
     "Function",
     "HookHandle",
+    "Observer",
     "Tensor",
     "_wrap",
+    "edge_of",
     "enable_grad",
     "grad",
     "is_grad_enabled",
+    "is_walking",
     "no_grad",
+    "observe",
     "set_grad_enabled",
-    "set_observer",
     "tensor",
+    "zero_gradients",
 ]

@@ -1,23 +1,25 @@
 """`Tensor`: an array with a memory of where it came from.
 
-This file knows no operation and no derivative: ``minidl/ops`` gives Tensor its
-operators and methods, ``walk.py`` its ``backward``, when they are imported.
+This file knows no operation and no derivative: ``minidl/ops`` gives Tensor its operators and methods when it is
+imported, and ``walk.py`` holds the backward walk.
 """
 
 from __future__ import annotations
 
 import math
 import operator
-import sys
 import weakref
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from minidl import backend
+from minidl.tensor.accumulation import accumulate
 from minidl.tensor.assignment import Assigned, as_array
 from minidl.tensor.hooks import HookHandle
 from minidl.tensor.mode import _state
+from minidl.tensor.records import Version
+from minidl.tensor.walk import backward
 
 if TYPE_CHECKING:  # what minidl/ops adds to the class, for editors and type checkers
     from minidl.ops.methods import Methods
@@ -60,7 +62,7 @@ class Tensor(Base):
 
     node = None  # the Function that computed this tensor; None for a leaf
     index = 0  # which output of `node` it is
-    _version_cell = None  # [changes, has views], shared by a tensor, its views and its detached twins
+    _shared_version = None  # a Version; made when it is first asked for
     _is_view = False
     _hooks = None
     _grad_buffer = None
@@ -166,7 +168,7 @@ class Tensor(Base):
     def detach(self):
         """The same memory as a new tensor outside the graph."""
         twin = _wrap(self.data.view())
-        twin._version_cell = self._cell()
+        twin._shared_version = self._version_record()
         return twin
 
     def requires_grad_(self, requires_grad=True):
@@ -179,6 +181,28 @@ class Tensor(Base):
         return self
 
     # -- the graph
+
+    def backward(self, gradient=None, retain_graph=None, create_graph=False, inputs=None):
+        """Add the gradient of this tensor with respect to every leaf it was computed from to the leaf's ``.grad``.
+
+        Parameters
+        ----------
+        gradient : Tensor, optional
+            The upstream gradient, shaped like this tensor; 1 for a one-element tensor.
+        retain_graph : bool, optional
+            Keep what was saved for the backward, for another walk. Default `create_graph`.
+        create_graph : bool
+            Record the walk itself, so that the gradients can be differentiated.
+        inputs : sequence of Tensor, optional
+            Add to ``.grad`` of these tensors only.
+
+        Raises
+        ------
+        RuntimeError
+            If the tensor is not part of a graph, has more than one element and no
+            `gradient`, or the graph was freed by an earlier walk.
+        """
+        backward(self, gradient, retain_graph, create_graph, inputs)
 
     def register_hook(self, hook):
         """Call ``hook(grad)`` whenever this tensor's gradient is computed; a returned tensor replaces it.
@@ -204,42 +228,28 @@ class Tensor(Base):
         def keep(gradient):
             tensor = me()
             if tensor is not None:
-                tensor._accumulate(gradient, gradient.requires_grad)
+                accumulate(tensor, gradient, gradient.requires_grad)
 
-        HookHandle(self.node.hooks.setdefault(self.index, {}), keep, number=math.inf)  # behind all others
+        HookHandle(self.node.hooks.setdefault(self.index, {}), keep, number=math.inf)  # after all others
 
-    def _accumulate(self, gradient, create_graph):
-        if create_graph:
-            self._grad = gradient.clone() if self._grad is None else self._grad + gradient
-        elif self._grad is None:
-            self._grad = _wrap(self._own_copy(gradient.data))
-        else:
-            self.grad.data += gradient.data
-            self.grad.bump_version()
-
-    def _own_copy(self, array):
-        """`array` in this tensor's own gradient buffer, whose address stays while nobody else holds it."""
-        if self._grad_buffer is None or _holders(self) > _ALONE or self._grad_buffer.dtype != array.dtype:
-            self._grad_buffer = backend.array_module(array).empty_like(array)
-        buffer = self._grad_buffer
-        buffer[...] = array
-        return buffer
+    def _around(self, array):
+        """A Tensor around `array`; what the walk makes its gradients with."""
+        return _wrap(array)
 
     # -- changes in place
 
-    def _cell(self):
-        if self._version_cell is None:
-            self._version_cell = [0, False]
-        return self._version_cell
+    def _version_record(self):
+        if self._shared_version is None:
+            self._shared_version = Version()
+        return self._shared_version
 
     @property
     def _version(self):
-        cell = self._version_cell
-        return 0 if cell is None else cell[0]
+        return 0 if self._shared_version is None else self._shared_version.changes
 
     def bump_version(self):
         """Tell the graph that the values were changed in place (see `Function.saved_tensors`)."""
-        self._cell()[0] += 1
+        self._version_record().changes += 1
 
     def become(self, result):
         """Overwrite the values with those of `result` and take its place in the graph.
@@ -251,7 +261,7 @@ class Tensor(Base):
         if _state.grad_enabled and (self.requires_grad or result.requires_grad):
             if self.node is None and self.requires_grad:
                 raise RuntimeError("a leaf that requires grad is changed in place; do it under no_grad()")
-            if self._is_view or self._cell()[1]:
+            if self._is_view or self._version_record().has_views:
                 raise RuntimeError("a tensor that shares memory with a view is changed in place; use a new tensor")
         if result.shape != self.shape:
             raise ValueError(f"an in-place change cannot turn shape {self.shape} into {result.shape}")
@@ -264,11 +274,6 @@ class Tensor(Base):
         if result.requires_grad:
             self.node, self.index, self._requires_grad = result.node, result.index, True
         return self
-
-
-def _holders(tensor):
-    """How many references there are to a tensor's gradient buffer."""
-    return sys.getrefcount(tensor._grad_buffer)
 
 
 def tensor(data, dtype=None, device=None, requires_grad=False):
@@ -290,8 +295,3 @@ def _wrap(array):
     out = Tensor.__new__(Tensor)
     out._data = array
     return out
-
-
-_probe = Tensor(0.0)
-_probe._grad_buffer = np.empty(0)
-_ALONE = _holders(_probe)  # those that asking adds

@@ -13,17 +13,12 @@ import numpy as np
 from minidl import backend
 from minidl.tensor.core import Tensor, _wrap
 from minidl.tensor.mode import _state, no_grad
+from minidl.tensor.observer import observers, the_observer
+from minidl.tensor.records import Saved, Version, edge_of
 
+_new = tuple.__new__
 _order = itertools.count()
 _FREED = object()
-observer = None  # an object with forward(node, inputs, outputs) and backward(node, grads), see detect_anomaly
-
-
-def set_observer(new):
-    """Have every operation reported to `new` (None: to nobody); returns the observer before."""
-    global observer
-    before, observer = observer, new
-    return before
 
 
 class Function:
@@ -58,6 +53,7 @@ class Function:
     needs_input_grad = ()  # for each input, whether its gradient is wanted; known before forward runs
     _takes_tensors = False
     _saved = ()
+    output_kinds = (None,)  # (shape, dtype) of each of several outputs, None where it has no gradient
     _hooks = None
     _not_differentiable = ()
 
@@ -125,7 +121,7 @@ class Function:
             _link_versions(inputs[0], outputs)
         if True in node.needs_input_grad:
             node._record(inputs, result if many else (result,), outputs)
-        if observer is not None:
+        if observers and (observer := the_observer()):
             node.options = options
             observer.forward(node, inputs, outputs)
         return tuple(outputs) if many else outputs[0]
@@ -139,51 +135,53 @@ class Function:
 
     def _record(self, inputs, results, outputs):
         self.order = next(_order)
-        self.edges = [_edge(x) if need else None for x, need in zip(inputs, self.needs_input_grad)]
-        self.output_kinds = kinds = []
+        self.edges = [edge_of(x) if need else None for x, need in zip(inputs, self.needs_input_grad)]
         excluded = self._not_differentiable
         for index, (array, out) in enumerate(zip(results, outputs)):
             if out._data.dtype.kind in "fc" and not (excluded and _is_one_of(array, excluded)):
                 out._requires_grad, out.node, out.index = True, self, index
-                kinds.append((out._data.shape, out._data.dtype))
-            else:
-                kinds.append(None)
+        if len(outputs) > 1:
+            self.output_kinds = [(y._data.shape, y._data.dtype) if y._requires_grad else None for y in outputs]
         if self._saved:
-            self._saved = [_bind(array, inputs, results, outputs) for array in self._saved]
+            self._saved = [_saved(array, inputs, results, outputs) for array in self._saved]
         self._not_differentiable = ()
 
     @property
     def saved_tensors(self):
-        """What was saved, as Tensors bound to the graph; an error if it was changed since or freed."""
-        if self._saved is _FREED:
+        """What was saved, as Tensors in their place in the graph; an error if it was changed since, or freed."""
+        saved = self._saved  # read once: another thread may free it
+        if saved is _FREED:
             raise RuntimeError(
                 f"{self.name}: the graph was freed by an earlier backward; "
                 "pass retain_graph=True to the first one to walk it twice"
             )
-        return tuple([self._unbind(*entry) for entry in self._saved])
+        return tuple([self._restored(*entry) for entry in saved])
 
-    def _unbind(self, value, place, cell, version):
-        if cell is None:
+    def _restored(self, value, node, index, version, changes):
+        """The Tensor of one `Saved`."""
+        if version is None:
             return value
-        if cell[0] != version:
+        if version.changes != changes:
             raise RuntimeError(
                 f"{self.name}: a tensor of shape {value.shape} that was saved for backward has been changed "
-                f"in place since (version {cell[0]}, saved at {version}); clone it before the change"
+                f"in place since (version {version.changes}, saved at {changes}); clone it before the change"
             )
         if isinstance(value, Tensor):
             return value
         out = _wrap(value)
-        if place is not None and _state.grad_enabled:
-            out._requires_grad, (node, out.index), out._version_cell = True, place, cell
-            out.node = node or self
+        if index is not None and _state.grad_enabled:
+            out._requires_grad, out.index, out._shared_version = True, index, version
+            out.node = self if node is None else node
         return out
 
     def keep_copy_of(self, tensor):
         """Copy what was saved of `tensor`, which is about to be overwritten by this node's own output (``x *= y``)."""
-        cell = tensor._cell()
+        version = tensor._version_record()
         self._saved = [
-            (value.copy(), place, [0, False], 0) if saved_cell is cell else (value, place, saved_cell, version)
-            for value, place, saved_cell, version in self._saved
+            saved._replace(value=saved.value.copy(), version=Version(), changes=0)
+            if saved.version is version
+            else saved
+            for saved in self._saved
         ]
 
     def release(self):
@@ -229,35 +227,24 @@ def _alias(x):
     return out
 
 
-def _edge(x):
-    """Where the gradient of input `x` goes: a node's output, or the leaf itself."""
-    shape, dtype = x._data.shape, x._data.dtype
-    return (x.node, x.index, shape, dtype) if x.node is not None else (None, x, shape, dtype)
-
-
-def _bind(array, inputs, results, outputs):
-    """(value, place in the graph, version cell, version): how a saved array finds its tensor again.
-
-    The place is (node, output index), with None for the node that saves its own output:
-    a node that owned itself, or a tensor that may yet be changed in place to come from
-    this node, would be a cycle.
-    """
+def _saved(array, inputs, results, outputs):
+    """The record that leads a saved array back to its tensor."""
     for x in inputs:
         if isinstance(x, Tensor) and x._data is array:
-            cell = x._cell()
+            version = x._version_record()
             if x.node is None:
-                return x if x._requires_grad else array, None, cell, cell[0]
-            return array, (x.node, x.index), cell, cell[0]
+                return _new(Saved, (x if x._requires_grad else array, None, None, version, version.changes))
+            return _new(Saved, (array, x.node, x.index, version, version.changes))
     for index, (result, out) in enumerate(zip(results, outputs)):
         if result is array:
-            cell = out._cell()
-            return out._data, (None, index) if out._requires_grad else None, cell, cell[0]
-    return _wrap(array) if backend.is_array(array) else array, None, None, 0
+            version = out._version_record()
+            return _new(Saved, (out._data, None, index if out._requires_grad else None, version, version.changes))
+    return _new(Saved, (_wrap(array) if backend.is_array(array) else array, None, None, None, 0))
 
 
 def _link_versions(base, outputs):
     """Let a view and its base count their changes together."""
-    cell = base._cell()
-    cell[1] = True
+    version = base._version_record()
+    version.has_views = True
     for out in outputs:
-        out._version_cell, out._is_view = cell, True
+        out._shared_version, out._is_view = version, True

@@ -1,4 +1,4 @@
-"""Whether operations are recorded: one switch per thread."""
+"""The state of each thread: are operations recorded, and is a backward walk under way?"""
 
 from __future__ import annotations
 
@@ -8,13 +8,14 @@ import threading
 
 class _State(threading.local):
     grad_enabled = True
+    walking = False
 
 
 _state = _State()
 
 
 class GradMode(contextlib.ContextDecorator):
-    """Context manager or decorator: record the graph inside, or do not."""
+    """Context manager or decorator that records the graph inside, or does not."""
 
     def __init__(self, mode):
         self.mode = bool(mode)
@@ -80,5 +81,10 @@ def enable_grad(function=None):
 
 
 def is_grad_enabled() -> bool:
-    """Whether operations are being recorded in this thread."""
+    """True while the operations of this thread are recorded."""
     return _state.grad_enabled
+
+
+def is_walking() -> bool:
+    """True while this thread walks a graph: an operation that runs now belongs to a backward."""
+    return _state.walking

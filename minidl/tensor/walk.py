@@ -1,30 +1,48 @@
 """The backward walk: gradients flow from the youngest node to the oldest.
 
-Age is a topological order, since a node is always younger than what it was computed
-from; so a heap of the nodes that gradients wait at is all the walk needs.
+Let L be a number that was computed from x by way of y = f(x). The chain rule says
+
+    dL/dx_j = sum over i of dL/dy_i * dy_i/dx_j,        in short        x' = J^T y',
+
+where J, with J_ij = dy_i/dx_j, is the Jacobian of f. A prime means the gradient of L with respect to what it
+stands at, here and in the whole package. No node builds J, which is as large as x times y: `Function.backward`
+computes the product J^T y' alone, the vector-Jacobian product. Where x is used twice, by y and by z, L changes by
+y'^T J_y dx + z'^T J_z dx, so x' is the sum of what arrives on both ways.
+
+Age is a topological order, since a node is always younger than what it was computed from; so a heap of the nodes
+at which gradients wait is all that the walk needs. This file knows tensors by their attributes only, so that the
+file of Tensor can import it.
 """
 
 from __future__ import annotations
 
 import heapq
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
 
 from minidl import backend
-from minidl.tensor import function
-from minidl.tensor.core import Tensor, _wrap
-from minidl.tensor.function import _edge, _output
+from minidl.tensor.accumulation import accumulate
+from minidl.tensor.assignment import Assigned, as_array
 from minidl.tensor.hooks import run_hooks
 from minidl.tensor.mode import _state, is_grad_enabled
+from minidl.tensor.observer import observers, the_observer
+from minidl.tensor.records import edge_of
+
+if TYPE_CHECKING:
+    from minidl.tensor.core import Tensor
 
 
 def grad(
-    outputs,
-    inputs,
-    grad_outputs=None,
-    retain_graph=None,
-    create_graph=False,
-    allow_unused=False,
-    materialize_grads=False,
-):
+    outputs: Tensor | Sequence[Tensor],
+    inputs: Tensor | Sequence[Tensor],
+    grad_outputs: Tensor | Sequence[Tensor | None] | None = None,
+    retain_graph: bool | None = None,
+    create_graph: bool = False,
+    allow_unused: bool = False,
+    materialize_grads: bool = False,
+) -> tuple[Tensor, ...]:
     """Gradients of `outputs` with respect to `inputs`, without touching any ``.grad``.
 
     Parameters
@@ -59,7 +77,7 @@ def grad(
     result = [found[id(x)][1] for x in inputs]
     for position, gradient in enumerate(result):
         if gradient is None and materialize_grads:
-            result[position] = _zeros(inputs[position].data)
+            result[position] = _zeros(inputs[position])
         elif gradient is None and not allow_unused:
             raise RuntimeError(
                 f"`inputs[{position}]` of shape {inputs[position].shape} is not part of the graph of `outputs`; "
@@ -68,34 +86,13 @@ def grad(
     return tuple(result)
 
 
-def backward(self, gradient=None, retain_graph=None, create_graph=False, inputs=None):
-    """Add the gradient of this tensor to ``.grad`` of every leaf it was computed from.
-
-    Parameters
-    ----------
-    gradient : Tensor, optional
-        The upstream gradient, shaped like this tensor; 1 for a one-element tensor.
-    retain_graph : bool, optional
-        Keep what was saved for the backward, for another walk. Default `create_graph`.
-    create_graph : bool
-        Record the walk itself, so that the gradients can be differentiated.
-    inputs : sequence of Tensor, optional
-        Add to ``.grad`` of these tensors only.
-
-    Raises
-    ------
-    RuntimeError
-        If the tensor is not part of a graph, has more than one element and no
-        `gradient`, or the graph was freed by an earlier walk.
-    """
+def backward(output, gradient, retain_graph, create_graph, inputs) -> None:
+    """`Tensor.backward`: add the gradient of `output` to ``.grad`` of its leaves, or of `inputs`."""
     targets = None if inputs is None else _as_tuple(inputs)
-    found = _walk([self], [gradient], targets, retain_graph, create_graph)
+    found = _walk([output], [gradient], targets, retain_graph, create_graph)
     for tensor, gradient in found.values():
         if gradient is not None:
-            tensor._accumulate(gradient, create_graph)
-
-
-Tensor.backward = backward
+            accumulate(tensor, gradient, create_graph)
 
 
 def _walk(outputs, grad_outputs, targets, retain_graph, create_graph):
@@ -104,11 +101,12 @@ def _walk(outputs, grad_outputs, targets, retain_graph, create_graph):
     for output, gradient in zip(outputs, grad_outputs):
         walk.start(output, gradient)
     retain_graph = create_graph if retain_graph is None else retain_graph
-    before, _state.grad_enabled = _state.grad_enabled, create_graph
+    before = _state.grad_enabled, _state.walking
+    _state.grad_enabled, _state.walking = create_graph, True
     try:
         walk.run(retain_graph)
     finally:
-        _state.grad_enabled = before  # no call is made here, in which Ctrl-C could come first
+        _state.grad_enabled, _state.walking = before  # no call is made here, in which Ctrl-C could come first
     return walk.found
 
 
@@ -123,6 +121,7 @@ class _Walk:
         self.wanted = {}  # (id of node, output index) -> tensors whose gradient is asked for
         self.targets = targets or ()
         self.useful = None
+        self.output = None  # one of the tensors that the walk begins at
         for x in self.targets:
             if not x.requires_grad:
                 raise RuntimeError(f"a gradient was asked for a tensor of shape {x.shape} that does not require grad")
@@ -137,22 +136,23 @@ class _Walk:
         if gradient is None:
             if output.data.size != 1:
                 raise RuntimeError(f"`gradient` may be left out for one-element tensors only, found {output.shape}")
-            gradient = _wrap(backend.array_module(output.data).ones_like(output.data))
-        gradient = gradient if isinstance(gradient, Tensor) else Tensor(gradient)
+            gradient = backend.array_module(output.data).ones_like(output.data)
+        gradient = gradient if isinstance(gradient, Assigned) else _as_tensor(gradient, output)
         backend.check_same_device(("the tensor", output.data), ("gradient", gradient.data))
         if gradient.shape != output.shape:
             raise ValueError(f"`gradient` has shape {gradient.shape} but the tensor has {output.shape}")
-        self.deliver(_edge(output), gradient)
+        self.output = output
+        self.deliver(edge_of(output), gradient)
 
     def deliver(self, edge, gradient):
         """Add `gradient` to what waits at the node or leaf that `edge` names."""
-        node, index, shape, dtype = edge
+        node, index, leaf, shape, dtype = edge
         if gradient._data.shape != shape:
             gradient = gradient.sum_to_size(shape)
         if gradient._data.dtype != dtype:
             gradient = gradient.to(dtype)
         if node is None:
-            self.deliver_leaf(index, gradient)
+            self.deliver_leaf(leaf, gradient)
             return
         slots = self.waiting.get(node)
         if slots is None:
@@ -191,8 +191,8 @@ class _Walk:
         if len(grads) > 1:
             grads = _fill(grads, node.output_kinds)
         results = node.backward(*grads)
-        if function.observer is not None:
-            function.observer.backward(node, grads, results)
+        if observers and (observer := the_observer()):
+            observer.backward(node, grads, results)
         if not retain_graph:
             node.release()
         results = results if type(results) is tuple else (results,)
@@ -201,7 +201,7 @@ class _Walk:
         del grads
         for edge, gradient in zip(node.edges, results):
             if edge is not None and gradient is not None:
-                self.deliver(edge, gradient if isinstance(gradient, Tensor) else Tensor(gradient))
+                self.deliver(edge, gradient if isinstance(gradient, Assigned) else _as_tensor(gradient, self.output))
 
 
 def _useful_nodes(roots, targets):
@@ -211,33 +211,43 @@ def _useful_nodes(roots, targets):
     oldest = -1 if target_ids else min(node.order for node in target_nodes)
     seen, stack = set(roots), list(roots)
     while stack:
-        for node, *_ in filter(None, stack.pop().edges):
+        for edge in filter(None, stack.pop().edges):
+            node = edge.node
             if node is not None and node not in seen and node.order >= oldest:
                 seen.add(node)
                 stack.append(node)
     useful = set()
     for node in sorted(seen, key=lambda n: n.order):
         for edge in filter(None, node.edges):
-            if edge[0] in useful or edge[0] in target_nodes or (edge[0] is None and id(edge[1]) in target_ids):
+            if edge.node in useful or edge.node in target_nodes or id(edge.leaf) in target_ids:
                 useful.add(node)
                 break
     return useful
 
 
 def _fill(grads, kinds):
-    """Zeros for the outputs that no gradient arrived at; None for those that have none."""
+    """Zeros for the outputs at which no gradient arrived; None for those that have none."""
     given = next(g for g in grads if g is not None)
-    return [_zeros(given.data, *kind) if g is None and kind else g for g, kind in zip(grads, kinds)]
+    return [_zeros(given, *kind) if g is None and kind else g for g, kind in zip(grads, kinds)]
 
 
 def _sum(a, b):
-    """Two gradients of one tensor added up; without the ceremony of an operation where no graph is wanted."""
-    return a + b if is_grad_enabled() else _output(a.data + b.data, (), ())
+    """The sum of two gradients of one tensor; without the cost of an operation where no graph is wanted."""
+    if is_grad_enabled():
+        return a + b
+    array = a._data + b._data
+    return a._around(np.asarray(array) if isinstance(array, np.generic) else array)  # NumPy's 0-d results
 
 
 def _zeros(like, shape=None, dtype=None):
-    return _wrap(backend.array_module(like).zeros(like.shape if shape is None else shape, dtype or like.dtype))
+    array = like._data
+    zeros = backend.array_module(array).zeros(array.shape if shape is None else shape, dtype or array.dtype)
+    return like._around(zeros)
+
+
+def _as_tensor(value, like):
+    return like._around(as_array(value))
 
 
 def _as_tuple(value):
-    return (value,) if isinstance(value, Tensor) else tuple(value)
+    return (value,) if isinstance(value, Assigned) else tuple(value)

@@ -52,7 +52,8 @@ def picture(plan, study, shares):
         _panel(axes, plan.search[name], name, study)
         axes.set_title(f"explains {shares[name]:.0%}" if name in shares else "", fontsize=9)
     figure.axes[0].set_ylabel("validation images right (%)")
-    figure.axes[0].legend(fontsize=8)
+    if figure.axes[0].lines:
+        figure.axes[0].legend(fontsize=8)
     return figure
 
 
@@ -60,6 +61,9 @@ def _panel(axes, domain, name, study):
     axes.set_xlabel(name_of(name))
     if isinstance(domain, Range):
         axes.set_xscale("log" if domain.log else "linear")
+        axes.xaxis.set_minor_formatter("")
+        edge = (domain.high / domain.low) ** 0.05 if domain.log else 0.05 * (domain.high - domain.low)
+        axes.set_xlim(*((domain.low / edge, domain.high * edge) if domain.log else (domain.low - edge, domain.high + edge)))
         place = float
     else:
         axes.set_xticks(range(len(domain.values)), [name_of(value, 16) for value in domain.values])
@@ -71,5 +75,7 @@ def _panel(axes, domain, name, study):
         (_whole(study), [trial.value for trial in _whole(study)], BLUE, "o", "to the end"),
         (pruned, last, ORANGE, "x", "pruned, as they were"),
     ):
+        if not trials:
+            continue
         where = [place(trial.params[name]) for trial in trials]
         axes.plot(where, [100 * value for value in values], mark, color=colour, markersize=5, label=label)

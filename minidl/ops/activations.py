@@ -1,15 +1,73 @@
-"""Activations made of other ops: those of mobile networks, with learned slopes, and with gates."""
+"""Activations made of other operations: smooth ones, those of mobile networks, with learned slopes, and with gates."""
 
 from __future__ import annotations
 
+import math
+
 from minidl import checks
 from minidl.backend import array_module
+from minidl.checks import choice, number
 from minidl.ops.arithmetic import where
-from minidl.ops.elementwise import elu
+from minidl.ops.elementwise import erf, softplus
+from minidl.ops.promotion import floating
 from minidl.ops.tiling import narrow
 from minidl.tensor import Tensor
 
 SELU = 1.6732632423543772848170429916717, 1.0507009873554804934193349852946  # alpha and scale, arXiv 1706.02515
+
+
+def leaky_relu(input, negative_slope=0.01, inplace=False):
+    """input where positive, negative_slope * input elsewhere."""
+    y = where(floating(input) > 0, input, input * number(negative_slope, "negative_slope"))
+    return input.become(y) if inplace else y
+
+
+def elu(input, alpha=1.0, inplace=False):
+    """input where positive, alpha * (exp(input) - 1) elsewhere (Clevert et al., arXiv 1511.07289)."""
+    positive = floating(input) > 0
+    y = where(positive, input, number(alpha, "alpha") * where(positive, 0.0, input).expm1())
+    return input.become(y) if inplace else y
+
+
+def silu(input, inplace=False):
+    """input * sigmoid(input) (Elfwing et al., arXiv 1702.03118)."""
+    y = floating(input) * input.sigmoid()
+    return input.become(y) if inplace else y
+
+
+def gelu(input, approximate="none"):
+    """Gaussian error linear unit (Hendrycks and Gimpel, arXiv 1606.08415).
+
+    Parameters
+    ----------
+    input : Tensor
+    approximate : str
+        ``"none"``: input times the normal distribution's share below it. ``"tanh"``: nearly that, by tanh.
+
+    Raises
+    ------
+    ValueError
+        If `approximate` is anything else.
+
+    Examples
+    --------
+    >>> import minidl
+    >>> x = minidl.tensor([-1.0, 0.0, 1.0], requires_grad=True)
+    >>> minidl.gelu(x).sum().backward()
+    >>> x.grad
+    tensor([-0.0833,  0.5   ,  1.0833])
+    """
+    choice(approximate, "approximate", ("none", "tanh"))
+    floating(input)
+    if approximate == "none":
+        return 0.5 * input * (1 + erf(input * math.sqrt(0.5)))
+    inner = math.sqrt(2 / math.pi) * (input + 0.044715 * input * input * input)
+    return 0.5 * input * (1 + inner.tanh())
+
+
+def logsigmoid(input):
+    """log(sigmoid(input)) without overflow."""
+    return -softplus(-floating(input))
 
 
 def hardtanh(input, min_val=-1.0, max_val=1.0):
