@@ -224,7 +224,7 @@ def compare(theirs, mine, their_leaves, my_leaves, second, is_random=False):
         raise Different(f"{len(mine)} outputs instead of {len(theirs)}")
     for i, (a, b) in enumerate(zip(mine, theirs)):
         if isinstance(b, torch.Tensor) and not isinstance(a, minidl.Tensor):
-            raise Different(f"value: a {type(a).__name__} instead of a Tensor")
+            raise Different(f"value: {type(a).__name__} instead of a Tensor")
         check_arrays("value" if len(mine) == 1 else f"output {i}", as_array(a), as_array(b), not is_random)
     graded = [i for i, y in enumerate(theirs) if isinstance(y, torch.Tensor) and y.requires_grad]
     for i in range(len(mine)):

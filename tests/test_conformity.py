@@ -66,7 +66,7 @@ WRONG = {  # in what: a square that is wrong in it alone
     "second derivative 0": lambda x: 2 * x * x.detach() - (x * x).detach(),
     "requires_grad False": lambda x: (x * x).detach(),
     "2 outputs instead of 1": lambda x: (x * x, x),
-    "an int instead of a Tensor": lambda x: 1,
+    "int instead of a Tensor": lambda x: 1,
     "AttributeError": lambda x: x.nothing,
 }
 
