@@ -47,7 +47,7 @@ EVERYWHERE = {"checks"}  # arguments are asked for in one way in all rooms
 TOP = {None, "__main__", "commands"}  # minidl/__init__.py gathers what users import; commands may call everything
 HEAVY = set(
     "cupy cupyx numba llvmlite matplotlib sklearn scipy PIL pooch requests safetensors tqdm torch onnx onnxruntime"
-    " starlette uvicorn optuna mpi4py threadpoolctl resource".split()
+    " starlette uvicorn optuna tensorboard mpi4py threadpoolctl resource".split()
 )
 
 
@@ -246,8 +246,8 @@ def code_lines(path):
 
 MOST_ON_THE_PATH = 3500  # lines of code that a reader of the first storey has before them
 OUTSIDE = {  # files of the path's rooms that teach nothing new
-    "ops": "__init__ activations attention batching clipping comparison conv_transpose creation embedding extremes"
-    " objectives products remainders resampling rescaling selecting sequences sorting tiling",
+    "ops": "__init__ activations attention clipping comparison conv_transpose creation embedding extremes objectives products remainders"
+    " resampling rescaling selecting sequences sorting tiling",
     "nn": "__init__ activations attention everyday folded functional inference sequences utils",
     "optim": "__init__ averaging cycles lr_scheduler onecycle plateau rmsprop schedules sequence settings",
     "tensor": "__init__",

@@ -87,7 +87,7 @@ def split(tensor, split_size_or_sections, dim=0):
 
 def chunk(input, chunks, dim=0):
     """Cut into at most `chunks` pieces of equal length (the last may be shorter)."""
-    length, chunks = input.shape[_axis(dim, input)], checks.integer(chunks, "chunks", least=1)
+    length, chunks = tensor_of(input).shape[_axis(dim, input)], checks.integer(chunks, "chunks", least=1)
     return split(input, -(-length // chunks) if length else [0] * chunks, dim)
 
 

@@ -11,6 +11,7 @@ import numpy as np
 from minidl.ops.creation import ones
 from minidl.ops.dropout import dropout
 from minidl.ops.normalisation import batch_norm_train
+from minidl.ops.promotion import tensor_of
 from minidl.random import GENERAL
 
 
@@ -20,9 +21,9 @@ def rms_norm(input, normalized_shape, weight=None, eps=None):
     `eps` is added to the mean square; None takes the dtype's precision.
     """
     shape = (normalized_shape,) if hasattr(normalized_shape, "__index__") else tuple(normalized_shape)
-    if not shape or input.shape[len(input.shape) - len(shape) :] != shape:
+    if not shape or tensor_of(input).shape[len(input.shape) - len(shape) :] != shape:
         raise ValueError(f"`normalized_shape` is {shape} but `input` has shape {input.shape}")
-    if weight is not None and weight.shape != shape:
+    if weight is not None and tensor_of(weight, "weight").shape != shape:
         raise ValueError(f"`weight` has shape {weight.shape} but `normalized_shape` is {shape}")
     axes = tuple(range(input.ndim - len(shape), input.ndim))
     eps = float(np.finfo(input.dtype).eps) if eps is None else eps
@@ -46,7 +47,7 @@ def instance_norm_train(input, weight=None, bias=None, eps=1e-5):
 
 def dropout2d(input, p=0.5, training=True, layer=GENERAL):
     """Zero whole channels of (N, C, H, W) with probability `p` and divide the others by ``1 - p``; see `dropout`."""
-    if input.ndim not in (3, 4):
+    if tensor_of(input).ndim not in (3, 4):
         raise ValueError(f"`input` has shape {input.shape}; accepted: (N, C, H, W) or (C, H, W)")
     shape = input.shape[:-2] + (1, 1)
     return input * dropout(ones(shape, dtype=input.dtype, device=input.device), p, training, layer)

@@ -137,6 +137,7 @@ def _corner(src, index, name):
 def masked_fill(input, mask, value):
     """`input` with `value`, a number or a 0-d tensor, wherever `mask` is true."""
     _check_mask(mask)
+    tensor_of(input)
     value = operand(value, "value")
     if isinstance(value, Tensor):
         if value.ndim:
@@ -161,7 +162,7 @@ def _check_mask(mask):
 def masked_select(input, mask):
     """The elements of `input` where `mask` is true, one after another: shape (n,). The device is waited for."""
     _check_mask(mask)
-    shape = np.broadcast_shapes(input.shape, mask.shape)
+    shape = np.broadcast_shapes(tensor_of(input).shape, mask.shape)
     chosen = array_module(mask.data).broadcast_to(mask.data, shape)
     input = input.broadcast_to(shape)
     return Take.apply(input, positions_of(input, chosen), True)
@@ -169,7 +170,7 @@ def masked_select(input, mask):
 
 def nonzero(input, *, as_tuple=False):
     """Indices of the elements that are not 0: (count, axes), or one tensor for each axis. The device is waited for."""
-    xp = array_module(input.data)
+    xp = array_module(tensor_of(input).data)
     found = xp.nonzero(input.data.reshape(input.shape or (1,)))
     if as_tuple:
         return tuple(Tensor(index) for index in found)
@@ -207,7 +208,7 @@ def diag(input, diagonal=0):
             [0, 0, 2],
             [0, 0, 0]])
     """
-    if input.ndim == 2:
+    if tensor_of(input).ndim == 2:
         return _diagonal_of_matrix(input, diagonal)
     if input.ndim != 1:
         raise ValueError(f"`input` has shape {input.shape}; accepted: a vector or a matrix")

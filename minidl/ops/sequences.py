@@ -2,23 +2,26 @@
 
 from __future__ import annotations
 
+from minidl import checks
+from minidl.ops.average_pooling import adaptive_avg_pool2d, avg_pool2d
 from minidl.ops.conv_transpose import conv_transpose2d
 from minidl.ops.convolution import conv2d
-from minidl.ops.average_pooling import adaptive_avg_pool2d, avg_pool2d
 from minidl.ops.max_pooling import adaptive_max_pool2d, max_pool2d
+from minidl.ops.promotion import tensor_of
 
 
 def single(value, name):
     """The number of an option of a sequence: an int, or a tuple of one."""
-    values = (value,) if hasattr(value, "__index__") else tuple(value)
-    if len(values) != 1 or not hasattr(values[0], "__index__"):
-        raise ValueError(f"`{name}` is {value!r}; accepted: an int, or one in a tuple")
+    accepted = "an int, or one in a tuple"
+    values = (value,) if checks.is_integer(value) else checks.integers(value, name, accepted)
+    if len(values) != 1:
+        raise checks.refused(name, value, accepted)
     return values[0]
 
 
 def _image(input):
     """(N, C, L), or (C, L) without a batch, as an image of height 1."""
-    if input.ndim not in (2, 3):
+    if tensor_of(input).ndim not in (2, 3):
         raise ValueError(f"`input` has shape {input.shape}; accepted: (N, C, L) or (C, L)")
     return (input if input.ndim == 3 else input.unsqueeze(0)).unsqueeze(2)
 
@@ -30,7 +33,7 @@ def _sequence(image, input):
 
 
 def _kernel(weight):
-    if weight.ndim != 3:
+    if tensor_of(weight, "weight").ndim != 3:
         raise ValueError(f"`weight` has shape {weight.shape}; accepted: 3 axes")
     return weight.unsqueeze(2)
 

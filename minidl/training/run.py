@@ -7,7 +7,8 @@
         checkpoint-0012-000300.safetensors    or after so many steps of the next (the last two are kept)
         model.safetensors                     the weights of the best epoch
         summary.json, report.txt              what came out
-        figures/*.png
+        report.html, figures/*.png            what it looks like
+        tensorboard/*                         with --log tensorboard
 
 The checkpoint alone counts on resuming. The first is written before the first step, so
 that every run that has begun can be resumed.
@@ -28,6 +29,7 @@ from minidl.training.checkpoint import CheckpointError
 from minidl.training.folder import claimed
 from minidl.training.identity import identity
 from minidl.training.intervals import Interval
+from minidl.training.log import open_log
 from minidl.training.metrics import NonFiniteLoss
 from minidl.training.settings import fail, resume_command
 
@@ -40,8 +42,8 @@ class Run:
     Parameters
     ----------
     settings : dataclass
-        With `output` (the folder, or None for ``runs/DATA-MODEL-NUMBER``), `overwrite`, `resume` and
-        `checkpoint_every`.
+        With `output` (the folder, or None for ``runs/DATA-MODEL-NUMBER``), `overwrite`, `resume`,
+        `checkpoint_every` and `log`.
     data : DataSplits
     state : TrainingState
         Resumed, it is loaded from the folder's newest checkpoint.
@@ -56,6 +58,7 @@ class Run:
         self.settings, self.data, self.state = settings, data, state
         self.interval, self.listener = Interval(settings.checkpoint_every), signals.Listener()
         state.identity = identity(settings, data)
+        self.log = open_log(settings.log)
         self.folder, self.lock = claimed(settings, data.name)
         try:
             self._begin()
@@ -96,6 +99,7 @@ class Run:
         self.write_history(state.history)
         if improved:
             self.write_weights(state.best_weights)
+        self.log.write(self.folder, state.history)
         signals.check()
 
     def _save_state(self):
