@@ -1,8 +1,7 @@
-"""Random streams: every draw is a function of (seed, stream, how often the stream was used).
+"""Random streams: every draw is a function of the seed, the stream and the number of draws before it.
 
-Nothing here depends on the number of threads or on the device. `get_rng_state` is a
-small dictionary of integers, so a checkpoint can hold it and a resumed run goes on
-with the same numbers.
+Numbers do not depend on the number of threads or on the device. `get_rng_state` returns a small dictionary of
+integers, which a checkpoint can hold, so that a resumed run continues with the same numbers.
 """
 
 from __future__ import annotations
@@ -17,7 +16,7 @@ _state = {"seed": 0, "layers": 0, "uses": {}}
 
 
 def manual_seed(seed):
-    """Start all random streams anew from `seed`, a non-negative integer below 2**64.
+    """Restart all random streams from `seed`, a non-negative integer below 2**64.
 
     Examples
     --------
@@ -34,7 +33,7 @@ def manual_seed(seed):
 
 
 def new_layer():
-    """The number of the next layer that draws random numbers (a Dropout): its own stream."""
+    """The number of the stream of a new layer that draws random numbers, such as a Dropout."""
     _state["layers"] += 1
     return _state["layers"]
 
@@ -58,6 +57,6 @@ def get_rng_state():
 
 
 def set_rng_state(state):
-    """Put back what `get_rng_state` returned."""
+    """Restore a state that `get_rng_state` returned."""
     uses = {int(k): int(v) for k, v in state["uses"].items()}
     _state.update(seed=int(state["seed"]), layers=int(state["layers"]), uses=uses)

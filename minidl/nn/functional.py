@@ -1,4 +1,4 @@
-"""The stateless functions under PyTorch's ``nn.functional`` names: the ops, and what is put together from them."""
+"""The stateless functions under PyTorch's ``nn.functional`` names: the ops, and functions composed of them."""
 
 from __future__ import annotations
 
@@ -59,11 +59,11 @@ def batch_norm(
         Moving averages; `running_var` is of the unbiased variance.
     weight, bias : Tensor, shape (C,), optional
     training : bool
-        Normalise by the batch's statistics (else by the running ones).
+        True to normalise by the statistics of the batch, False by the running ones.
     momentum : float
         Weight of the newest batch in the running statistics.
     relu : bool
-        Clip at 0 in the same pass (not in PyTorch).
+        Apply ReLU in the same pass (not in PyTorch).
     """
     if not training:
         for name, statistic in (("running_mean", running_mean), ("running_var", running_var)):
@@ -76,7 +76,7 @@ def batch_norm(
 
 
 def group_norm(input, num_groups, weight=None, bias=None, eps=1e-5):
-    """Normalise each of `num_groups` groups of channels of every sample of `input`, (N, C, ...)."""
+    """Normalise every group of channels of every sample of `input`, (N, C, ...), by its own statistics."""
     if floating(input).ndim < 2:
         raise ValueError(f"`input` must have at least 2 axes (N, C, ...), found shape {input.shape}")
     N, C = input.shape[:2]
@@ -102,7 +102,7 @@ def instance_norm(
     momentum: float = 0.1,
     eps: float = 1e-5,
 ) -> Tensor:
-    """Normalise every channel of every image by its own statistics, or by the running ones; options of `batch_norm`."""
+    """Normalise every channel of every image by its own statistics, or by the running ones, as `batch_norm` does."""
     if not use_input_stats:
         return batch_norm_eval(input, running_mean, running_var, weight, bias, eps)
     y, mean, var = instance_norm_train(input, weight, bias, eps)
@@ -118,7 +118,7 @@ def softplus(input: Tensor, beta: float = 1.0, threshold: float = 20.0) -> Tenso
 
 
 def update_running(running_mean, running_var, mean, var, count, momentum):
-    """Move the running statistics towards a batch's, with the unbiased variance; in place."""
+    """Move the running statistics towards those of a batch, with the unbiased variance; in place."""
     for running, new in ((running_mean, mean.data), (running_var, var.data * (count / (count - 1)))):
         running.data *= 1 - momentum
         running.data += momentum * new

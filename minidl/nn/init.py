@@ -1,4 +1,4 @@
-"""Initial values, written in place into a parameter; each draw is the next of the random stream.
+"""Initial values, written into a parameter in place; each draw is the next of the random stream.
 
 References: X. Glorot and Y. Bengio, "Understanding the difficulty of training deep
 feedforward neural networks", 2010; K. He et al., "Delving Deep into Rectifiers", arXiv
@@ -32,7 +32,7 @@ def calculate_gain(nonlinearity, param=None):
 
 
 def fans(tensor):
-    """(inputs, outputs) that one unit of a weight sees: (out, in, ...) times the window."""
+    """Fan-in and fan-out of a weight (out, in, ...): channels times the size of the window."""
     if tensor.ndim < 2:
         raise ValueError(f"`tensor` has shape {tensor.shape}; fan-in and fan-out need at least 2 axes")
     window = math.prod(tensor.shape[2:])
@@ -73,7 +73,7 @@ def normal_(tensor, mean=0.0, std=1.0):
 
 
 def trunc_normal_(tensor, mean=0.0, std=1.0, a=-2.0, b=2.0):
-    """Fill with normal numbers, those outside [a, b] drawn again.
+    """Fill with normal numbers; those outside [a, b] are drawn again.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""A layer for each op: the module keeps the parameters and options, the op does the work.
+"""A layer for each op: the module owns the parameters and options, the op computes.
 
 Defaults and initial values are PyTorch's.
 """
@@ -15,7 +15,7 @@ from minidl.random import new_layer
 
 
 def new_parameter(*shape, dtype=None, device=None):
-    """A Parameter (float32 unless told otherwise) whose values are yet to be written."""
+    """A Parameter (float32 by default) without initial values."""
     dtype = checks.floating_dtype("float32" if dtype is None else dtype)
     return Parameter(ops.creation.empty(shape, dtype=dtype, device=device))
 
@@ -65,7 +65,7 @@ class Linear(Module):
 class Conv2d(Module):
     """Two-dimensional convolution, (N, in_channels, H, W) to (N, out_channels, OH, OW); see `minidl.conv2d`.
 
-    With another `padding_mode` than "zeros" the frame is made of the image, as by `minidl.pad`.
+    With a `padding_mode` other than "zeros", padding is filled from the image, as by `minidl.pad`.
     """
 
     padding_modes = ("zeros", "reflect", "replicate", "circular")
@@ -94,7 +94,7 @@ class Conv2d(Module):
         self.stride, self.dilation = checks.positive_pair(stride, "stride"), checks.positive_pair(dilation, "dilation")
         self.padding = padding if isinstance(padding, str) else checks.pair(padding, "padding")
         self.padding_mode = checks.choice(padding_mode, "padding_mode", self.padding_modes)
-        self._frame = paddings(padding, self.kernel_size, self.stride, self.dilation)  # complains at once
+        self._frame = paddings(padding, self.kernel_size, self.stride, self.dilation)  # raises now
         place = dict(device=device, dtype=dtype)
         self.weight = new_parameter(*self._weight_shape(), **place)
         self.register_parameter("bias", new_parameter(self.out_channels, **place) if bias else None)
@@ -213,7 +213,7 @@ class Unflatten(Module):
 
 
 class ZeroPad2d(Module):
-    """Surround images with zeros: (left, right, top, bottom), or one number for all."""
+    """Pad images with zeros: (left, right, top, bottom), or one number for all."""
 
     mode = "constant"
 
@@ -232,18 +232,18 @@ class ZeroPad2d(Module):
 
 
 class ReflectionPad2d(ZeroPad2d):
-    """Surround images with their mirror image."""
+    """Pad images with their mirror image."""
 
     mode = "reflect"
 
 
 class ReplicationPad2d(ZeroPad2d):
-    """Surround images with their outermost pixels, repeated."""
+    """Pad images with their outermost pixels, repeated."""
 
     mode = "replicate"
 
 
 class CircularPad2d(ZeroPad2d):
-    """Surround images with what lies at their other end."""
+    """Pad images with the pixels of the opposite side."""
 
     mode = "circular"

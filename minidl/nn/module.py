@@ -1,7 +1,7 @@
 """`Module`: a tree of layers that owns parameters and buffers.
 
-What its attributes mean stands in ``registry.py``. Everything else, names of
-parameters, moving to a device, saving and loading (``state.py``), is a walk over the tree.
+``registry.py`` says how attributes are registered. Everything else, names of parameters, moving to a device, saving
+and loading (``state.py``), is a walk over the tree.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ calls = _Calls()  # the modules being called in this thread, outermost first; er
 
 
 def _plainer(error, module, inputs, options):
-    """The error that names the argument where `error` came of numbers in place of a Tensor; else None."""
+    """The error that names the argument, if `error` was caused by numbers in place of a Tensor; else None."""
     culprit = getattr(error, "obj", None)
     if culprit is None:
         return None
@@ -65,7 +65,7 @@ class Module(Registry):
     # -- calling
 
     def forward(self, *inputs):
-        """What the module computes; subclasses define it."""
+        """The computation of the module; subclasses define it."""
         raise NotImplementedError(f"{type(self).__name__} defines no forward()")
 
     def __call__(self, *inputs, **options):
@@ -99,7 +99,7 @@ class Module(Registry):
 
     @property
     def has_hooks(self):
-        """Whether somebody watches this module's inputs or outputs."""
+        """True if hooks read the inputs or outputs of this module."""
         return bool(self._forward_hooks or self._forward_pre_hooks)
 
     # -- the tree
@@ -230,7 +230,7 @@ class Module(Registry):
     # -- description
 
     def extra_repr(self):
-        """What stands in the parentheses of the layer's line in ``print(model)``."""
+        """The text in the parentheses of the line of this module in ``print(model)``."""
         return ""
 
     def __repr__(self):

@@ -1,9 +1,9 @@
-"""Averages of the weights along the way: Polyak's and the exponential moving one.
+"""Averages of the weights during training: Polyak's and the exponential moving one.
 
-The point a noisy descent circles around is better than any point it passes. With n models
-averaged already, both averages are one rule, ``mean <- mean + weight(n) (w - mean)``:
+The point around which a noisy descent moves is better than any point it passes. With n models averaged already,
+both averages follow one rule, ``mean <- mean + weight(n) (w - mean)``:
 
-    Polyak       weight(n) = 1 / (n + 1)     every model counts the same
+    Polyak       weight(n) = 1 / (n + 1)     every model has the same weight
     exponential  weight(n) = 1 - decay       a memory of about 1 / (1 - decay) updates
 
 and weight(0) = 1: the first model is copied. Buffers, such as running statistics, are
@@ -22,12 +22,12 @@ from minidl.optim.updates import lerp, together
 
 
 class AveragedModel:
-    """The mean of a module's parameters over all calls of :meth:`update_parameters` (Polyak averaging).
+    """The mean of the parameters of a module over all calls of :meth:`update_parameters` (Polyak averaging).
 
     Parameters
     ----------
     model : Module
-        Whose weights are averaged; the averages start as copies of them.
+        The module to average; the averages begin as copies of its weights.
     use_buffers : bool
         Average floating-point buffers too, instead of copying the newest.
 
@@ -64,7 +64,7 @@ class AveragedModel:
         return 1 / (n + 1)
 
     def update_parameters(self, model=None):
-        """Take the present weights of `model` (default: the one of the constructor) into the averages."""
+        """Include the present weights of `model` (default: that of the constructor) in the averages."""
         self._refuse_when_applied("update_parameters")
         live = _tensors(self.model if model is None else model)
         check_keys(self.averages, live)
@@ -79,7 +79,7 @@ class AveragedModel:
 
     @contextlib.contextmanager
     def applied(self):
-        """Context manager: inside, the model has the averaged weights; after it its own, bit for bit."""
+        """Context in which the model has the averaged weights; its own are restored after it, bit for bit."""
         self._refuse_when_applied("applied")
         self._swap()
         self._applied = True
@@ -90,17 +90,17 @@ class AveragedModel:
             self._swap()
 
     def __call__(self, *args, **kwargs):
-        """The model's output with the averaged weights."""
+        """The output of the model with the averaged weights."""
         with self.applied():
             return self.model(*args, **kwargs)
 
     def state_dict(self):
-        """The averages by name and the count ``n_averaged``: the object's own arrays, save them at once."""
+        """The averages by name and the count ``n_averaged``; not copies, so save them before the next update."""
         self._refuse_when_applied("state_dict")
         return {"n_averaged": self.n_averaged, **self.averages}
 
     def load_state_dict(self, state_dict):
-        """Overwrite averages and count with what :meth:`state_dict` gave."""
+        """Overwrite averages and count with a state that :meth:`state_dict` returned."""
         self._refuse_when_applied("load_state_dict")
         own = self.state_dict()
         check_keys(own, state_dict)
@@ -126,16 +126,16 @@ def _tensors(model):
 
 
 class ExponentialMovingAverage(AveragedModel):
-    """An average that forgets: each update keeps `decay` of the mean and takes the rest from the model.
+    """An exponential moving average: ``mean = decay * mean + (1 - decay) * model`` at each update.
 
     Parameters
     ----------
     model : Module
-        Whose weights are averaged.
+        The module to average.
     decay : float
         From 0 (the newest weights) to 1 (the first).
     warm_up : bool
-        Begin with a short memory: the decay is at most ``(1 + n) / (10 + n)``.
+        Begin with a smaller decay: it is at most ``(1 + n) / (10 + n)``.
     use_buffers : bool
         Average floating-point buffers too, instead of copying the newest.
 

@@ -1,4 +1,4 @@
-"""Schedules that come round again: warm restarts, and triangles between two rates.
+"""Periodic schedules: warm restarts, and triangles between two rates.
 
 I. Loshchilov and F. Hutter, "SGDR", arXiv 1608.03983; L. Smith, "Cyclical Learning Rates", arXiv 1506.01186.
 Arguments and values are those of ``torch.optim.lr_scheduler``.
@@ -14,7 +14,7 @@ from minidl.optim.settings import COUNT, FLAG, POSITIVE, one_of, per_group
 
 
 class CosineAnnealingWarmRestarts(LRScheduler):
-    """Half a cosine from the base rate to `eta_min` over `T_0` epochs, then anew over `T_mult` times as many.
+    """Half a cosine from the base rate to `eta_min` over `T_0` epochs, then again over `T_mult` times as many.
 
     ``step(epoch)`` takes fractions: ``step(epoch + batch / batches)`` after every batch.
 
@@ -54,7 +54,7 @@ class CosineAnnealingWarmRestarts(LRScheduler):
         return [self.eta_min + (base - self.eta_min) * share for base in self.base_lrs]
 
 
-# mode: (what a cycle's height is multiplied by, of which number)
+# mode: (the factor of the height, the number that it depends on)
 MODES = {
     "triangular": (lambda cycle, gamma: 1.0, "cycle"),
     "triangular2": (lambda cycle, gamma: 0.5 ** (cycle - 1), "cycle"),
@@ -78,7 +78,7 @@ class CyclicLR(MomentumCycler):
     scale_fn : callable, optional
         Instead of `mode`: a factor from the cycle's number, or with ``scale_mode="iterations"`` from the step's.
     cycle_momentum, base_momentum, max_momentum
-        Whether momentum (Adam's first beta) falls to `base_momentum` while the rate rises.
+        Momentum (Adam's first beta) falls to `base_momentum` while the rate rises.
 
     Examples
     --------
@@ -131,7 +131,7 @@ class CyclicLR(MomentumCycler):
         super().__init__(optimizer, last_epoch)
 
     def get_lr(self):
-        """The rates of this step; the momenta are set beside."""
+        """The rates of this step; the momenta are set as well."""
         height = self._height()
         if self.cycle_momentum:
             for group, bottom, top in zip(self.optimizer.param_groups, self.base_momentums, self.max_momentums):
@@ -139,7 +139,7 @@ class CyclicLR(MomentumCycler):
         return [bottom + (top - bottom) * height for bottom, top in zip(self.base_lrs, self.max_lrs)]
 
     def _height(self):
-        """How far above the lower rate, as a share of the way to the upper one."""
+        """The height above the lower rate, as a fraction of the way to the upper one."""
         turns = self.last_epoch / self.total_size
         cycle = math.floor(1 + turns)
         x = 1 + turns - cycle

@@ -1,4 +1,4 @@
-"""A schedule that listens: the rate falls when a measured value has stopped improving.
+"""A schedule of a measured value: the rate falls when the value has stopped improving.
 
 Names, defaults and values are those of ``torch.optim.lr_scheduler.ReduceLROnPlateau``.
 """
@@ -13,7 +13,7 @@ from minidl.optim.settings import NON_NEGATIVE, Rule, as_float, assign, check_ke
 FACTOR = Rule("a number >= 0 and < 1", lambda v: 0 <= v < 1)
 PATIENCE = Rule("a whole number >= 0", lambda v: v >= 0 and v == int(v))
 
-# (mode, threshold_mode) -> whether `value` is better than `best` by more than the threshold
+# (mode, threshold_mode) -> test: is `value` better than `best` by more than the threshold?
 BETTER = {
     ("min", "rel"): lambda value, best, threshold: value < best * (1.0 - threshold),
     ("min", "abs"): lambda value, best, threshold: value < best - threshold,
@@ -88,11 +88,11 @@ class ReduceLROnPlateau(LRScheduler):
 
     @property
     def in_cooldown(self):
-        """Whether bad epochs are not counted at present."""
+        """True while bad epochs are not counted."""
         return self.cooldown_counter > 0
 
     def step(self, metrics, epoch=None):
-        """Take note of `metrics`, a number or a Tensor of one element (which is waited for)."""
+        """Count `metrics`, a number or a Tensor of one element (which is read from the device)."""
         value = as_float(metrics)
         self.last_epoch = self.last_epoch + 1 if epoch is None else epoch
         if BETTER[self.mode, self.threshold_mode](value, self.best, self.threshold):

@@ -1,11 +1,10 @@
 """Learning-rate schedules that are formulas of the epoch.
 
-A schedule owns ``group["lr"]``: constructing it sets the rate of epoch 0, and every
-``step()``, called once per epoch (or per batch, if its lengths count batches), sets the
-next. The rate is computed from ``base_lrs``, the rates found at the start, and
-``last_epoch`` alone, never from the rate before. So rounding does not add up, a resumed
-run has the same bits, and nothing is read back from the device. It also means that of two
-schedules stepped side by side the last one wins; `SequentialLR` runs one after another.
+A schedule owns ``group["lr"]``: its constructor sets the rate of epoch 0, and every ``step()``, called once per epoch
+(or per batch, if its lengths count batches), sets the next one. The rate is computed from ``base_lrs``, the rates
+found at the start, and ``last_epoch`` alone, never from the rate before. So rounding errors do not accumulate, a
+resumed run has the same bits, and no value is read from the device. If two schedules step the same optimiser, the
+last one determines the rate; `SequentialLR` runs one after another.
 
 Names, arguments and values are those of ``torch.optim.lr_scheduler``.
 """
@@ -29,7 +28,7 @@ from minidl.optim.settings import (
 
 
 class LRScheduler:
-    """Base class: a subclass gives :meth:`multiplier`, or overrides :meth:`get_lr`.
+    """Base class; a subclass defines :meth:`multiplier` or overrides :meth:`get_lr`.
 
     Parameters
     ----------
@@ -74,7 +73,7 @@ class LRScheduler:
         self.step()
 
     def multiplier(self, epoch):
-        """By what the base rate is multiplied at `epoch`."""
+        """The factor of the base rate at `epoch`."""
         raise NotImplementedError(f"{type(self).__name__} defines neither multiplier(epoch) nor get_lr()")
 
     def get_lr(self):
@@ -83,7 +82,7 @@ class LRScheduler:
         return [base_lr * factor for base_lr in self.base_lrs]
 
     def get_last_lr(self):
-        """The learning rates that were set last, as floats (no device is waited for)."""
+        """The learning rates that were set last, as floats (without waiting for a device)."""
         return self._last_lr
 
     def step(self, epoch=None):
@@ -97,18 +96,18 @@ class LRScheduler:
             assign(group, "lr", lr)
 
     def state_dict(self):
-        """Everything but the optimizer, as a dict that survives JSON."""
+        """All attributes but the optimizer, as a dict that JSON can hold."""
         return {name: value for name, value in self.__dict__.items() if name != "optimizer"}
 
     def load_state_dict(self, state_dict):
-        """Take over what :meth:`state_dict` gave, and set the learning rates of that epoch."""
+        """Load a state that :meth:`state_dict` returned, and set the learning rates of its epoch."""
         check_keys(self.state_dict(), state_dict)
         self.__dict__.update(state_dict)
         self._set()
 
 
 def check_optimizer(optimizer):
-    """`optimizer`, or a `TypeError` if it is none."""
+    """`optimizer`, or a `TypeError` if it is not an Optimizer."""
     if not isinstance(optimizer, Optimizer):
         raise TypeError(f"`optimizer` is a {type(optimizer).__name__}; accepted: an Optimizer")
     return optimizer

@@ -1,4 +1,4 @@
-"""`Tensor`: an array with a memory of where it came from.
+"""`Tensor`: an array that remembers the operation which computed it.
 
 This file knows no operation and no derivative: ``minidl/ops`` gives Tensor its operators and methods when it is
 imported, and ``walk.py`` holds the backward walk.
@@ -21,7 +21,7 @@ from minidl.tensor.mode import _state
 from minidl.tensor.records import Version
 from minidl.tensor.walk import backward
 
-if TYPE_CHECKING:  # what minidl/ops adds to the class, for editors and type checkers
+if TYPE_CHECKING:  # the attributes that minidl/ops adds to the class, for editors and type checkers
     from minidl.ops.methods import Methods
     from minidl.ops.operators import Operators
 
@@ -39,14 +39,14 @@ class Tensor(Base):
     data : array, Tensor, number or nested list
         An array is used as it is, not copied. Python floats become float32.
     requires_grad : bool
-        Whether gradients are to be computed for this tensor.
+        True to compute gradients with respect to this tensor.
 
     Attributes
     ----------
     data : array
         The values: a NumPy or CuPy array.
     grad : Tensor or None
-        What :meth:`backward` has summed up so far; same shape as `data`.
+        The sum of the gradients that :meth:`backward` has computed so far; same shape as `data`.
 
     Examples
     --------
@@ -61,7 +61,7 @@ class Tensor(Base):
     __array_ufunc__ = None
 
     node = None  # the Function that computed this tensor; None for a leaf
-    index = 0  # which output of `node` it is
+    index = 0  # its position among the outputs of `node`
     _shared_version = None  # a Version; made when it is first asked for
     _is_view = False
     _hooks = None
@@ -106,7 +106,7 @@ class Tensor(Base):
         """Name of the device that holds the data: ``"cpu"`` or ``"cuda"``."""
         return backend.device_of(self.data)
 
-    is_leaf = property(lambda self: self.node is None, doc="Whether no recorded operation computed this tensor.")
+    is_leaf = property(lambda self: self.node is None, doc="True if no recorded operation computed this tensor.")
     grad_fn = property(lambda self: self.node, doc="The node that computed this tensor: PyTorch's name for `node`.")
 
     def __len__(self):
@@ -144,7 +144,9 @@ class Tensor(Base):
 
     def __array__(self, dtype=None, copy=None):
         if self.requires_grad:
-            raise RuntimeError("a tensor that requires grad becomes no array silently; use .detach().numpy()")
+            raise RuntimeError(
+                "a tensor that requires grad cannot be converted to an array implicitly; use .detach().numpy()"
+            )
         return np.array(self.numpy(), dtype=dtype, copy=copy)
 
     # -- leaving the graph, other devices and types
@@ -166,13 +168,13 @@ class Tensor(Base):
         return backend.to_numpy(self.data).tolist()
 
     def detach(self):
-        """The same memory as a new tensor outside the graph."""
+        """A tensor outside the graph that shares the memory of this one."""
         twin = _wrap(self.data.view())
         twin._shared_version = self._version_record()
         return twin
 
     def requires_grad_(self, requires_grad=True):
-        """Say whether gradients are wanted for this leaf; returns the tensor itself."""
+        """Switch gradients with respect to this leaf on or off; returns the tensor itself."""
         if self.node is not None and not requires_grad:
             raise RuntimeError("requires_grad can be switched off for leaves only; use detach()")
         if requires_grad and self.dtype.kind not in "fc":
@@ -205,9 +207,9 @@ class Tensor(Base):
         backward(self, gradient, retain_graph, create_graph, inputs)
 
     def register_hook(self, hook):
-        """Call ``hook(grad)`` whenever this tensor's gradient is computed; a returned tensor replaces it.
+        """Call ``hook(grad)`` each time the gradient with respect to this tensor is computed.
 
-        Returns an object whose ``remove()`` takes the hook off again.
+        A tensor that the hook returns replaces the gradient. Returns an object whose ``remove()`` removes the hook.
         """
         if not self.requires_grad:
             raise RuntimeError("register_hook() needs a tensor that requires grad")
@@ -220,7 +222,7 @@ class Tensor(Base):
         return HookHandle(hooks, hook)
 
     def retain_grad(self):
-        """Keep ``.grad`` of this tensor although it is not a leaf."""
+        """Accumulate ``.grad`` of this tensor although it is not a leaf."""
         if self.node is None:
             return
         me = weakref.ref(self)  # the node must not own its output: that would be a cycle
@@ -233,7 +235,7 @@ class Tensor(Base):
         HookHandle(self.node.hooks.setdefault(self.index, {}), keep, number=math.inf)  # after all others
 
     def _around(self, array):
-        """A Tensor around `array`; what the walk makes its gradients with."""
+        """A Tensor around `array`, for files that cannot import Tensor."""
         return _wrap(array)
 
     # -- changes in place
@@ -248,15 +250,15 @@ class Tensor(Base):
         return 0 if self._shared_version is None else self._shared_version.changes
 
     def bump_version(self):
-        """Tell the graph that the values were changed in place (see `Function.saved_tensors`)."""
+        """Record a change in place, so that `Function.saved_tensors` notices it."""
         self._version_record().changes += 1
 
     def become(self, result):
         """Overwrite the values with those of `result` and take its place in the graph.
 
-        All in-place operators end here: ``x += y`` is ``x.become(x + y)``. A leaf that
-        requires grad, a view, or a tensor with views in the graph is refused, since
-        their history could not be kept right.
+        All in-place operators call it: ``x += y`` is ``x.become(x + y)``. A leaf that requires grad, a view and a
+        tensor with views in the graph are refused: the graph of the other tensors that share the memory would be
+        wrong.
         """
         if _state.grad_enabled and (self.requires_grad or result.requires_grad):
             if self.node is None and self.requires_grad:
@@ -291,7 +293,7 @@ def tensor(data, dtype=None, device=None, requires_grad=False):
 
 
 def _wrap(array):
-    """A Tensor around an array known to be one: `Tensor.__init__` without the questions."""
+    """A Tensor around `array`, which is known to be valid: `Tensor.__init__` without its checks."""
     out = Tensor.__new__(Tensor)
     out._data = array
     return out

@@ -16,7 +16,7 @@ from minidl.data.folder import ImageFolder, spread
 from minidl.training.checkpoint import CheckpointError, load_newest
 
 # settings that may differ between the parts of a run
-PER_RUN = ("resume", "output", "overwrite", "data_dir", "workers", "checkpoint_every", "log")
+PER_RUN = ("resume", "output", "overwrite", "data_dir", "workers", "checkpoint_every", "detect_anomaly", "log")
 
 
 def saved_settings(folder):

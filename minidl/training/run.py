@@ -16,11 +16,13 @@ that every run that has begun can be resumed.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 import sys
 from pathlib import Path
 
+from minidl.anomaly import AnomalyError, detect_anomaly
 from minidl.data.errors import DataError, shown
 from minidl.nn.utils import count_parameters
 from minidl.training import checkpoint, signals
@@ -43,7 +45,7 @@ class Run:
     ----------
     settings : dataclass
         With `output` (the folder, or None for ``runs/DATA-MODEL-NUMBER``), `overwrite`, `resume`,
-        `checkpoint_every` and `log`.
+        `checkpoint_every`, `detect_anomaly` and `log`.
     data : DataSplits
     state : TrainingState
         Resumed, it is loaded from the folder's newest checkpoint.
@@ -57,6 +59,7 @@ class Run:
     def __init__(self, settings, data, state):
         self.settings, self.data, self.state = settings, data, state
         self.interval, self.listener = Interval(settings.checkpoint_every), signals.Listener()
+        self.watch = contextlib.ExitStack()  # over anomalies, while the run is entered
         state.identity = identity(settings, data)
         self.log = open_log(settings.log)
         self.folder, self.lock = claimed(settings, data.name)
@@ -126,6 +129,8 @@ class Run:
         if self.state.step:
             print(f"going on {self.where()}")
         self.listener.start()
+        if self.settings.detect_anomaly:
+            self.watch.enter_context(detect_anomaly())
         return self
 
     def __exit__(self, kind, error, traceback):
@@ -140,6 +145,7 @@ class Run:
         except (NonFiniteLoss, OSError) as failed:  # of the save
             self._explain(failed)
         finally:
+            self.watch.close()
             self.listener.stop()
             self.lock.release()
 
@@ -149,7 +155,7 @@ class Run:
 
     def _explain(self, error):
         """End with one line, where the error is no bug."""
-        if isinstance(error, NonFiniteLoss):
+        if isinstance(error, (NonFiniteLoss, AnomalyError)):
             fail(f"{error}; {self.last_good()}", status=1)
         if isinstance(error, (DataError, CheckpointError)):
             fail(error)
