@@ -17,6 +17,7 @@ TREES = {path: ast.parse(path.read_text()) for path in FILES}
 
 # room: the rooms that it may import from, itself apart
 ALLOWED = {
+    "once": set(),
     "memory": set(),
     "backend": {"memory"},
     "checks": {"backend"},
@@ -43,7 +44,7 @@ ALLOWED = {
     # The second storey: nothing above may import it.
     "kernels": {"nn", "optim", "ops", "tensor", "philox", "dispatch", "backend", "memory"},
 }
-EVERYWHERE = {"checks"}  # arguments are asked for in one way in all rooms
+EVERYWHERE = {"checks", "once"}  # arguments are asked for in one way in all rooms, and what is made once is made so
 TOP = {None, "__main__", "commands"}  # minidl/__init__.py gathers what users import; commands may call everything
 HEAVY = set(
     "cupy cupyx numba llvmlite matplotlib sklearn scipy PIL pooch requests safetensors tqdm torch onnx onnxruntime"
