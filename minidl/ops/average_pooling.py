@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from minidl import backend
 from minidl.checks import pair, positive_pair
 from minidl.dispatch import dispatched
 from minidl.ops.windows import adaptive_bins, adaptive_size, check_image, deliver, padded, pooled_shape, taps
-from minidl.tensor import Function
+from minidl.tensor import Function, Tensor
 
 
 def _extents(xp, size, count, kernel, stride, padding, count_include_pad):
@@ -146,8 +148,10 @@ class AdaptiveAvgPool2dGrad(Function):
 
 
 def avg_pool2d(
-    input, kernel_size, stride=None, padding=0, ceil_mode=False, count_include_pad=True, divisor_override=None
-):
+    input: Tensor, kernel_size: int | Sequence[int], stride: int | Sequence[int] | None = None,
+    padding: int | Sequence[int] | str = 0, ceil_mode: bool = False, count_include_pad: bool = True,
+    divisor_override: int | None = None,
+) -> Tensor:
     """Mean of each window, as PyTorch's ``avg_pool2d``; the parameters of `max_pool2d`.
 
     Parameters
@@ -172,11 +176,11 @@ def avg_pool2d(
     )
 
 
-def adaptive_avg_pool2d(input, output_size):
+def adaptive_avg_pool2d(input: Tensor, output_size: int | Sequence[int]) -> Tensor:
     """Mean over windows chosen so that the result has `output_size` (int or pair; None keeps an axis)."""
     return AdaptiveAvgPool2d.apply(input, adaptive_size(input, output_size))
 
 
-def global_avg_pool2d(input):
+def global_avg_pool2d(input: Tensor) -> Tensor:
     """Mean over height and width: (N, C, H, W) -> (N, C, 1, 1)."""
     return adaptive_avg_pool2d(input, 1)

@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from minidl.checks import pair, positive_pair
 from minidl.ops.convolution import ConvInputGrad
 from minidl.ops.geometry import check_convolution, paddings
+from minidl.tensor import Tensor
 
 
-def conv_transpose2d(input, weight, bias=None, stride=1, padding=0, output_padding=0, groups=1, dilation=1):
+def conv_transpose2d(
+    input: Tensor, weight: Tensor, bias: Tensor | None = None, stride: int | Sequence[int] = 1,
+    padding: int | Sequence[int] | str = 0, output_padding: int | Sequence[int] = 0, groups: int = 1,
+    dilation: int | Sequence[int] = 1,
+) -> Tensor:
     """Transposed convolution: the gradient of `conv2d` to its input, as PyTorch's ``conv_transpose2d``.
 
     Parameters

@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import math
 
+from minidl.backend import array_module
 from minidl.backend import erf as erf_of
 from minidl.checks import choice, integer, number
-from minidl.backend import array_module
 from minidl.dispatch import dispatched
 from minidl.ops.arithmetic import where
 from minidl.ops.creation import zeros_like
 from minidl.ops.promotion import BOOL, floating, tensor_of
-from minidl.ops.unary import not_bool, of_input, of_neither, of_output, unchanged
+from minidl.ops.unary import bool_as_long, not_bool, of_input, of_neither, of_output, unchanged
 from minidl.tensor import Function, Tensor
 
 
@@ -42,19 +42,12 @@ def _whole(name):
     return lambda xp, x: x.copy() if x.dtype.kind in "iu" else getattr(xp, name)(x)
 
 
-def _long_or_unchanged(input, name):
-    return input.long() if input.dtype is BOOL else input
-
-
-SLOPE_OF_ERF = 2 / math.sqrt(math.pi)  # at 0
-
-
 @of_input(lambda xp, x: xp.abs(x), lambda g, x: g * x.sign(), not_bool)
 def abs(input: Tensor) -> Tensor:
     """Absolute value; derivative 0 at 0."""
 
 
-@of_input(lambda xp, x: x * x, lambda g, x: g * (2 * x), _long_or_unchanged)
+@of_input(lambda xp, x: x * x, lambda g, x: g * (2 * x), bool_as_long)
 def square(input: Tensor) -> Tensor:
     """input * input."""
 
@@ -149,7 +142,7 @@ def softplus(input: Tensor) -> Tensor:
     """log(1 + exp(input))."""
 
 
-@of_input(_erf, lambda g, x: g * (-x * x).exp() * SLOPE_OF_ERF)
+@of_input(_erf, lambda g, x: g * (-x * x).exp() * (2 / math.sqrt(math.pi)))
 def erf(input: Tensor) -> Tensor:
     """Error function."""
 
@@ -174,7 +167,7 @@ def _round(input: Tensor) -> Tensor:
     """Nearest integer, halves to even; derivative 0."""
 
 
-def round(input, *, decimals=0):
+def round(input: Tensor, *, decimals: int = 0) -> Tensor:
     """Nearest number with so many decimals (negative ones: of tens), halves to even; derivative 0."""
     decimals = integer(decimals, "decimals")
     if decimals == 0:
@@ -235,7 +228,7 @@ class ReluGrad(Function):
         return ReluGrad.apply(grad, y.data), None
 
 
-def relu(input, inplace=False):
+def relu(input: Tensor, inplace: bool = False) -> Tensor:
     """max(input, 0), element by element; with `inplace` written over `input` (see `Tensor.become`).
 
     Examples
@@ -252,26 +245,26 @@ def relu(input, inplace=False):
     return input.become(y) if inplace else y
 
 
-def leaky_relu(input, negative_slope=0.01, inplace=False):
+def leaky_relu(input: Tensor, negative_slope: float = 0.01, inplace: bool = False) -> Tensor:
     """input where positive, negative_slope * input elsewhere."""
     y = where(floating(input) > 0, input, input * number(negative_slope, "negative_slope"))
     return input.become(y) if inplace else y
 
 
-def elu(input, alpha=1.0, inplace=False):
+def elu(input: Tensor, alpha: float = 1.0, inplace: bool = False) -> Tensor:
     """input where positive, alpha * (exp(input) - 1) elsewhere (Clevert et al., arXiv 1511.07289)."""
     positive = floating(input) > 0
     y = where(positive, input, number(alpha, "alpha") * where(positive, 0.0, input).expm1())
     return input.become(y) if inplace else y
 
 
-def silu(input, inplace=False):
+def silu(input: Tensor, inplace: bool = False) -> Tensor:
     """input * sigmoid(input) (Elfwing et al., arXiv 1702.03118)."""
     y = floating(input) * input.sigmoid()
     return input.become(y) if inplace else y
 
 
-def gelu(input, approximate="none"):
+def gelu(input: Tensor, approximate: str = "none") -> Tensor:
     """Gaussian error linear unit (Hendrycks and Gimpel, arXiv 1606.08415).
 
     Parameters
@@ -301,6 +294,6 @@ def gelu(input, approximate="none"):
     return 0.5 * input * (1 + inner.tanh())
 
 
-def logsigmoid(input):
+def logsigmoid(input: Tensor) -> Tensor:
     """log(sigmoid(input)) without overflow."""
     return -softplus(-floating(input))

@@ -11,11 +11,13 @@ into three windows counts in three terms of <A x, y>, so its gradient is the sum
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from minidl import backend
 from minidl.checks import pair, positive_pair
 from minidl.dispatch import dispatched
 from minidl.ops.geometry import output_size, paddings
-from minidl.tensor import Function
+from minidl.tensor import Function, Tensor
 
 
 def _padded(x, padding):
@@ -97,7 +99,10 @@ def _geometry(kernel_size, stride, padding, dilation):
     return dict(kernel_size=kernel_size, stride=stride, padding=padding, dilation=dilation)
 
 
-def im2col(input, kernel_size, stride=1, padding=0, dilation=1):
+def im2col(
+    input: Tensor, kernel_size: int | Sequence[int], stride: int | Sequence[int] = 1,
+    padding: int | Sequence[int] | str = 0, dilation: int | Sequence[int] = 1,
+) -> Tensor:
     """Every window of an image as a row: (N, C, H, W) -> (N * OH * OW, kh * kw * C), channels fastest.
 
     Examples
@@ -112,12 +117,18 @@ def im2col(input, kernel_size, stride=1, padding=0, dilation=1):
     return Im2Col.apply(input, **_geometry(kernel_size, stride, padding, dilation))
 
 
-def col2im(columns, input_shape, kernel_size, stride=1, padding=0, dilation=1):
+def col2im(
+    columns: Tensor, input_shape: Sequence[int], kernel_size: int | Sequence[int], stride: int | Sequence[int] = 1,
+    padding: int | Sequence[int] | str = 0, dilation: int | Sequence[int] = 1,
+) -> Tensor:
     """The adjoint of `im2col`: rows are added back to where their windows lay in an image of `input_shape`."""
     return Col2Im.apply(columns, input_shape=tuple(input_shape), **_geometry(kernel_size, stride, padding, dilation))
 
 
-def unfold(input, kernel_size, dilation=1, padding=0, stride=1):
+def unfold(
+    input: Tensor, kernel_size: int | Sequence[int], dilation: int | Sequence[int] = 1,
+    padding: int | Sequence[int] | str = 0, stride: int | Sequence[int] = 1,
+) -> Tensor:
     """PyTorch's layout of `im2col`: (N, C * kh * kw, OH * OW)."""
     kh, kw = positive_pair(kernel_size, "kernel_size")
     N, C = input.shape[:2]
@@ -125,7 +136,10 @@ def unfold(input, kernel_size, dilation=1, padding=0, stride=1):
     return columns.reshape(N, -1, kh * kw, C).permute(0, 3, 2, 1).reshape(N, C * kh * kw, -1)
 
 
-def fold(input, output_size, kernel_size, dilation=1, padding=0, stride=1):
+def fold(
+    input: Tensor, output_size: int | Sequence[int], kernel_size: int | Sequence[int],
+    dilation: int | Sequence[int] = 1, padding: int | Sequence[int] | str = 0, stride: int | Sequence[int] = 1,
+) -> Tensor:
     """The adjoint of `unfold`: (N, C * kh * kw, OH * OW) -> (N, C, H, W)."""
     (kh, kw), (H, W) = positive_pair(kernel_size, "kernel_size"), pair(output_size, "output_size")
     N, rows, L = input.shape

@@ -8,6 +8,9 @@ and NaN (which counts as the largest number) follow PyTorch.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any
+
 from minidl import backend
 from minidl.checks import pair, positive_pair
 from minidl.dispatch import dispatched
@@ -173,7 +176,11 @@ class MaxPoolGather(Function):
         return MaxPoolScatter.apply(outer, argmax.data, input_shape=self.shape, **self.geometry), None
 
 
-def max_pool2d(input, kernel_size, stride=None, padding=0, dilation=1, ceil_mode=False, return_indices=False):
+def max_pool2d(
+    input: Tensor, kernel_size: int | Sequence[int], stride: int | Sequence[int] | None = None,
+    padding: int | Sequence[int] | str = 0, dilation: int | Sequence[int] = 1, ceil_mode: bool = False,
+    return_indices: bool = False,
+) -> Any:
     """Largest value in each window, as PyTorch's ``max_pool2d``; the first of equals wins.
 
     Parameters
@@ -224,7 +231,7 @@ def _flat_indices(input, argmax, geometry):
     return Tensor(h * input.shape[3] + w)
 
 
-def adaptive_max_pool2d(input, output_size, return_indices=False):
+def adaptive_max_pool2d(input: Tensor, output_size: int | Sequence[int], return_indices: bool = False) -> Any:
     """Largest value in windows chosen so that the result has `output_size`, as PyTorch's ``adaptive_max_pool2d``.
 
     Windows differ in size where the division leaves a rest: each is stretched to the largest
