@@ -1,6 +1,6 @@
 """Train GoogLeNet, or another network, to tell images apart.
 
-    python train.py                                      # real handwritten digits, no download, under two minutes
+    python train.py                                      # real handwritten digits, no download, about a minute
     python train.py --data mnist                         # 70,000 digits, downloaded on first use
     python train.py --data cifar10 --width 1             # the full network on 32x32 colour photographs
     python train.py --data cifar10 --data-dir ../data    # files that are there already: ../data/cifar-10/*.bin

@@ -12,6 +12,9 @@ from typing import TYPE_CHECKING as _TYPE_CHECKING
 from typing import Any as _Any
 
 from minidl import nn, optim
+from minidl.ops.activations import (
+    elu, gelu, glu, hardswish, hardtanh, leaky_relu, logsigmoid, prelu, relu6, selu, silu,
+)  # fmt: skip
 from minidl.ops.arithmetic import add, clamp, div, lerp, maximum, minimum, mul, neg, pow, sub, where
 from minidl.ops.attention import scaled_dot_product_attention
 from minidl.ops.comparison import (
@@ -27,8 +30,8 @@ from minidl.ops.creation import (
 )  # fmt: skip
 from minidl.ops.dropout import dropout
 from minidl.ops.elementwise import (
-    abs, arctan, ceil, cos, cosh, elu, erf, exp, expm1, floor, gelu, leaky_relu, log, log10, log1p, log2,
-    logsigmoid, reciprocal, relu, round, rsqrt, sigmoid, sign, silu, sin, sinh, softplus, sqrt, square, tan, tanh,
+    abs, arctan, ceil, cos, cosh, erf, exp, expm1, floor, log, log10, log1p, log2, reciprocal, relu, round, rsqrt,
+    sigmoid, sign, sin, sinh, softplus, sqrt, square, tan, tanh,
 )  # fmt: skip
 from minidl.ops.embedding import embedding
 from minidl.ops.extremes import amax, amin, max, min
@@ -48,7 +51,6 @@ from minidl.ops.reduction import cumsum, logsumexp, mean, norm, prod, std, sum, 
 from minidl.ops.remainders import atan2, cumprod, floor_divide, fmod, isclose, remainder, trunc
 from minidl.ops.resampling import grid_sample, interpolate, pixel_shuffle, pixel_unshuffle
 from minidl.ops.rescaling import dropout2d, rms_norm
-from minidl.ops.saturating import glu, hardswish, hardtanh, prelu, relu6, selu
 from minidl.ops.selecting import (
     diag, diagonal, index_add, index_select, masked_fill, masked_select, nonzero, scatter, scatter_add,
 )  # fmt: skip
@@ -144,7 +146,7 @@ __all__ = [
     "scaled_dot_product_attention",
     # objectives
     "smooth_l1_loss", "huber_loss", "binary_cross_entropy", "kl_div", "cosine_similarity", "normalize",
-    # saturating
+    # activations
     "hardtanh", "relu6", "hardswish", "selu", "prelu", "glu",
     # sequences
     "conv1d", "conv_transpose1d", "max_pool1d", "avg_pool1d", "adaptive_avg_pool1d", "adaptive_max_pool1d",

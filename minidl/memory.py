@@ -164,3 +164,12 @@ def _half_of_memory():
 
 KEEP = _half_of_memory()  # idle bytes beyond which pages are returned to the operating system
 pool = Pool()
+
+
+def _renew_lock():
+    """In a forked child no thread is left that could release the lock; what it was about to place stays in use."""
+    pool.lock, pool.busy = threading.RLock(), False
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_renew_lock)

@@ -132,6 +132,10 @@ class Inception(nn.Branches):
         )
         self.out_channels = c1 + c3 + c5 + c_pool
 
+    def forward(self, x):
+        """Call every branch on `x` and join the results along the channels."""
+        return self.join(x, self.branch1, self.branch2, self.branch3, self.branch4)
+
 
 class AuxiliaryHead(nn.Module):
     """A small classifier on an inner block, which sends gradient to the lower layers while training."""

@@ -4,7 +4,7 @@ import numpy as np
 from faults import after, changed, fault, first, instead
 from faults_ops import backward
 
-from minidl.ops import average_pooling, convolution, dropout, losses, max_pooling, normalisation
+from minidl.ops import average_pooling, conv_transpose, convolution, dropout, losses, max_pooling, normalisation
 
 # ---------------------------------------------------------------- convolution and pooling
 
@@ -43,7 +43,7 @@ fault(
     "conv_transpose2d",
     "output padding beyond the stride lost",
     instead(
-        convolution,
+        conv_transpose,
         "_beyond_stride",
         lambda right, p, extra, stride: (right(p, extra, stride)[0][::-1], right(p, extra, stride)[1]),
     ),

@@ -8,6 +8,7 @@ from faults import after, changed, drawn, fault, first, instead, node_type, refe
 
 from minidl import Tensor
 from minidl.ops import (
+    activations,
     arithmetic,
     elementwise,
     extremes,
@@ -66,7 +67,7 @@ backward("relu", "mask missing in the second derivative", elementwise.ReluGrad, 
 fault(
     "gelu",
     "a constant with too few digits",
-    lambda monkeypatch: monkeypatch.setattr(elementwise, "math", SimpleNamespace(pi=3.1416, sqrt=math.sqrt)),
+    lambda monkeypatch: monkeypatch.setattr(activations, "math", SimpleNamespace(pi=3.1416, sqrt=math.sqrt)),
     first("gelu"),
 )
 

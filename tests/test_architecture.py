@@ -2,6 +2,7 @@
 
 import ast
 import functools
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -241,6 +242,37 @@ def code_lines(path):
         for line in range(node.lineno, node.end_lineno + 1)
     }
     return sum(1 for i, line in enumerate(text, 1) if line.strip() and line.strip()[0] != "#" and i not in strings)
+
+
+MOST_ON_THE_PATH = 3500  # lines of code that a reader of the first storey has before them
+OUTSIDE = {  # files of the path's rooms that teach nothing new
+    "ops": "__init__ activations attention clipping comparison conv_transpose creation embedding extremes objectives products remainders"
+    " resampling rescaling selecting sequences sorting tiling",
+    "nn": "__init__ activations attention folded functional inference sequences utils",
+    "optim": "__init__ averaging cycles lr_scheduler onecycle plateau rmsprop schedules sequence settings",
+    "tensor": "__init__",
+}
+
+
+def files_named_in(text):
+    """The Python files that a part of the README links to."""
+    return [ROOT / name for name in re.findall(r"\]\(([\w/]+\.py)\)", text)]
+
+
+def test_the_reading_path_is_short_and_leaves_nothing_out(capsys):
+    """The README names every file of the first storey's path, in order; together they can be read in a weekend."""
+    section = (ROOT / "README.md").read_text().partition("## Reading it")[2].partition("## How to add")[0]
+    table, _, rest = section.partition("What these stand on")
+    path, helpers = files_named_in(table), files_named_in(rest.partition("The second storey")[0])
+    counts = [sum(code_lines(file) for file in files) for files in (path, helpers)]
+    with capsys.disabled():
+        print(f"\nlines of code on the reading path: {counts[0]}, and {counts[1]} in what it stands on")
+    assert len(set(path + helpers)) == len(path + helpers) and counts[0] <= MOST_ON_THE_PATH
+    for room, outside in OUTSIDE.items():
+        files = {file.stem for file in (ROOT / "minidl" / room).glob("*.py")}
+        named = {file.stem for file in path + helpers if file.parent.name == room}
+        assert not files - named - set(outside.split()), room
+        assert not named & set(outside.split()), room
 
 
 def test_files_and_functions_stay_short(capsys):

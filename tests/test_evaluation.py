@@ -48,7 +48,7 @@ def test_intervals_hold_the_estimate_and_shrink_with_more_images():
         assert high - low < np.diff(few["intervals"][name])[0]
     assert scores(LABELS, PROBABILITIES, NAMES)["intervals"] == many["intervals"]
     perfect = scores(LABELS, np.eye(K)[LABELS], NAMES)["intervals"]["accuracy"]
-    assert perfect[0] < 0.99 and perfect[1] == pytest.approx(1)  # all right does not mean certain
+    assert perfect == pytest.approx([1 / (1 + 1.959964**2 / N), 1])  # Wilson's: all right does not mean certain
 
 
 def test_the_bootstrap_covers_the_truth_as_often_as_it_says():
@@ -82,6 +82,8 @@ def test_calibration_against_counting():
 def test_certain_answers_fall_into_the_last_bin():
     result = calibration([0, 1], np.array([[1.0, 0.0], [1.0, 0.0]]))
     assert [row["images"] for row in result["bins"]] == [2] and result["ece"] == pytest.approx(0.5)
+    edge = calibration([0], np.array([[0.5, 0.5]]), bins=2)["bins"][0]
+    assert (edge["low"], edge["high"]) == (0, 0.5)  # a bin holds its upper edge
 
 
 def test_mcnemar_against_the_binomial_sum():
@@ -153,8 +155,16 @@ def test_kept_memory_of_a_chain_is_counted_once():
     assert sum(row.kept for row in rows) <= (2 + 4 + 4 + 4) * pixels
 
 
+def test_a_layer_that_is_called_twice_is_counted_once():
+    layer = nn.Linear(6, 6)
+    net = nn.Sequential(layer, nn.ReLU(), layer)
+    rows = cost_of(net, (2, 6))
+    assert [row.name for row in rows] == ["0", "1", "0"] and sum(row.parameters for row in rows) == 42
+    assert sum(row.multiply_adds for row in rows) == sum(nn.utils.count_multiply_adds(net, minidl.zeros(1, 6)).values())
+
+
 def test_cost_leaves_no_trace():
-    net = models.create("cnn", width=0.25)
+    net = models.create("googlenet", width=0.125)
     before = {name: value.data.copy() for name, value in net.state_dict().items()}
     state = minidl.get_rng_state()
     rows = cost_of(net, (2, 3, 16, 16), repeats=1)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import minidl
-from minidl import nn
+from minidl import nn, optim
 
 
 class Net(nn.Module):
@@ -136,6 +136,17 @@ def test_zero_grad():
     assert all(not p.grad.data.any() for p in net.parameters())
     net.zero_grad()
     assert all(p.grad is None for p in net.parameters())
+
+
+def test_gradients_that_are_filled_with_zeros_leave_their_graph():
+    net = nn.Linear(3, 2)
+    for owner in (net, optim.SGD(net.parameters(), lr=0.1)):
+        (net(minidl.ones(1, 3)) ** 2).sum().backward(create_graph=True)
+        first = net.weight.grad * 1
+        assert net.weight.grad.requires_grad
+        owner.zero_grad(set_to_none=False)
+        assert not net.weight.grad.requires_grad and net.weight.grad._version > 0
+        assert first.requires_grad and not net.bias.grad.data.any()
 
 
 def test_hooks_see_and_replace_and_can_be_removed():

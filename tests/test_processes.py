@@ -30,7 +30,7 @@ import os, sys
 from process_lab import Busy, digest_after, minidl
 expected = digest_after(3)
 with Busy(2):
-    for _ in range(20):
+    for _ in range(8):
         read, write = os.pipe()
         pid = os.fork()
         if pid == 0:
@@ -50,6 +50,56 @@ assert digest_after(3) == expected
 @pytest.mark.parametrize("threads", ["1", "3"])
 def test_a_fork_while_threads_compute_and_allocate_works_in_the_child(threads):
     alone(FORKS, MINIDL_NUM_THREADS=threads, PYTHONWARNINGS="ignore")
+
+
+HELD = """
+import os, threading
+from numba.core.compiler_lock import global_compiler_lock
+from process_lab import digest_after
+from minidl.kernels.cpu.machine import team
+from minidl.memory import pool
+
+expected = digest_after(3)
+held, forked, forking = threading.Event(), threading.Event(), threading.Event()
+
+def hold():
+    with pool.lock, team._making, team._team.entered:
+        pool.busy = True
+        held.set()
+        forked.wait()
+        pool.busy = False
+
+def compile_something():
+    with global_compiler_lock:
+        compiling.set()
+        forking.wait()  # the fork has begun, and waits for the end of the compilation
+
+compiling = threading.Event()
+threads = [threading.Thread(target=target) for target in (hold, compile_something)]
+for thread in threads:
+    thread.start()
+held.wait(), compiling.wait()
+os.register_at_fork(before=forking.set)  # the last to be registered is the first to be called
+pid = os.fork()
+if pid == 0:
+    status = 1
+    try:
+        from minidl.kernels.cpu.machine.compilation import jit
+        status = 0 if digest_after(3) == expected and jit(lambda x: 2 * x)(21) == 42 and pool.watches else 2
+    finally:
+        os._exit(status)
+forked.set()
+_, status = os.waitpid(pid, 0)
+for thread in threads:
+    thread.join()
+assert status == 0 and digest_after(3) == expected, status
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork and no SIGKILL")
+def test_a_fork_while_another_thread_holds_every_lock_works_in_the_child():
+    pytest.importorskip("minidl.kernels.cpu.machine.team", reason="Numba is not installed", exc_type=ImportError)
+    alone(HELD, MINIDL_NUM_THREADS="2", PYTHONWARNINGS="ignore")
 
 
 SPAWN = """
@@ -126,6 +176,11 @@ def interrupt(*_):
         armed = False
         raise KeyboardInterrupt
 
+try:
+    from minidl.kernels.cpu.machine import team
+    team._settle(team._team.workers[0].ended, 0, 1)  # all is compiled before anything interrupts
+except ImportError:
+    pass
 signal.signal(signal.SIGALRM, interrupt)
 random.seed(0)
 for _ in range(COUNT):

@@ -45,7 +45,7 @@ def test_the_weights_file_is_enough(run, tmp_path):
     moved.write_bytes((run / "model.safetensors").read_bytes())
     images = np.random.default_rng(0).integers(0, 256, (3, 40, 30, 3), np.uint8)  # of another size, and in colour
     there, here = open_run(run, models.create), open_run(moved, models.create)
-    assert here.name == "mine"
+    assert here.name == "mine" and here.transform()(images).shape == (3, 16, 16, 1)
     np.testing.assert_array_equal(there.logits(images), here.logits(images))
 
 
@@ -77,6 +77,14 @@ def test_facts_that_fit_no_network_are_refused(run, tmp_path, part, field, value
     with pytest.raises(CheckpointError) as error:
         open_run(path, models.create)
     assert str(path) in str(error.value) and "\n" not in str(error.value)
+
+
+def test_a_width_beyond_the_weights_makes_no_network(run, tmp_path):
+    weights, facts = load_arrays(run / "model.safetensors")
+    facts["identity"]["settings"]["width"] = 8
+    save_arrays(tmp_path / "model.safetensors", weights, facts)
+    with pytest.raises(CheckpointError, match="`width` is 8, more than the weights are for"):
+        open_run(tmp_path, create=None)
 
 
 def test_what_is_no_run_is_refused(tmp_path):

@@ -124,7 +124,8 @@ class _Calls:
 
     def watch(self, forward):
         """Run `forward` and note every call."""
-        handles = [module.register_forward_hook(self._noting(name)) for name, module in self.layers]
+        once = {id(module): (name, module) for name, module in reversed(self.layers)}  # by the first of its names
+        handles = [module.register_forward_hook(self._noting(name)) for name, module in once.values()]
         try:
             self.output = forward()  # held, so that no identity is given away twice
         finally:

@@ -88,7 +88,7 @@ def check_gradients(
     seed : int
         Of the upstream gradients and directions.
     raise_exception : bool
-        Return the report also when a check failed.
+        Raise when a check failed; if False, return the report in either case.
 
     Returns
     -------

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from minidl.gradcheck.case import Case, apart, away_from_zero, both, normal, uniform
-from minidl.ops import attention, embedding, objectives, products, remainders, resampling, rescaling, saturating
+from minidl.ops import activations, attention, embedding, objectives, products, remainders, resampling, rescaling
 from minidl.ops import selecting, sequences, sorting, tiling
 from minidl.random import get_rng_state, manual_seed, set_rng_state
 from minidl.tensor import Tensor
@@ -202,16 +202,16 @@ def _huber(d, delta):
 
 
 SATURATING = [
-    linear("hardtanh", lambda x: saturating.hardtanh(x, -0.52, 0.52), lambda x: np.clip(x, -0.52, 0.52),
+    linear("hardtanh", lambda x: activations.hardtanh(x, -0.52, 0.52), lambda x: np.clip(x, -0.52, 0.52),
            apart((5, 6))),
-    linear("relu6", lambda x: saturating.relu6(10 * x), lambda x: np.clip(10 * x, 0, 6), apart((5, 6))),
-    Case("hardswish", lambda x: saturating.hardswish(5 * x), apart((5, 6)),
+    linear("relu6", lambda x: activations.relu6(10 * x), lambda x: np.clip(10 * x, 0, 6), apart((5, 6))),
+    Case("hardswish", lambda x: activations.hardswish(5 * x), apart((5, 6)),
          reference=lambda x: 5 * x * np.clip(5 * x + 3, 0, 6) / 6),
-    Case("selu", saturating.selu, away_from_zero((3, 4)),
+    Case("selu", activations.selu, away_from_zero((3, 4)),
          reference=lambda x: 1.0507009873554805 * np.where(x > 0, x, 1.6732632423543772 * np.expm1(x))),
-    Case("prelu", saturating.prelu, away_from_zero((2, 3, 2), (3,)), zero_blocks=PRODUCT,
+    Case("prelu", activations.prelu, away_from_zero((2, 3, 2), (3,)), zero_blocks=PRODUCT,
          reference=lambda x, w: np.where(x > 0, x, w[:, None] * x)),
-    Case("glu", lambda x: saturating.glu(x, 1), normal((2, 4)), reference=lambda x: x[:, :2] / (1 + np.exp(-x[:, 2:]))),
+    Case("glu", lambda x: activations.glu(x, 1), normal((2, 4)), reference=lambda x: x[:, :2] / (1 + np.exp(-x[:, 2:]))),
 ]
 
 LINE = apart((2, 3, 7))

@@ -160,7 +160,7 @@ class PReLU(Module):
         self.weight.data[...] = init
 
     def forward(self, input):
-        return ops.saturating.prelu(input, self.weight)
+        return ops.activations.prelu(input, self.weight)
 
     def extra_repr(self):
         return f"num_parameters={self.num_parameters}"

@@ -6,13 +6,16 @@ import math
 
 from minidl import checks
 from minidl.ops import elementwise
+from minidl.ops.activations import (
+    elu, gelu, glu, hardswish, hardtanh, leaky_relu, logsigmoid, prelu, relu6, selu, silu,
+)  # fmt: skip
 from minidl.ops.arithmetic import where
 from minidl.ops.attention import scaled_dot_product_attention
 from minidl.ops.average_pooling import adaptive_avg_pool2d, avg_pool2d, global_avg_pool2d
 from minidl.ops.conv_transpose import conv_transpose2d
 from minidl.ops.convolution import conv2d
 from minidl.ops.dropout import dropout
-from minidl.ops.elementwise import elu, gelu, leaky_relu, logsigmoid, relu, sigmoid, silu, tanh
+from minidl.ops.elementwise import relu, sigmoid, tanh
 from minidl.ops.embedding import embedding
 from minidl.ops.indexing import one_hot
 from minidl.ops.im2col import fold, unfold
@@ -27,7 +30,6 @@ from minidl.ops.padding import pad
 from minidl.ops.promotion import floating, tensor_of
 from minidl.ops.resampling import grid_sample, interpolate, pixel_shuffle, pixel_unshuffle
 from minidl.ops.rescaling import dropout2d, instance_norm_train, rms_norm
-from minidl.ops.saturating import glu, hardswish, hardtanh, prelu, relu6, selu
 from minidl.ops.sequences import (
     adaptive_avg_pool1d, adaptive_max_pool1d, avg_pool1d, conv1d, conv_transpose1d, max_pool1d,
 )  # fmt: skip

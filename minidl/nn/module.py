@@ -13,7 +13,7 @@ import numpy as np
 
 from minidl.nn import state
 from minidl.nn.registry import Hooks, Parameter, Registry  # noqa: F401 (Parameter is looked for here)
-from minidl.tensor import HookHandle
+from minidl.tensor import HookHandle, zero_gradients
 
 
 class _Calls(threading.local):
@@ -193,12 +193,8 @@ class Module(Registry):
         return self
 
     def zero_grad(self, set_to_none=True):
-        """Forget all gradients (or set them to 0)."""
-        for parameter in self.parameters():
-            if set_to_none:
-                parameter.grad = None
-            elif parameter.grad is not None:
-                parameter.grad.data[...] = 0
+        """Drop the gradients of all parameters, or fill them with zeros if `set_to_none` is false."""
+        zero_gradients(self.parameters(), set_to_none)
 
     def to(self, *targets, device=None, dtype=None):
         """Move parameters and buffers to a device and/or a floating dtype, in place; returns the module."""

@@ -72,7 +72,7 @@ def conv2d_forward(
     >>> conv2d_forward(np.arange(6.0).reshape(1, 1, 2, 3), np.ones((1, 1, 2, 2)))
     array([[[[ 8., 12.]]]])
     """
-    (N, C, H, W), (K, _, kh, kw) = x.shape, weight.shape
+    (N, _, H, W), (K, _, kh, kw) = x.shape, weight.shape
     OH, OW = output_size((H, W), (kh, kw), stride, padding, dilation)
     y = backend.empty_channels_last((N, K, OH, OW), x.dtype, like=x) if out is None else out
     for x_g, w_g, y_g in zip(split(x, groups, 1), split(weight, groups, 0), split(y, groups, 1)):

@@ -1,21 +1,20 @@
 """Functions of one number, applied to every element; any shape, and the same shape and dtype out.
 
 ``unary.py`` says how two lambdas make an operation: the function, and its derivative times the
-upstream gradient. Functions composed of others follow, and ReLU with a kernel of its own.
+upstream gradient. ReLU follows, as a Function of its own.
 """
 
 from __future__ import annotations
 
 import math
 
-from minidl.backend import array_module
 from minidl.backend import erf as erf_of
-from minidl.checks import choice, integer, number
+from minidl.checks import integer
+from minidl.backend import array_module
 from minidl.dispatch import dispatched
-from minidl.ops.arithmetic import where
 from minidl.ops.creation import zeros_like
 from minidl.ops.promotion import BOOL, floating, tensor_of
-from minidl.ops.unary import bool_as_long, not_bool, of_input, of_neither, of_output, unchanged
+from minidl.ops.unary import not_bool, of_input, of_neither, of_output, unchanged
 from minidl.tensor import Function, Tensor
 
 
@@ -42,12 +41,19 @@ def _whole(name):
     return lambda xp, x: x.copy() if x.dtype.kind in "iu" else getattr(xp, name)(x)
 
 
+def _long_or_unchanged(input, name):
+    return input.long() if input.dtype is BOOL else input
+
+
+SLOPE_OF_ERF = 2 / math.sqrt(math.pi)  # at 0
+
+
 @of_input(lambda xp, x: xp.abs(x), lambda g, x: g * x.sign(), not_bool)
 def abs(input: Tensor) -> Tensor:
     """Absolute value; derivative 0 at 0."""
 
 
-@of_input(lambda xp, x: x * x, lambda g, x: g * (2 * x), bool_as_long)
+@of_input(lambda xp, x: x * x, lambda g, x: g * (2 * x), _long_or_unchanged)
 def square(input: Tensor) -> Tensor:
     """input * input."""
 
@@ -142,7 +148,7 @@ def softplus(input: Tensor) -> Tensor:
     """log(1 + exp(input))."""
 
 
-@of_input(_erf, lambda g, x: g * (-x * x).exp() * (2 / math.sqrt(math.pi)))
+@of_input(_erf, lambda g, x: g * (-x * x).exp() * SLOPE_OF_ERF)
 def erf(input: Tensor) -> Tensor:
     """Error function."""
 
@@ -167,7 +173,7 @@ def _round(input: Tensor) -> Tensor:
     """Nearest integer, halves to even; derivative 0."""
 
 
-def round(input: Tensor, *, decimals: int = 0) -> Tensor:
+def round(input, *, decimals=0):
     """Nearest number with so many decimals (negative ones: of tens), halves to even; derivative 0."""
     decimals = integer(decimals, "decimals")
     if decimals == 0:
@@ -228,7 +234,7 @@ class ReluGrad(Function):
         return ReluGrad.apply(grad, y.data), None
 
 
-def relu(input: Tensor, inplace: bool = False) -> Tensor:
+def relu(input, inplace=False):
     """max(input, 0), element by element; with `inplace` written over `input` (see `Tensor.become`).
 
     Examples
@@ -243,57 +249,3 @@ def relu(input: Tensor, inplace: bool = False) -> Tensor:
         raise TypeError("`input` of relu() is bool; accepted: numbers")
     y = Relu.apply(input)
     return input.become(y) if inplace else y
-
-
-def leaky_relu(input: Tensor, negative_slope: float = 0.01, inplace: bool = False) -> Tensor:
-    """input where positive, negative_slope * input elsewhere."""
-    y = where(floating(input) > 0, input, input * number(negative_slope, "negative_slope"))
-    return input.become(y) if inplace else y
-
-
-def elu(input: Tensor, alpha: float = 1.0, inplace: bool = False) -> Tensor:
-    """input where positive, alpha * (exp(input) - 1) elsewhere (Clevert et al., arXiv 1511.07289)."""
-    positive = floating(input) > 0
-    y = where(positive, input, number(alpha, "alpha") * where(positive, 0.0, input).expm1())
-    return input.become(y) if inplace else y
-
-
-def silu(input: Tensor, inplace: bool = False) -> Tensor:
-    """input * sigmoid(input) (Elfwing et al., arXiv 1702.03118)."""
-    y = floating(input) * input.sigmoid()
-    return input.become(y) if inplace else y
-
-
-def gelu(input: Tensor, approximate: str = "none") -> Tensor:
-    """Gaussian error linear unit (Hendrycks and Gimpel, arXiv 1606.08415).
-
-    Parameters
-    ----------
-    input : Tensor
-    approximate : str
-        ``"none"``: input times the normal distribution's share below it. ``"tanh"``: nearly that, by tanh.
-
-    Raises
-    ------
-    ValueError
-        If `approximate` is anything else.
-
-    Examples
-    --------
-    >>> import minidl
-    >>> x = minidl.tensor([-1.0, 0.0, 1.0], requires_grad=True)
-    >>> minidl.gelu(x).sum().backward()
-    >>> x.grad
-    tensor([-0.0833,  0.5   ,  1.0833])
-    """
-    choice(approximate, "approximate", ("none", "tanh"))
-    floating(input)
-    if approximate == "none":
-        return 0.5 * input * (1 + erf(input * math.sqrt(0.5)))
-    inner = math.sqrt(2 / math.pi) * (input + 0.044715 * input * input * input)
-    return 0.5 * input * (1 + inner.tanh())
-
-
-def logsigmoid(input: Tensor) -> Tensor:
-    """log(sigmoid(input)) without overflow."""
-    return -softplus(-floating(input))

@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Final
 
 from minidl.ops import (
+    activations,
     arithmetic,
     comparison,
     dropout,
@@ -22,7 +23,6 @@ from minidl.ops import (
     products,
     reduction,
     remainders,
-    saturating,
     selecting,
     shape,
     sorting,
@@ -74,22 +74,22 @@ class Methods:
     ceil: Final = elementwise.ceil
     round: Final = elementwise.round
     relu: Final = elementwise.relu
-    leaky_relu: Final = elementwise.leaky_relu
-    elu: Final = elementwise.elu
-    silu: Final = elementwise.silu
-    gelu: Final = elementwise.gelu
-    logsigmoid: Final = elementwise.logsigmoid
+    leaky_relu: Final = activations.leaky_relu
+    elu: Final = activations.elu
+    silu: Final = activations.silu
+    gelu: Final = activations.gelu
+    logsigmoid: Final = activations.logsigmoid
     remainder: Final = remainders.remainder
     fmod: Final = remainders.fmod
     floor_divide: Final = remainders.floor_divide
     trunc: Final = remainders.trunc
     atan2: Final = remainders.atan2
-    hardtanh: Final = saturating.hardtanh
-    relu6: Final = saturating.relu6
-    hardswish: Final = saturating.hardswish
-    selu: Final = saturating.selu
-    prelu: Final = saturating.prelu
-    glu: Final = saturating.glu
+    hardtanh: Final = activations.hardtanh
+    relu6: Final = activations.relu6
+    hardswish: Final = activations.hardswish
+    selu: Final = activations.selu
+    prelu: Final = activations.prelu
+    glu: Final = activations.glu
 
     # -- questions about elements
 

@@ -32,11 +32,6 @@ def unchanged(input: Tensor, name: str) -> Tensor:
     return input
 
 
-def bool_as_long(input: Tensor, name: str) -> Tensor:
-    """Integers stay integers; truth values become int64."""
-    return input.long() if input.dtype is BOOL else input
-
-
 def not_bool(input: Tensor, name: str) -> Tensor:
     """Integers stay integers; truth values are refused."""
     if input.dtype is BOOL:

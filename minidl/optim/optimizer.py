@@ -4,9 +4,8 @@ A parameter group is a dict: ``"params"`` and the settings that hold for them, s
 ``"lr"``. A slot is an array that an optimiser keeps per parameter, such as a momentum
 buffer; ``optimizer.state[parameter]`` is a dict of them. An optimiser itself is the one
 method :meth:`Optimizer.update`, which changes one parameter's array in place. Nothing is
-read back from the device, and every array keeps its address, so that a step can be
-captured as a CUDA graph and replayed; a schedule then needs ``lr`` as a 0-d array of the
-device, which it overwrites.
+read back from the device, and every array keeps its address. With ``lr`` as a 0-d array of
+the device, a schedule overwrites it without a transfer.
 
 Layout and names are those of ``torch.optim.Optimizer``.
 """
@@ -20,7 +19,7 @@ from collections.abc import Iterable
 from minidl import backend
 from minidl.optim.settings import assign, check_shape, write
 from minidl.optim.updates import together
-from minidl.tensor import Tensor, enable_grad
+from minidl.tensor import Tensor, enable_grad, zero_gradients
 
 
 class Optimizer:
@@ -110,14 +109,8 @@ class Optimizer:
         raise NotImplementedError(f"{type(self).__name__} does not define update(param, grad, state, group)")
 
     def zero_grad(self, set_to_none=True):
-        """Forget the gradients, or fill them with zeros when `set_to_none` is False."""
-        for param in self._params():
-            if set_to_none:
-                param.grad = None
-            elif param.grad is not None:
-                param.grad = param.grad.detach()
-                param.grad.data[...] = 0
-                param.grad.bump_version()
+        """Drop the gradients of all parameters, or fill them with zeros if `set_to_none` is false."""
+        zero_gradients(self._params(), set_to_none)
 
     def _params(self):
         return [param for group in self.param_groups for param in group["params"]]

@@ -40,7 +40,8 @@ def together():
     finally:
         updates, _waiting.updates = _waiting.updates, before
         for (launch, key), waiting in updates.items():
-            launch(waiting, *key)
+            if waiting:  # Ctrl-C may have come before its first update
+                launch(waiting, *key)
 
 
 def later(launch, key, update):

@@ -13,6 +13,7 @@ References: A. Griewank and A. Walther, *Evaluating Derivatives*, SIAM 2008, cha
 A. Paszke et al., "Automatic differentiation in PyTorch", 2017.
 """
 
+from minidl.tensor.accumulation import zero_gradients
 from minidl.tensor.core import Tensor, _wrap, tensor
 from minidl.tensor.function import Function
 from minidl.tensor.hooks import HookHandle
@@ -37,4 +38,5 @@ __all__ = [
     "observe",
     "set_grad_enabled",
     "tensor",
+    "zero_gradients",
 ]

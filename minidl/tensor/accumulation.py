@@ -29,6 +29,17 @@ def accumulate(tensor, gradient, create_graph):
             tensor.grad.bump_version()
 
 
+def zero_gradients(tensors, set_to_none) -> None:
+    """Drop ``.grad`` of every tensor, or fill what is there with zeros if `set_to_none` is false."""
+    for tensor in tensors:
+        if set_to_none:
+            tensor.grad = None
+        elif tensor.grad is not None:
+            tensor.grad = tensor.grad.detach()  # the graph of the gradients, if there is one, ends here
+            tensor.grad.data[...] = 0
+            tensor.grad.bump_version()
+
+
 def _own_copy(tensor, array):
     """`array` in the gradient buffer of the tensor; in a new one if the last is in use."""
     if tensor._grad_buffer is None or _holders(tensor) > _ALONE or tensor._grad_buffer.dtype != array.dtype:

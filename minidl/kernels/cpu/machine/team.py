@@ -84,7 +84,7 @@ class Team:
             kernel(self.counter, n_tasks, *args)
             errors = [worker.wait(number) for worker in called]
         except BaseException as error:
-            raise _when_idle(called, error) from None
+            raise _when_idle(called, _plain(error)) from None
         for error in filter(None, errors):
             raise error
 
@@ -92,6 +92,12 @@ class Team:
         """Let the threads end."""
         for worker in self.workers:
             worker.send(None)
+
+
+def _plain(error):
+    """The Ctrl-C itself, where it came inside the call of a kernel, from which Numba returns with a SystemError."""
+    cause = error.__cause__
+    return cause if isinstance(error, SystemError) and isinstance(cause, KeyboardInterrupt) else error
 
 
 def _when_idle(workers, error):
@@ -180,6 +186,7 @@ class _Worker:
             kernel(self.counter, n_tasks, *args)
         except BaseException as error:  # handed to the thread that waits
             self.error = error
+        job = args = None  # the arrays are the caller's alone once it knows that the job is finished
         self.finished = number
         _open(self.done)
         return number
@@ -244,7 +251,10 @@ def run(kernel, n_tasks, *args):
         finally:
             team.entered.release()
     if n_tasks > 0:
-        kernel(new_counter(), n_tasks, *args)
+        try:
+            kernel(new_counter(), n_tasks, *args)
+        except SystemError as error:
+            raise _plain(error) from None
 
 
 def scratch(size, dtype):

@@ -1,18 +1,76 @@
-"""Activations made of other ops: those of mobile networks, with learned slopes, and with gates."""
+"""Activations made of other operations: smooth ones, those of mobile networks, with learned slopes, and with gates."""
 
 from __future__ import annotations
 
+import math
+
 from minidl import checks
 from minidl.backend import array_module
+from minidl.checks import choice, number
 from minidl.ops.arithmetic import where
-from minidl.ops.elementwise import elu
+from minidl.ops.elementwise import erf, softplus
+from minidl.ops.promotion import floating
 from minidl.ops.tiling import narrow
 from minidl.tensor import Tensor
 
 SELU = 1.6732632423543772848170429916717, 1.0507009873554804934193349852946  # alpha and scale, arXiv 1706.02515
 
 
-def hardtanh(input: Tensor, min_val: float = -1.0, max_val: float = 1.0) -> Tensor:
+def leaky_relu(input, negative_slope=0.01, inplace=False):
+    """input where positive, negative_slope * input elsewhere."""
+    y = where(floating(input) > 0, input, input * number(negative_slope, "negative_slope"))
+    return input.become(y) if inplace else y
+
+
+def elu(input, alpha=1.0, inplace=False):
+    """input where positive, alpha * (exp(input) - 1) elsewhere (Clevert et al., arXiv 1511.07289)."""
+    positive = floating(input) > 0
+    y = where(positive, input, number(alpha, "alpha") * where(positive, 0.0, input).expm1())
+    return input.become(y) if inplace else y
+
+
+def silu(input, inplace=False):
+    """input * sigmoid(input) (Elfwing et al., arXiv 1702.03118)."""
+    y = floating(input) * input.sigmoid()
+    return input.become(y) if inplace else y
+
+
+def gelu(input, approximate="none"):
+    """Gaussian error linear unit (Hendrycks and Gimpel, arXiv 1606.08415).
+
+    Parameters
+    ----------
+    input : Tensor
+    approximate : str
+        ``"none"``: input times the normal distribution's share below it. ``"tanh"``: nearly that, by tanh.
+
+    Raises
+    ------
+    ValueError
+        If `approximate` is anything else.
+
+    Examples
+    --------
+    >>> import minidl
+    >>> x = minidl.tensor([-1.0, 0.0, 1.0], requires_grad=True)
+    >>> minidl.gelu(x).sum().backward()
+    >>> x.grad
+    tensor([-0.0833,  0.5   ,  1.0833])
+    """
+    choice(approximate, "approximate", ("none", "tanh"))
+    floating(input)
+    if approximate == "none":
+        return 0.5 * input * (1 + erf(input * math.sqrt(0.5)))
+    inner = math.sqrt(2 / math.pi) * (input + 0.044715 * input * input * input)
+    return 0.5 * input * (1 + inner.tanh())
+
+
+def logsigmoid(input):
+    """log(sigmoid(input)) without overflow."""
+    return -softplus(-floating(input))
+
+
+def hardtanh(input, min_val=-1.0, max_val=1.0):
     """`input` limited to [min_val, max_val]; derivative 0 at the limits and beyond."""
     if min_val > max_val:
         raise ValueError(f"`min_val` is {min_val} and `max_val` {max_val}; accepted: a smaller and a larger number")
@@ -22,24 +80,24 @@ def hardtanh(input: Tensor, min_val: float = -1.0, max_val: float = 1.0) -> Tens
     return where(inside | (x != x), input, Tensor(limited))
 
 
-def relu6(input: Tensor) -> Tensor:
+def relu6(input):
     """min(max(input, 0), 6) (A. Krizhevsky, "Convolutional deep belief networks on CIFAR-10", 2010)."""
     return hardtanh(input, 0, 6)
 
 
-def hardswish(input: Tensor) -> Tensor:
+def hardswish(input):
     """``input * relu6(input + 3) / 6`` (A. Howard et al., "Searching for MobileNetV3", arXiv 1905.02244)."""
     x = input.data
     return where(x <= -3, input * 0, where(x >= 3, input, input * (input + 3) / 6))
 
 
-def selu(input: Tensor) -> Tensor:
+def selu(input):
     """`elu` scaled to keep mean 0 and variance 1 (G. Klambauer et al., arXiv 1706.02515)."""
     alpha, scale = SELU
     return scale * elu(input, alpha)
 
 
-def prelu(input: Tensor, weight: Tensor) -> Tensor:
+def prelu(input, weight):
     """`input` where positive, ``weight * input`` elsewhere: one learned slope, or one for each channel, axis 1.
 
     Reference: K. He et al., "Delving Deep into Rectifiers", arXiv 1502.01852.
@@ -51,7 +109,7 @@ def prelu(input: Tensor, weight: Tensor) -> Tensor:
     return where(input.data > 0, input, slopes * input)
 
 
-def glu(input: Tensor, dim: int = -1) -> Tensor:
+def glu(input, dim=-1):
     """One half of the slices along `dim` times the sigmoid of the other (Y. Dauphin et al., arXiv 1612.08083)."""
     if input.ndim == 0:
         raise ValueError("`input` of glu() has no axes; accepted: at least 1 axis")
