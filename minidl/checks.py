@@ -140,6 +140,7 @@ def pair(value, name, least=None) -> tuple:
         values = (operator.index(value),) * 2
     else:
         values = integers(value, name, "an int or a pair of ints (height, width)")
+        values = values * 2 if len(values) == 1 else values
         if len(values) != 2:
             raise refused(name, value, "an int or a pair of ints (height, width)")
     if least is not None and min(values) < least:
@@ -166,7 +167,7 @@ def lengths(arguments, name="size") -> tuple:
     values = size(arguments, name)
     if any(n < 0 for n in values):
         raise refused(name, values, "lengths >= 0")
-    if math.prod(values) >= 2**60:
+    if math.prod(values) >= 2**44:
         raise refused(name, values, "lengths that memory can hold")
     return values
 

@@ -184,7 +184,7 @@ def test_wrong_inputs_are_refused_in_the_words_of_the_layer():
     block = _block("float32")
     with pytest.raises(ValueError, match="has 7 channels"):
         block(minidl.zeros(2, 7, 5, 5))
-    with pytest.raises(ValueError, match="\\(20, 5, 5\\)"):
+    with pytest.raises(ValueError, match="\\(16, 5, 5\\)"):
         block(minidl.zeros(20, 5, 5))
     with pytest.raises(ValueError, match="1 value per channel"):
         block(minidl.zeros(1, 20, 1, 1))

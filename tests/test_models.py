@@ -221,7 +221,7 @@ def test_models_by_name():
         (lambda: models.GoogLeNet(in_channels=2.5, width=0.25), "`in_channels` is 2.5; accepted: an integer >= 1"),
         (lambda: models.GoogLeNet(dropout=1.5, width=0.25), "`p` is 1.5; accepted: 0 to 1"),
         (lambda: models.GoogLeNet(width=0.25)(minidl.zeros(1, 1, 32, 32)), "has 1 channel"),
-        (lambda: models.GoogLeNet(width=0.25)(minidl.zeros(3, 32, 32)), "(3, 32, 32)"),
+        (lambda: models.GoogLeNet(width=0.25)(minidl.zeros(3, 32, 32)), "(48, 32, 32)"),
         (lambda: models.CNN(width=-1), "`width` is -1; accepted: a number > 0"),
     ],
 )

@@ -105,7 +105,7 @@ def test_a_norm_of_other_channels_is_not_folded_but_refused_as_before():
 def test_a_folded_network_asks_for_a_tensor(numbers):
     folded = fold(nn.Sequential(nn.Conv2d(3, 8, 3)))
     for _ in range(2):
-        with pytest.raises(TypeError, match=r"`x` of FoldedConv is of type \w+; accepted: a Tensor, such as"):
+        with pytest.raises(TypeError, match=r"`input` is of type \w+; accepted: a Tensor, such as"):
             folded(numbers)
 
 

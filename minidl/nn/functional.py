@@ -84,6 +84,9 @@ def group_norm(input, num_groups, weight=None, bias=None, eps=1e-5):
         raise ValueError(f"`num_groups` is {num_groups}, which must divide the {C} channels of `input` {input.shape}")
     groups = input.reshape(N, num_groups, math.prod(input.shape[1:]) // num_groups)
     y = layer_norm(groups, groups.shape[2], eps=eps).reshape(input.shape)
+    for name, vector in (("weight", weight), ("bias", bias)):
+        if vector is not None and tensor_of(vector, name).shape != (C,):
+            raise ValueError(f"`{name}` has shape {vector.shape} but `input` has {C} channels: shape {input.shape}")
     per_channel = (1, C) + (1,) * (input.ndim - 2)
     y = y if weight is None else y * weight.reshape(per_channel)
     return y if bias is None else y + bias.reshape(per_channel)
@@ -110,7 +113,7 @@ def instance_norm(
 
 def softplus(input: Tensor, beta: float = 1.0, threshold: float = 20.0) -> Tensor:
     """``log(1 + exp(beta * input)) / beta``; the input itself where ``beta * input`` exceeds `threshold`."""
-    scaled = beta * input
+    scaled = checks.number(beta, "beta") * floating(input)
     return where(scaled > threshold, input, elementwise.softplus(scaled) / beta)
 
 

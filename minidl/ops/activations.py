@@ -11,6 +11,7 @@ from minidl.ops.arithmetic import where
 from minidl.ops.elementwise import erf, softplus
 from minidl.ops.promotion import floating
 from minidl.ops.tiling import narrow
+from minidl.ops.promotion import tensor_of
 from minidl.tensor import Tensor
 
 SELU = 1.6732632423543772848170429916717, 1.0507009873554804934193349852946  # alpha and scale, arXiv 1706.02515
@@ -74,7 +75,7 @@ def hardtanh(input, min_val=-1.0, max_val=1.0):
     """`input` limited to [min_val, max_val]; derivative 0 at the limits and beyond."""
     if min_val > max_val:
         raise ValueError(f"`min_val` is {min_val} and `max_val` {max_val}; accepted: a smaller and a larger number")
-    x = input.data
+    x = tensor_of(input).data
     inside = (x > min_val) & (x < max_val)
     limited = array_module(x).clip(x, min_val, max_val).astype(x.dtype)
     return where(inside | (x != x), input, Tensor(limited))
@@ -87,7 +88,7 @@ def relu6(input):
 
 def hardswish(input):
     """``input * relu6(input + 3) / 6`` (A. Howard et al., "Searching for MobileNetV3", arXiv 1905.02244)."""
-    x = input.data
+    x = tensor_of(input).data
     return where(x <= -3, input * 0, where(x >= 3, input, input * (input + 3) / 6))
 
 

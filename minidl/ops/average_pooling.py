@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from minidl import backend
-from minidl.checks import pair, positive_pair
+from minidl.checks import integer, pair, positive_pair
 from minidl.dispatch import dispatched
-from minidl.ops.windows import adaptive_bins, adaptive_size, check_image, deliver, padded, pooled_shape, taps
-from minidl.tensor import Function, Tensor
+from minidl.ops.geometry import on_images
+from minidl.ops.promotion import floating, tensor_of
+from minidl.ops.windows import adaptive_bins, adaptive_size, deliver, padded, pooled_shape, taps
+from minidl.tensor import Function
 
 
 def _extents(xp, size, count, kernel, stride, padding, count_include_pad):
@@ -22,7 +22,7 @@ def divisors(xp, image, pooled, kernel_size, stride, padding, count_include_pad,
     """Divisors of the sum over each window of an average pooling, shape ``(OH, OW)``."""
     if divisor_override is not None:
         if divisor_override == 0:
-            raise ValueError("`divisor_override` is 0; any other integer, or None for the window's size")
+            raise ValueError("`divisor_override` is 0; accepted: any other integer, or None for the window's size")
         return xp.full(pooled, divisor_override)
     rows, columns = (
         _extents(xp, *axis, count_include_pad) for axis in zip(image, pooled, kernel_size, stride, padding)
@@ -148,10 +148,8 @@ class AdaptiveAvgPool2dGrad(Function):
 
 
 def avg_pool2d(
-    input: Tensor, kernel_size: int | Sequence[int], stride: int | Sequence[int] | None = None,
-    padding: int | Sequence[int] | str = 0, ceil_mode: bool = False, count_include_pad: bool = True,
-    divisor_override: int | None = None,
-) -> Tensor:
+    input, kernel_size, stride=None, padding=0, ceil_mode=False, count_include_pad=True, divisor_override=None
+):
     """Mean of each window, as PyTorch's ``avg_pool2d``; the parameters of `max_pool2d`.
 
     Parameters
@@ -161,26 +159,27 @@ def avg_pool2d(
     divisor_override : int, optional
         Divide each sum by this number instead.
     """
-    check_image(input)
-    if divisor_override is not None and divisor_override == 0:
-        raise ValueError("`divisor_override` is 0; accepted: any other number")
+    if divisor_override is not None and integer(divisor_override, "divisor_override") == 0:
+        raise ValueError("`divisor_override` is 0; accepted: any other integer")
     kernel_size = positive_pair(kernel_size, "kernel_size")
-    return AvgPool2d.apply(
-        input,
+    options = dict(
         kernel_size=kernel_size,
-        stride=kernel_size if stride is None else positive_pair(stride, "stride"),
-        padding=pair(padding, "padding"),
+        stride=kernel_size if stride is None or stride == () else positive_pair(stride, "stride"),
+        padding=pair(padding, "padding", least=0),
         ceil_mode=ceil_mode,
         count_include_pad=count_include_pad,
         divisor_override=divisor_override,
     )
+    if tensor_of(input)._data.dtype.kind in "iu":  # PyTorch divides integers by integers, towards zero
+        return on_images(lambda images: AvgPool2d.apply(images.double(), **options), input).astype(input.dtype)
+    return on_images(lambda images: AvgPool2d.apply(images, **options), floating(input))
 
 
-def adaptive_avg_pool2d(input: Tensor, output_size: int | Sequence[int]) -> Tensor:
+def adaptive_avg_pool2d(input, output_size):
     """Mean over windows chosen so that the result has `output_size` (int or pair; None keeps an axis)."""
-    return AdaptiveAvgPool2d.apply(input, adaptive_size(input, output_size))
+    return on_images(lambda images: AdaptiveAvgPool2d.apply(images, adaptive_size(images, output_size)), floating(input))
 
 
-def global_avg_pool2d(input: Tensor) -> Tensor:
+def global_avg_pool2d(input):
     """Mean over height and width: (N, C, H, W) -> (N, C, 1, 1)."""
     return adaptive_avg_pool2d(input, 1)

@@ -2,24 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
-from minidl.checks import pair, positive_pair
+from minidl.checks import lengths, pair, positive_pair
 from minidl.ops.convolution import ConvInputGrad
 from minidl.ops.geometry import check_convolution, paddings
-from minidl.tensor import Tensor
+from minidl.ops.promotion import tensor_of
 
 
-def conv_transpose2d(
-    input: Tensor, weight: Tensor, bias: Tensor | None = None, stride: int | Sequence[int] = 1,
-    padding: int | Sequence[int] | str = 0, output_padding: int | Sequence[int] = 0, groups: int = 1,
-    dilation: int | Sequence[int] = 1,
-) -> Tensor:
+def conv_transpose2d(input, weight, bias=None, stride=1, padding=0, output_padding=0, groups=1, dilation=1):
     """Transposed convolution: the gradient of `conv2d` to its input, as PyTorch's ``conv_transpose2d``.
 
     Parameters
     ----------
-    input : Tensor, shape (N, C, H, W)
+    input : Tensor, shape (N, C, H, W), or (C, H, W) without a batch
     weight : Tensor, shape (C, K / groups, kh, kw)
     output_padding : int or pair
         Extra rows and columns on one side; less than stride or dilation.
@@ -35,7 +29,11 @@ def conv_transpose2d(
     >>> minidl.conv_transpose2d(minidl.ones(1, 1, 2, 2), minidl.ones(1, 1, 2, 2), stride=2).shape
     (1, 1, 4, 4)
     """
-    check_convolution(input, weight, bias, groups, in_axis=0, channels=weight.shape[0] if weight.ndim == 4 else 0)
+    if tensor_of(input).ndim == 3:
+        y = conv_transpose2d(input.unsqueeze(0), weight, bias, stride, padding, output_padding, groups, dilation)
+        return y.squeeze(0)
+    channels = weight.shape[0] if tensor_of(weight, "weight").ndim == 4 else 0
+    check_convolution(input, weight, bias, groups, in_axis=0, channels=channels)
     stride, dilation = positive_pair(stride, "stride"), positive_pair(dilation, "dilation")
     extra = pair(output_padding, "output_padding")
     if any(not 0 <= e < max(s, d) for e, s, d in zip(extra, stride, dilation)):
@@ -47,6 +45,7 @@ def conv_transpose2d(
     )
     if min(size) < 1:
         raise ValueError(f"`padding` leaves an output of size {size}: shapes {input.shape} and {weight.shape}")
+    lengths((input.shape[0], weight.shape[1] * groups, *size), "stride")
     padding, beyond = zip(*map(_beyond_stride, padding, extra, stride))
     output_shape = (input.shape[0], weight.shape[1] * groups, size[0] - beyond[0], size[1] - beyond[1])
     y = ConvInputGrad.apply(

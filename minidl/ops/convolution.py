@@ -31,14 +31,13 @@ Everywhere, `padding` is ((top, bottom), (left, right)), `stride` and `dilation`
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from minidl import backend
-from minidl.checks import positive_pair
+from minidl.checks import integer, positive_pair
 from minidl.dispatch import dispatched
-from minidl.ops.geometry import check_convolution, check_window, output_size, paddings, split
+from minidl.ops.geometry import check_convolution, check_window, output_size, paddings, reachable, split
 from minidl.ops.im2col import col2im_forward, im2col_forward
-from minidl.tensor import Function, Tensor
+from minidl.ops.promotion import tensor_of
+from minidl.tensor import Function
 
 
 def _matrix(weight):
@@ -179,15 +178,12 @@ class ConvWeightGrad(Function):
         )
 
 
-def conv2d(
-    input: Tensor, weight: Tensor, bias: Tensor | None = None, stride: int | Sequence[int] = 1,
-    padding: int | Sequence[int] | str = 0, dilation: int | Sequence[int] = 1, groups: int = 1,
-) -> Tensor:
+def conv2d(input, weight, bias=None, stride=1, padding=0, dilation=1, groups=1):
     """Two-dimensional convolution (cross-correlation), as PyTorch's ``conv2d``.
 
     Parameters
     ----------
-    input : Tensor, shape (N, C, H, W)
+    input : Tensor, shape (N, C, H, W), or (C, H, W) without a batch
     weight : Tensor, shape (K, C / groups, kh, kw)
     bias : Tensor, shape (K,), optional
     stride, dilation : int or pair
@@ -221,9 +217,12 @@ def conv2d(
               [2., 4., 2.],
               [1., 2., 1.]]]])
     """
-    channels = weight.shape[1] * groups if weight.ndim == 4 else 0
+    if tensor_of(input).ndim == 3:
+        return conv2d(input.unsqueeze(0), weight, bias, stride, padding, dilation, groups).squeeze(0)
+    channels = weight.shape[1] * integer(groups, "groups") if tensor_of(weight, "weight").ndim == 4 else 0
     check_convolution(input, weight, bias, groups, in_axis=1, channels=channels)
     stride, dilation = positive_pair(stride, "stride"), positive_pair(dilation, "dilation")
     padding = paddings(padding, weight.shape[2:], stride, dilation)
     check_window(input, weight, padding, dilation)
+    stride = reachable(stride, input.shape[2:], padding)
     return Conv2d.apply(input, weight, bias, stride=stride, padding=padding, dilation=dilation, groups=groups)

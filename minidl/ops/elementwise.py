@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import math
 
+from minidl.backend import array_module
 from minidl.backend import erf as erf_of
 from minidl.checks import integer
-from minidl.backend import array_module
 from minidl.dispatch import dispatched
 from minidl.ops.creation import zeros_like
 from minidl.ops.promotion import BOOL, floating, tensor_of
@@ -26,14 +26,6 @@ def _sigmoid(xp, x):
 
 def _softplus(xp, x):
     return xp.maximum(x, 0) + xp.log1p(xp.exp(-xp.abs(x)))
-
-
-def _erf(xp, x):
-    return erf_of(x).astype(x.dtype, copy=False)
-
-
-def _sign(xp, x):
-    return x.copy() if x.dtype.kind == "b" else xp.sign(x)
 
 
 def _whole(name):
@@ -148,12 +140,12 @@ def softplus(input: Tensor) -> Tensor:
     """log(1 + exp(input))."""
 
 
-@of_input(_erf, lambda g, x: g * (-x * x).exp() * SLOPE_OF_ERF)
+@of_input(lambda xp, x: erf_of(x).astype(x.dtype, copy=False), lambda g, x: g * (-x * x).exp() * SLOPE_OF_ERF)
 def erf(input: Tensor) -> Tensor:
     """Error function."""
 
 
-@of_neither(_sign, zeros_like, unchanged)
+@of_neither(lambda xp, x: xp.sign(x) if x.dtype.kind != "b" else x.copy(), zeros_like, unchanged)
 def sign(input: Tensor) -> Tensor:
     """-1, 0 or 1; derivative 0."""
 

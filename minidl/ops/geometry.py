@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from minidl.checks import pair
+from minidl.checks import integer, pair
+from minidl.ops.promotion import tensor_of
 
 
 def paddings(padding, kernel_size, stride, dilation):
@@ -16,10 +17,25 @@ def paddings(padding, kernel_size, stride, dilation):
         return tuple((span // 2, span - span // 2) for span in spans)
     if isinstance(padding, str):
         raise ValueError(f"`padding` is {padding!r}; accepted: an int, a pair, 'same' or 'valid'")
-    values = pair(padding, "padding")
-    if min(values) < 0:
-        raise ValueError(f"`padding` is {padding!r}; accepted: numbers >= 0")
-    return tuple((p, p) for p in values)
+    return tuple((p, p) for p in pair(padding, "padding", least=0))
+
+
+def reachable(stride, size, padding):
+    """`stride`, or the padded image's own length where that is less: no window begins farther on."""
+    return tuple(max(1, min(s, n + sum(p))) for s, n, p in zip(stride, size, padding))
+
+
+def on_images(function, input, *name):
+    """``function(input)`` of images (N, C, H, W), or of one (C, H, W), which leaves without a batch as it came.
+
+    A result may be a tuple, such as values and indices.
+    """
+    if tensor_of(input, *name).ndim == 4:
+        return function(input)
+    if input.ndim != 3:
+        raise ValueError(f"`input` must have 4 axes (N, C, H, W), or 3 without a batch, found shape {input.shape}")
+    out = function(input.unsqueeze(0))
+    return tuple([y.squeeze(0) for y in out]) if isinstance(out, tuple) else out.squeeze(0)
 
 
 def output_size(size, kernel_size, stride, padding, dilation):
@@ -37,20 +53,23 @@ def output_size(size, kernel_size, stride, padding, dilation):
 
 def check_convolution(input, weight, bias, groups, in_axis, channels):
     """One clear error for operands whose shapes do not fit."""
-    if input.ndim != 4 or weight.ndim != 4:
+    if tensor_of(input).ndim != 4 or tensor_of(weight, "weight").ndim != 4:
         raise ValueError(f"`input` and `weight` must have 4 axes, found shapes {input.shape} and {weight.shape}")
+    if 0 in (weight.shape[0], *weight.shape[2:]):
+        raise ValueError(f"`weight` has shape {weight.shape}; accepted: at least one channel and a window")
     if input.shape[1] != channels:
         raise ValueError(
             f"`input` has {input.shape[1]} channels but `weight` takes {channels}: "
             f"shapes {input.shape} and {weight.shape}" + (f", groups {groups}" if groups != 1 else "")
         )
-    if groups < 1 or weight.shape[0] % groups:
+    if integer(groups, "groups") < 1 or weight.shape[0] % groups:
         raise ValueError(f"`groups` is {groups}, which does not divide the {weight.shape[0]} channels of `weight`")
     outputs = weight.shape[0] if in_axis == 1 else weight.shape[1] * groups
-    if bias is not None and bias.shape != (outputs,):
+    if bias is not None and tensor_of(bias, "bias").shape != (outputs,):
         raise ValueError(f"`bias` has shape {bias.shape} but there are {outputs} output channels")
-    if input.dtype != weight.dtype:
-        raise TypeError(f"`input` is {input.dtype} but `weight` is {weight.dtype}; cast one with .to(dtype)")
+    for name, tensor in (("weight", weight), ("bias", bias)):
+        if tensor is not None and input.dtype != tensor.dtype:
+            raise TypeError(f"`input` is {input.dtype} but `{name}` is {tensor.dtype}; cast one with .to(dtype)")
 
 
 def check_window(input, weight, padding, dilation):

@@ -11,13 +11,12 @@ into three windows counts in three terms of <A x, y>, so its gradient is the sum
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from minidl import backend
-from minidl.checks import pair, positive_pair
+from minidl.checks import lengths, pair, positive_pair
 from minidl.dispatch import dispatched
-from minidl.ops.geometry import output_size, paddings
-from minidl.tensor import Function, Tensor
+from minidl.ops.geometry import on_images, output_size, paddings
+from minidl.ops.promotion import tensor_of
+from minidl.tensor import Function
 
 
 def _padded(x, padding):
@@ -99,10 +98,7 @@ def _geometry(kernel_size, stride, padding, dilation):
     return dict(kernel_size=kernel_size, stride=stride, padding=padding, dilation=dilation)
 
 
-def im2col(
-    input: Tensor, kernel_size: int | Sequence[int], stride: int | Sequence[int] = 1,
-    padding: int | Sequence[int] | str = 0, dilation: int | Sequence[int] = 1,
-) -> Tensor:
+def im2col(input, kernel_size, stride=1, padding=0, dilation=1):
     """Every window of an image as a row: (N, C, H, W) -> (N * OH * OW, kh * kw * C), channels fastest.
 
     Examples
@@ -114,34 +110,53 @@ def im2col(
             [3., 4., 6., 7.],
             [4., 5., 7., 8.]])
     """
-    return Im2Col.apply(input, **_geometry(kernel_size, stride, padding, dilation))
+    geometry = _geometry(kernel_size, stride, padding, dilation)
+    if tensor_of(input).ndim != 4:
+        raise ValueError(f"`input` must have 4 axes (N, C, H, W), found shape {input.shape}")
+    _windows(input.shape, **geometry)
+    return Im2Col.apply(input, **geometry)
 
 
-def col2im(
-    columns: Tensor, input_shape: Sequence[int], kernel_size: int | Sequence[int], stride: int | Sequence[int] = 1,
-    padding: int | Sequence[int] | str = 0, dilation: int | Sequence[int] = 1,
-) -> Tensor:
+def _windows(shape, kernel_size, stride, padding, dilation):
+    """How many windows there are; one clear error where none fits."""
+    rows, columns = output_size(shape[2:], kernel_size, stride, padding, dilation)
+    if min(rows, columns) < 1:
+        raise ValueError(f"`kernel_size` is {kernel_size}, which does not fit `input` of shape {shape}")
+    return shape[0] * rows * columns
+
+
+def col2im(columns, input_shape, kernel_size, stride=1, padding=0, dilation=1):
     """The adjoint of `im2col`: rows are added back to where their windows lay in an image of `input_shape`."""
-    return Col2Im.apply(columns, input_shape=tuple(input_shape), **_geometry(kernel_size, stride, padding, dilation))
+    geometry, shape = _geometry(kernel_size, stride, padding, dilation), lengths((input_shape,), "input_shape")
+    if len(shape) != 4:
+        raise ValueError(f"`input_shape` is {shape}; accepted: (N, C, H, W)")
+    kh, kw = geometry["kernel_size"]
+    needed = (_windows(shape, **geometry), kh * kw * shape[1])
+    if tensor_of(columns, "columns").shape != needed:
+        raise ValueError(f"`columns` has shape {columns.shape}; `input_shape` {shape} needs {needed}")
+    return Col2Im.apply(columns, input_shape=shape, **geometry)
 
 
-def unfold(
-    input: Tensor, kernel_size: int | Sequence[int], dilation: int | Sequence[int] = 1,
-    padding: int | Sequence[int] | str = 0, stride: int | Sequence[int] = 1,
-) -> Tensor:
+def unfold(input, kernel_size, dilation=1, padding=0, stride=1):
     """PyTorch's layout of `im2col`: (N, C * kh * kw, OH * OW)."""
     kh, kw = positive_pair(kernel_size, "kernel_size")
-    N, C = input.shape[:2]
-    columns = im2col(input, (kh, kw), stride, padding, dilation)
-    return columns.reshape(N, -1, kh * kw, C).permute(0, 3, 2, 1).reshape(N, C * kh * kw, -1)
+
+    def of_images(images):
+        columns = im2col(images, (kh, kw), stride, padding, dilation)
+        N, C = images.shape[:2]
+        L = columns.shape[0] // max(N, 1)
+        return columns.reshape(N, L, kh * kw, C).permute(0, 3, 2, 1).reshape(N, C * kh * kw, L)
+
+    return on_images(of_images, input)
 
 
-def fold(
-    input: Tensor, output_size: int | Sequence[int], kernel_size: int | Sequence[int],
-    dilation: int | Sequence[int] = 1, padding: int | Sequence[int] | str = 0, stride: int | Sequence[int] = 1,
-) -> Tensor:
+def fold(input, output_size, kernel_size, dilation=1, padding=0, stride=1):
     """The adjoint of `unfold`: (N, C * kh * kw, OH * OW) -> (N, C, H, W)."""
     (kh, kw), (H, W) = positive_pair(kernel_size, "kernel_size"), pair(output_size, "output_size")
+    if tensor_of(input).ndim == 2:
+        return fold(input.unsqueeze(0), (H, W), (kh, kw), dilation, padding, stride).squeeze(0)
+    if input.ndim != 3 or input.shape[1] % (kh * kw):
+        raise ValueError(f"`input` has shape {input.shape}; accepted: (N, C * {kh * kw}, L) or (C * {kh * kw}, L)")
     N, rows, L = input.shape
     C = rows // (kh * kw)
     columns = input.reshape(N, C, kh * kw, L).permute(0, 3, 2, 1).reshape(N * L, kh * kw * C)

@@ -89,7 +89,7 @@ def split(tensor: Tensor, split_size_or_sections: int | Sequence[int], dim: int 
 
 def chunk(input: Tensor, chunks: int, dim: int = 0) -> tuple[Tensor, ...]:
     """Cut into at most `chunks` pieces of equal length (the last may be shorter)."""
-    length, chunks = input.shape[_axis(dim, input)], checks.integer(chunks, "chunks", least=1)
+    length, chunks = tensor_of(input).shape[_axis(dim, input)], checks.integer(chunks, "chunks", least=1)
     return split(input, -(-length // chunks) if length else [0] * chunks, dim)
 
 

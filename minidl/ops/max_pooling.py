@@ -14,8 +14,10 @@ from typing import Any
 from minidl import backend
 from minidl.checks import pair, positive_pair
 from minidl.dispatch import dispatched
+from minidl.ops.geometry import on_images
 from minidl.ops.padding import Pick
-from minidl.ops.windows import adaptive_bins, adaptive_size, check_image, deliver, padded, pooled_shape, taps
+from minidl.ops.promotion import tensor_of
+from minidl.ops.windows import adaptive_bins, adaptive_size, deliver, padded, pooled_shape, taps
 from minidl.tensor import Function, Tensor
 
 
@@ -23,6 +25,11 @@ def argmax_dtype(kernel_size):
     """The narrowest integer type that numbers the cells of a window: one byte up to 256 cells."""
     cells = kernel_size[0] * kernel_size[1]
     return "uint8" if cells <= 1 << 8 else "uint16" if cells <= 1 << 16 else "int32"
+
+
+def _lowest(xp, dtype):
+    """What every number of `dtype` is at least."""
+    return -xp.inf if dtype.kind == "f" else xp.iinfo(dtype).min
 
 
 def _first_taps(xp, count, kernel, stride, padding, dilation):
@@ -60,12 +67,12 @@ def max_pool2d_forward(x, kernel_size, stride, padding, dilation=(1, 1), ceil_mo
     """
     xp = backend.array_module(x)
     pooled = pooled_shape(x.shape, kernel_size, stride, padding, dilation, ceil_mode)
-    canvas, inside = padded(x.shape, -xp.inf, pooled, kernel_size, stride, padding, dilation, like=x)
+    canvas, inside = padded(x.shape, _lowest(xp, x.dtype), pooled, kernel_size, stride, padding, dilation, like=x)
     canvas[inside] = x
     row, column = (_first_taps(xp, *axis) for axis in zip(pooled[2:], kernel_size, stride, padding, dilation))
     y = backend.empty_channels_last(pooled, x.dtype, like=x)
     argmax = backend.empty_channels_last(pooled, argmax_dtype(kernel_size), like=x)
-    y[...], argmax[...] = -xp.inf, row[:, None] * kernel_size[1] + column
+    y[...], argmax[...] = _lowest(xp, x.dtype), row[:, None] * kernel_size[1] + column
     for tap, value in enumerate(taps(canvas, pooled, kernel_size, stride, dilation)):
         better = (value > y) | xp.isnan(value)
         y = xp.where(better, value, y)
@@ -185,7 +192,7 @@ def max_pool2d(
 
     Parameters
     ----------
-    input : Tensor, shape (N, C, H, W)
+    input : Tensor, shape (N, C, H, W), or (C, H, W) without a batch
     kernel_size, stride, padding, dilation : int or pair
         `stride` is `kernel_size` when None; the padding never wins.
     ceil_mode : bool
@@ -206,17 +213,22 @@ def max_pool2d(
     tensor([[[[0., 0.],
               [1., 0.]]]])
     """
-    check_image(input)
     kernel_size = positive_pair(kernel_size, "kernel_size")
     geometry = dict(
         kernel_size=kernel_size,
-        stride=kernel_size if stride is None else positive_pair(stride, "stride"),
-        padding=pair(padding, "padding"),
+        stride=kernel_size if stride is None or stride == () else positive_pair(stride, "stride"),
+        padding=pair(padding, "padding", least=0),
         dilation=positive_pair(dilation, "dilation"),
     )
-    result = MaxPool2d.apply(input, winners=return_indices, ceil_mode=ceil_mode, **geometry)
-    y, argmax = result if isinstance(result, tuple) else (result, None)
-    return (y, _flat_indices(input, argmax, geometry)) if return_indices else y
+    if tensor_of(input)._data.dtype.kind == "b":
+        raise TypeError("`input` of max_pool2d() is bool; accepted: numbers")
+
+    def pool(images):
+        result = MaxPool2d.apply(images, winners=return_indices, ceil_mode=ceil_mode, **geometry)
+        y, argmax = result if isinstance(result, tuple) else (result, None)
+        return (y, _flat_indices(images, argmax, geometry)) if return_indices else y
+
+    return on_images(pool, input)
 
 
 def _flat_indices(input, argmax, geometry):
@@ -239,7 +251,7 @@ def adaptive_max_pool2d(input: Tensor, output_size: int | Sequence[int], return_
 
     Parameters
     ----------
-    input : Tensor, shape (N, C, H, W)
+    input : Tensor, shape (N, C, H, W), or (C, H, W) without a batch
     output_size : int or pair
         None keeps an axis.
     return_indices : bool
@@ -253,6 +265,10 @@ def adaptive_max_pool2d(input: Tensor, output_size: int | Sequence[int], return_
     tensor([[[[4., 5.],
               [7., 8.]]]])
     """
+    return on_images(lambda images: _adaptive_max_pool2d(images, output_size, return_indices), input)
+
+
+def _adaptive_max_pool2d(input, output_size, return_indices):
     size, W = adaptive_size(input, output_size), input.shape[3]
     rows, columns = (_stretched(n, count) for n, count in zip(input.shape[2:], size))
     for axis, places in ((2, rows), (3, columns)):

@@ -8,6 +8,7 @@ from minidl.backend import array_module
 from minidl.ops.arithmetic import maximum, where
 from minidl.ops.losses import _check_reduction, _reduce
 from minidl.ops.reduction import norm
+from minidl.ops.promotion import tensor_of
 from minidl.tensor import Tensor
 
 
@@ -18,7 +19,7 @@ def smooth_l1_loss(input: Tensor, target: Tensor, reduction: str = "mean", beta:
     """
     if not beta >= 0:
         raise ValueError(f"`beta` is {beta}; accepted: numbers >= 0")
-    difference = input - target
+    difference = tensor_of(input) - tensor_of(target, "target")
     size = difference.abs()
     if beta == 0:
         return _reduce(size, reduction)
@@ -31,7 +32,7 @@ def huber_loss(
     """`smooth_l1_loss` times `delta` (P. Huber, Annals of Mathematical Statistics 35, 1964)."""
     if not delta > 0:
         raise ValueError(f"`delta` is {delta}; accepted: numbers > 0")
-    difference = input - target
+    difference = tensor_of(input) - tensor_of(target, "target")
     size = difference.abs()
     losses = where(size.data < delta, 0.5 * difference * difference, delta * (size - 0.5 * delta))
     return _weighted(losses, weight, reduction)
@@ -56,7 +57,7 @@ def binary_cross_entropy(
     >>> minidl.binary_cross_entropy(minidl.tensor([0.5]), minidl.tensor([1.0]))
     tensor(0.6931)
     """
-    if input.shape != target.shape:
+    if tensor_of(input).shape != tensor_of(target, "target").shape:
         raise ValueError(f"`input` has shape {input.shape} but `target` has {target.shape}")
     if input.device == "cpu" and input.data.size and not (0 <= input.data.min() and input.data.max() <= 1):
         raise ValueError(f"`input` goes from {input.data.min()} to {input.data.max()}; accepted: probabilities, 0 to 1")
@@ -78,6 +79,7 @@ def kl_div(
     ``reduction="batchmean"`` divides the sum by the first axis' length, which the definition asks for.
     """
     _check_old(size_average, reduce)
+    tensor_of(input), tensor_of(target, "target")
     if log_target:
         losses = target.exp() * (target - input)
     else:
@@ -102,7 +104,7 @@ def cosine_similarity(x1: Tensor, x2: Tensor, dim: int = 1, eps: float = 1e-8) -
     >>> minidl.cosine_similarity(minidl.tensor([1.0, 0.0]), minidl.tensor([1.0, 1.0]), dim=0)
     tensor(0.7071)
     """
-    shape = np.broadcast_shapes(x1.shape, x2.shape)
+    shape = np.broadcast_shapes(tensor_of(x1, "x1").shape, tensor_of(x2, "x2").shape)
     a, b = (_unit(x.broadcast_to(shape), dim, eps) for x in (x1, x2))
     return (a * b).sum(dim)
 

@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import math
 
+from minidl.checks import refused
 from minidl.ops.matmul import matmul
+from minidl.ops.promotion import tensor_of
 from minidl.ops.selecting import diagonal
 from minidl.tensor import Tensor
 
@@ -15,7 +17,7 @@ from minidl.tensor import Tensor
 def _check_axes(name, **tensors):
     """Each tensor, given as ``argument=(tensor, axes)``, has that many axes."""
     for argument, (tensor, axes) in tensors.items():
-        if tensor.ndim != axes:
+        if tensor_of(tensor, argument).ndim != axes:
             raise ValueError(f"`{argument}` of {name}() has shape {tensor.shape}; accepted: {axes} axes")
 
 
@@ -79,6 +81,10 @@ def einsum(equation: str, *operands: Tensor) -> Tensor:
             [0., 1.]])
     """
     operands = operands[0] if len(operands) == 1 and isinstance(operands[0], (list, tuple)) else operands
+    if not isinstance(equation, str):
+        raise refused("equation", equation, "a text such as 'ij,jk->ik'", TypeError)
+    for i, x in enumerate(operands):
+        tensor_of(x, f"operands[{i}]")
     terms, output = _terms(equation, operands)
     joined, labels = _without_repeats(operands[0], terms[0], equation)
     for k in range(1, len(operands)):

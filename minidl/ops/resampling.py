@@ -22,6 +22,7 @@ from minidl.ops.average_pooling import adaptive_avg_pool2d
 from minidl.ops.indexing import Take
 from minidl.ops.padding import Pick
 from minidl.ops.sequences import adaptive_avg_pool1d
+from minidl.ops.promotion import tensor_of
 from minidl.tensor import Tensor
 
 CUBIC = -0.75  # the free constant of cubic convolution
@@ -92,7 +93,7 @@ def interpolate(
     >>> minidl.interpolate(x, size=4, mode="linear")
     tensor([[[0., 1., 3., 4.]]], grad_fn=<Add>)
     """
-    axes = input.ndim - 2
+    axes = tensor_of(input).ndim - 2
     _check_mode(input, mode, align_corners, antialias)
     size, scales = _sizes(input, size, scale_factor, recompute_scale_factor)
     if mode == "area":
@@ -170,7 +171,7 @@ def _resized(x, axis, kind, places):
 def pixel_shuffle(input: Tensor, upscale_factor: int) -> Tensor:
     """Channels to finer pixels: (..., C * r * r, H, W) to (..., C, H * r, W * r) (Shi et al., arXiv 1609.05158)."""
     r = positive_pair(upscale_factor, "upscale_factor")[0]
-    if input.ndim < 3 or input.shape[-3] % (r * r):
+    if tensor_of(input).ndim < 3 or input.shape[-3] % (r * r):
         raise ValueError(f"`input` has shape {input.shape}; accepted for `upscale_factor` {r}: (..., C * {r * r}, H, W)")
     *lead, C, H, W = input.shape
     k = len(lead)
@@ -181,7 +182,7 @@ def pixel_shuffle(input: Tensor, upscale_factor: int) -> Tensor:
 def pixel_unshuffle(input: Tensor, downscale_factor: int) -> Tensor:
     """The inverse of `pixel_shuffle`: (..., C, H * r, W * r) to (..., C * r * r, H, W)."""
     r = positive_pair(downscale_factor, "downscale_factor")[0]
-    if input.ndim < 3 or input.shape[-1] % r or input.shape[-2] % r:
+    if tensor_of(input).ndim < 3 or input.shape[-1] % r or input.shape[-2] % r:
         raise ValueError(f"`input` has shape {input.shape}; its height and width must be multiples of {r}")
     *lead, C, H, W = input.shape
     k = len(lead)
@@ -249,7 +250,7 @@ def grid_sample(
         raise ValueError(f"`mode` is {mode!r}; accepted: 'bilinear', 'nearest', 'bicubic'")
     if padding_mode not in ("zeros", "border", "reflection"):
         raise ValueError(f"`padding_mode` is {padding_mode!r}; accepted: 'zeros', 'border', 'reflection'")
-    if input.ndim != 4 or grid.ndim != 4 or grid.shape[3] != 2 or grid.shape[0] != input.shape[0]:
+    if tensor_of(input).ndim != 4 or tensor_of(grid, "grid").ndim != 4 or grid.shape[3] != 2 or grid.shape[0] != input.shape[0]:
         raise ValueError(
             f"`input` has shape {input.shape} and `grid` {grid.shape}; accepted: (N, C, H, W) and (N, OH, OW, 2)"
         )

@@ -138,6 +138,7 @@ def _corner(src, index, name):
 def masked_fill(input: Tensor, mask: Tensor, value: Tensor | float) -> Tensor:
     """`input` with `value`, a number or a 0-d tensor, wherever `mask` is true."""
     _check_mask(mask)
+    tensor_of(input)
     value = operand(value, "value")
     if isinstance(value, Tensor):
         if value.ndim:
@@ -158,7 +159,7 @@ def _check_mask(mask):
 def masked_select(input: Tensor, mask: Tensor) -> Tensor:
     """The elements of `input` where `mask` is true, one after another: shape (n,). The device is waited for."""
     _check_mask(mask)
-    shape = np.broadcast_shapes(input.shape, mask.shape)
+    shape = np.broadcast_shapes(tensor_of(input).shape, mask.shape)
     chosen = array_module(mask.data).broadcast_to(mask.data, shape)
     input = input.broadcast_to(shape)
     return Take.apply(input, positions_of(input, chosen), True)
@@ -166,7 +167,7 @@ def masked_select(input: Tensor, mask: Tensor) -> Tensor:
 
 def nonzero(input: Tensor, *, as_tuple: bool = False) -> Any:
     """Indices of the elements that are not 0: (count, axes), or one tensor for each axis. The device is waited for."""
-    xp = array_module(input.data)
+    xp = array_module(tensor_of(input).data)
     found = xp.nonzero(input.data.reshape(input.shape or (1,)))
     if as_tuple:
         return tuple(Tensor(index) for index in found)
@@ -204,7 +205,7 @@ def diag(input: Tensor, diagonal: int = 0) -> Tensor:
             [0, 0, 2],
             [0, 0, 0]])
     """
-    if input.ndim == 2:
+    if tensor_of(input).ndim == 2:
         return _diagonal_of_matrix(input, diagonal)
     if input.ndim != 1:
         raise ValueError(f"`input` has shape {input.shape}; accepted: a vector or a matrix")

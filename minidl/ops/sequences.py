@@ -2,27 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
-
+from minidl import checks
 from minidl.ops.average_pooling import adaptive_avg_pool2d, avg_pool2d
 from minidl.ops.conv_transpose import conv_transpose2d
 from minidl.ops.convolution import conv2d
 from minidl.ops.max_pooling import adaptive_max_pool2d, max_pool2d
-from minidl.tensor import Tensor
+from minidl.ops.promotion import tensor_of
 
 
 def single(value, name):
     """The number of an option of a sequence: an int, or a tuple of one."""
-    values = (value,) if hasattr(value, "__index__") else tuple(value)
-    if len(values) != 1 or not hasattr(values[0], "__index__"):
-        raise ValueError(f"`{name}` is {value!r}; accepted: an int, or one in a tuple")
+    accepted = "an int, or one in a tuple"
+    values = (value,) if checks.is_integer(value) else checks.integers(value, name, accepted)
+    if len(values) != 1:
+        raise checks.refused(name, value, accepted)
     return values[0]
 
 
 def _image(input):
     """(N, C, L), or (C, L) without a batch, as an image of height 1."""
-    if input.ndim not in (2, 3):
+    if tensor_of(input).ndim not in (2, 3):
         raise ValueError(f"`input` has shape {input.shape}; accepted: (N, C, L) or (C, L)")
     return (input if input.ndim == 3 else input.unsqueeze(0)).unsqueeze(2)
 
@@ -34,15 +33,12 @@ def _sequence(image, input):
 
 
 def _kernel(weight):
-    if weight.ndim != 3:
+    if tensor_of(weight, "weight").ndim != 3:
         raise ValueError(f"`weight` has shape {weight.shape}; accepted: 3 axes")
     return weight.unsqueeze(2)
 
 
-def conv1d(
-    input: Tensor, weight: Tensor, bias: Tensor | None = None, stride: int | Sequence[int] = 1,
-    padding: int | Sequence[int] | str = 0, dilation: int | Sequence[int] = 1, groups: int = 1,
-) -> Tensor:
+def conv1d(input, weight, bias=None, stride=1, padding=0, dilation=1, groups=1):
     """Convolution of sequences, (N, C, L) with (K, C / groups, k) to (N, K, OL); the options of `conv2d`.
 
     Examples
@@ -57,11 +53,7 @@ def conv1d(
     return _sequence(y, input)
 
 
-def conv_transpose1d(
-    input: Tensor, weight: Tensor, bias: Tensor | None = None, stride: int | Sequence[int] = 1,
-    padding: int | Sequence[int] | str = 0, output_padding: int | Sequence[int] = 0, groups: int = 1,
-    dilation: int | Sequence[int] = 1,
-) -> Tensor:
+def conv_transpose1d(input, weight, bias=None, stride=1, padding=0, output_padding=0, groups=1, dilation=1):
     """Transposed convolution of sequences, (N, C, L) with (C, K / groups, k) to (N, K, OL); see `conv_transpose2d`."""
     stride, dilation = (1, single(stride, "stride")), (1, single(dilation, "dilation"))
     padding, extra = (0, single(padding, "padding")), (0, single(output_padding, "output_padding"))
@@ -75,32 +67,25 @@ def _window(kernel_size, stride, padding):
     return (1, kernel_size), (1, stride), (0, single(padding, "padding"))
 
 
-def max_pool1d(
-    input: Tensor, kernel_size: int | Sequence[int], stride: int | Sequence[int] | None = None,
-    padding: int | Sequence[int] | str = 0, dilation: int | Sequence[int] = 1, ceil_mode: bool = False,
-    return_indices: bool = False,
-) -> Any:
+def max_pool1d(input, kernel_size, stride=None, padding=0, dilation=1, ceil_mode=False, return_indices=False):
     """Largest value in each window of a sequence (N, C, L); see `max_pool2d`."""
     window = *_window(kernel_size, stride, padding), (1, single(dilation, "dilation"))
     found = max_pool2d(_image(input), *window, ceil_mode, return_indices)
     return tuple(_sequence(y, input) for y in found) if return_indices else _sequence(found, input)
 
 
-def avg_pool1d(
-    input: Tensor, kernel_size: int | Sequence[int], stride: int | Sequence[int] | None = None,
-    padding: int | Sequence[int] | str = 0, ceil_mode: bool = False, count_include_pad: bool = True,
-) -> Tensor:
+def avg_pool1d(input, kernel_size, stride=None, padding=0, ceil_mode=False, count_include_pad=True):
     """Mean of each window of a sequence (N, C, L); see `avg_pool2d`."""
     y = avg_pool2d(_image(input), *_window(kernel_size, stride, padding), ceil_mode, count_include_pad)
     return _sequence(y, input)
 
 
-def adaptive_avg_pool1d(input: Tensor, output_size: int | Sequence[int]) -> Tensor:
+def adaptive_avg_pool1d(input, output_size):
     """Mean over windows of a sequence chosen so that `output_size` remain; see `adaptive_avg_pool2d`."""
     return _sequence(adaptive_avg_pool2d(_image(input), (1, single(output_size, "output_size"))), input)
 
 
-def adaptive_max_pool1d(input: Tensor, output_size: int | Sequence[int], return_indices: bool = False) -> Any:
+def adaptive_max_pool1d(input, output_size, return_indices=False):
     """Largest value in windows chosen so that `output_size` remain; see `adaptive_max_pool2d`."""
     found = adaptive_max_pool2d(_image(input), (1, single(output_size, "output_size")), return_indices)
     return tuple(_sequence(y, input) for y in found) if return_indices else _sequence(found, input)

@@ -23,7 +23,7 @@ def t(input: Tensor) -> Tensor:
 
 def matrix_transpose(input: Tensor) -> Tensor:
     """The last two axes swapped: what ``x.mT`` gives."""
-    if input.ndim < 2:
+    if tensor_of(input).ndim < 2:
         raise ValueError(f"`input` of mT has shape {input.shape}; accepted: at least 2 axes")
     return input.transpose(-2, -1)
 
@@ -51,13 +51,14 @@ def repeat(input: Tensor, *repeats: Any) -> Tensor:
 def tile(input: Tensor, *dims: Any) -> Tensor:
     """`repeat` with 1 for the leading axes that `dims` leaves out."""
     dims = checks.size(dims, "dims")
-    return repeat(input, (1,) * (input.ndim - len(dims)) + dims)
+    return repeat(input, (1,) * (tensor_of(input).ndim - len(dims)) + dims)
 
 
 def repeat_interleave(
     input: Tensor, repeats: int | Tensor, dim: int | None = None, *, output_size: int | None = None
 ) -> Tensor:
     """Every slice along `dim` as often as `repeats` says, a number or one for each; flattened first without `dim`."""
+    tensor_of(input)
     input, dim = (input.reshape(-1), 0) if dim is None else (input, checks.axis(dim, input.ndim))
     lead, length, rest = input.shape[:dim], input.shape[dim], input.shape[dim + 1 :]
     xp = array_module(input.data)
@@ -79,7 +80,8 @@ def repeat_interleave(
 
 def roll(input: Tensor, shifts: int | Sequence[int], dims: int | Sequence[int] | None = None) -> Tensor:
     """Every slice moved on by `shifts` along `dims`, the last ones to the front; flattened meanwhile without `dims`."""
-    shifts = checks.size((shifts,), "shifts") if not isinstance(shifts, int) else (shifts,)
+    shifts = checks.size((shifts,), "shifts") if not checks.is_integer(shifts) else (shifts,)
+    tensor_of(input)
     if dims is None or dims == ():
         if len(shifts) != 1:
             raise ValueError(f"`shifts` is {shifts}; accepted without `dims`: one number")

@@ -7,7 +7,7 @@ windows is a strided slice of the padded image.
 from __future__ import annotations
 
 from minidl import backend
-from minidl.checks import positive_pair
+from minidl.checks import is_integer, positive_pair, refused
 
 
 def pooled_size(size, kernel, stride, padding, dilation=1, ceil_mode=False):
@@ -23,9 +23,9 @@ def pooled_size(size, kernel, stride, padding, dilation=1, ceil_mode=False):
     """
     reach = dilation * (kernel - 1) + 1
     if min(kernel, stride, dilation) < 1:
-        raise ValueError(f"`kernel_size`, `stride` and `dilation` are {kernel}, {stride}, {dilation}; at least 1 each")
+        raise ValueError(f"`kernel_size`, `stride`, `dilation` are {kernel}, {stride}, {dilation}; accepted: numbers >= 1")
     if not 0 <= padding <= reach // 2:
-        raise ValueError(f"`padding` is {padding}; from 0 to half the window's reach of {reach}, {reach // 2}")
+        raise ValueError(f"`padding` is {padding}; accepted: 0 to {reach // 2}, half the window's reach of {reach}")
     spare = size + 2 * padding - reach
     count = (spare + (stride - 1 if ceil_mode else 0)) // stride + 1
     if ceil_mode and (count - 1) * stride >= size + padding:
@@ -89,14 +89,11 @@ def adaptive_bins(size, count):
     return [(i * size // count, -(-(i + 1) * size // count)) for i in range(count)]
 
 
-def check_image(input):
-    """One clear error for an `input` that is no batch of images."""
-    if input.ndim != 4:
-        raise ValueError(f"`input` must have 4 axes (N, C, H, W), found shape {input.shape}")
-
-
 def adaptive_size(input, wanted):
     """The (height, width) that `wanted` asks for, an int or a pair in which None keeps an axis of `input`."""
-    check_image(input)
-    wanted = (wanted, wanted) if isinstance(wanted, int) or wanted is None else tuple(wanted)
+    accepted = "an int, None, or a pair of them (height, width)"
+    if wanted is None or is_integer(wanted):
+        wanted = (wanted, wanted)
+    if not isinstance(wanted, (tuple, list)) or len(wanted) != 2:
+        raise refused("output_size", wanted, accepted)
     return positive_pair(tuple(n if m is None else m for n, m in zip(input.shape[2:], wanted)), "output_size")
