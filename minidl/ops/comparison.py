@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import operator
 from builtins import all as all_of
-from collections.abc import Sequence
-
 from minidl import checks
 from minidl.backend import array_module, check_same_device
+from minidl.checks import Ints
 from minidl.ops.axes import dropped_shape, kept_shape, numpy_names, with_axes
 from minidl.ops.promotion import BOOL, Operand, module_of, operand, promoted, tensor_of
 from minidl.tensor import Tensor, _wrap
@@ -168,13 +167,13 @@ def _order(array, axis, descending):
 
 
 @numpy_names
-def all(input: Tensor, dim: int | Sequence[int] | None = None, keepdim: bool = False) -> Tensor:
+def all(input: Tensor, dim: Ints | None = None, keepdim: bool = False) -> Tensor:
     """Return whether all elements are true, over everything or along `dim`."""
     return _truth("all", input, dim, keepdim)
 
 
 @numpy_names
-def any(input: Tensor, dim: int | Sequence[int] | None = None, keepdim: bool = False) -> Tensor:
+def any(input: Tensor, dim: Ints | None = None, keepdim: bool = False) -> Tensor:
     """Return whether any element is true, over everything or along `dim`."""
     return _truth("any", input, dim, keepdim)
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from minidl import backend, checks
+from minidl.checks import Ints
 from minidl.ops.promotion import NUMBERS, operand, tensor_of
 from minidl.random import generator
 from minidl.tensor import Tensor
@@ -30,8 +30,7 @@ def ones(*size: Any, dtype: Any = None, device: str | None = None, requires_grad
 
 
 def full(
-    size: int | Sequence[int], fill_value: float, dtype: Any = None, device: str | None = None,
-    requires_grad: bool = False,
+    size: Ints, fill_value: float, dtype: Any = None, device: str | None = None, requires_grad: bool = False
 ) -> Tensor:
     """A tensor filled with one value; its dtype is the value's (float32, int64 or bool) unless given."""
     value, kind = _value(fill_value)

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from minidl import checks
 from minidl.backend import array_module, check_same_device
+from minidl.checks import Ints
 from minidl.ops.promotion import result_dtype, tensor_of
 from minidl.ops.shape import unsqueeze
 from minidl.tensor import Function, Tensor
@@ -71,7 +72,7 @@ def stack(tensors: Sequence[Tensor], dim: int = 0) -> Tensor:
     return concat([unsqueeze(t.astype(dtype), axis) for t in tensors], axis)
 
 
-def split(tensor: Tensor, split_size_or_sections: int | Sequence[int], dim: int = 0) -> tuple[Tensor, ...]:
+def split(tensor: Tensor, split_size_or_sections: Ints, dim: int = 0) -> tuple[Tensor, ...]:
     """Cut into pieces of a size, or of the given sizes; a tuple of views."""
     axis = _axis(dim, tensor)
     length, sizes = tensor.shape[axis], split_size_or_sections

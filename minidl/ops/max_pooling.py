@@ -8,11 +8,10 @@ and NaN (which counts as the largest number) follow PyTorch.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 from minidl import backend
-from minidl.checks import pair, positive_pair
+from minidl.checks import Ints, pair, positive_pair
 from minidl.dispatch import dispatched
 from minidl.ops.geometry import on_images
 from minidl.ops.padding import Pick
@@ -184,8 +183,8 @@ class MaxPoolGather(Function):
 
 
 def max_pool2d(
-    input: Tensor, kernel_size: int | Sequence[int], stride: int | Sequence[int] | None = None,
-    padding: int | Sequence[int] | str = 0, dilation: int | Sequence[int] = 1, ceil_mode: bool = False,
+    input: Tensor, kernel_size: Ints, stride: Ints | None = None,
+    padding: Ints = 0, dilation: Ints = 1, ceil_mode: bool = False,
     return_indices: bool = False,
 ) -> Any:
     """Largest value in each window, as PyTorch's ``max_pool2d``; the first of equals wins.
@@ -243,7 +242,7 @@ def _flat_indices(input, argmax, geometry):
     return Tensor(h * input.shape[3] + w)
 
 
-def adaptive_max_pool2d(input: Tensor, output_size: int | Sequence[int], return_indices: bool = False) -> Any:
+def adaptive_max_pool2d(input: Tensor, output_size: Ints, return_indices: bool = False) -> Any:
     """Largest value in windows chosen so that the result has `output_size`, as PyTorch's ``adaptive_max_pool2d``.
 
     Windows differ in size where the division leaves a rest: each is stretched to the largest

@@ -23,9 +23,8 @@ Classification with Deep Convolutional Neural Networks", 2012, section 3.3.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from minidl import checks
+from minidl.checks import Ints
 from minidl.ops.fused import Fused
 from minidl.ops.promotion import floating, tensor_of
 from minidl.tensor import Tensor
@@ -151,8 +150,7 @@ def _check_channels(input, **vectors):
 
 
 def layer_norm(
-    input: Tensor, normalized_shape: int | Sequence[int], weight: Tensor | None = None, bias: Tensor | None = None,
-    eps: float = 1e-5,
+    input: Tensor, normalized_shape: Ints, weight: Tensor | None = None, bias: Tensor | None = None, eps: float = 1e-5
 ) -> Tensor:
     """Normalise over the last axes, which must have `normalized_shape`; scale and shift per element."""
     shape = checks.lengths((normalized_shape,), "normalized_shape")

@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Sequence
 from typing import Any
 
 from minidl import checks
 from minidl.backend import array_module
+from minidl.checks import Ints
 from minidl.ops.arithmetic import where
 from minidl.ops.axes import dropped_shape, kept_shape, numpy_names, reduced, with_axes
 from minidl.ops.extremes import amax, amin
@@ -74,7 +74,7 @@ def _averaged(input, dtype):
 
 
 @numpy_names
-def sum(input: Tensor, dim: int | Sequence[int] | None = None, keepdim: bool = False, dtype: Any = None) -> Tensor:
+def sum(input: Tensor, dim: Ints | None = None, keepdim: bool = False, dtype: Any = None) -> Tensor:
     """Sum over `dim` (all axes when None or empty), in `dtype`; integers and truth values give int64.
 
     Examples
@@ -89,7 +89,7 @@ def sum(input: Tensor, dim: int | Sequence[int] | None = None, keepdim: bool = F
 
 
 @numpy_names
-def mean(input: Tensor, dim: int | Sequence[int] | None = None, keepdim: bool = False, dtype: Any = None) -> Tensor:
+def mean(input: Tensor, dim: Ints | None = None, keepdim: bool = False, dtype: Any = None) -> Tensor:
     """Mean over `dim` (all axes when None or empty) of a floating-point tensor, or of any tensor in such a `dtype`."""
     axes, input = reduced(dim, input), _averaged(input, dtype)
     return sum(input, axes, keepdim) / _count(input.shape, axes)
@@ -101,7 +101,7 @@ def _count(shape, axes):
 
 @numpy_names
 def var(
-    input: Tensor, dim: int | Sequence[int] | None = None, unbiased: bool = True, keepdim: bool = False,
+    input: Tensor, dim: Ints | None = None, unbiased: bool = True, keepdim: bool = False,
     correction: float | None = None,
 ) -> Tensor:
     """Variance over `dim`, divided by n - 1 (or n when not `unbiased`, or n - `correction`)."""
@@ -124,7 +124,7 @@ def _squared_deviations(input, dim, unbiased, keepdim, correction):
 
 @numpy_names
 def std(
-    input: Tensor, dim: int | Sequence[int] | None = None, unbiased: bool = True, keepdim: bool = False,
+    input: Tensor, dim: Ints | None = None, unbiased: bool = True, keepdim: bool = False,
     correction: float | None = None,
 ) -> Tensor:
     """Standard deviation: the square root of `var`, but with gradient 0 where all elements are equal."""
@@ -144,7 +144,7 @@ def prod(input: Tensor, dim: int | None = None, keepdim: bool = False, dtype: An
 
 
 @numpy_names
-def logsumexp(input: Tensor, dim: int | Sequence[int] | None, keepdim: bool = False) -> Tensor:
+def logsumexp(input: Tensor, dim: Ints | None, keepdim: bool = False) -> Tensor:
     """log(sum(exp(input))) over `dim` without overflow; the largest element is a constant in it."""
     axes = checks.axes(dim, tensor_of(input).ndim)
     if not axes and input.ndim:
@@ -183,8 +183,7 @@ LIMITS = {
 
 @numpy_names
 def norm(
-    input: Tensor, p: float | str = "fro", dim: int | Sequence[int] | None = None, keepdim: bool = False,
-    dtype: Any = None,
+    input: Tensor, p: float | str = "fro", dim: Ints | None = None, keepdim: bool = False, dtype: Any = None
 ) -> Tensor:
     """p-norm over `dim`: sum(|x|**p)**(1/p); the largest |x| for ``p=inf``. Gradient 0 where the norm is 0.
 

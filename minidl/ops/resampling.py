@@ -16,7 +16,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from minidl.backend import array_module
-from minidl.checks import positive_pair
+from minidl.checks import Ints, positive_pair
 from minidl.ops.arithmetic import where
 from minidl.ops.average_pooling import adaptive_avg_pool2d
 from minidl.ops.indexing import Take
@@ -59,9 +59,8 @@ MODES = {
 
 
 def interpolate(
-    input: Tensor, size: int | Sequence[int] | None = None, scale_factor: float | Sequence[float] | None = None,
-    mode: str = "nearest", align_corners: bool | None = None, recompute_scale_factor: bool | None = None,
-    antialias: bool = False,
+    input: Tensor, size: Ints | None = None, scale_factor: float | Sequence[float] | None = None, mode: str = "nearest",
+    align_corners: bool | None = None, recompute_scale_factor: bool | None = None, antialias: bool = False,
 ) -> Tensor:
     """Images of another size, as PyTorch's ``interpolate``.
 

@@ -6,10 +6,9 @@ Square Layer Normalization", arXiv 1910.07467.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
 
+from minidl.checks import Ints
 from minidl.ops.creation import ones
 from minidl.ops.dropout import dropout
 from minidl.ops.normalisation import batch_norm_train
@@ -18,9 +17,7 @@ from minidl.random import GENERAL
 from minidl.tensor import Tensor
 
 
-def rms_norm(
-    input: Tensor, normalized_shape: int | Sequence[int], weight: Tensor | None = None, eps: float | None = None
-) -> Tensor:
+def rms_norm(input: Tensor, normalized_shape: Ints, weight: Tensor | None = None, eps: float | None = None) -> Tensor:
     """Divide by the root of the mean square over the last axes, which must have `normalized_shape`.
 
     `eps` is added to the mean square; None takes the dtype's precision.

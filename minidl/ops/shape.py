@@ -7,11 +7,11 @@ permute of permute, broadcast of sum, flip of flip.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from typing import Any
 
 from minidl import checks
 from minidl.backend import array_module, device_of, is_device_name, to_device
+from minidl.checks import Ints
 from minidl.ops.promotion import tensor_of
 from minidl.tensor import Function, Tensor
 
@@ -115,7 +115,7 @@ def transpose(input: Tensor, dim0: int | None = None, dim1: int | None = None) -
     return Permute.apply(input, tuple(axes))
 
 
-def squeeze(input: Tensor, dim: int | Sequence[int] | None = None) -> Tensor:
+def squeeze(input: Tensor, dim: Ints | None = None) -> Tensor:
     """Drop axes of length 1: all of them, or those of `dim` that have it."""
     axes = checks.axes(dim, tensor_of(input).ndim)
     return reshape(input, tuple(n for axis, n in enumerate(input.shape) if n != 1 or axis not in axes))
@@ -158,7 +158,7 @@ def sum_to_size(input: Tensor, *size: Any) -> Tensor:
     return out.reshape(size) if lead else out
 
 
-def flip(input: Tensor, *axes: Any, dims: int | Sequence[int] | None = None) -> Tensor:
+def flip(input: Tensor, *axes: Any, dims: Ints | None = None) -> Tensor:
     """Reverse the order of the elements along `dims`: ``flip(x, 0, 1)``, ``flip(x, (0, 1))``, ``flip(x, dims=0)``."""
     dims = dims if not axes else axes[0] if len(axes) == 1 else axes
     if dims is None:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 from minidl import checks
 from minidl.backend import array_module, to_numpy
+from minidl.checks import Ints
 from minidl.ops.arithmetic import where
 from minidl.ops.joining import concat
 from minidl.ops.promotion import tensor_of
@@ -78,7 +78,7 @@ def repeat_interleave(
     return index_select(input, dim, Tensor(xp.asarray(index, dtype="int64")))
 
 
-def roll(input: Tensor, shifts: int | Sequence[int], dims: int | Sequence[int] | None = None) -> Tensor:
+def roll(input: Tensor, shifts: Ints, dims: Ints | None = None) -> Tensor:
     """Every slice moved on by `shifts` along `dims`, the last ones to the front; flattened meanwhile without `dims`."""
     shifts = checks.size((shifts,), "shifts") if not checks.is_integer(shifts) else (shifts,)
     tensor_of(input)
