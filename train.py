@@ -57,6 +57,8 @@ class Settings:
     workers: int = option(0, "threads that prepare batches; more for folders of large pictures", whole(0, 64))
     output: str = option(None, "the run's folder, which must be new; default runs/DATA-MODEL-NUMBER")
     overwrite: bool = option(False, "replace the run in the folder --output", switch)
+    log: str = option("none", "also write what TensorBoard shows (extra tensorboard)", one_of(training.LOGS))
+    detect_anomaly: bool = option(False, "name the operation and layer of the first NaN; several times slower", switch)
     checkpoint_every: str = option("5m", "how much work a power cut may cost; epochs end with one anyway", interval)
     resume: str = option(None, "the folder of a run to go on with; its settings are kept")
     lr_find: bool = option(False, "instead of training, a range test that suggests a learning rate", switch)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING as _TYPE_CHECKING
 from typing import Any as _Any
 
 from minidl import nn, optim
+from minidl.graph import draw_graph
 from minidl.ops.activations import (
     elu, gelu, glu, hardswish, hardtanh, leaky_relu, logsigmoid, prelu, relu6, selu, silu,
 )  # fmt: skip
@@ -79,7 +80,6 @@ if _TYPE_CHECKING:
     from minidl import data, gradcheck, training
     from minidl.anomaly import detect_anomaly
     from minidl.gradcheck import check_gradients
-    from minidl.graph import draw_graph
     from minidl.training.weights import load, save
 
 __version__ = "0.1.0"
@@ -166,7 +166,6 @@ _LAZY = {
     "training": ("minidl.training", None),
     "check_gradients": ("minidl.gradcheck", "check_gradients"),
     "detect_anomaly": ("minidl.anomaly", "detect_anomaly"),
-    "draw_graph": ("minidl.graph", "draw_graph"),
     "load": ("minidl.training.weights", "load"),
     "save": ("minidl.training.weights", "save"),
 }
@@ -181,12 +180,4 @@ def __getattr__(name: str) -> _Any:
 
 
 def __dir__() -> list[str]:
-    return sorted([*globals(), *_LAZY])
-
-
-def _graph(tensor, path=None, **options):
-    """The computation graph behind this tensor as SVG; see `minidl.draw_graph`."""
-    return __getattr__("draw_graph")(tensor, path, **options)
-
-
-Tensor.graph = _graph
+    return [*__all__, "__version__"]

@@ -1,8 +1,8 @@
-"""`detect_anomaly`: which operation, in which layer, on which line made the first NaN or Inf.
+"""`detect_anomaly`: the operation, layer and line of the first NaN or Inf.
 
-Every operation is looked at as it runs, forward and backward (see `tensor.observe`). One whose
-inputs are finite and whose result is not is the culprit. A backward runs long after the line that
-asked for it, so each node is given its origin when it is recorded.
+Every operation is checked as it runs, forward and backward (see `tensor.observe`); the first one whose inputs are
+finite and whose result is not is reported. A backward runs long after the line that called the operation, so each
+node is given its origin when it is recorded.
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ import contextlib
 import linecache
 import os
 import sys
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -33,7 +32,7 @@ class AnomalyError(RuntimeError):
     layer : str
         Dotted name of the module that was being called, "" outside of one.
     file, line : str, int
-        The line of the user's program, or of the model, that asked for the operation.
+        The line of the user's program, or of the model, that called the operation.
     phase : str
         "forward" or "backward".
     """
@@ -46,7 +45,7 @@ class AnomalyError(RuntimeError):
 
 @dataclass(frozen=True)
 class Origin:
-    """Where an operation was asked for."""
+    """The place in the program that called an operation."""
 
     op: str
     layer: str
@@ -64,7 +63,7 @@ class Origin:
 
 
 def origin_of(node):
-    """The :class:`Origin` of a call that is being observed right now."""
+    """The :class:`Origin` of the call that is being reported."""
     frame, outer, place = sys._getframe(1), [], None
     while frame is not None:
         if frame.f_code is Function.apply.__func__.__code__:
@@ -85,7 +84,7 @@ def layer_path(stack):
 
 
 class _Watch(Observer):
-    """The observer: raises at the first result that is not finite though its inputs are."""
+    """The observer that raises at the first result that is not finite although its inputs are."""
 
     def __init__(self, check_inf):
         self.check_inf = check_inf
@@ -94,7 +93,7 @@ class _Watch(Observer):
         node.origin = origin = origin_of(node)
         fault = self.first_fault(outputs)
         if fault is None or is_walking():
-            return  # in a backward rule, what counts is what the rule returns
+            return  # of a backward, only the result is checked
         given = self.first_fault(inputs)
         if given is None:
             raise self.error("forward", origin, f"{fault[1]} first appears in the result of {origin}", inputs)
@@ -125,7 +124,7 @@ class _Watch(Observer):
         return None
 
     def error(self, phase, origin, text, arguments):
-        """The exception, with the range of every argument below the text."""
+        """The exception: the text, and below it the range of every argument."""
         lines = [f"  argument {i}: {_summary(x)}" for i, x in enumerate(arguments) if isinstance(x, Tensor)]
         return AnomalyError("\n".join([text, *lines]), phase, origin)
 
@@ -138,10 +137,10 @@ def _summary(x):
 
 
 @contextlib.contextmanager
-def detect_anomaly(check_inf: bool = True) -> Iterator[None]:
-    """Within this context the first NaN or Inf raises an error that names op, layer and line.
+def detect_anomaly(check_inf=True):
+    """Context in which the first NaN or Inf raises an error that names operation, layer and line.
 
-    Every result is read, so it is slow: for finding a fault, not for training.
+    Every result is read, which is slow: it is meant for finding a fault, not for training.
 
     Parameters
     ----------

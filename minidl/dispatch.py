@@ -22,6 +22,7 @@ import importlib.util
 import os
 
 from minidl import backend
+from minidl.once import once
 
 TABLE = "minidl.kernels.table"
 
@@ -61,14 +62,14 @@ def using(forms):
         _fast = before
 
 
-@functools.cache
+@once
 def _table():
     """The second storey's module ``table``, or None where there is no second storey."""
     room = TABLE.rpartition(".")[0]
     return importlib.import_module(TABLE) if importlib.util.find_spec(room) is not None else None
 
 
-@functools.cache
+@once
 def _faster_form(operation, family):
     """Whatever the second storey has under the name `operation` for a family of array types, or None."""
     table = _table()

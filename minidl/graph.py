@@ -1,7 +1,7 @@
-"""`draw_graph`: the computation graph behind a tensor as an SVG picture, from input to output.
+"""`draw_graph`: the computation graph of a tensor as an SVG picture, from input to output.
 
-The graph is read from the nodes that the tensor remembers, laid out in layers
-(``graph_layout.py``), and written as text: no other program is needed.
+The graph is read from the nodes of the tensor, laid out in layers (``graph_layout.py``), and written as text: no
+other program is needed.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Any
 from minidl.graph_layout import GAP, LINE, Box, arrange
 from minidl.tensor import Tensor, edge_of, enable_grad
 
-# colour of a box by what the operation does; the first whose word is in the name wins
+# colour of a box by the kind of operation: that of the first row with a word that is in the name
 FAMILIES = {
     "#d6e4f5": ("Conv", "MatMul", "Linear", "Im2Col", "Col2Im"),
     "#dcefdc": ("Norm",),
@@ -93,7 +93,7 @@ class _Reader:
         return list(self.boxes.values())
 
     def box_of(self, edge):
-        """The box that an edge comes from; new ones are made for all above it, without recursion."""
+        """The box at which an edge begins; boxes above it are made as well, without recursion."""
         edge = self.resolve(edge)
         todo = [edge]
         while todo:
@@ -126,7 +126,7 @@ class _Reader:
         return id(edge.leaf if edge.node is None else edge.node)
 
     def resolve(self, edge):
-        """The edge to the definition's result in place of one to a fused operation that is to be expanded."""
+        """The edge to the result of the definition, in place of one to a fused operation that is to be expanded."""
         node = edge.node
         if node is None or node.name not in self.expand or not hasattr(node, "definition"):
             return edge
@@ -137,7 +137,7 @@ class _Reader:
 
 
 def _unfold(node):
-    """Outputs of a fused operation's definition, computed from the very inputs, or None if they are gone."""
+    """Outputs of the definition of a fused operation, computed from its saved inputs; None if these were freed."""
     try:
         saved = iter(node.saved_tensors)
     except RuntimeError:
@@ -167,7 +167,7 @@ HEAD = (
 
 
 def write_svg(layers):
-    """The picture, as SVG, of boxes that have their places."""
+    """The SVG picture of boxes that have been placed."""
     boxes = [box for layer in layers for box in layer]
     width = max(b.x + b.width / 2 for b in boxes) + GAP
     height = max(b.y + b.height / 2 for b in boxes) + GAP

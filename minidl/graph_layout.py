@@ -1,9 +1,8 @@
 """Sugiyama's layout: boxes in layers, with few crossings and straight chains.
 
-Four steps: every box gets the layer of its longest path from the inputs; an arrow over several
-layers is cut into pieces, one per layer; the layers are put in an order with few crossings, by
-barycentres; and x coordinates move towards those of the neighbours. Branches side by side in the
-network come out side by side in the picture.
+It takes four steps. Every box is put into the layer of its longest path from the inputs; an arrow over several
+layers is cut into pieces, one per layer; every layer is sorted by barycentres, so that few arrows cross; and
+x coordinates move towards those of the neighbours. Parallel branches of the network are drawn side by side.
 
 Reference: K. Sugiyama, S. Tagawa and M. Toda, "Methods for visual understanding of hierarchical
 system structures", IEEE Trans. Systems, Man and Cybernetics 11, 1981.
@@ -42,7 +41,7 @@ class Box:
 
 
 def arrange(boxes):
-    """Give every box its place; returns the layers, which hold the bends of long arrows too."""
+    """Place every box; returns the layers, which also hold the bends of long arrows."""
     for box in boxes:  # inputs come before what uses them, so one pass is enough
         box.layer = max((b.layer + 1 for b in box.above), default=0)
     for leaf in (box for box in boxes if not box.above):
@@ -69,7 +68,7 @@ def _bent(above, end, layers):
 
 
 def _order(layers, sweeps=8):
-    """Few crossings: sort each layer by the mean position of its neighbours, down and up again."""
+    """Sort each layer by the mean position of its neighbours, downwards and upwards, so that few arrows cross."""
     for sweep in range(sweeps):
         down = sweep % 2 == 0
         path = layers if down else layers[::-1]
@@ -83,7 +82,7 @@ def _mean(values, default):
 
 
 def _place(layers, sweeps=60):
-    """Coordinates: each box moves to the mean of its neighbours, as far as its layer's order allows."""
+    """Move each box to the mean of its neighbours, as far as the order of its layer allows."""
     _make_slots(layers)
     y = GAP
     for layer in layers:
@@ -117,7 +116,7 @@ def _in_chain(box):
 
 
 def _pull(box, neighbours):
-    """Where the neighbours would have a box, and how strongly: links of a chain pull hard, so that it is straight."""
+    """Position at which the neighbours pull a box, and their strength; links of a chain pull most, to straighten it."""
     pulls = [(_stiffness(box, other), other.x) for other in neighbours]
     total = sum(stiffness for stiffness, _ in pulls)
     return (sum(stiffness * x for stiffness, x in pulls) / total, total) if total else (box.x, 1.0)
@@ -128,10 +127,10 @@ def _stiffness(a, b):
 
 
 def _settle(layer, pulls):
-    """The x coordinates nearest to those wished that keep the order and the gaps: blocks that touch share their mean.
+    """The x coordinates nearest to the wishes that keep the order and the gaps: boxes that touch share their mean.
 
-    Wishes weigh as much as they pull, so each layer in turn lowers one energy, that of springs
-    along the arrows, and the whole picture comes to rest.
+    Wishes are weighted by their strength, so each layer in turn lowers one energy, that of springs along the
+    arrows, and the picture converges.
     """
     blocks = []  # [sum of strength * (wish - offset), sum of strengths, boxes with offsets]
     for box, (wish, strength) in zip(layer, pulls):

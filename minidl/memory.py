@@ -1,11 +1,10 @@
-"""Reuse of large CPU buffers: activations come and go in the same sizes every step.
+"""Reuse of large CPU buffers: activations are allocated and freed in the same sizes every step.
 
-Fresh memory costs more than the arithmetic done in it: the kernel zeroes each page at
-first touch. So large arrays are carved out of wide ranges of address space, each at the
-lowest place where it fits (D. Knuth, *The Art of Computer Programming*, volume 1,
-section 2.5, "first fit"). When the last view of an array has died, which NumPy's own
-reference counts tell, its place is free again and joined with free neighbours. So the
-memory in use stays close to what lives at the same time, whatever the sizes.
+New memory costs more than the arithmetic done in it: the operating system zeroes each page at first touch. So large
+arrays are carved out of wide ranges of address space, each at the lowest address where it fits (D. Knuth, *The Art
+of Computer Programming*, volume 1, section 2.5, "first fit"). When the last view of an array has been freed, by
+NumPy's own reference counts, its block is free again and is merged with free neighbours. So the memory in use stays
+close to the size of the arrays alive at the same time, for any mix of sizes.
 """
 
 from __future__ import annotations
@@ -22,7 +21,7 @@ from collections import deque
 import numpy as np
 
 SMALL = 1 << 16  # below this many bytes malloc is as good
-RANGE = 1 << 32  # bytes of address space reserved at a time; pages that nobody touched cost nothing
+RANGE = 1 << 32  # bytes of address space reserved at a time; untouched pages cost nothing
 PAGE = max(4096, mmap.PAGESIZE)
 
 
@@ -70,12 +69,12 @@ class Watch(weakref.ref):
 
 
 class Pool:
-    """`empty` finds a place for an array; the death of the array gives it back."""
+    """`empty` finds a block for an array; the block is returned when the array is freed."""
 
     def __init__(self):
         self.ranges = []
         self.watches = {}  # weak references to the arrays' roots; they must be kept for their callbacks to run
-        self.returned = deque()  # the watches of arrays that have died
+        self.returned = deque()  # the watches of arrays that have been freed
         self.lock = threading.RLock()
         self.busy = False
         self.freed = 0  # bytes given back since pages were last returned to the operating system
@@ -89,7 +88,7 @@ class Pool:
             return np.empty(shape, dtype)
         size = -(-nbytes // PAGE) * PAGE
         with self.lock:
-            if self.busy:  # the garbage collector ran somebody's __del__ in the middle of the lines below
+            if self.busy:  # the garbage collector ran a __del__ that allocates, in the middle of the lines below
                 return np.empty(shape, dtype)
             try:
                 self.busy = True
@@ -98,7 +97,7 @@ class Pool:
             finally:
                 self.busy = False
         root = np.frombuffer(home.memory, dtype=np.uint8, count=nbytes, offset=start)
-        # The callback may run at any moment: so it only takes a note, and in C, where Ctrl-C does not interrupt it.
+        # The callback may run at any moment, so it only appends, in C, where Ctrl-C does not interrupt it.
         watch = Watch(root, self.returned.append)
         watch.place = home, start, size
         self.watches[id(watch)] = watch
@@ -113,7 +112,7 @@ class Pool:
         return self.ranges[-1], self.ranges[-1].take(size)
 
     def _collect(self):
-        """Give back the places of arrays that have died."""
+        """Return the blocks of arrays that have been freed."""
         while self.returned:
             watch = self.returned.popleft()
             if self.watches.pop(id(watch), None) is not None:  # Ctrl-C may have come before it was there

@@ -1,13 +1,10 @@
-"""Random streams: every draw is a function of (seed, stream, how often the stream was used).
+"""Random streams: every draw is a function of the seed, the stream and the number of draws before it.
 
-Nothing here depends on the number of threads or on the device. `get_rng_state` is a
-small dictionary of integers, so a checkpoint can hold it and a resumed run goes on
-with the same numbers.
+Numbers do not depend on the number of threads or on the device. `get_rng_state` returns a small dictionary of
+integers, which a checkpoint can hold, so that a resumed run continues with the same numbers.
 """
 
 from __future__ import annotations
-
-from typing import Any
 
 import numpy as np
 
@@ -18,8 +15,8 @@ GENERAL = 0  # the stream of initialisers, randn() and functional dropout; layer
 _state = {"seed": 0, "layers": 0, "uses": {}}
 
 
-def manual_seed(seed: int) -> None:
-    """Start all random streams anew from `seed`, a non-negative integer below 2**64.
+def manual_seed(seed):
+    """Restart all random streams from `seed`, a non-negative integer below 2**64.
 
     Examples
     --------
@@ -36,7 +33,7 @@ def manual_seed(seed: int) -> None:
 
 
 def new_layer():
-    """The number of the next layer that draws random numbers (a Dropout): its own stream."""
+    """The number of the stream of a new layer that draws random numbers, such as a Dropout."""
     _state["layers"] += 1
     return _state["layers"]
 
@@ -48,18 +45,18 @@ def next_key(layer=GENERAL):
     return _state["seed"], layer, step
 
 
-def generator(layer: int = GENERAL) -> np.random.Generator:
+def generator(layer=GENERAL):
     """A NumPy generator for one draw on the CPU, such as the initial values of one parameter."""
     seed, layer, step = next_key(layer)
     return np.random.Generator(np.random.Philox(np.random.SeedSequence([seed, layer, step])))
 
 
-def get_rng_state() -> Any:
+def get_rng_state():
     """The state of all streams as a JSON-serialisable dictionary."""
     return {"seed": _state["seed"], "layers": _state["layers"], "uses": {str(k): v for k, v in _state["uses"].items()}}
 
 
-def set_rng_state(state: Any) -> None:
-    """Put back what `get_rng_state` returned."""
+def set_rng_state(state):
+    """Restore a state that `get_rng_state` returned."""
     uses = {int(k): int(v) for k, v in state["uses"].items()}
     _state.update(seed=int(state["seed"]), layers=int(state["layers"]), uses=uses)

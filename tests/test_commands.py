@@ -166,6 +166,12 @@ def test_wrong_input_is_one_line(refused, folder):
     assert "accepted: a .svg file" in refused("summary", "cnn", "--picture", "a.png")
 
 
+def test_the_readme_shows_what_is_there():
+    text = (ROOT / "README.md").read_text()
+    shown = {line.split("python -m minidl ")[1].split()[0] for line in text.splitlines() if "$ python -m minidl " in line}
+    assert {"data", "summary", "evaluate", "compare", "predict"} <= shown <= set(command_line.COMMANDS)
+
+
 def test_a_reader_that_goes_away_is_no_error(folder):
     command = f"{sys.executable} -m minidl data digits --json | head -n 1; exit ${{PIPESTATUS[0]}}"
     process = subprocess.run(["bash", "-c", command], cwd=folder, text=True, capture_output=True, timeout=300,

@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import minidl
 from minidl import backend, dispatch, philox
 from minidl.kernels.cpu.blocks.training import slices
 from minidl.kernels.cpu.machine import team
@@ -618,3 +619,52 @@ def test_local_response_norm_is_pytorchs(shape, size, beta, dtype, seed):
     expected.backward(torch.tensor(grad))
     close(y, expected.detach().numpy())
     close(dx, z.grad.numpy(), scale=5)
+
+
+@pytest.mark.parametrize("value", [3e38, -3e38, 1e19, np.inf, -np.inf, np.nan])
+@pytest.mark.parametrize("places", [[8], [0], [8, 24], [0, 1], [255]], ids=str)
+def test_batch_norm_of_values_that_overflow_is_the_definitions(value, places):
+    x, grad = images((4, 3, 8, 8), np.float32, 0), images((4, 3, 8, 8), np.float32, 1)
+    x.transpose(0, 2, 3, 1).reshape(-1, 3)[places, 1] = value
+    results = []
+    for kind in ("plain", "fast"):
+        with dispatch.using(kind), np.errstate(all="ignore"):
+            given = minidl.tensor(x, requires_grad=True)
+            y, mean, var = minidl.batch_norm_train(given, relu=True)
+            (y * minidl.tensor(grad)).sum().backward()
+            results.append([y.data, mean.data, var.data, given.grad.data])
+    for plain, fast in zip(*results):
+        np.testing.assert_allclose(fast, plain, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")
+def test_the_mean_of_losses_is_taken_in_float64_by_the_kernel_only():
+    logits, target = minidl.tensor(np.array([[3e38, 0], [3e38, 0]], np.float32)), minidl.tensor(np.array([1, 1]))
+    with dispatch.using("plain"):
+        assert minidl.cross_entropy(logits, target).item() == np.inf
+    with dispatch.using("fast"):
+        assert minidl.cross_entropy(logits, target).item() == np.float32(3e38)
+        assert minidl.cross_entropy(logits, target, reduction="sum").item() == np.inf
+
+
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")
+@pytest.mark.parametrize("smoothing", [0, 0.1])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_cross_entropy_of_infinities_is_the_definitions(dtype, smoothing):
+    inf, results = np.inf, []
+    rows = [[1, -inf, 2], [-inf, 1, 2], [inf, 1, 2], [1, inf, 2], [inf, inf, 1], [-inf] * 3, [np.nan, 1, 2], [3e38, -3e38, 1]]
+    logits, target = np.array(3 * rows, dtype), minidl.tensor(np.repeat([0, 1, -100], len(rows)))
+    for kind in ("plain", "fast"):
+        with dispatch.using(kind):
+            given = minidl.tensor(logits, requires_grad=True)
+            loss = minidl.cross_entropy(given, target, reduction="none", label_smoothing=smoothing)
+            loss.sum().backward()
+            results.append([loss.data, given.grad.data])
+    for plain, fast in zip(*results):
+        np.testing.assert_allclose(fast, plain, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("kind", ["plain", "fast"])
+def test_dropout_of_one_number_keeps_its_shape(kind):
+    with dispatch.using(kind):
+        assert minidl.dropout(minidl.tensor(3.0)).shape == ()

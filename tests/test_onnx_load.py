@@ -170,9 +170,22 @@ LARGE = [
 @pytest.mark.parametrize("node, constant", LARGE, ids=lambda value: getattr(value, "op_type", ""))
 def test_results_of_any_size_are_refused(node, constant):
     unsqueeze = [helper.make_node("Constant", [], ["n"], value_ints=[1, 1, 1, 2]), helper.make_node("Reshape", ["x", "n"], ["i"])]
-    network = OnnxNetwork(proto_of(*unsqueeze, node, constants=[constant]))
-    with pytest.raises(OnnxError, match=f"{node.op_type} `y`: "):
-        network(minidl.ones(1, 2))
+    with pytest.raises(OnnxError, match=f"{node.op_type} `y`: "):  # by the loader already, if it can know
+        OnnxNetwork(proto_of(*unsqueeze, node, constants=[constant]))(minidl.ones(1, 2))
+
+
+def test_lists_of_numbers_are_computed_once_and_parameters_each_time():
+    nodes = [helper.make_node("Cast", ["n"], ["m"], to=TensorProto.INT64), helper.make_node("Reshape", ["x", "m"], ["r"]),
+             helper.make_node("Transpose", ["w"], ["t"]), helper.make_node("MatMul", ["r", "t"], ["y"])]  # fmt: skip
+    tensors = [weight(), numpy_helper.from_array(np.array([1, 2], np.int32), "n")]
+    network = OnnxNetwork(proto_of(*nodes, constants=tensors))
+    assert [step.kind for step in network.steps] == ["Reshape", "Transpose", "MatMul"]
+    for _ in range(2):
+        network(minidl.ones(2)).sum().backward()
+    (parameter,) = network.parameters()
+    assert parameter.grad.tolist() == [[2.0, 2.0]]
+    with pytest.raises(OnnxError, match="minidl has no Cast"):
+        OnnxNetwork(proto_of(helper.make_node("Cast", ["x"], ["y"], to=TensorProto.INT64)))
 
 
 def test_wrong_calls_are_named():
@@ -189,3 +202,32 @@ def test_names_of_constants_do_not_reach_attributes():
     adds = [helper.make_node("Add", [f"s{k}" if k else "x", tensor.name], [f"s{k + 1}"]) for k, tensor in enumerate(tensors)]
     network = OnnxNetwork(proto_of(*adds, constants=tensors, outputs=("s4",)))
     assert network(minidl.zeros(1, 2)).tolist() == [[4.0, 4.0]] and len(list(network.parameters())) == 4
+
+
+def torch_networks():
+    """Networks of PyTorch whose files hold what its exporter makes of layers, padding by hand and slices."""
+    from torch import nn as theirs
+
+    from tests import torch_googlenet
+
+    yield torch_googlenet.GoogLeNet("paper", width=0.25, classes=7), 64
+    block = theirs.Conv2d(3, 8, 3, stride=2, padding=1, bias=False), theirs.BatchNorm2d(8), theirs.SiLU()
+    pools = theirs.MaxPool2d(3, 2, 1, ceil_mode=True), theirs.AvgPool2d(2, ceil_mode=True), theirs.AdaptiveAvgPool2d(1)
+    rest = theirs.Conv2d(8, 8, 3, padding=1, groups=8), theirs.Hardswish(), *pools[:2], theirs.GELU(), theirs.Dropout2d()
+    up = theirs.ConvTranspose2d(8, 6, 3, 2, 1, 1), theirs.PReLU(6), theirs.ReflectionPad2d(1), theirs.GroupNorm(2, 6)
+    head = pools[2], theirs.Flatten(), theirs.Linear(6, 5), theirs.LayerNorm(5), theirs.ELU(), theirs.Softmax(1)
+    yield theirs.Sequential(*block, *rest, *up, *head), 33
+
+
+def test_files_that_pytorch_writes(tmp_path):
+    torch = pytest.importorskip("torch", reason="PyTorch is not installed")
+    torch.manual_seed(0)
+    for net, side in torch_networks():
+        images, path = torch.randn(2, 3, side, side), tmp_path / "theirs.onnx"
+        with warnings.catch_warnings(), torch.no_grad():
+            warnings.simplefilter("ignore")  # of the exporter's age
+            torch.onnx.export(net.eval(), (images,), path, dynamo=False, input_names=["x"], dynamic_axes={"x": {0: "N"}})
+            more = torch.randn(3, 3, side, side)
+            found, expected = load(path)(minidl.tensor(more.numpy())), net(more).numpy()
+        assert expected.std() > 1e-3
+        np.testing.assert_allclose(found.detach().data, expected, atol=1e-4 * max(1, abs(expected).max()))

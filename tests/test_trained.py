@@ -12,6 +12,7 @@ import models
 import train as train_script
 from minidl import data, training
 from minidl.training import CheckpointError, load_arrays, open_run, save_arrays
+from minidl.training.log import open_log
 
 
 @pytest.fixture(scope="module")
@@ -56,7 +57,8 @@ def test_data_with_other_classes_is_refused(run):
 
 WRONG = [
     ("settings", "model", "resnet"), ("settings", "model", ["cnn"]), ("settings", "width", 1e9),
-    ("settings", "width", 8), ("settings", "width", True), ("settings", "width", 0.5), ("settings", "aux_weight", float("nan")),
+    ("settings", "width", 8), ("settings", "width", True), ("settings", "width", 0.5),
+    ("settings", "aux_weight", float("nan")),
     ("settings", "aux_weight", 0.3), ("settings", "data", None), ("data", "class_names", ["0", "1"]),
     ("data", "class_names", "0123456789"), ("data", "class_names", [3] * 10), ("data", "channels", 2),
     ("data", "channels", 3), ("data", "image_size", -1), ("data", "image_size", 10**9), ("data", "mean", [0.1, 0.2]),
@@ -95,3 +97,30 @@ def test_what_is_no_run_is_refused(tmp_path):
     save_arrays(tmp_path / "other.safetensors", {}, {"identity": 3})
     with pytest.raises(CheckpointError, match="nothing that a network could be made of"):
         open_run(tmp_path / "other.safetensors", models.create)
+
+
+def test_the_log_holds_each_epoch_once(tmp_path):
+    """A log that begins anew, as that of a resumed run does, holds what the history holds."""
+    pytest.importorskip("tensorboard", reason="tensorboard is not installed")
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    entry = {"train_loss": 0.5, "val_accuracy": 0.5}
+    history = [{"epoch": e, **entry, "gradient_norms": {"fc": 2.0 * e}} for e in (1, 2, 3)]
+    first = open_log("tensorboard")
+    first.write(tmp_path, history[:1])
+    first.write(tmp_path, history[:2])
+    open_log("tensorboard").write(tmp_path, history)
+    found = EventAccumulator(str(tmp_path / "tensorboard")).Reload()
+    assert sorted(found.Tags()["tensors"]) == ["accuracy/val", "gradient_norm/fc", "loss/train"]
+    values = [(event.step, event.tensor_proto.float_val[0]) for event in found.Tensors("gradient_norm/fc")]
+    assert values == [(1, 2.0), (2, 4.0), (3, 6.0)]
+
+
+def test_a_log_that_is_not_installed_is_said_at_once(monkeypatch, tmp_path, capsys):
+    monkeypatch.setitem(sys.modules, "tensorboard.summary", None)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["train.py", "--model", "cnn", "--log", "tensorboard"])
+    with pytest.raises(SystemExit) as exit:
+        train_script.main()
+    assert exit.value.code == 2 and not list(tmp_path.iterdir())
+    assert "`--log` is tensorboard, which is not installed: pip install" in capsys.readouterr().err

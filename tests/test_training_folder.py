@@ -8,6 +8,7 @@ import os
 import subprocess
 import sys
 import threading
+from pathlib import Path
 
 import pytest
 from run_lab import SHORT, assert_same_end, at_step, ended, run_train
@@ -77,6 +78,16 @@ def test_runs_started_together_get_one_folder_each(tmp_path, monkeypatch):
         thread.join()
     assert len(got) == 1 and len(refusals) == 3 and all("in use by process" in line for line in refusals)
     got[0][1].release()
+
+
+def test_a_run_that_ended_between_the_look_and_the_lock_is_not_overwritten(run_train, tmp_path, monkeypatch):
+    def meanwhile(path):
+        (path / "config.json").write_text("another run's")
+        return FolderLock(path)
+
+    monkeypatch.setattr(folder, "FolderLock", meanwhile)
+    assert "exists already" in refused(run_train, *ONE, "--output", "run")
+    assert contents(tmp_path / "run") == {Path("config.json"): b"another run's"}
 
 
 def test_numbered_folders_are_never_shared(tmp_path, monkeypatch):

@@ -4,7 +4,7 @@
 
 import numpy as np
 import pytest
-from run_lab import SHORT, at_step, ended, run_train
+from run_lab import SHORT, assert_same_end, at_step, ended, run_train
 
 from minidl.training import TrainingState, checkpoint, run
 
@@ -70,3 +70,16 @@ def test_a_signal_saves_no_number_that_is_not_finite(run_train, spoil, at_step, 
     code, said = ended(run_train, *SHORT, "--output", "run")
     assert code == 1 and "holds NaN or infinity after step 3" in said and said.count("\n") == 1
     assert [path.name for path in checkpoint.newest(tmp_path / "run")] == ["checkpoint-0000.safetensors"]
+
+
+def test_detect_anomaly_names_the_operation_and_the_layer(run_train, tmp_path):
+    """Also in a run that is resumed to find out; it gives the same bits as long as nothing is found."""
+    run_train(*SHORT, "--max-steps", "9", "--output", "plain")
+    run_train(*SHORT, "--max-steps", "9", "--output", "watched", "--detect-anomaly")
+    assert_same_end(tmp_path / "plain", tmp_path / "watched")
+    argv = [*SHORT, "--lr", "1e30", "--schedule", "constant", "--output", "run"]
+    code, said = ended(run_train, *argv)
+    assert code == 1 and "the loss is" in said
+    code, said = ended(run_train, "--resume", "run", "--detect-anomaly")
+    assert code == 1 and said.count("\n") == 1 and "in layer `" in said, said
+    assert "the last good checkpoint is run/checkpoint-0000.safetensors" in said

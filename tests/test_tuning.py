@@ -148,6 +148,7 @@ def call(*argv, cwd):
                           timeout=300, env={**os.environ, "PYTHONPATH": str(ROOT)})  # fmt: skip
 
 
+@pytest.mark.slow
 def test_from_the_command_line(tmp_path):
     (tmp_path / "digits.ini").write_text(
         "[fixed]\nmodel = cnn\nwidth = 0.25\nepochs = 1\n[search]\nlr = 0.05 .. 0.2, log\n")

@@ -1,4 +1,4 @@
-"""Layers and networks: what keeps parameters.
+"""Layers and networks, which own parameters.
 
 Reading order: registry, module, state, layers, containers, branches, inference. Outside of it, since they teach
 nothing new: everyday, sequences, attention.

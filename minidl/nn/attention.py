@@ -1,7 +1,7 @@
 """Multi-head attention from products and softmax.
 
-Each head projects queries, keys and values to its own few dimensions and attends there; the heads side by side are
-projected once more. Parameters have PyTorch's names, so weights move both ways.
+Each head projects queries, keys and values to a space of fewer dimensions and attends there; the concatenated heads
+are projected once more. Parameters have PyTorch's names, so weights move both ways.
 
 Reference: A. Vaswani et al., "Attention Is All You Need", arXiv 1706.03762.
 """
@@ -39,7 +39,7 @@ class MultiheadAttention(Module):
     kdim, vdim : int, optional
         Width of keys and values, `embed_dim` by default.
     batch_first : bool
-        Whether tensors are (N, L, E), rather than (L, N, E).
+        True for tensors (N, L, E), False for (L, N, E).
 
     Examples
     --------
@@ -92,7 +92,7 @@ class MultiheadAttention(Module):
     ) -> tuple[Tensor, Tensor | None]:
         """The attended values, and the weights (N, L, S) if `need_weights` (each head's if not averaged).
 
-        In `key_padding_mask` (N, S) and `attn_mask`, (L, S) or (N * heads, L, S), True keeps a key out of sight, and
+        In `key_padding_mask` (N, S) and `attn_mask`, (L, S) or (N * heads, L, S), True excludes a key, and
         numbers are added. `is_causal` is a hint about `attn_mask`, which must be given with it.
         """
         if is_causal and attn_mask is None:

@@ -1,4 +1,4 @@
-"""Convolution, normalisation and ReLU in one layer, and layers side by side: the bricks of Inception."""
+"""Convolution, normalisation and ReLU in one layer, and layers in parallel: the blocks of Inception."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class ConvNormReLU(Module):
     in_channels, out_channels, kernel_size : int
     stride, padding : int
     norm : bool
-        With batch normalisation the convolution has no bias of its own by default.
+        With batch normalisation, the convolution has no bias by default.
     bias : bool, optional
         Bias of the convolution; default ``not norm``.
     eps : float

@@ -10,7 +10,7 @@ from minidl.tensor import Tensor
 
 
 class _Row(Module):
-    """What `Sequential` and `ModuleList` share: modules numbered in order, used like a list."""
+    """Base of `Sequential` and `ModuleList`: modules numbered in order, used like a list."""
 
     def __len__(self):
         return len(self._modules)
@@ -42,7 +42,7 @@ class _Row(Module):
         self.extend(modules)
 
     def insert(self, index, module):
-        """Put a module before the one at `index`; the names behind it move on by one."""
+        """Insert a module before the one at `index`; the numbers of those after it grow by one."""
         modules = list(self)
         modules.insert(index, module)
         self._renumber(modules)
@@ -91,7 +91,7 @@ class Sequential(_Row):
 
 
 class ModuleList(_Row):
-    """A list of modules whose parameters are found; calling it is an error."""
+    """A list of modules, which registers their parameters; calling it is an error."""
 
     def __init__(self, modules: Any = ()) -> None:
         super().__init__()
@@ -102,7 +102,7 @@ class ModuleList(_Row):
 
 
 class ModuleDict(Module):
-    """A dictionary of modules whose parameters are found."""
+    """A dictionary of modules, which registers their parameters."""
 
     def __init__(self, modules: Any = None) -> None:
         super().__init__()

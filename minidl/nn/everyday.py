@@ -228,7 +228,7 @@ class InstanceNorm1d(InstanceNorm2d):
 class Embedding(Module):
     """A table of vectors, looked up by integer: (...) to (..., embedding_dim); see `minidl.embedding`.
 
-    The row `padding_idx` stands for nothing: it begins as 0 and gets no gradient.
+    The row `padding_idx` is ignored: it is 0 at first and receives no gradient.
     """
 
     def __init__(

@@ -19,7 +19,7 @@ class FoldedConv(Module):
         self.relu, self.stride, self.padding, self.dilation, self.groups = relu, stride, padding, dilation, groups
 
     def __setstate__(self, state):
-        """Make the arrays of a copy constants again, which NumPy's copies are not."""
+        """Make the arrays of a copy read-only, which copies by NumPy are not."""
         self.__dict__.update(state)
         for tensor in self.buffers():
             tensor.data = backend.constant(tensor.data)
@@ -42,7 +42,7 @@ class FoldedConv(Module):
 
     @property
     def is_product(self):
-        """Return whether it is a matrix product, pixel by pixel, and so can be joined with others that read the same."""
+        """True for a matrix product, pixel by pixel, which can be joined with others of the same input."""
         stays = self.padding == ((0, 0), (0, 0)) and self.stride == (1, 1)
         return self.weight.shape[2:] == (1, 1) and stays and self.groups == 1 and self.relu
 
@@ -57,7 +57,7 @@ class FoldedConv(Module):
         return dict(weight=self.weight.data, bias=self.bias.data, relu=self.relu, **geometry)
 
     def check(self, x):
-        """One clear error for an input that does not fit."""
+        """Raise an error for an input that does not fit."""
         check_convolution(x, self.weight, self.bias, self.groups, in_axis=1, channels=self.inputs)
         check_window(x, self.weight, self.padding, self.dilation)
 

@@ -1,4 +1,4 @@
-"""The stateless functions under PyTorch's ``nn.functional`` names: the ops, and what is put together from them."""
+"""The stateless functions under PyTorch's ``nn.functional`` names: the ops, and functions composed of them."""
 
 from __future__ import annotations
 
@@ -48,9 +48,8 @@ __all__ = [
 
 
 def batch_norm(
-    input: Tensor, running_mean: Tensor | None, running_var: Tensor | None, weight: Tensor | None = None,
-    bias: Tensor | None = None, training: bool = False, momentum: float = 0.1, eps: float = 1e-5, relu: bool = False,
-) -> Tensor:
+    input, running_mean, running_var, weight=None, bias=None, training=False, momentum=0.1, eps=1e-5, relu=False
+):
     """Batch normalisation as PyTorch's ``F.batch_norm``; in training the running statistics are updated in place.
 
     Parameters
@@ -60,11 +59,11 @@ def batch_norm(
         Moving averages; `running_var` is of the unbiased variance.
     weight, bias : Tensor, shape (C,), optional
     training : bool
-        Normalise by the batch's statistics (else by the running ones).
+        True to normalise by the statistics of the batch, False by the running ones.
     momentum : float
         Weight of the newest batch in the running statistics.
     relu : bool
-        Clip at 0 in the same pass (not in PyTorch).
+        Apply ReLU in the same pass (not in PyTorch).
     """
     if not training:
         for name, statistic in (("running_mean", running_mean), ("running_var", running_var)):
@@ -76,10 +75,8 @@ def batch_norm(
     return y
 
 
-def group_norm(
-    input: Tensor, num_groups: int, weight: Tensor | None = None, bias: Tensor | None = None, eps: float = 1e-5
-) -> Tensor:
-    """Normalise each of `num_groups` groups of channels of every sample of `input`, (N, C, ...)."""
+def group_norm(input, num_groups, weight=None, bias=None, eps=1e-5):
+    """Normalise every group of channels of every sample of `input`, (N, C, ...), by its own statistics."""
     if floating(input).ndim < 2:
         raise ValueError(f"`input` must have at least 2 axes (N, C, ...), found shape {input.shape}")
     N, C = input.shape[:2]
@@ -105,7 +102,7 @@ def instance_norm(
     momentum: float = 0.1,
     eps: float = 1e-5,
 ) -> Tensor:
-    """Normalise every channel of every image by its own statistics, or by the running ones; options of `batch_norm`."""
+    """Normalise every channel of every image by its own statistics, or by the running ones, as `batch_norm` does."""
     if not use_input_stats:
         return batch_norm_eval(input, running_mean, running_var, weight, bias, eps)
     y, mean, var = instance_norm_train(input, weight, bias, eps)
@@ -121,7 +118,7 @@ def softplus(input: Tensor, beta: float = 1.0, threshold: float = 20.0) -> Tenso
 
 
 def update_running(running_mean, running_var, mean, var, count, momentum):
-    """Move the running statistics towards a batch's, with the unbiased variance; in place."""
+    """Move the running statistics towards those of a batch, with the unbiased variance; in place."""
     for running, new in ((running_mean, mean.data), (running_var, var.data * (count / (count - 1)))):
         running.data *= 1 - momentum
         running.data += momentum * new

@@ -1,4 +1,4 @@
-"""Networks for prediction: batch norm folded into the convolutions, no graph, nothing retained.
+"""Networks for prediction: batch norm is folded into the convolutions, and no graph is recorded.
 
 In evaluation mode batch norm is one scale and one shift per channel, and so is part of
 the convolution before it: ``scale * (w * x) + shift = (scale * w) * x + shift``.
@@ -45,7 +45,7 @@ def fold(module):
 
 
 class Predictor(Module):
-    """Calls the folded network without recording."""
+    """Call of the folded network without recording."""
 
     def __init__(self, network):
         super().__init__()
@@ -57,7 +57,7 @@ class Predictor(Module):
             return self.network(*inputs)
 
     def load_state_dict(self, *args, **options):
-        """Not for folded networks: its weights are constants.
+        """Not supported: the weights of a folded network are constants.
 
         Raises
         ------
@@ -82,7 +82,7 @@ def _folded(module):
 
 
 def _is_conv_norm_relu(module):
-    """Return whether `module` is a ConvNormReLU made of a convolution and a norm that can be folded."""
+    """True if `module` is a ConvNormReLU of a convolution and a norm that can be folded."""
     if type(module) is not ConvNormReLU or module.has_hooks or not _is_plain(module.conv, Conv2d):
         return False
     return not module.norm or _is_norm_of(module.conv, module.bn)
@@ -93,14 +93,14 @@ def _is_plain(module, kind):
 
 
 def _is_norm_of(conv, bn):
-    """Return whether `bn` is one scale and shift of every channel of `conv`: without running statistics it is not."""
+    """True if `bn` is one scale and shift for every channel of `conv`, which needs running statistics."""
     if not _is_plain(bn, BatchNorm2d) or bn.running_mean is None:
         return False
     return bn.running_mean.shape == conv.weight.shape[:1]  # those of another number raise, and so stay
 
 
 def _folded_sequence(layers):
-    """The layers of a Sequential, with convolution, norm and ReLU in a row made one."""
+    """The layers of a Sequential, in which successive convolution, norm and ReLU are one layer."""
     out = []
     while layers:
         layer = layers.pop(0)

@@ -1,21 +1,19 @@
 """`Module`: a tree of layers that owns parameters and buffers.
 
-What its attributes mean stands in ``registry.py``. Everything else, names of
-parameters, moving to a device, saving and loading (``state.py``), is a walk over the tree.
+``registry.py`` says how attributes are registered. Everything else, names of parameters, moving to a device, saving
+and loading (``state.py``), is a walk over the tree.
 """
 
 from __future__ import annotations
 
 import inspect
 import threading
-from collections.abc import Callable, Iterator
-from typing import Any
 
 import numpy as np
 
 from minidl.nn import state
 from minidl.nn.registry import Hooks, Parameter, Registry  # noqa: F401 (Parameter is looked for here)
-from minidl.tensor import HookHandle, Tensor, zero_gradients
+from minidl.tensor import HookHandle, zero_gradients
 
 
 class _Calls(threading.local):
@@ -27,7 +25,7 @@ calls = _Calls()  # the modules being called in this thread, outermost first; er
 
 
 def _plainer(error, module, inputs, options):
-    """The error that names the argument where `error` came of numbers in place of a Tensor; else None."""
+    """The error that names the argument, if `error` was caused by numbers in place of a Tensor; else None."""
     culprit = getattr(error, "obj", None)
     if culprit is None:
         return None
@@ -59,18 +57,18 @@ class Module(Registry):
     ['factor']
     """
 
-    def __init__(self) -> None:
+    def __init__(self):
         super().__init__()
         self._forward_hooks, self._forward_pre_hooks = Hooks(), Hooks()
         self.training = True
 
     # -- calling
 
-    def forward(self, *inputs: Any) -> Any:
-        """What the module computes; subclasses define it."""
+    def forward(self, *inputs):
+        """The computation of the module; subclasses define it."""
         raise NotImplementedError(f"{type(self).__name__} defines no forward()")
 
-    def __call__(self, *inputs: Any, **options: Any) -> Any:
+    def __call__(self, *inputs, **options):
         calls.stack.append(self)
         try:
             for hook in list(self._forward_pre_hooks.values()):
@@ -91,22 +89,22 @@ class Module(Registry):
         finally:
             calls.stack.pop()
 
-    def register_forward_hook(self, hook: Callable[..., Any]) -> HookHandle:
+    def register_forward_hook(self, hook):
         """Call ``hook(module, inputs, output)`` after every forward; a returned value replaces the output."""
         return HookHandle(self._forward_hooks, hook)
 
-    def register_forward_pre_hook(self, hook: Callable[..., Any]) -> HookHandle:
+    def register_forward_pre_hook(self, hook):
         """Call ``hook(module, inputs)`` before every forward; a returned value replaces the inputs."""
         return HookHandle(self._forward_pre_hooks, hook)
 
     @property
-    def has_hooks(self) -> bool:
-        """Whether somebody watches this module's inputs or outputs."""
+    def has_hooks(self):
+        """True if hooks read the inputs or outputs of this module."""
         return bool(self._forward_hooks or self._forward_pre_hooks)
 
     # -- the tree
 
-    def named_modules(self, prefix: str = "") -> Iterator[tuple[str, Module]]:
+    def named_modules(self, prefix=""):
         """(dotted name, module) of this module and all below it, each once."""
         seen = set()
         stack = [(prefix, self)]
@@ -119,15 +117,15 @@ class Module(Registry):
             children = [(f"{name}.{key}" if name else key, child) for key, child in module.named_children()]
             stack.extend(reversed(children))
 
-    def modules(self) -> Iterator[Module]:
+    def modules(self):
         """This module and all below it."""
         return (module for _, module in self.named_modules())
 
-    def named_children(self) -> Iterator[tuple[str, Module]]:
+    def named_children(self):
         """(name, module) of the direct children."""
         return ((name, module) for name, module in self._modules.items() if module is not None)
 
-    def children(self) -> Iterator[Module]:
+    def children(self):
         """The direct children."""
         return (module for _, module in self.named_children())
 
@@ -139,37 +137,37 @@ class Module(Registry):
                     seen.add(id(value))
                     yield (f"{path}.{name}" if path else name), value
 
-    def named_parameters(self, prefix: str = "", recurse: bool = True) -> Iterator[tuple[str, Parameter]]:
+    def named_parameters(self, prefix="", recurse=True):
         """(dotted name, Parameter), shared ones once; with `recurse` those of the modules below as well."""
         return self._named("_parameters", prefix, recurse)
 
-    def parameters(self, recurse: bool = True) -> Iterator[Parameter]:
+    def parameters(self, recurse=True):
         """The parameters, shared ones once."""
         return (parameter for _, parameter in self.named_parameters(recurse=recurse))
 
-    def named_buffers(self, prefix: str = "", recurse: bool = True) -> Iterator[tuple[str, Tensor]]:
+    def named_buffers(self, prefix="", recurse=True):
         """(dotted name, buffer)."""
         return self._named("_buffers", prefix, recurse)
 
-    def buffers(self, recurse: bool = True) -> Iterator[Tensor]:
+    def buffers(self, recurse=True):
         """The buffers."""
         return (buffer for _, buffer in self.named_buffers(recurse=recurse))
 
-    def get_submodule(self, target: Tensor) -> Module:
+    def get_submodule(self, target):
         """The module with this dotted name."""
         modules = dict(self.named_modules())
         if target not in modules:
             raise AttributeError(f"`target` is {target!r}; there is no such module in {type(self).__name__}")
         return modules[target]
 
-    def get_parameter(self, target: Tensor) -> Parameter:
+    def get_parameter(self, target):
         """The parameter with this dotted name."""
         parameters = dict(self.named_parameters())
         if target not in parameters:
             raise AttributeError(f"`target` is {target!r}; there is no such parameter in {type(self).__name__}")
         return parameters[target]
 
-    def apply(self, function: Callable[[Module], object]) -> Module:
+    def apply(self, function):
         """Call ``function(module)`` on every module, children first; returns the module itself."""
         for child in self.children():
             child.apply(function)
@@ -178,61 +176,61 @@ class Module(Registry):
 
     # -- state
 
-    def train(self, mode: bool = True) -> Module:
+    def train(self, mode=True):
         """Switch to training mode (dropout drops, batch norm uses the batch); returns the module."""
         for module in self.modules():
             module.training = bool(mode)
         return self
 
-    def eval(self) -> Module:
+    def eval(self):
         """Switch to evaluation mode; returns the module."""
         return self.train(False)
 
-    def requires_grad_(self, requires_grad: bool = True) -> Module:
+    def requires_grad_(self, requires_grad=True):
         """Freeze (False) or unfreeze every parameter below; returns the module."""
         for parameter in self.parameters():
             parameter.requires_grad_(requires_grad)
         return self
 
-    def zero_grad(self, set_to_none: bool = True) -> None:
+    def zero_grad(self, set_to_none=True):
         """Drop the gradients of all parameters, or fill them with zeros if `set_to_none` is false."""
         zero_gradients(self.parameters(), set_to_none)
 
-    def to(self, *targets: Any, device: str | None = None, dtype: Any = None) -> Module:
+    def to(self, *targets, device=None, dtype=None):
         """Move parameters and buffers to a device and/or a floating dtype, in place; returns the module."""
         for target in (*targets, device, dtype):
             if target is not None:
                 state.move(self, target)
         return self
 
-    def cuda(self) -> Module:
+    def cuda(self):
         """``to("cuda")``."""
         return self.to("cuda")
 
-    def cpu(self) -> Module:
+    def cpu(self):
         """``to("cpu")``."""
         return self.to("cpu")
 
-    def float(self) -> Module:
+    def float(self):
         """``to(float32)``."""
         return self.to("float32")
 
-    def double(self) -> Module:
+    def double(self):
         """``to(float64)``."""
         return self.to("float64")
 
-    def state_dict(self) -> dict[str, Tensor]:
+    def state_dict(self):
         """Dotted names to Tensors that share memory with the module: parameters and persistent buffers."""
         return state.collect(self)
 
-    def load_state_dict(self, state_dict: dict[str, Any], strict: bool = True) -> Any:
+    def load_state_dict(self, state_dict, strict=True):
         """Copy values into parameters and buffers, in place; see `minidl.nn.state.load`."""
         return state.load(self, state_dict, strict)
 
     # -- description
 
-    def extra_repr(self) -> str:
-        """What stands in the parentheses of the layer's line in ``print(model)``."""
+    def extra_repr(self):
+        """The text in the parentheses of the line of this module in ``print(model)``."""
         return ""
 
     def __repr__(self):

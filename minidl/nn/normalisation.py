@@ -1,4 +1,4 @@
-"""Normalisation layers; batch norm alone keeps a state beside its parameters, the running statistics."""
+"""Normalisation layers; only batch norm has a state besides its parameters: the running statistics."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from minidl.tensor import Tensor
 
 
 def _affine(module, shape, weight, bias, **place):
-    """Scale 1 and shift 0 of the layer, where they are wanted."""
+    """Scale 1 and shift 0 of the layer, or None where it has none."""
     module.register_parameter("weight", init.ones_(new_parameter(*shape, **place)) if weight else None)
     module.register_parameter("bias", init.zeros_(new_parameter(*shape, **place)) if weight and bias else None)
 
@@ -63,7 +63,7 @@ class _BatchNorm(Module):
     def update(self, mean, var, count):
         """Move the running statistics towards those of a batch of `count` values per channel.
 
-        With ``momentum=None`` they are the plain average over all batches.
+        With ``momentum=None``, they are the average over all batches.
         """
         if self.running_mean is None:
             return
@@ -74,7 +74,7 @@ class _BatchNorm(Module):
         F.update_running(self.running_mean, self.running_var, mean, var, count, momentum)
 
     def reset_running_stats(self):
-        """Forget all batches."""
+        """Reset the running statistics to mean 0 and variance 1."""
         if self.running_mean is not None:
             init.zeros_(self.running_mean)
             init.ones_(self.running_var)

@@ -1,4 +1,4 @@
-"""Pooling layers: the options are checked when the layer is made, the op does the work."""
+"""Pooling layers: the options are checked when the layer is created, the op computes."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from minidl.tensor import Tensor
 
 
 class _Pool2d(Module):
-    """Windows over images: `stride` defaults to `kernel_size`."""
+    """Base of pooling over windows: `stride` defaults to `kernel_size`."""
 
     def __init__(self, kernel_size, stride, padding):
         super().__init__()

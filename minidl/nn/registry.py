@@ -1,7 +1,7 @@
-"""What the attributes of a module mean: Parameters, buffers and other modules are kept in tables, by name.
+"""Registration of the attributes of a module: Parameters, buffers and modules are kept in tables, by name.
 
-Assigning a Parameter or a module registers it. A buffer, state that is not trained, is
-registered by `register_buffer`. What is registered is replaced by its like or by None only.
+Assigning a Parameter or a module registers it. A buffer, which is state that is not trained, is registered by
+`register_buffer`. A registered value can be replaced by one of the same kind or by None only.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ _last_change = next(_changes)
 
 
 def changes():
-    """Number of the last change of any module: an attribute, a parameter, a hook, the training mode.
+    """The number of changes of all modules so far: of an attribute, a parameter, a hook, the training mode.
 
-    What was worked out from modules stays right for as long as this number stays the same.
+    A result derived from modules is valid as long as this number stays the same.
     """
     return _last_change
 
@@ -33,7 +33,7 @@ TABLES = {"_parameters": "Parameter", "_buffers": "Tensor", "_modules": "Module"
 
 
 class Parameter(Tensor):
-    """A Tensor that a module trains; it requires grad unless told otherwise."""
+    """A Tensor that a module trains; it requires grad by default."""
 
     def __init__(self, data: Any, requires_grad: bool = True) -> None:
         super().__init__(data, requires_grad)
@@ -43,14 +43,14 @@ class Parameter(Tensor):
 
 
 class Hooks(dict):
-    """Hooks of a module by number; putting one in or taking one out is a change."""
+    """Hooks of a module by number; adding or removing one is a change."""
 
     def __setitem__(self, number, hook):
         note_change()
         super().__setitem__(number, hook)
 
     def pop(self, number, default=None):
-        """Take a hook out."""
+        """Remove a hook."""
         note_change()
         return super().pop(number, default)
 
@@ -80,7 +80,7 @@ class Registry:
         self.__dict__[table][name] = value
 
     def _check_kind(self, name, value, table):
-        """Only None, or for a buffer a Tensor, takes the place of what was registered."""
+        """Raise unless `value` may replace a registered value: None, or a Tensor for a buffer."""
         if value is not None and not (table == "_buffers" and isinstance(value, Tensor)):
             raise TypeError(
                 f"`{name}` of {type(self).__name__} is a {TABLES[table]} but {type(value).__name__} was assigned; "
@@ -111,7 +111,7 @@ class Registry:
         return sorted({*super().__dir__(), *(name for table in TABLES for name in self.__dict__[table])})
 
     def _register(self, table, name, value, kind):
-        """Put `value` into its table, if the name is free and the kind is right."""
+        """Put `value` into its table, if the name is free and the kind is accepted."""
         if not isinstance(name, str) or not name or "." in name:
             raise KeyError(f"`name` is {name!r}; accepted: a string without dots, not empty")
         if hasattr(self, name) and name not in self.__dict__[table]:
@@ -122,16 +122,16 @@ class Registry:
         self.__dict__[table][name] = value
 
     def register_parameter(self, name, parameter):
-        """Name a parameter, or None for one that this layer can have but does not."""
+        """Register a parameter, or None for an optional one that this layer does not have."""
         self._register("_parameters", name, parameter, Parameter)
 
     def register_buffer(self, name, tensor, persistent=True):
-        """Name a Tensor that is state but not trained; saved with the parameters if `persistent`."""
+        """Register a Tensor that is state but not trained; saved with the parameters if `persistent`."""
         self._register("_buffers", name, tensor, Tensor)
         (self._temporary_buffers.discard if persistent else self._temporary_buffers.add)(name)
 
     def add_module(self, name, module):
-        """Name a child module."""
+        """Register a child module."""
         self._register("_modules", name, module, Registry)
 
 

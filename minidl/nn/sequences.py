@@ -1,4 +1,4 @@
-"""Layers of sequences (N, C, L): those of images with one axis less, so they teach nothing new."""
+"""Layers of sequences (N, C, L): the layers of images with one axis less."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ class Conv1d(Module):
         return (self.out_channels, self.in_channels // self.groups, *self.kernel_size)
 
     def _frame(self):
-        """How many elements before and after: of an odd frame the larger half comes after."""
+        """Numbers of elements before and after; an odd sum is larger by one after."""
         if self.padding == "same":
             span = self.dilation[0] * (self.kernel_size[0] - 1)
             return span // 2, span - span // 2
@@ -171,7 +171,7 @@ class AdaptiveMaxPool1d(_Windows):
 
 
 class ZeroPad1d(Module):
-    """Surround sequences with zeros: (left, right), or one number for both."""
+    """Pad sequences with zeros: (left, right), or one number for both."""
 
     mode, value = "constant", 0.0
 
@@ -190,7 +190,7 @@ class ZeroPad1d(Module):
 
 
 class ConstantPad1d(ZeroPad1d):
-    """Surround sequences with a constant."""
+    """Pad sequences with a constant."""
 
     def __init__(self, padding: Ints, value: Any) -> None:
         super().__init__(padding)
@@ -198,25 +198,25 @@ class ConstantPad1d(ZeroPad1d):
 
 
 class ReflectionPad1d(ZeroPad1d):
-    """Surround sequences with their mirror image."""
+    """Pad sequences with their mirror image."""
 
     mode = "reflect"
 
 
 class ReplicationPad1d(ZeroPad1d):
-    """Surround sequences with their outermost elements, repeated."""
+    """Pad sequences with their outermost elements, repeated."""
 
     mode = "replicate"
 
 
 class CircularPad1d(ZeroPad1d):
-    """Surround sequences with what lies at their other end."""
+    """Pad sequences with the elements of the opposite end."""
 
     mode = "circular"
 
 
 class ConstantPad2d(ZeroPad2d):
-    """Surround images with a constant: (left, right, top, bottom), or one number for all."""
+    """Pad images with a constant: (left, right, top, bottom), or one number for all."""
 
     def __init__(self, padding: Ints, value: Any) -> None:
         super().__init__(padding)

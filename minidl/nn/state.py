@@ -1,7 +1,7 @@
-"""A module's state as a flat dictionary: reading it, writing it, moving it.
+"""The state of a module as a flat dictionary: reading, writing and moving it.
 
-Names are the paths of the attributes joined by dots, PyTorch's own, so that weights
-move both ways. A module that hangs at two places of the tree is listed at both.
+Names are the paths of the attributes joined by dots, as in PyTorch, so that weights move both ways. A module at two
+places of the tree is listed at both.
 """
 
 from __future__ import annotations
@@ -13,11 +13,11 @@ import numpy as np
 from minidl import backend
 from minidl.tensor import Tensor
 
-OPTIONAL = "num_batches_tracked"  # the one entry that nothing but ``momentum=None`` needs
+OPTIONAL = "num_batches_tracked"  # the one entry that only ``momentum=None`` needs
 
 
 class LoadResult(NamedTuple):
-    """What `load` found beside the entries that fit."""
+    """The names that did not match in `load`."""
 
     missing_keys: list
     unexpected_keys: list
@@ -54,11 +54,11 @@ def load(module, state_dict, strict=True):
     Raises
     ------
     TypeError
-        If an entry is no array.
+        If an entry is not an array.
     RuntimeError
-        Naming every entry that is missing, unexpected or wrongly shaped.
+        If entries are missing, unexpected or of another shape; all are named.
 
-    In either case nothing has been changed.
+    In either case, the module is unchanged.
 
     Examples
     --------
@@ -101,7 +101,7 @@ def _write(tensor, array):
 
 
 def move(module, target):
-    """Give every parameter and buffer new memory on a device, or of a floating dtype; gradients are forgotten.
+    """Move every parameter and buffer to new memory on a device, or of a floating dtype; gradients are dropped.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""Helpers around modules, under PyTorch's ``nn.utils`` names."""
+"""Utilities for modules, under PyTorch's ``nn.utils`` names."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def count_parameters(module: Module, trainable_only: bool = False) -> int:
 def count_multiply_adds(module: Module, *inputs: Any) -> Any:
     """Multiply-adds of the convolutions and linear layers in one prediction from `inputs`, by layer name.
 
-    The module is run in evaluation mode and left as it was.
+    The module runs in evaluation mode, and its mode is restored.
 
     Examples
     --------
@@ -59,7 +59,7 @@ def count_multiply_adds(module: Module, *inputs: Any) -> Any:
 
 
 def _multiply_adds(layer, x, y):
-    """Every weight is used once per position: of the input of a transposed convolution, else of the output."""
+    """Weights times positions: those of the input of a transposed convolution, else those of the output."""
     if isinstance(layer, Linear):
         positions = math.prod(y.shape[:-1])
     else:

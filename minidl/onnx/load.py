@@ -28,6 +28,24 @@ class OnnxError(ValueError):
     """A file that is no ONNX network, or one that minidl cannot run: one line."""
 
 
+def cast(x, to, **attributes):
+    """`x` in another type of NumPy."""
+    return x.astype(_dtype(to, "`to`"))
+
+
+def _dtype(number, name):
+    """The NumPy type that ONNX has under a number."""
+    from onnx import helper
+
+    dtype = np.dtype(helper.tensor_dtype_to_np_dtype(number)) if number else None
+    if dtype is None or dtype.name not in DTYPES:
+        raise OnnxError(f"{name} has type {dtype}; accepted: {', '.join(DTYPES)}")
+    return dtype
+
+
+ON_CONSTANTS = {"Cast": cast}  # what exporters do to lists of numbers
+
+
 def load(path):
     """Read an image classifier, or another network of one input, from an ONNX file.
 
@@ -82,7 +100,11 @@ class OnnxNetwork(Module):
         self.input_names = [value.name for value in graph.input if value.name not in self.constants]
         self.output_names = [value.name for value in graph.output]
         _check_graph(graph, {*self.constants, *self.input_names})
-        self.steps = [Step(node, self.opset) for node in graph.node]
+        for step in [Step(node, self.opset) for node in graph.node]:
+            if step.is_constant(self.constants):
+                step.run(self.constants)
+            else:
+                self.steps.append(step)
         self.training = False
 
     def _keep(self, name, tensor):
@@ -98,7 +120,7 @@ class OnnxNetwork(Module):
     def forward(self, *inputs):
         if len(inputs) != len(self.input_names):
             raise TypeError(f"{len(inputs)} inputs; accepted: {len(self.input_names)}, {', '.join(self.input_names)}")
-        values = {"": None, **self.constants, **dict(zip(self.input_names, inputs))}
+        values = {**self.constants, **dict(zip(self.input_names, inputs))}
         for step in self.steps:
             step.run(values)
         results = tuple(values[name] for name in self.output_names)
@@ -117,10 +139,16 @@ class Step:
         if self.kind == "Split" and "num_outputs" not in self.attributes:
             self.attributes["outputs"] = len(self.outputs)
 
+    def is_constant(self, constants):
+        """Whether the node computes with `constants` only, none of them a parameter, so that it can do so once."""
+        known = [constants.get(name) for name in self.inputs if name]
+        return not any(value is None or isinstance(value, Parameter) for value in known)
+
     def run(self, values):
         """Compute the node's outputs into the dictionary `values`."""
         try:
-            result = OPERATORS[self.kind](*[values[name] for name in self.inputs], **self.attributes)
+            inputs = [values[name] if name else None for name in self.inputs]
+            result = (OPERATORS | ON_CONSTANTS)[self.kind](*inputs, **self.attributes)
         except (TypeError, ValueError, IndexError, KeyError, NotImplementedError, RuntimeError, ArithmeticError) as error:
             raise OnnxError(f"{self.kind} `{self.name}`: {error}") from error
         results = result if isinstance(result, tuple) else (result,)
@@ -145,15 +173,13 @@ def array_of(tensor):
     OnnxError
         Weights in another file, a type that minidl lacks, or other bytes than its shape needs.
     """
-    from onnx import TensorProto, helper, numpy_helper
+    from onnx import TensorProto, numpy_helper
 
     name = f"`{tensor.name}`"
     if tensor.data_location == TensorProto.EXTERNAL or tensor.external_data:
         raise OnnxError(f"{name} is kept in another file; accepted: networks of one file")
     shape = tuple(tensor.dims)
-    dtype = np.dtype(helper.tensor_dtype_to_np_dtype(tensor.data_type)) if tensor.data_type else None
-    if dtype is None or dtype.name not in DTYPES:
-        raise OnnxError(f"{name} has type {dtype}; accepted: {', '.join(DTYPES)}")
+    dtype = _dtype(tensor.data_type, name)
     if min(shape, default=0) < 0 or math.prod(shape) > MAX_SIZE:
         raise OnnxError(f"{name} has shape {shape}; accepted: at most {MAX_SIZE:,} elements")
     if tensor.HasField("raw_data") and len(tensor.raw_data) != math.prod(shape) * dtype.itemsize:
@@ -176,9 +202,14 @@ def _opset(proto):
 
 def _check_graph(graph, known):
     """Every operator is one that minidl has, and every value is made before it is read."""
-    lacking = sorted({node.op_type for node in graph.node} - set(OPERATORS))
+    lacking, computed = set(), {value.name for value in graph.input}
+    for node in graph.node:
+        is_computed = not computed.isdisjoint(node.input)
+        computed.update(node.output if is_computed else ())
+        if node.op_type not in OPERATORS and (is_computed or node.op_type not in ON_CONSTANTS):
+            lacking.add(node.op_type)
     if lacking:
-        raise OnnxError(f"minidl has no {', '.join(lacking)}")
+        raise OnnxError(f"minidl has no {', '.join(sorted(lacking))}")
     for node in graph.node:
         missing = [name for name in node.input if name and name not in known]
         if missing:

@@ -12,7 +12,4 @@ from minidl.ops.methods import Methods
 from minidl.ops.operators import Operators
 from minidl.tensor import Tensor
 
-for _part in (Methods, Operators):
-    for _name, _method in vars(_part).items():
-        if callable(_method) or isinstance(_method, property):
-            setattr(Tensor, _name, _method)
+Tensor.__bases__ += (Methods, Operators)  # as `tensor/core.py` declares them to type checkers

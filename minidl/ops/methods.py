@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import Final
 
+from minidl.graph import draw_graph
 from minidl.ops import (
     activations,
     arithmetic,
@@ -193,3 +194,7 @@ class Methods:
     softmax: Final = losses.softmax
     log_softmax: Final = losses.log_softmax
     dropout: Final = dropout.dropout
+
+    # -- description
+
+    graph: Final = draw_graph

@@ -3,7 +3,7 @@
     m <- beta1 m + (1 - beta1) g,   v <- beta2 v + (1 - beta2) g^2
     w <- w - lr (m / (1 - beta1^t)) / (sqrt(v / (1 - beta2^t)) + eps)
 
-The divisions by 1 - beta^t undo the start at zero. Weight decay is added to g (Adam) or
+The divisions by 1 - beta^t correct the bias of averages that begin at 0. Weight decay is added to g (Adam) or
 shrinks w itself (AdamW); AMSGrad replaces v by the largest v so far. D. Kingma and J. Ba,
 arXiv 1412.6980; I. Loshchilov and F. Hutter, arXiv 1711.05101; S. Reddi et al., "On the
 convergence of Adam and beyond", 2018.
@@ -56,7 +56,7 @@ class Adam(Optimizer):
     Parameters
     ----------
     params : iterable of Tensor or dict
-        What to optimise, see `Optimizer`.
+        The parameters, see `Optimizer`.
     lr : float or 0-d array
         Learning rate.
     betas : pair of float
@@ -68,11 +68,11 @@ class Adam(Optimizer):
     amsgrad : bool
         Divide by the largest average of squares so far.
     maximize : bool
-        Climb instead of descending.
+        Ascend instead of descending.
     foreach, fused, differentiable : optional
-        PyTorch's choices of form, see `minidl.optim.settings.check_forms`.
+        PyTorch's choices of implementation, see `minidl.optim.settings.check_forms`.
     decoupled_weight_decay : bool
-        Do as `AdamW` does.
+        Decouple the weight decay, as `AdamW` does.
 
     Raises
     ------

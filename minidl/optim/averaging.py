@@ -1,9 +1,9 @@
-"""Averages of the weights along the way: Polyak's and the exponential moving one.
+"""Averages of the weights during training: Polyak's and the exponential moving one.
 
-The point a noisy descent circles around is better than any point it passes. With n models
-averaged already, both averages are one rule, ``mean <- mean + weight(n) (w - mean)``:
+The point around which a noisy descent moves is better than any point it passes. With n models averaged already,
+both averages follow one rule, ``mean <- mean + weight(n) (w - mean)``:
 
-    Polyak       weight(n) = 1 / (n + 1)     every model counts the same
+    Polyak       weight(n) = 1 / (n + 1)     every model has the same weight
     exponential  weight(n) = 1 - decay       a memory of about 1 / (1 - decay) updates
 
 and weight(0) = 1: the first model is copied. Buffers, such as running statistics, are
@@ -15,7 +15,6 @@ approximation by averaging", 1992; P. Izmailov et al., arXiv 1803.05407.
 from __future__ import annotations
 
 import contextlib
-from typing import Any
 
 from minidl import backend
 from minidl.optim.settings import FRACTION, check_keys, write
@@ -23,12 +22,12 @@ from minidl.optim.updates import lerp, together
 
 
 class AveragedModel:
-    """The mean of a module's parameters over all calls of :meth:`update_parameters` (Polyak averaging).
+    """The mean of the parameters of a module over all calls of :meth:`update_parameters` (Polyak averaging).
 
     Parameters
     ----------
     model : Module
-        Whose weights are averaged; the averages start as copies of them.
+        The module to average; the averages begin as copies of its weights.
     use_buffers : bool
         Average floating-point buffers too, instead of copying the newest.
 
@@ -47,7 +46,7 @@ class AveragedModel:
     3.0
     """
 
-    def __init__(self, model: Any, use_buffers: bool = False) -> None:
+    def __init__(self, model, use_buffers=False):
         self.model = model
         self.use_buffers = use_buffers
         live = _tensors(model)
@@ -60,12 +59,12 @@ class AveragedModel:
         self.n_averaged = backend.array_module(first).zeros((), dtype="float64")
         self._applied = False
 
-    def weight(self, n: int) -> float:
+    def weight(self, n):
         """The share of a new model in the mean, given the count `n`, a 0-d array."""
         return 1 / (n + 1)
 
-    def update_parameters(self, model: Any = None) -> None:
-        """Take the present weights of `model` (default: the one of the constructor) into the averages."""
+    def update_parameters(self, model=None):
+        """Include the present weights of `model` (default: that of the constructor) in the averages."""
         self._refuse_when_applied("update_parameters")
         live = _tensors(self.model if model is None else model)
         check_keys(self.averages, live)
@@ -79,8 +78,8 @@ class AveragedModel:
         self.n_averaged += 1
 
     @contextlib.contextmanager
-    def applied(self) -> Any:
-        """Context manager: inside, the model has the averaged weights; after it its own, bit for bit."""
+    def applied(self):
+        """Context in which the model has the averaged weights; its own are restored after it, bit for bit."""
         self._refuse_when_applied("applied")
         self._swap()
         self._applied = True
@@ -90,18 +89,18 @@ class AveragedModel:
             self._applied = False
             self._swap()
 
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        """The model's output with the averaged weights."""
+    def __call__(self, *args, **kwargs):
+        """The output of the model with the averaged weights."""
         with self.applied():
             return self.model(*args, **kwargs)
 
-    def state_dict(self) -> dict[str, Any]:
-        """The averages by name and the count ``n_averaged``: the object's own arrays, save them at once."""
+    def state_dict(self):
+        """The averages by name and the count ``n_averaged``; not copies, so save them before the next update."""
         self._refuse_when_applied("state_dict")
         return {"n_averaged": self.n_averaged, **self.averages}
 
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Overwrite averages and count with what :meth:`state_dict` gave."""
+    def load_state_dict(self, state_dict):
+        """Overwrite averages and count with a state that :meth:`state_dict` returned."""
         self._refuse_when_applied("load_state_dict")
         own = self.state_dict()
         check_keys(own, state_dict)
@@ -127,16 +126,16 @@ def _tensors(model):
 
 
 class ExponentialMovingAverage(AveragedModel):
-    """An average that forgets: each update keeps `decay` of the mean and takes the rest from the model.
+    """An exponential moving average: ``mean = decay * mean + (1 - decay) * model`` at each update.
 
     Parameters
     ----------
     model : Module
-        Whose weights are averaged.
+        The module to average.
     decay : float
         From 0 (the newest weights) to 1 (the first).
     warm_up : bool
-        Begin with a short memory: the decay is at most ``(1 + n) / (10 + n)``.
+        Begin with a smaller decay: it is at most ``(1 + n) / (10 + n)``.
     use_buffers : bool
         Average floating-point buffers too, instead of copying the newest.
 
@@ -157,13 +156,13 @@ class ExponentialMovingAverage(AveragedModel):
     1.5
     """
 
-    def __init__(self, model: Any, decay: float = 0.999, warm_up: bool = False, use_buffers: bool = False) -> None:
+    def __init__(self, model, decay=0.999, warm_up=False, use_buffers=False):
         FRACTION.check("decay", decay)
         self.decay = decay
         self.warm_up = warm_up
         super().__init__(model, use_buffers)
 
-    def weight(self, n: int) -> float:
+    def weight(self, n):
         xp = backend.array_module(n)
         decay = xp.minimum(self.decay, (1 + n) / (10 + n)) if self.warm_up else self.decay
         return xp.where(n == 0, 1.0, 1 - decay)

@@ -1,4 +1,4 @@
-"""The one-cycle schedule: up to a large rate, down to a tiny one, momentum the other way round.
+"""The one-cycle schedule: the rate rises to a maximum and falls to nearly 0, momentum the other way round.
 
 L. Smith and N. Topin, "Super-convergence", arXiv 1708.07120; phases, defaults and values
 are those of ``torch.optim.lr_scheduler.OneCycleLR``.
@@ -7,9 +7,7 @@ are those of ``torch.optim.lr_scheduler.OneCycleLR``.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 
-from minidl.optim.optimizer import Optimizer
 from minidl.optim.schedules import LRScheduler, check_optimizer
 from minidl.optim.settings import COUNT, FLAG, FRACTION, POSITIVE, assign, one_of, per_group
 
@@ -26,7 +24,7 @@ def anneal_linear(start, end, fraction):
 
 ANNEAL = {"cos": anneal_cos, "linear": anneal_linear}
 
-# From which entry of the group to which one rate and momentum go in each phase.
+# The entries of the group at which rate and momentum begin and end in each phase.
 RISE = dict(start_lr="initial_lr", end_lr="max_lr", start_momentum="max_momentum", end_momentum="base_momentum")
 FALL = dict(start_lr="max_lr", end_lr="min_lr", start_momentum="base_momentum", end_momentum="max_momentum")
 RETURN = {**FALL, "end_lr": "initial_lr"}
@@ -34,7 +32,7 @@ VANISH = dict(start_lr="initial_lr", end_lr="min_lr", start_momentum="max_moment
 
 
 class MomentumCycler(LRScheduler):
-    """A schedule that may move momentum (Adam's first beta) against the rate."""
+    """A schedule that can change momentum (Adam's first beta) in the opposite direction of the rate."""
 
     def _prepare_momentum(self, base_momentum, max_momentum, last_epoch):
         defaults = self.optimizer.defaults
@@ -70,11 +68,11 @@ class OneCycleLR(MomentumCycler):
     anneal_strategy : {"cos", "linear"}
         Shape of the slopes.
     cycle_momentum, base_momentum, max_momentum
-        Whether momentum (Adam's first beta) falls to `base_momentum` while the rate rises.
+        Momentum (Adam's first beta) falls to `base_momentum` while the rate rises.
     div_factor, final_div_factor : float
         The first rate is ``max_lr / div_factor``, the last is that over `final_div_factor`.
     three_phase : bool
-        Fall as long as the rise lasted, back to the first rate, and vanish in the rest.
+        Fall to the first rate in as many steps as the rise took, and to the last one in the rest.
 
     Raises
     ------
@@ -96,12 +94,22 @@ class OneCycleLR(MomentumCycler):
     """
 
     def __init__(
-        self, optimizer: Optimizer, max_lr: float | Sequence[float], total_steps: int | None = None,
-        epochs: int | None = None, steps_per_epoch: int | None = None, pct_start: float = 0.3,
-        anneal_strategy: str = "cos", cycle_momentum: bool = True, base_momentum: float | Sequence[float] = 0.85,
-        max_momentum: float | Sequence[float] = 0.95, div_factor: float = 25.0, final_div_factor: float = 1e4,
-        three_phase: bool = False, last_epoch: int = -1,
-    ) -> None:
+        self,
+        optimizer,
+        max_lr,
+        total_steps=None,
+        epochs=None,
+        steps_per_epoch=None,
+        pct_start=0.3,
+        anneal_strategy="cos",
+        cycle_momentum=True,
+        base_momentum=0.85,
+        max_momentum=0.95,
+        div_factor=25.0,
+        final_div_factor=1e4,
+        three_phase=False,
+        last_epoch=-1,
+    ):
         FRACTION.check("pct_start", pct_start)
         one_of(*ANNEAL).check("anneal_strategy", anneal_strategy)
         FLAG.check("cycle_momentum", cycle_momentum)
@@ -121,8 +129,8 @@ class OneCycleLR(MomentumCycler):
             self._prepare_momentum(base_momentum, max_momentum, last_epoch)
         super().__init__(optimizer, last_epoch)
 
-    def get_lr(self) -> list[float]:
-        """The rates of this step; the momenta are set beside."""
+    def get_lr(self):
+        """The rates of this step; the momenta are set as well."""
         if self.last_epoch > self.total_steps:
             raise ValueError(f"step {self.last_epoch} is beyond the cycle; `total_steps` is {self.total_steps}")
         phase, fraction = self._position()

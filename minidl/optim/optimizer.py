@@ -3,9 +3,9 @@
 A parameter group is a dict: ``"params"`` and the settings that hold for them, such as
 ``"lr"``. A slot is an array that an optimiser keeps per parameter, such as a momentum
 buffer; ``optimizer.state[parameter]`` is a dict of them. An optimiser itself is the one
-method :meth:`Optimizer.update`, which changes one parameter's array in place. Nothing is
-read back from the device, and every array keeps its address. With ``lr`` as a 0-d array of
-the device, a schedule overwrites it without a transfer.
+method :meth:`Optimizer.update`, which changes the array of one parameter in place. No value is read from the device,
+and every array keeps its address. With ``lr`` as a 0-d array on the device, a schedule overwrites it without a
+transfer.
 
 Layout and names are those of ``torch.optim.Optimizer``.
 """
@@ -14,8 +14,7 @@ from __future__ import annotations
 
 import contextlib
 from collections import defaultdict
-from collections.abc import Callable, Iterable
-from typing import Any
+from collections.abc import Iterable
 
 from minidl import backend
 from minidl.optim.settings import assign, check_shape, write
@@ -24,7 +23,7 @@ from minidl.tensor import Tensor, enable_grad, zero_gradients
 
 
 class Optimizer:
-    """Base class: a subclass gives ``rules``, a table of its settings, and :meth:`update`.
+    """Base class; a subclass defines ``rules``, a table of its settings, and :meth:`update`.
 
     Parameters
     ----------
@@ -36,7 +35,7 @@ class Optimizer:
     Raises
     ------
     TypeError
-        If `params` holds anything but Tensors.
+        If `params` holds an object that is not a Tensor.
     ValueError
         If there are no parameters, one appears twice, or a setting is out of range.
 
@@ -55,14 +54,14 @@ class Optimizer:
 
     rules = {}
 
-    def __init__(self, params: Any, defaults: dict[str, Any]) -> None:
+    def __init__(self, params, defaults):
         self.defaults = defaults
         self.state = defaultdict(dict)
         self.param_groups = []
         for group in _as_groups(params):
             self.add_param_group(group)
 
-    def add_param_group(self, param_group: dict[str, Any]) -> None:
+    def add_param_group(self, param_group):
         """Add a dict with ``"params"`` and the settings in which the group differs from the defaults."""
         if not isinstance(param_group, dict):
             raise TypeError(f"`param_group` is {_kind(param_group)}; accepted: a dict")
@@ -80,18 +79,18 @@ class Optimizer:
             raise ValueError("`param_group` differs from the other groups in naming its parameters; name all or none")
         self.param_groups.append(group)
 
-    def check_group(self, group: dict[str, Any]) -> None:
-        """Raise a `ValueError` when the settings of `group` do not go together; most optimisers accept any."""
+    def check_group(self, group):
+        """Raise a `ValueError` if the settings of `group` contradict each other; most optimisers accept any."""
 
     # -- the step
 
-    def step(self, closure: Callable[[], Any] | None = None) -> Any:
+    def step(self, closure=None):
         """Update every parameter that has a gradient.
 
         Parameters
         ----------
         closure : callable, optional
-            Recomputes loss and gradients first; its result is returned.
+            Called first, to recompute loss and gradients; its result is returned.
         """
         loss = None
         if closure is not None:
@@ -105,11 +104,11 @@ class Optimizer:
                         param.bump_version()
         return loss
 
-    def update(self, param: Any, grad: Any, state: dict[str, Any], group: dict[str, Any]) -> None:
-        """Change the array `param` in place, given its gradient's array, its slots and its group's settings."""
+    def update(self, param, grad, state, group):
+        """Change the array `param` in place, given its gradient, its slots and the settings of its group."""
         raise NotImplementedError(f"{type(self).__name__} does not define update(param, grad, state, group)")
 
-    def zero_grad(self, set_to_none: bool = True) -> None:
+    def zero_grad(self, set_to_none=True):
         """Drop the gradients of all parameters, or fill them with zeros if `set_to_none` is false."""
         zero_gradients(self._params(), set_to_none)
 
@@ -118,19 +117,19 @@ class Optimizer:
 
     # -- saving and loading
 
-    def state_dict(self) -> dict[str, Any]:
+    def state_dict(self):
         """The settings and slots as ``{"state": {index: slots}, "param_groups": [settings]}``.
 
-        Parameters are counted through the groups. The slots are the optimiser's own
-        arrays, as in PyTorch: save or copy them before the next step.
+        Parameters are numbered through the groups. The slots are not copies, as in PyTorch: save or copy them before
+        the next step.
         """
         number = {id(param): index for index, param in enumerate(self._params())}
         state = {number[id(param)]: dict(slots) for param, slots in self.state.items() if slots}
         groups = [{**group, "params": [number[id(p)] for p in group["params"]]} for group in self.param_groups]
         return {"state": state, "param_groups": groups}
 
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Take over settings and slots that :meth:`state_dict` gave; arrays are copied.
+    def load_state_dict(self, state_dict):
+        """Load settings and slots that :meth:`state_dict` returned; arrays are copied.
 
         Raises
         ------
@@ -162,7 +161,7 @@ class Optimizer:
 
 
 def can_wait(update):
-    """Decorator: a step may do the updates of all parameters together, at its end; not so what overrides this one."""
+    """Decorator of an :meth:`update` whose calls for all parameters may run together, at the end of a step."""
     update.can_wait = True
     return update
 
@@ -211,9 +210,9 @@ def _loaded_slots(current, saved, param):
 
 
 def slot(state, name, param):
-    """The array ``state[name]``, zeros at first: ``"step"``, a count, is 0-d and exact, any other is like `param`.
+    """The array ``state[name]``, zeros at first: the count ``"step"`` is 0-d and exact, other slots are like `param`.
 
-    The count stays on the device as well, so that a captured step counts on when replayed.
+    The count is on the device as well, so that a captured step increments it when replayed.
     """
     if name not in state:
         xp = backend.array_module(param)

@@ -1,4 +1,4 @@
-"""A schedule that listens: the rate falls when a measured value has stopped improving.
+"""A schedule of a measured value: the rate falls when the value has stopped improving.
 
 Names, defaults and values are those of ``torch.optim.lr_scheduler.ReduceLROnPlateau``.
 """
@@ -6,17 +6,14 @@ Names, defaults and values are those of ``torch.optim.lr_scheduler.ReduceLROnPla
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from typing import Any
 
-from minidl.optim.optimizer import Optimizer
 from minidl.optim.schedules import LRScheduler, check_optimizer
 from minidl.optim.settings import NON_NEGATIVE, Rule, as_float, assign, check_keys, one_of, per_group
 
 FACTOR = Rule("a number >= 0 and < 1", lambda v: 0 <= v < 1)
 PATIENCE = Rule("a whole number >= 0", lambda v: v >= 0 and v == int(v))
 
-# (mode, threshold_mode) -> whether `value` is better than `best` by more than the threshold
+# (mode, threshold_mode) -> test: is `value` better than `best` by more than the threshold?
 BETTER = {
     ("min", "rel"): lambda value, best, threshold: value < best * (1.0 - threshold),
     ("min", "abs"): lambda value, best, threshold: value < best - threshold,
@@ -62,9 +59,17 @@ class ReduceLROnPlateau(LRScheduler):
     """
 
     def __init__(
-        self, optimizer: Optimizer, mode: str = "min", factor: float = 0.1, patience: int = 10, threshold: float = 1e-4,
-        threshold_mode: str = "rel", cooldown: int = 0, min_lr: float | Sequence[float] = 0, eps: float = 1e-8,
-    ) -> None:
+        self,
+        optimizer,
+        mode="min",
+        factor=0.1,
+        patience=10,
+        threshold=1e-4,
+        threshold_mode="rel",
+        cooldown=0,
+        min_lr=0,
+        eps=1e-8,
+    ):
         one_of("min", "max").check("mode", mode)
         one_of("rel", "abs").check("threshold_mode", threshold_mode)
         FACTOR.check("factor", factor)
@@ -82,12 +87,12 @@ class ReduceLROnPlateau(LRScheduler):
         self._last_lr = [as_float(group["lr"]) for group in optimizer.param_groups]
 
     @property
-    def in_cooldown(self) -> bool:
-        """Whether bad epochs are not counted at present."""
+    def in_cooldown(self):
+        """True while bad epochs are not counted."""
         return self.cooldown_counter > 0
 
-    def step(self, metrics: Any, epoch: int | None = None) -> None:
-        """Take note of `metrics`, a number or a Tensor of one element (which is waited for)."""
+    def step(self, metrics, epoch=None):
+        """Count `metrics`, a number or a Tensor of one element (which is read from the device)."""
         value = as_float(metrics)
         self.last_epoch = self.last_epoch + 1 if epoch is None else epoch
         if BETTER[self.mode, self.threshold_mode](value, self.best, self.threshold):
@@ -109,7 +114,7 @@ class ReduceLROnPlateau(LRScheduler):
             if old - new > self.eps:
                 assign(group, "lr", new)
 
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+    def load_state_dict(self, state_dict):
         check_keys(self.state_dict(), state_dict)
         self.__dict__.update(state_dict)
         for group, lr in zip(self.optimizer.param_groups, self._last_lr):

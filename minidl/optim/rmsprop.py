@@ -3,8 +3,8 @@
     s <- alpha s + (1 - alpha) g^2
     w <- w - lr g / (sqrt(s) + eps)
 
-Centred, the average of g is squared and taken off s, which leaves a variance; with
-momentum, a sum of such steps is taken. T. Tieleman and G. Hinton, Coursera lecture 6.5,
+The centred form subtracts the squared average of g from s, which leaves a variance; with momentum, steps are
+summed. T. Tieleman and G. Hinton, Coursera lecture 6.5,
 2012; the centred form: A. Graves, arXiv 1308.0850.
 """
 

@@ -1,11 +1,10 @@
 """Learning-rate schedules that are formulas of the epoch.
 
-A schedule owns ``group["lr"]``: constructing it sets the rate of epoch 0, and every
-``step()``, called once per epoch (or per batch, if its lengths count batches), sets the
-next. The rate is computed from ``base_lrs``, the rates found at the start, and
-``last_epoch`` alone, never from the rate before. So rounding does not add up, a resumed
-run has the same bits, and nothing is read back from the device. It also means that of two
-schedules stepped side by side the last one wins; `SequentialLR` runs one after another.
+A schedule owns ``group["lr"]``: its constructor sets the rate of epoch 0, and every ``step()``, called once per epoch
+(or per batch, if its lengths count batches), sets the next one. The rate is computed from ``base_lrs``, the rates
+found at the start, and ``last_epoch`` alone, never from the rate before. So rounding errors do not accumulate, a
+resumed run has the same bits, and no value is read from the device. If two schedules step the same optimiser, the
+last one determines the rate; `SequentialLR` runs one after another.
 
 Names, arguments and values are those of ``torch.optim.lr_scheduler``.
 """
@@ -14,8 +13,6 @@ from __future__ import annotations
 
 import math
 from bisect import bisect_right
-from collections.abc import Sequence
-from typing import Any
 
 from minidl.optim.optimizer import Optimizer
 from minidl.optim.settings import (
@@ -31,7 +28,7 @@ from minidl.optim.settings import (
 
 
 class LRScheduler:
-    """Base class: a subclass gives :meth:`multiplier`, or overrides :meth:`get_lr`.
+    """Base class; a subclass defines :meth:`multiplier` or overrides :meth:`get_lr`.
 
     Parameters
     ----------
@@ -61,7 +58,7 @@ class LRScheduler:
     4.0
     """
 
-    def __init__(self, optimizer: Optimizer, last_epoch: int = -1) -> None:
+    def __init__(self, optimizer, last_epoch=-1):
         self.optimizer = check_optimizer(optimizer)
         for index, group in enumerate(optimizer.param_groups):
             if last_epoch == -1:
@@ -75,20 +72,20 @@ class LRScheduler:
         self.last_epoch = last_epoch
         self.step()
 
-    def multiplier(self, epoch: int | None) -> float:
-        """By what the base rate is multiplied at `epoch`."""
+    def multiplier(self, epoch):
+        """The factor of the base rate at `epoch`."""
         raise NotImplementedError(f"{type(self).__name__} defines neither multiplier(epoch) nor get_lr()")
 
-    def get_lr(self) -> list[float]:
+    def get_lr(self):
         """The learning rates of all groups at ``last_epoch``, as floats."""
         factor = self.multiplier(self.last_epoch)
         return [base_lr * factor for base_lr in self.base_lrs]
 
-    def get_last_lr(self) -> list[float]:
-        """The learning rates that were set last, as floats (no device is waited for)."""
+    def get_last_lr(self):
+        """The learning rates that were set last, as floats (without waiting for a device)."""
         return self._last_lr
 
-    def step(self, epoch: int | None = None) -> None:
+    def step(self, epoch=None):
         """Go to the next epoch, or to `epoch`, and set its learning rates."""
         self.last_epoch = self.last_epoch + 1 if epoch is None else epoch
         self._set()
@@ -98,19 +95,19 @@ class LRScheduler:
         for group, lr in zip(self.optimizer.param_groups, self._last_lr):
             assign(group, "lr", lr)
 
-    def state_dict(self) -> dict[str, Any]:
-        """Everything but the optimizer, as a dict that survives JSON."""
+    def state_dict(self):
+        """All attributes but the optimizer, as a dict that JSON can hold."""
         return {name: value for name, value in self.__dict__.items() if name != "optimizer"}
 
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Take over what :meth:`state_dict` gave, and set the learning rates of that epoch."""
+    def load_state_dict(self, state_dict):
+        """Load a state that :meth:`state_dict` returned, and set the learning rates of its epoch."""
         check_keys(self.state_dict(), state_dict)
         self.__dict__.update(state_dict)
         self._set()
 
 
 def check_optimizer(optimizer):
-    """`optimizer`, or a `TypeError` if it is none."""
+    """`optimizer`, or a `TypeError` if it is not an Optimizer."""
     if not isinstance(optimizer, Optimizer):
         raise TypeError(f"`optimizer` is a {type(optimizer).__name__}; accepted: an Optimizer")
     return optimizer
@@ -131,18 +128,18 @@ class LambdaLR(LRScheduler):
     0.5
     """
 
-    def __init__(self, optimizer: Optimizer, lr_lambda: Any, last_epoch: int = -1) -> None:
+    def __init__(self, optimizer, lr_lambda, last_epoch=-1):
         self.lr_lambdas = per_group("lr_lambda", lr_lambda, check_optimizer(optimizer))
         super().__init__(optimizer, last_epoch)
 
-    def get_lr(self) -> list[float]:
+    def get_lr(self):
         return [base * function(self.last_epoch) for base, function in zip(self.base_lrs, self.lr_lambdas)]
 
-    def state_dict(self) -> dict[str, Any]:
+    def state_dict(self):
         saved = [dict(vars(f)) if hasattr(f, "__dict__") and not _is_function(f) else None for f in self.lr_lambdas]
         return {**super().state_dict(), "lr_lambdas": saved}
 
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+    def load_state_dict(self, state_dict):
         check_keys(self.state_dict(), state_dict)
         for function, saved in zip(self.lr_lambdas, state_dict["lr_lambdas"]):
             if saved is not None:
@@ -157,13 +154,13 @@ def _is_function(value):
 class StepLR(LRScheduler):
     """Times `gamma` every `step_size` epochs."""
 
-    def __init__(self, optimizer: Optimizer, step_size: int, gamma: float = 0.1, last_epoch: int = -1) -> None:
+    def __init__(self, optimizer, step_size, gamma=0.1, last_epoch=-1):
         COUNT.check("step_size", step_size)
         self.step_size = step_size
         self.gamma = gamma
         super().__init__(optimizer, last_epoch)
 
-    def multiplier(self, epoch: int | None) -> float:
+    def multiplier(self, epoch):
         return self.gamma ** (epoch // self.step_size)
 
 
@@ -180,57 +177,50 @@ class GoogLeNetLR(StepLR):
     [0.96]
     """
 
-    def __init__(self, optimizer: Optimizer, step_size: int = 8, gamma: float = 0.96, last_epoch: int = -1) -> None:
+    def __init__(self, optimizer, step_size=8, gamma=0.96, last_epoch=-1):
         super().__init__(optimizer, step_size, gamma, last_epoch)
 
 
 class MultiStepLR(LRScheduler):
     """Times `gamma` at each epoch in `milestones` (one that appears twice counts twice)."""
 
-    def __init__(
-        self, optimizer: Optimizer, milestones: Sequence[int], gamma: float = 0.1, last_epoch: int = -1
-    ) -> None:
+    def __init__(self, optimizer, milestones, gamma=0.1, last_epoch=-1):
         self.milestones = sorted(milestones)
         self.gamma = gamma
         super().__init__(optimizer, last_epoch)
 
-    def multiplier(self, epoch: int | None) -> float:
+    def multiplier(self, epoch):
         return self.gamma ** bisect_right(self.milestones, epoch)
 
 
 class ExponentialLR(LRScheduler):
     """Times `gamma` every epoch."""
 
-    def __init__(self, optimizer: Optimizer, gamma: float, last_epoch: int = -1) -> None:
+    def __init__(self, optimizer, gamma, last_epoch=-1):
         self.gamma = gamma
         super().__init__(optimizer, last_epoch)
 
-    def multiplier(self, epoch: int | None) -> float:
+    def multiplier(self, epoch):
         return self.gamma**epoch
 
 
 class ConstantLR(LRScheduler):
     """Times `factor` for the first `total_iters` epochs, then the base rate."""
 
-    def __init__(
-        self, optimizer: Optimizer, factor: float = 1.0 / 3, total_iters: int = 5, last_epoch: int = -1
-    ) -> None:
+    def __init__(self, optimizer, factor=1.0 / 3, total_iters=5, last_epoch=-1):
         FRACTION.check("factor", factor)
         self.factor = factor
         self.total_iters = total_iters
         super().__init__(optimizer, last_epoch)
 
-    def multiplier(self, epoch: int | None) -> float:
+    def multiplier(self, epoch):
         return self.factor if epoch < self.total_iters else 1.0
 
 
 class LinearLR(LRScheduler):
     """From `start_factor` to `end_factor` of the base rate in a straight line of `total_iters` epochs: a warm-up."""
 
-    def __init__(
-        self, optimizer: Optimizer, start_factor: float = 1.0 / 3, end_factor: float = 1.0, total_iters: int = 5,
-        last_epoch: int = -1,
-    ) -> None:
+    def __init__(self, optimizer, start_factor=1.0 / 3, end_factor=1.0, total_iters=5, last_epoch=-1):
         POSITIVE_FRACTION.check("start_factor", start_factor)
         FRACTION.check("end_factor", end_factor)
         COUNT.check("total_iters", total_iters)
@@ -239,7 +229,7 @@ class LinearLR(LRScheduler):
         self.total_iters = total_iters
         super().__init__(optimizer, last_epoch)
 
-    def multiplier(self, epoch: int | None) -> float:
+    def multiplier(self, epoch):
         done = min(epoch, self.total_iters) / self.total_iters
         return self.start_factor + (self.end_factor - self.start_factor) * done
 
@@ -247,13 +237,13 @@ class LinearLR(LRScheduler):
 class PolynomialLR(LRScheduler):
     """Down to zero in `total_iters` epochs, along ``(1 - epoch / total_iters) ** power``."""
 
-    def __init__(self, optimizer: Optimizer, total_iters: int = 5, power: float = 1.0, last_epoch: int = -1) -> None:
+    def __init__(self, optimizer, total_iters=5, power=1.0, last_epoch=-1):
         COUNT.check("total_iters", total_iters)
         self.total_iters = total_iters
         self.power = power
         super().__init__(optimizer, last_epoch)
 
-    def multiplier(self, epoch: int | None) -> float:
+    def multiplier(self, epoch):
         return (1.0 - min(epoch, self.total_iters) / self.total_iters) ** self.power
 
 
@@ -276,13 +266,13 @@ class CosineAnnealingLR(LRScheduler):
     0.146
     """
 
-    def __init__(self, optimizer: Optimizer, T_max: int, eta_min: float = 0.0, last_epoch: int = -1) -> None:
+    def __init__(self, optimizer, T_max, eta_min=0.0, last_epoch=-1):
         COUNT.check("T_max", T_max)
         NON_NEGATIVE.check("eta_min", eta_min)
         self.T_max = T_max
         self.eta_min = eta_min
         super().__init__(optimizer, last_epoch)
 
-    def get_lr(self) -> list[float]:
+    def get_lr(self):
         height = (1 + math.cos(math.pi * self.last_epoch / self.T_max)) / 2
         return [self.eta_min + (base - self.eta_min) * height for base in self.base_lrs]

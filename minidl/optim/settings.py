@@ -1,8 +1,8 @@
-"""The settings of an optimiser's groups: what is accepted, and how they are read and overwritten.
+"""The settings of the groups of an optimiser: checking, reading and overwriting them.
 
-A rule is a test and the words that tell the user what would pass it; each optimiser has a
-table of them. A setting may be a 0-d array on the device, so that a schedule can change it
-under a captured step: such an array is never replaced, and never read but on request.
+A rule is a test and the words for the values that pass it; each optimiser has a table of them. A setting may be a
+0-d array on the device, so that a schedule can change it for a captured step: such an array is never replaced, and
+read on request only.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from minidl.tensor import Tensor
 
 @dataclass(frozen=True)
 class Rule:
-    """A test that a setting must pass, and the words that tell the user what would."""
+    """A test that a setting must pass, and the words for the values that do."""
 
     accepted: str
     passes: Callable
@@ -33,7 +33,7 @@ class Rule:
 
 
 def is_scalar_array(value) -> bool:
-    """Whether `value` is a one-element array, the form of a setting that a captured step can read anew."""
+    """True for an array of one element, a setting that a captured step reads each time."""
     return backend.is_array(value) and value.size == 1
 
 
@@ -50,7 +50,7 @@ COUNT = Rule("a whole number >= 1", lambda v: is_integer(v) and v >= 1)
 
 
 def check_forms(foreach=None, fused=None, capturable=False, differentiable=False):
-    """PyTorch's choices among forms of one step: all are accepted, since every step is fused and can be captured.
+    """Check PyTorch's choices among implementations of a step; every step here is fused and can be captured.
 
     Raises
     ------

@@ -1,8 +1,7 @@
 """Arithmetic that the updates of several optimisers share; all of it changes arrays in place.
 
-Written in the order of PyTorch's arithmetic. A learning rate may be a 0-d array on the
-parameter's device, so that a schedule needs no transfer and a recorded step can be
-replayed.
+Operations are in PyTorch's order. A learning rate may be a 0-d array on the device of the parameter, so that a
+schedule needs no transfer and a captured step can be replayed.
 """
 
 from __future__ import annotations
@@ -23,7 +22,7 @@ _waiting = _Waiting()
 
 @contextlib.contextmanager
 def together():
-    """Let the updates inside the block wait for its end, where many small ones run as one.
+    """Context that defers updates to its end, where many small ones run as one.
 
     Examples
     --------
@@ -45,7 +44,7 @@ def together():
 
 
 def later(launch, key, update):
-    """Do ``launch([update], *key)``; inside `together` at its end, with all updates of that key."""
+    """Call ``launch([update], *key)``; inside `together`, at its end, with all updates of that key."""
     if _waiting.updates is None:
         launch([update], *key)
     else:
@@ -53,12 +52,12 @@ def later(launch, key, update):
 
 
 def scalar(value, like):
-    """A Python number as it is; a 0-d array in the dtype of `like`, lest it widen the arithmetic."""
+    """A Python number as it is; a 0-d array in the dtype of `like`, so that it does not widen the arithmetic."""
     return value.astype(like.dtype) if hasattr(value, "astype") else value
 
 
 def gradient_to_descend(param, grad, weight_decay, maximize):
-    """The gradient to descend: negated to climb, with the L2 penalty's."""
+    """The gradient to descend: negated to maximise, plus that of the L2 penalty."""
     grad = -grad if maximize else grad
     return grad + param * weight_decay if weight_decay != 0 else grad
 

@@ -10,14 +10,19 @@ NAMED, COUNTED = 40, 20  # so many classes are named along the edges, and so man
 
 
 def confusion_matrix(counts, class_names, title=None):
-    """How many images of each class (row) were taken for each class (column); the colour is the share of the row."""
+    """How many images of each class (row) were taken for each class (column); the colour is the share of the row.
+
+    The scale goes with the square root, so that one mistake in a hundred is seen.
+    """
+    from matplotlib.colors import PowerNorm
+
     counts, K = np.asarray(counts), len(class_names)
-    side = min(2.0 + 0.32 * K, 9)
+    side = min(max(2.0 + 0.32 * K, 3.6), 9)
     figure = new_figure(side + 1, side)
     axes = figure.subplots()
     shares = 100 * counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
-    picture = axes.imshow(shares, cmap="cividis", vmin=0, vmax=100)
-    figure.colorbar(picture, ax=axes, label="share of the true class (%)", shrink=0.8)
+    picture = axes.imshow(shares, cmap="cividis", norm=PowerNorm(0.5, 0, 100))
+    figure.colorbar(picture, ax=axes, label="share of the true class (%)", shrink=0.8, ticks=[0, 1, 5, 20, 50, 100])
     axes.set(title=title and name_of(title, 100), xlabel="predicted class", ylabel="true class")
     names = [name_of(name) for name in class_names]
     if K <= NAMED:
@@ -27,7 +32,7 @@ def confusion_matrix(counts, class_names, title=None):
     if K <= COUNTED:
         for (row, column), count in np.ndenumerate(counts):
             if count:
-                colour = "#000001" if shares[row, column] > 55 else "white"
+                colour = "#000001" if shares[row, column] > 35 else "white"
                 axes.text(column, row, f"{count:,}", ha="center", va="center", color=colour, fontsize=7.5)
     return figure
 

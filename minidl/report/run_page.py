@@ -123,7 +123,8 @@ def _gradients(run):
 def _confusion(run, result):
     names, counts = run.class_names, np.array(result["confusion_matrix"])
     chart = svg(figures.confusion_matrix(counts, names), "confusion")
-    words = "Good: a bright diagonal and darkness elsewhere. A bright spot off it is a pair of classes to look at."
+    words = ("Good: a bright diagonal and darkness elsewhere. A bright spot off it is a pair of "
+             "classes to look at. The colours go with the square root, so that single mistakes are seen.")
     wrong = counts - np.diag(np.diag(counts))
     order = np.argsort(-wrong, axis=None, kind="stable")[:10]
     pairs = [(names[k // len(names)], names[k % len(names)], f"{wrong.flat[k]:,}") for k in order if wrong.flat[k]]

@@ -1,9 +1,9 @@
-"""What a tensor may be made of, and what may be assigned to its attributes.
+"""The data that a tensor may hold, and the values that may be assigned to its attributes.
 
-Numbers alone: whatever else NumPy can hold, and what a kernel would misread, such as the
-byte order of another machine, is refused here, in one line, before any operation sees it.
-The attributes are read a million times for each time that a user sets one: a read is one
-C call, and the engine itself uses the underscored names.
+A tensor holds numbers. Other data that NumPy can hold, and numbers that a kernel would misread, such as those in
+the byte order of another machine, are refused here, before any operation sees them. The attributes are read a
+million times for each time that a user sets one: a read is one C call, and the engine itself uses the underscored
+names.
 """
 
 from __future__ import annotations
@@ -38,11 +38,11 @@ class Assigned:
         self.requires_grad_(value)
 
     data = property(attrgetter("_data"), _assign_data, doc="The values: a NumPy or CuPy array.")
-    grad = property(attrgetter("_grad"), _assign_grad, doc="What `backward` has summed up so far, or None.")
+    grad = property(attrgetter("_grad"), _assign_grad, doc="The sum of what `backward` has computed so far, or None.")
     requires_grad = property(
         attrgetter("_requires_grad"),
         _assign_requires_grad,
-        doc="Whether gradients are computed for this tensor.",
+        doc="True if gradients with respect to this tensor are computed.",
     )
 
 
@@ -73,7 +73,7 @@ def as_array(data, dtype=None):
 
 
 def _checked(array, data):
-    """`array` if it holds numbers that the kernels can read."""
+    """`array`, if it holds numbers that the kernels can read; else an error."""
     dtype = array.dtype
     if dtype.kind not in "biufc":
         raise TypeError(f"`data` is of type {type(data).__name__} and dtype {dtype}; accepted: numbers")
@@ -83,7 +83,7 @@ def _checked(array, data):
 
 
 def _holds_double(data):
-    """Whether any of the numbers is a float64 by its type; a Python float has no precision of its own."""
+    """True if the type of any of the numbers is float64; a Python float has no precision of its own."""
     if isinstance(data, (list, tuple)):
         return any(map(_holds_double, data))
     return getattr(data, "dtype", None) == np.float64

@@ -1,4 +1,4 @@
-"""`Tensor`: an array with a memory of where it came from.
+"""`Tensor`: an array that remembers the operation which computed it.
 
 This file knows no operation and no derivative: ``minidl/ops`` gives Tensor its operators and methods when it is
 imported, and ``walk.py`` holds the backward walk.
@@ -9,8 +9,7 @@ from __future__ import annotations
 import math
 import operator
 import weakref
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -22,7 +21,7 @@ from minidl.tensor.mode import _state
 from minidl.tensor.records import Version
 from minidl.tensor.walk import backward
 
-if TYPE_CHECKING:  # what minidl/ops adds to the class, for editors and type checkers
+if TYPE_CHECKING:  # the attributes that minidl/ops adds to the class, for editors and type checkers
     from minidl.ops.methods import Methods
     from minidl.ops.operators import Operators
 
@@ -40,14 +39,14 @@ class Tensor(Base):
     data : array, Tensor, number or nested list
         An array is used as it is, not copied. Python floats become float32.
     requires_grad : bool
-        Whether gradients are to be computed for this tensor.
+        True to compute gradients with respect to this tensor.
 
     Attributes
     ----------
     data : array
         The values: a NumPy or CuPy array.
     grad : Tensor or None
-        What :meth:`backward` has summed up so far; same shape as `data`.
+        The sum of the gradients that :meth:`backward` has computed so far; same shape as `data`.
 
     Examples
     --------
@@ -62,13 +61,13 @@ class Tensor(Base):
     __array_ufunc__ = None
 
     node = None  # the Function that computed this tensor; None for a leaf
-    index = 0  # which output of `node` it is
+    index = 0  # its position among the outputs of `node`
     _shared_version = None  # a Version; made when it is first asked for
     _is_view = False
     _hooks = None
     _grad_buffer = None
 
-    def __init__(self, data: Any, requires_grad: bool = False) -> None:
+    def __init__(self, data, requires_grad=False):
         self._data = as_array(data)
         if requires_grad:
             self.requires_grad_()
@@ -76,46 +75,39 @@ class Tensor(Base):
     # -- description
 
     @property
-    def shape(self) -> tuple[int, ...]:
+    def shape(self):
         """Lengths of the axes, a tuple of ints."""
         return self.data.shape
 
     @property
-    def ndim(self) -> int:
+    def ndim(self):
         """Number of axes."""
         return self.data.ndim
 
-    def size(self, dim: int | None = None) -> Any:
+    def size(self, dim=None):
         """`shape`, or the length of one axis (PyTorch's name)."""
         return self.shape if dim is None else self.shape[dim]
 
-    def dim(self) -> int:
+    def dim(self):
         """Number of axes (PyTorch's name)."""
         return self.data.ndim
 
-    def numel(self) -> int:
+    def numel(self):
         """Number of elements (PyTorch's name)."""
         return self.data.size
 
     @property
-    def dtype(self) -> np.dtype:
+    def dtype(self):
         """Type of the elements, a NumPy dtype."""
         return self.data.dtype
 
     @property
-    def device(self) -> str:
+    def device(self):
         """Name of the device that holds the data: ``"cpu"`` or ``"cuda"``."""
         return backend.device_of(self.data)
 
-    @property
-    def is_leaf(self) -> bool:
-        """Whether no recorded operation computed this tensor."""
-        return self.node is None
-
-    @property
-    def grad_fn(self) -> Any:
-        """The node that computed this tensor: PyTorch's name for `node`."""
-        return self.node
+    is_leaf = property(lambda self: self.node is None, doc="True if no recorded operation computed this tensor.")
+    grad_fn = property(lambda self: self.node, doc="The node that computed this tensor: PyTorch's name for `node`.")
 
     def __len__(self):
         if not self.shape:
@@ -152,35 +144,37 @@ class Tensor(Base):
 
     def __array__(self, dtype=None, copy=None):
         if self.requires_grad:
-            raise RuntimeError("a tensor that requires grad becomes no array silently; use .detach().numpy()")
+            raise RuntimeError(
+                "a tensor that requires grad cannot be converted to an array implicitly; use .detach().numpy()"
+            )
         return np.array(self.numpy(), dtype=dtype, copy=copy)
 
     # -- leaving the graph, other devices and types
 
-    def item(self) -> Any:
+    def item(self):
         """The value of a one-element tensor as a Python number (waits for the device)."""
         if self.data.size != 1:
             raise ValueError(f"item() of a tensor of `shape` {self.shape}; accepted: one element")
         return backend.to_numpy(self.data).item()
 
-    def numpy(self) -> np.ndarray:
+    def numpy(self):
         """The values as a NumPy array; shares memory on the CPU."""
         if self.requires_grad:
             raise RuntimeError("numpy() of a tensor that requires grad; use .detach().numpy()")
         return backend.to_numpy(self.data)
 
-    def tolist(self) -> Any:
+    def tolist(self):
         """The values as (nested) Python lists."""
         return backend.to_numpy(self.data).tolist()
 
-    def detach(self) -> Tensor:
-        """The same memory as a new tensor outside the graph."""
+    def detach(self):
+        """A tensor outside the graph that shares the memory of this one."""
         twin = _wrap(self.data.view())
         twin._shared_version = self._version_record()
         return twin
 
-    def requires_grad_(self, requires_grad: bool = True) -> Tensor:
-        """Say whether gradients are wanted for this leaf; returns the tensor itself."""
+    def requires_grad_(self, requires_grad=True):
+        """Switch gradients with respect to this leaf on or off; returns the tensor itself."""
         if self.node is not None and not requires_grad:
             raise RuntimeError("requires_grad can be switched off for leaves only; use detach()")
         if requires_grad and self.dtype.kind not in "fc":
@@ -190,9 +184,7 @@ class Tensor(Base):
 
     # -- the graph
 
-    def backward(
-        self, gradient: Any = None, retain_graph: bool | None = None, create_graph: bool = False, inputs: Any = None
-    ) -> None:
+    def backward(self, gradient=None, retain_graph=None, create_graph=False, inputs=None):
         """Add the gradient of this tensor with respect to every leaf it was computed from to the leaf's ``.grad``.
 
         Parameters
@@ -214,10 +206,10 @@ class Tensor(Base):
         """
         backward(self, gradient, retain_graph, create_graph, inputs)
 
-    def register_hook(self, hook: Callable[[Tensor], Tensor | None]) -> HookHandle:
-        """Call ``hook(grad)`` whenever this tensor's gradient is computed; a returned tensor replaces it.
+    def register_hook(self, hook):
+        """Call ``hook(grad)`` each time the gradient with respect to this tensor is computed.
 
-        Returns an object whose ``remove()`` takes the hook off again.
+        A tensor that the hook returns replaces the gradient. Returns an object whose ``remove()`` removes the hook.
         """
         if not self.requires_grad:
             raise RuntimeError("register_hook() needs a tensor that requires grad")
@@ -229,8 +221,8 @@ class Tensor(Base):
             hooks = self._hooks
         return HookHandle(hooks, hook)
 
-    def retain_grad(self) -> None:
-        """Keep ``.grad`` of this tensor although it is not a leaf."""
+    def retain_grad(self):
+        """Accumulate ``.grad`` of this tensor although it is not a leaf."""
         if self.node is None:
             return
         me = weakref.ref(self)  # the node must not own its output: that would be a cycle
@@ -243,7 +235,7 @@ class Tensor(Base):
         HookHandle(self.node.hooks.setdefault(self.index, {}), keep, number=math.inf)  # after all others
 
     def _around(self, array):
-        """A Tensor around `array`; what the walk makes its gradients with."""
+        """A Tensor around `array`, for files that cannot import Tensor."""
         return _wrap(array)
 
     # -- changes in place
@@ -257,16 +249,16 @@ class Tensor(Base):
     def _version(self):
         return 0 if self._shared_version is None else self._shared_version.changes
 
-    def bump_version(self) -> None:
-        """Tell the graph that the values were changed in place (see `Function.saved_tensors`)."""
+    def bump_version(self):
+        """Record a change in place, so that `Function.saved_tensors` notices it."""
         self._version_record().changes += 1
 
-    def become(self, result: Tensor) -> Tensor:
+    def become(self, result):
         """Overwrite the values with those of `result` and take its place in the graph.
 
-        All in-place operators end here: ``x += y`` is ``x.become(x + y)``. A leaf that
-        requires grad, a view, or a tensor with views in the graph is refused, since
-        their history could not be kept right.
+        All in-place operators call it: ``x += y`` is ``x.become(x + y)``. A leaf that requires grad, a view and a
+        tensor with views in the graph are refused: the graph of the other tensors that share the memory would be
+        wrong.
         """
         if _state.grad_enabled and (self.requires_grad or result.requires_grad):
             if self.node is None and self.requires_grad:
@@ -286,7 +278,7 @@ class Tensor(Base):
         return self
 
 
-def tensor(data: Any, dtype: Any = None, device: str | None = None, requires_grad: bool = False) -> Tensor:
+def tensor(data, dtype=None, device=None, requires_grad=False):
     """A new leaf tensor with a copy of `data` (PyTorch's ``torch.tensor``), where `data` lies or on `device`.
 
     Examples
@@ -301,7 +293,7 @@ def tensor(data: Any, dtype: Any = None, device: str | None = None, requires_gra
 
 
 def _wrap(array):
-    """A Tensor around an array known to be one: `Tensor.__init__` without the questions."""
+    """A Tensor around `array`, which is known to be valid: `Tensor.__init__` without its checks."""
     out = Tensor.__new__(Tensor)
     out._data = array
     return out

@@ -1,5 +1,9 @@
 """`Function`: one operation; each call of it makes one node of the graph.
 
+For y = f(x) with the Jacobian J, ``forward`` computes y from x, and ``backward`` the vector-Jacobian product
+x' = J^T y' from y' (``walk.py`` says why that is enough). For the cube of every element, J is diagonal with
+3 x_i**2 at (i, i), so the product is 3 x**2 * y'.
+
 A node points at the nodes of its inputs, never at its outputs, so that a graph has no
 cycle and dies with its last tensor, by reference counting alone.
 """
@@ -7,7 +11,6 @@ cycle and dies with its last tensor, by reference counting alone.
 from __future__ import annotations
 
 import itertools
-from typing import Any
 
 import numpy as np
 
@@ -31,8 +34,7 @@ class Function:
     ``@staticmethod`` and ``ctx`` works too: the instance is the context, and ``forward``
     takes and returns Tensors.
 
-    A gradient that came out in the broadcast shape is summed to the input's shape, and
-    cast to its dtype, by the walk.
+    The walk sums a gradient of the broadcast shape to the shape of the input, and casts it to the dtype.
 
     Examples
     --------
@@ -50,8 +52,8 @@ class Function:
     (tensor(12.),)
     """
 
-    may_alias = False  # whether the output can be a view of the first input
-    needs_input_grad = ()  # for each input, whether its gradient is wanted; known before forward runs
+    may_alias = False  # True if the output can be a view of the first input
+    needs_input_grad = ()  # for each input, True if its gradient is needed; known before forward runs
     _takes_tensors = False
     _saved = ()
     output_kinds = (None,)  # (shape, dtype) of each of several outputs, None where it has no gradient
@@ -68,42 +70,42 @@ class Function:
             if name == "forward" and method is not None:
                 cls._takes_tensors = isinstance(method, staticmethod)
 
-    def forward(self, *arrays: Any, **options: Any) -> Any:
+    def forward(self, *arrays, **options):
         """The operation on arrays."""
         raise NotImplementedError(f"{type(self).__name__} defines no forward()")
 
-    def backward(self, *grads: Any) -> Any:
-        """Gradients of the inputs from the gradients of the outputs, on Tensors."""
+    def backward(self, *grads):
+        """The gradients with respect to the inputs, from those with respect to the outputs, as Tensors."""
         raise NotImplementedError(f"{type(self).__name__} defines no backward(): it cannot be differentiated")
 
     @property
-    def name(self) -> str:
-        """The operation's name as it is shown to people."""
+    def name(self):
+        """The name of the operation in messages and pictures."""
         return type(self).__name__
 
     @property
-    def hooks(self) -> dict[int, Any]:
+    def hooks(self):
         """Hooks by the index of the output."""
         if self._hooks is None:
             self._hooks = {}
         return self._hooks
 
-    def save_for_backward(self, *arrays: Any) -> None:
+    def save_for_backward(self, *arrays):
         """Keep inputs, outputs or other arrays of the forward for the backward."""
         self._saved = arrays
 
-    def save_factors(self, a: float, b: float) -> None:
-        """Of the factors of a product, the first two inputs, keep each only if the gradient of the other needs it."""
+    def save_factors(self, a, b):
+        """Keep each factor of a product, the first two inputs, only if the gradient of the other one needs it."""
         first, second, *_ = self.needs_input_grad
         self._saved = (a if second else None, b if first else None)
 
-    def mark_non_differentiable(self, *arrays: Any) -> None:
-        """Outputs of the forward that have no gradient (an argmax, say)."""
+    def mark_non_differentiable(self, *arrays):
+        """Exclude outputs of the forward, such as an argmax, from differentiation."""
         self._not_differentiable = arrays
 
     @classmethod
-    def apply(cls, *inputs: Any, **options: Any) -> Any:
-        """Run ``forward`` on the arrays of `inputs` and record the call if a gradient is wanted.
+    def apply(cls, *inputs, **options):
+        """Run ``forward`` on the arrays of `inputs` and record the call if a gradient is needed.
 
         Arguments that are not Tensors reach ``forward`` as they are.
         """
@@ -148,8 +150,8 @@ class Function:
         self._not_differentiable = ()
 
     @property
-    def saved_tensors(self) -> tuple[Any, ...]:
-        """What was saved, as Tensors in their place in the graph; an error if it was changed since, or freed."""
+    def saved_tensors(self):
+        """The saved arrays as Tensors in their place in the graph; an error if one was changed since, or freed."""
         saved = self._saved  # read once: another thread may free it
         if saved is _FREED:
             raise RuntimeError(
@@ -175,7 +177,7 @@ class Function:
             out.node = self if node is None else node
         return out
 
-    def keep_copy_of(self, tensor: Tensor) -> None:
+    def keep_copy_of(self, tensor):
         """Copy what was saved of `tensor`, which is about to be overwritten by this node's own output (``x *= y``)."""
         version = tensor._version_record()
         self._saved = [
@@ -185,8 +187,8 @@ class Function:
             for saved in self._saved
         ]
 
-    def release(self) -> None:
-        """Forget what was saved; the walk calls it unless the graph is retained."""
+    def release(self):
+        """Free the saved arrays; the walk calls it unless the graph is retained."""
         if self._saved:
             self._saved = _FREED
 
@@ -214,7 +216,7 @@ def _check_pairs(inputs, arrays):
 
 def _output(array, inputs, arrays):
     """Wrap what a forward returned; an input that it returned as it is becomes a view of it."""
-    if isinstance(array, np.generic):  # what NumPy turns 0-d results into
+    if isinstance(array, np.generic):  # NumPy's form of 0-d results
         return _wrap(np.asarray(array))
     for given in arrays:
         if array is given:
@@ -244,7 +246,7 @@ def _saved(array, inputs, results, outputs):
 
 
 def _link_versions(base, outputs):
-    """Let a view and its base count their changes together."""
+    """Make a view and its base share their version."""
     version = base._version_record()
     version.has_views = True
     for out in outputs:

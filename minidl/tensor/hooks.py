@@ -6,7 +6,7 @@ import itertools
 
 
 class HookHandle:
-    """What `register_hook` returns: ``remove()`` takes the hook off."""
+    """A registered hook, which ``remove()`` removes."""
 
     numbers = itertools.count()
 
@@ -16,12 +16,12 @@ class HookHandle:
         hooks[self.number] = hook
 
     def remove(self):
-        """Take the hook off; doing it twice does no harm."""
+        """Remove the hook; a second call has no effect."""
         self.hooks.pop(self.number, None)
 
 
 def run_hooks(hooks, gradient):
-    """The gradient after every hook, oldest first, has had a chance to replace it."""
+    """The gradient after all hooks, oldest first, each of which may replace it."""
     for _, hook in sorted(hooks.items()):
         replaced = hook(gradient)
         if replaced is not None:

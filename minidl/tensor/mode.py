@@ -1,4 +1,4 @@
-"""The state of each thread: are operations recorded, and is a backward walk under way?"""
+"""The state of each thread: operations are recorded or not, a backward walk is under way or not."""
 
 from __future__ import annotations
 

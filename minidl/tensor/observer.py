@@ -1,7 +1,7 @@
-"""Observers: reports of every operation, as it runs, to whoever has asked for them.
+"""Observers: objects to which every operation is reported as it runs.
 
-Finding the first NaN, tracing a network for export and blaming a wrong gradient all need to see the operations
-of a program that knows nothing of them. ``with observe(observer):`` reports those of the calling thread.
+Finding the first NaN, tracing a network for export and locating a wrong gradient all need to see the operations of
+a program that is not written for them. ``with observe(observer):`` reports those of the calling thread.
 """
 
 from __future__ import annotations
@@ -11,11 +11,11 @@ from collections.abc import Iterator
 from threading import get_ident
 from typing import Any, TypeVar
 
-observers: dict[int, Observer] = {}  # by thread; empty as a rule, and that is all that an operation asks
+observers: dict[int, Observer] = {}  # by thread; an operation asks only if it is empty, as it is as a rule
 
 
 class Observer:
-    """What `observe` calls; a subclass overrides what it wants to see."""
+    """The callbacks of `observe`; a subclass overrides those it needs."""
 
     def forward(self, node: Any, inputs: tuple, outputs: list) -> None:
         """A `Function` has run its forward.
@@ -75,5 +75,5 @@ def observe(observer: O) -> Iterator[O]:
 
 
 def the_observer() -> Observer | None:
-    """The observer of this thread."""
+    """The observer of this thread, or None."""
     return observers.get(get_ident())

@@ -111,14 +111,14 @@ def _walk(outputs, grad_outputs, targets, retain_graph, create_graph):
 
 
 class _Walk:
-    """One backward pass: gradients waiting at nodes, and those that have arrived."""
+    """One backward pass: the gradients that wait at nodes, and those that have arrived."""
 
     def __init__(self, targets):
         self.found = {}
         self.heap = []
         self.waiting = {}  # node -> gradients of its outputs, None where none arrived yet
         self.leaf_only = targets is None
-        self.wanted = {}  # (id of node, output index) -> tensors whose gradient is asked for
+        self.wanted = {}  # (id of node, output index) -> tensors whose gradient is a target
         self.targets = targets or ()
         self.useful = None
         self.output = None  # one of the tensors that the walk begins at
@@ -145,7 +145,7 @@ class _Walk:
         self.deliver(edge_of(output), gradient)
 
     def deliver(self, edge, gradient):
-        """Add `gradient` to what waits at the node or leaf that `edge` names."""
+        """Add `gradient` to the sum that waits at the node or leaf of `edge`."""
         node, index, leaf, shape, dtype = edge
         if gradient._data.shape != shape:
             gradient = gradient.sum_to_size(shape)
@@ -205,7 +205,7 @@ class _Walk:
 
 
 def _useful_nodes(roots, targets):
-    """The nodes from which a target can be reached; nodes older than every target are not searched."""
+    """The nodes from which a target can be reached; nodes older than all targets are not searched."""
     target_ids = {id(x) for x in targets if x.node is None}
     target_nodes = {x.node for x in targets if x.node is not None}
     oldest = -1 if target_ids else min(node.order for node in target_nodes)

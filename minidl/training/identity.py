@@ -15,7 +15,8 @@ from minidl.data.errors import DataError, check_file, shown
 from minidl.data.folder import ImageFolder, spread
 from minidl.training.checkpoint import CheckpointError, load_newest
 
-PER_RUN = ("resume", "output", "overwrite", "data_dir", "workers", "checkpoint_every")  # settings that may differ between the parts of a run
+# settings that may differ between the parts of a run
+PER_RUN = ("resume", "output", "overwrite", "data_dir", "workers", "checkpoint_every", "detect_anomaly", "log")
 
 
 def saved_settings(folder):

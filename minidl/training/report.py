@@ -129,7 +129,7 @@ def repeating(settings):
     for field in dataclasses.fields(settings):
         value = getattr(settings, field.name)
         if field.name not in PER_RUN and value != field.default:
-            words.append(f"{flag(field.name)} {shlex.quote(str(value))}")
+            words.append(flag(field.name) + ("" if value is True else f" {shlex.quote(str(value))}"))
     return " ".join(words)
 
 

@@ -7,7 +7,8 @@
         checkpoint-0012-000300.safetensors    or after so many steps of the next (the last two are kept)
         model.safetensors                     the weights of the best epoch
         summary.json, report.txt              what came out
-        figures/*.png
+        report.html, figures/*.png            what it looks like
+        tensorboard/*                         with --log tensorboard
 
 The checkpoint alone counts on resuming. The first is written before the first step, so
 that every run that has begun can be resumed.
@@ -15,12 +16,14 @@ that every run that has begun can be resumed.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 import sys
 from pathlib import Path
 from typing import Any
 
+from minidl.anomaly import AnomalyError, detect_anomaly
 from minidl.data.errors import DataError, shown
 from minidl.nn.utils import count_parameters
 from minidl.training import checkpoint, signals
@@ -29,6 +32,7 @@ from minidl.training.checkpoint import CheckpointError
 from minidl.training.folder import claimed
 from minidl.training.identity import identity
 from minidl.training.intervals import Interval
+from minidl.training.log import open_log
 from minidl.training.metrics import NonFiniteLoss
 from minidl.training.settings import fail, resume_command
 
@@ -41,8 +45,8 @@ class Run:
     Parameters
     ----------
     settings : dataclass
-        With `output` (the folder, or None for ``runs/DATA-MODEL-NUMBER``), `overwrite`, `resume` and
-        `checkpoint_every`.
+        With `output` (the folder, or None for ``runs/DATA-MODEL-NUMBER``), `overwrite`, `resume`,
+        `checkpoint_every`, `detect_anomaly` and `log`.
     data : DataSplits
     state : TrainingState
         Resumed, it is loaded from the folder's newest checkpoint.
@@ -56,7 +60,9 @@ class Run:
     def __init__(self, settings: Any, data: Any, state: Any) -> None:
         self.settings, self.data, self.state = settings, data, state
         self.interval, self.listener = Interval(settings.checkpoint_every), signals.Listener()
+        self.watch = contextlib.ExitStack()  # over anomalies, while the run is entered
         state.identity = identity(settings, data)
+        self.log = open_log(settings.log)
         self.folder, self.lock = claimed(settings, data.name)
         try:
             self._begin()
@@ -97,6 +103,7 @@ class Run:
         self.write_history(state.history)
         if improved:
             self.write_weights(state.best_weights)
+        self.log.write(self.folder, state.history)
         signals.check()
 
     def _save_state(self):
@@ -123,6 +130,8 @@ class Run:
         if self.state.step:
             print(f"going on {self.where()}")
         self.listener.start()
+        if self.settings.detect_anomaly:
+            self.watch.enter_context(detect_anomaly())
         return self
 
     def __exit__(self, kind, error, traceback):
@@ -137,6 +146,7 @@ class Run:
         except (NonFiniteLoss, OSError) as failed:  # of the save
             self._explain(failed)
         finally:
+            self.watch.close()
             self.listener.stop()
             self.lock.release()
 
@@ -146,7 +156,7 @@ class Run:
 
     def _explain(self, error):
         """End with one line, where the error is no bug."""
-        if isinstance(error, NonFiniteLoss):
+        if isinstance(error, (NonFiniteLoss, AnomalyError)):
             fail(f"{error}; {self.last_good()}", status=1)
         if isinstance(error, (DataError, CheckpointError)):
             fail(error)

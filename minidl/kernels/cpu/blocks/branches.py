@@ -14,6 +14,7 @@ from minidl.kernels.cpu.blocks.layers import folded_step, layers_of, trained_ste
 from minidl.kernels.cpu.blocks.training import BranchesOp, can_fuse
 from minidl.nn.branches import ConvNormReLU
 from minidl.nn.registry import changes
+from minidl.once import LOCK
 from minidl.tensor import is_grad_enabled
 
 
@@ -67,9 +68,18 @@ def join(block, x, *branches):
     """Form of `minidl.nn.Branches.join`."""
     known = _known.get(block)
     if known is None or not known.is_current(branches):
-        known = _known[block] = _Known(changes(), branches, *_plans(branches))
+        with LOCK:
+            known = _find_or_make(block, branches)
     plan = known.training if is_grad_enabled() else known.folded
     return NotImplemented if plan is None else plan.run(x)
+
+
+def _find_or_make(block, branches):
+    """The plans of a block; another thread may just have made them."""
+    known = _known.get(block)
+    if known is None or not known.is_current(branches):
+        known = _known[block] = _Known(changes(), branches, *_plans(branches))
+    return known
 
 
 def _plans(branches):

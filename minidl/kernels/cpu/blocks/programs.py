@@ -12,7 +12,6 @@ know of one another, and it makes no difference whether there is one or many.
 
 from __future__ import annotations
 
-import functools
 from typing import NamedTuple
 
 import numpy as np
@@ -32,6 +31,7 @@ from minidl.kernels.cpu.pooling import values as pooling
 from minidl.kernels.cpu.tile.panels import Band
 from minidl.kernels.cpu.tile.sweep import Rows
 from minidl.nn.pooling import MaxPool2d
+from minidl.once import LOCK, once
 
 F32 = np.dtype(np.float32)
 KIND, TASKS, WORDS, SOURCE, SOURCE_SKIP, TARGET, TARGET_SKIP = range(7)
@@ -94,7 +94,7 @@ def _empty(kind):
     return kind(*[0] * len(kind._fields))
 
 
-@functools.cache
+@once
 def _kernels():
     """The number of each kernel that a program can run, and the kernel that runs them."""
     direct, pool = kernel_of(F32), pooling.max_values
@@ -181,7 +181,14 @@ class Programs:
         name = *[(array.shape, array.strides) for array in arrays], arrays[0].dtype, algorithms.switched_off()
         program = self.programs.get(name)
         if program is None:
+            with LOCK:
+                program = self._find_or_make(name, arrays)
+        program.run(arrays)
+
+    def _find_or_make(self, name, arrays):
+        """The program of that name; another thread may just have made it."""
+        if name not in self.programs:
             if len(self.programs) >= MOST:
                 self.programs.clear()
-            program = self.programs[name] = Program(arrays, self.steps)
-        program.run(arrays)
+            self.programs[name] = Program(arrays, self.steps)
+        return self.programs[name]

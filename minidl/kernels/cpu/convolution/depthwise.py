@@ -34,6 +34,7 @@ from minidl.kernels.cpu.machine.launch import Launch
 from minidl.kernels.cpu.machine.memory import LINE, address, zero_bytes
 from minidl.kernels.cpu.machine.team import next_task
 from minidl.kernels.cpu.tile.lanes import ROWS, Size, ask, multiply_all, spec_of
+from minidl.once import once
 
 FAR = 1 << 25  # bytes of both arrays that processors with a good deal of cache do not keep
 TASK = 1 << 17  # bytes that a task of the forward convolution writes
@@ -121,7 +122,7 @@ def ask_below(p, column, top, pixels):
         ask(column + row * p.x_row, pixels * p.stride_across * p.x_pixel)
 
 
-@functools.cache
+@once
 def kernel_of(dtype):
     """The forward kernel for `dtype`."""
     SPEC, SIZE = spec_of(dtype), Size.of(dtype)
@@ -184,7 +185,7 @@ def input_grad(grad, weight, input_shape, stride, padding, dilation, out, accumu
     return out
 
 
-@functools.cache
+@once
 def _summing(dtype):
     """The kernel that computes each chunk's sum."""
     SPEC, SIZE = spec_of(dtype), Size.of(dtype)

@@ -22,7 +22,6 @@ a convolution with stride 2 is four convolutions with stride 1, one per parity.
 
 from __future__ import annotations
 
-import functools
 import math
 from typing import NamedTuple
 
@@ -36,9 +35,10 @@ from minidl.kernels.cpu.machine.team import next_slot, next_task
 from minidl.kernels.cpu.tile.panels import panel, panels_of
 from minidl.kernels.cpu.tile.sweep import Size, sweep
 from minidl.kernels.cpu.tile.tile import shape
+from minidl.once import once
 
 
-@functools.cache
+@once
 def kernel_of(dtype):
     """The kernel for `dtype`."""
     SPEC, SIZE, EDGE = shape(dtype).spec(), Size.of(dtype), Size.of(dtype).edge()

@@ -25,7 +25,6 @@ vector i of every pixel), the others for their share of the next block of x.
 
 from __future__ import annotations
 
-import functools
 
 import numpy as np
 from numba import literally
@@ -39,6 +38,7 @@ from minidl.kernels.cpu.machine.team import next_slot, next_task
 from minidl.kernels.cpu.tile.panels import panel
 from minidl.kernels.cpu.tile.sweep import Rows, Size, sweep
 from minidl.kernels.cpu.tile.tile import gather, shape
+from minidl.once import once
 
 PIXELS = 512  # per block
 # Bytes of the sum that a task works on, by whether x is copied: if not, the next block of x comes to the cache as well.
@@ -100,7 +100,7 @@ def add_products(spec, size, r, a, lines, columns, count, start, c, accumulate, 
         )  # fmt: skip
 
 
-@functools.cache
+@once
 def _summing(dtype):
     """The kernel that computes each chunk's sum."""
     SPEC, SIZE, EDGE = shape(dtype).spec(kind="rows"), Size.of(dtype), Size.of(dtype).edge()
@@ -146,7 +146,7 @@ def _summing(dtype):
     return sum_chunks
 
 
-@functools.cache
+@once
 def _adding(dtype):
     """The kernel that adds the chunks' sums in order and writes them as weights (K, C, kh, kw)."""
     SIZE, ZERO = Size.of(dtype), np.dtype(dtype).type(0)

@@ -27,15 +27,14 @@ from numba.core.caching import CompileResultCacheImpl, FunctionCache, _CacheLoca
 from numba.core.compiler_lock import global_compiler_lock
 
 from minidl.kernels.cpu.machine.simd import simd
+from minidl.once import whole_at_fork
+
+whole_at_fork(global_compiler_lock)
 
 if numba.config.DISABLE_JIT:
     raise ImportError("NUMBA_DISABLE_JIT is set: the plain forms run", name="numba")
 
 SOURCES = Path(__file__).parents[2]  # minidl/kernels
-
-if hasattr(os, "register_at_fork"):  # a fork waits for compilations: its child would, for ever
-    release = global_compiler_lock.release
-    os.register_at_fork(before=global_compiler_lock.acquire, after_in_parent=release, after_in_child=release)
 
 
 def jit(function=None, *, fastmath=frozenset({"contract", "nsz"}), **options):

@@ -11,6 +11,7 @@ from __future__ import annotations
 import weakref
 
 from minidl.backend import constant, is_constant  # noqa: F401 (for the example)
+from minidl.once import LOCK
 
 MOST = 64  # results kept of one array: beyond that, results are made again
 _kept = {}  # id of an array -> (weak reference to it, {what was made of it: (the result, the other array)})
@@ -32,12 +33,21 @@ def kept(array, name, make, other=None):
     key = id(array)
     if not is_constant(array) or not (other is None or is_constant(other)):
         return make()
+    name = name, id(other)
+    found = _kept[key][1].get(name) if key in _kept else None
+    if found is None:
+        with LOCK:
+            found = _find_or_make(array, key, name, make, other)
+    return found[0]
+
+
+def _find_or_make(array, key, name, make, other):
+    """The entry `name` of `array`; another thread may just have made it."""
     if key not in _kept:
         _kept[key] = weakref.ref(array, lambda _: _kept.pop(key, None)), {}
-    results, name = _kept[key][1], (name, id(other))
-    found = results.get(name)
-    if found is None:
+    results = _kept[key][1]
+    if name not in results:
         if len(results) >= MOST:
             results.clear()
-        found = results[name] = make(), other  # which lives on, so that its id stays its own
-    return found[0]
+        results[name] = make(), other  # which lives on, so that its id stays its own
+    return results[name]

@@ -35,7 +35,7 @@ class Launch:
     --------
     >>> import numpy as np
     >>> from minidl.kernels.cpu.convolution.direct import prepare_forward
-    >>> from minidl.kernels.cpu import address
+    >>> from minidl.kernels.cpu.machine.memory import address
     >>> x, y = np.arange(16.0).reshape(1, 1, 4, 4), np.empty((1, 1, 3, 3))
     >>> run = prepare_forward(x, np.ones((1, 1, 2, 2)), None, (1, 1), ((0, 0), (0, 0)), (1, 1), False, y)
     >>> run(address(x), address(y))
@@ -55,5 +55,8 @@ class Launch:
         team.run(self.entry, self.tasks, *args)
 
     def _compiled(self, args):
-        """The machine code for these arguments: from now on their types need not be looked at."""
-        return self.kernel.get_overload((typeof(new_counter()), typeof(self.tasks), *map(typeof, args)))
+        """The machine code for these arguments: from now on their types need not be looked at.
+
+        It is asked for by `compile`: where launches are shared, the first call may still be compiling in another thread.
+        """
+        return self.kernel.compile((typeof(new_counter()), typeof(self.tasks), *map(typeof, args)))

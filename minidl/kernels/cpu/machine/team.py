@@ -239,6 +239,14 @@ def set_num_threads(n):
             old.dismiss()
 
 
+def call(kernel, *args):
+    """``kernel(*args)``; Ctrl-C there is a KeyboardInterrupt."""
+    try:
+        return kernel(*args)
+    except SystemError as error:
+        raise _plain(error) from None
+
+
 def run(kernel, n_tasks, *args):
     """Call ``kernel(counter, n_tasks, *args)`` in every thread of the team and wait for all of them.
 
@@ -251,10 +259,7 @@ def run(kernel, n_tasks, *args):
         finally:
             team.entered.release()
     if n_tasks > 0:
-        try:
-            kernel(new_counter(), n_tasks, *args)
-        except SystemError as error:
-            raise _plain(error) from None
+        call(kernel, new_counter(), n_tasks, *args)
 
 
 def scratch(size, dtype):

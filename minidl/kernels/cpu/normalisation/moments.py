@@ -6,6 +6,9 @@ of a few pixels spread over the piece: a variance loses digits only where they a
 all others, by the square of that distance in standard deviations. The pieces are then merged
 in order, in float64 (T. Chan, G. Golub and R. LeVeque, "Updating formulae and a
 pairwise algorithm for computing sample variances", 1979).
+
+Of a channel with values that are not finite, or so large that their sums or squares overflow, both are computed
+again in the definition's own steps: there the order decides what comes out, an infinity or NaN.
 """
 
 from __future__ import annotations
@@ -95,4 +98,19 @@ def statistics(xs):
     n, pixels, C, size = pieces(xs)
     sums = partial(3, n, C, like=xs[0])
     team.run(_moments, n, table(xs), sums.dtype.type(0), pixels, size, sums.ravel(), sums.shape[2])
-    return _merge(sums, pixels, C, size)
+    mean, var = team.call(_merge, sums, pixels, C, size)
+    if not np.isfinite(var).all():
+        _as_defined(xs, mean, var)
+    return mean, var
+
+
+def _as_defined(xs, mean, var):
+    """Compute anew the channels in which a value or a square of a difference is not finite, as the definition does."""
+    ends = np.cumsum([x.shape[1] for x in xs])
+    with np.errstate(over="ignore", invalid="ignore"):
+        for c in np.flatnonzero(~np.isfinite(var)):
+            part = int(ends.searchsorted(c, "right"))
+            values = xs[part][:, c - ends[part]]  # counted from the part's end
+            mean[c] = values.mean()
+            deviation = values - values.dtype.type(mean[c])
+            var[c] = (deviation * deviation).mean()

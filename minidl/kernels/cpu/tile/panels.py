@@ -16,7 +16,6 @@ per number against kh kw K multiplications. A 1x1 window needs none.
 
 from __future__ import annotations
 
-import functools
 from typing import NamedTuple
 
 import numpy as np
@@ -28,6 +27,7 @@ from minidl.kernels.cpu.machine.kept import kept
 from minidl.kernels.cpu.machine.memory import address, copy_bytes, pointer, zero_bytes
 from minidl.kernels.cpu.machine.team import next_task
 from minidl.kernels.cpu.tile.sweep import Size
+from minidl.once import once
 
 BLOCK = 16  # input channels packed at a time: what is read and written stays in the first-level cache
 
@@ -81,7 +81,7 @@ def panel(j, panels, vectors):
     return j * width + min(j, wider), width + (1 if j < wider else 0)
 
 
-@functools.cache
+@once
 def _packer(dtype):
     """The kernel that packs weights of `dtype`."""
     SIZE, ZERO = Size.of(dtype), np.dtype(dtype).type(0)
