@@ -1,4 +1,4 @@
-"""Layers that surround images with a frame; see `minidl.pad`."""
+"""Layers that pad images; see `minidl.pad`."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from minidl.tensor import Tensor
 
 
 class ZeroPad2d(Module):
-    """Surround images with zeros: (left, right, top, bottom), or one number for all."""
+    """Pad images with zeros: (left, right, top, bottom), or one number for all."""
 
     mode = "constant"
 
@@ -28,18 +28,18 @@ class ZeroPad2d(Module):
 
 
 class ReflectionPad2d(ZeroPad2d):
-    """Surround images with their mirror image."""
+    """Pad images with their mirror image."""
 
     mode = "reflect"
 
 
 class ReplicationPad2d(ZeroPad2d):
-    """Surround images with their outermost pixels, repeated."""
+    """Pad images with their outermost pixels, repeated."""
 
     mode = "replicate"
 
 
 class CircularPad2d(ZeroPad2d):
-    """Surround images with what lies at their other end."""
+    """Pad images with the pixels of the opposite side."""
 
     mode = "circular"

@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from minidl.nn.layers import Conv2d, ConvTranspose2d, Linear
+from minidl.nn.conv_transpose import ConvTranspose2d
+from minidl.nn.layers import Conv2d, Linear
 from minidl.nn.module import Module
 from minidl.ops.clipping import clip_grad_norm_, clip_grad_value_  # noqa: F401 (PyTorch's place for them)
 from minidl.tensor import no_grad
