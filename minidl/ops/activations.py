@@ -102,8 +102,8 @@ def prelu(input: Tensor, weight: Tensor) -> Tensor:
 
     Reference: K. He et al., "Delving Deep into Rectifiers", arXiv 1502.01852.
     """
-    channels = input.shape[1] if input.ndim > 1 else 1
-    if weight.ndim > 1 or weight.data.size not in (1, channels):
+    channels = input.shape[1] if tensor_of(input).ndim > 1 else 1
+    if tensor_of(weight, "weight").ndim > 1 or weight.data.size not in (1, channels):
         raise ValueError(f"`weight` has shape {weight.shape}; accepted: 1 slope or {channels}, `input` is {input.shape}")
     slopes = weight.reshape((1, -1) + (1,) * (input.ndim - 2)) if input.ndim > 1 else weight.reshape(())
     return where(input.data > 0, input, slopes * input)
@@ -111,7 +111,7 @@ def prelu(input: Tensor, weight: Tensor) -> Tensor:
 
 def glu(input: Tensor, dim: int = -1) -> Tensor:
     """One half of the slices along `dim` times the sigmoid of the other (Y. Dauphin et al., arXiv 1612.08083)."""
-    if input.ndim == 0:
+    if tensor_of(input).ndim == 0:
         raise ValueError("`input` of glu() has no axes; accepted: at least 1 axis")
     axis = checks.axis(dim, input.ndim)
     half, odd = divmod(input.shape[axis], 2)
