@@ -14,11 +14,11 @@ from minidl.nn.branches import Branches, ConvNormReLU
 from minidl.nn.containers import ModuleDict, ModuleList, Sequential
 from minidl.nn.conv_transpose import ConvTranspose2d
 from minidl.nn.everyday import (
-    BCELoss, CosineSimilarity, Dropout2d, Embedding, GLU, Hardswish, Hardtanh, HuberLoss, InstanceNorm1d,
-    InstanceNorm2d, KLDivLoss, PixelShuffle, PixelUnshuffle, PReLU, ReLU6, RMSNorm, SELU, SmoothL1Loss, Unflatten,
+    BCELoss, CosineSimilarity, Dropout2d, Embedding, GLU, Hardswish, Hardtanh, HuberLoss, Identity,
+    InstanceNorm1d, InstanceNorm2d, KLDivLoss, PixelShuffle, PixelUnshuffle, PReLU, ReLU6, RMSNorm, SELU, SmoothL1Loss, Unflatten,
     Upsample,
 )  # fmt: skip
-from minidl.nn.layers import Conv2d, Dropout, Flatten, Identity, Linear
+from minidl.nn.layers import Conv2d, Dropout, Flatten, Linear
 from minidl.nn.module import Module, Parameter
 from minidl.nn.normalisation import BatchNorm1d, BatchNorm2d, GroupNorm, LayerNorm, LocalResponseNorm
 from minidl.nn.padding import CircularPad2d, ReflectionPad2d, ReplicationPad2d, ZeroPad2d

@@ -277,3 +277,10 @@ class Unflatten(Module):
 
     def extra_repr(self) -> str:
         return f"dim={self.dim}, unflattened_size={self.unflattened_size}"
+
+
+class Identity(Module):
+    """Returns its input."""
+
+    def forward(self, input: Tensor) -> Any:
+        return input

@@ -31,13 +31,6 @@ def _init_like_pytorch(weight, bias):
         init.uniform_(bias, -bound, bound)
 
 
-class Identity(Module):
-    """Returns its input."""
-
-    def forward(self, input: Tensor) -> Any:
-        return input
-
-
 class Linear(Module):
     """``x @ weight.T + bias``: (..., in_features) to (..., out_features).
 

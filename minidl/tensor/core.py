@@ -61,8 +61,8 @@ class Tensor(Base):
     # NumPy must leave `array * tensor` to Tensor.__rmul__.
     __array_ufunc__ = None
 
-    node = None  # the Function that computed this tensor; None for a leaf
-    index = 0  # its position among the outputs of `node`
+    node: Any = None  # the Function that computed this tensor; None for a leaf
+    index: int = 0  # its position among the outputs of `node`
     _shared_version = None  # a Version; made when it is first asked for
     _is_view = False
     _hooks = None
