@@ -15,8 +15,8 @@ from minidl.nn.containers import ModuleDict, ModuleList, Sequential
 from minidl.nn.conv_transpose import ConvTranspose2d
 from minidl.nn.everyday import (
     BCELoss, CosineSimilarity, Dropout2d, Embedding, GLU, Hardswish, Hardtanh, HuberLoss, Identity,
-    InstanceNorm1d, InstanceNorm2d, KLDivLoss, PixelShuffle, PixelUnshuffle, PReLU, ReLU6, RMSNorm, SELU, SmoothL1Loss, Unflatten,
-    Upsample,
+    InstanceNorm1d, InstanceNorm2d, KLDivLoss, PixelShuffle, PixelUnshuffle, PReLU, ReLU6, RMSNorm, SELU,
+    SmoothL1Loss, Unflatten, Upsample,
 )  # fmt: skip
 from minidl.nn.layers import Conv2d, Dropout, Flatten, Linear
 from minidl.nn.module import Module, Parameter
