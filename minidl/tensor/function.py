@@ -186,8 +186,8 @@ class Function:
         """Copy what was saved of `tensor`, which is about to be overwritten by this node's own output (``x *= y``)."""
         version = tensor._version_record()
         self._saved = [
-            saved._replace(value=saved.value.copy(), version=Version(), changes=0) if saved.version is version else saved
-            for saved in map(Saved._make, self._saved)
+            one._replace(value=one.value.copy(), version=Version(), changes=0) if one.version is version else one
+            for one in map(Saved._make, self._saved)
         ]
 
     def release(self) -> None:
