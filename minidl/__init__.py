@@ -11,6 +11,8 @@ import importlib as _importlib
 from typing import TYPE_CHECKING as _TYPE_CHECKING
 from typing import Any as _Any
 
+from numpy import float16, float32, float64, int8, int16, int32, int64, uint8
+
 from minidl import nn, optim
 from minidl.graph import draw_graph
 from minidl.ops.activations import (
@@ -88,6 +90,8 @@ __all__ = [
     # tensors and their derivatives
     "Function", "Tensor", "enable_grad", "grad", "is_grad_enabled", "no_grad", "set_grad_enabled", "tensor",
     "check_gradients", "detect_anomaly", "draw_graph",
+    # dtypes
+    "float16", "float32", "float64", "int8", "int16", "int32", "int64", "uint8",
     # weights in files
     "load", "save",
     # random numbers

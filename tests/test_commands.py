@@ -167,8 +167,8 @@ def test_wrong_input_is_one_line(refused, folder):
 
 
 def test_the_readme_shows_what_is_there():
-    text = (ROOT / "README.md").read_text()
-    shown = {line.split("python -m minidl ")[1].split()[0] for line in text.splitlines() if "$ python -m minidl " in line}
+    lines = (ROOT / "README.md").read_text().splitlines()
+    shown = {line.split("python -m minidl ")[1].split()[0] for line in lines if "$ python -m minidl " in line}
     assert {"data", "summary", "evaluate", "compare", "predict"} <= shown <= set(command_line.COMMANDS)
 
 

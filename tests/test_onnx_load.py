@@ -167,11 +167,18 @@ LARGE = [
 ]
 
 
+LARGE += [
+    (helper.make_node(kind, ["c", "w"], ["y"]), numpy_helper.from_array(np.ones((1, 10**5), np.float32), "w"))
+    for kind in ("Add", "Max", "MatMul", "Gemm")
+]
+
+
 @pytest.mark.parametrize("node, constant", LARGE, ids=lambda value: getattr(value, "op_type", ""))
 def test_results_of_any_size_are_refused(node, constant):
     unsqueeze = [helper.make_node("Constant", [], ["n"], value_ints=[1, 1, 1, 2]), helper.make_node("Reshape", ["x", "n"], ["i"])]
+    column = numpy_helper.from_array(np.ones((10**5, 1), np.float32), "c")
     with pytest.raises(OnnxError, match=f"{node.op_type} `y`: "):  # by the loader already, if it can know
-        OnnxNetwork(proto_of(*unsqueeze, node, constants=[constant]))(minidl.ones(1, 2))
+        OnnxNetwork(proto_of(*unsqueeze, node, constants=[constant, column]))(minidl.ones(1, 2))
 
 
 def test_lists_of_numbers_are_computed_once_and_parameters_each_time():

@@ -132,6 +132,12 @@ ROWS = {
         [[4.0] * 4, [0.0] * 4],
         "float32",
     ),
+    "to(device, dtype, non_blocking, copy)": (
+        lambda L: x(L)[0].to("cpu", L.tensor(1).dtype, False, True),
+        [1, 2, 4],
+        "int64",
+    ),
+    "dtypes by name": (lambda L: L.zeros(1, dtype=L.float64).to(L.int8), [0], "int8"),
     "clamp(min > max)": (lambda L: L.tensor([1.0]).clamp(2, 1.5), [1.5], "float32"),
 }
 

@@ -83,6 +83,7 @@ ROWS = {
     ),
     "a pool's stride beyond the image": (lambda L: F(L).max_pool2d(image(L), 2, 2**30).flatten(), [5.0, 6.0], "float32"),
     "no images": (lambda L: tuple(F(L).conv2d(L.zeros(0, 2, 3, 4), kernel(L, 3, 2, 1, 1)).shape), (0, 3, 3, 4)),
+    "windows of no images": (lambda L: tuple(F(L).unfold(L.zeros(0, 2, 3, 4), 2).shape), (0, 8, 6)),
     "no images pooled": (lambda L: tuple(F(L).max_pool2d(L.zeros(0, 2, 4, 4), 2).shape), (0, 2, 2, 2)),
     "no images averaged": (lambda L: tuple(F(L).adaptive_avg_pool2d(L.zeros(0, 2, 4, 4), 1).shape), (0, 2, 1, 1)),
 }  # fmt: skip
@@ -120,7 +121,7 @@ REFUSALS = {
     ),
     "image of a list": (lambda L: F(L).max_pool2d([[1.0]], 1), "`input` is of type list; accepted: a Tensor"),
     "two axes": (lambda L: F(L).max_pool2d(L.zeros(2, 2), 1), "`input` must have 4 axes (N, C, H, W), or 3"),
-    "empty image": (lambda L: F(L).max_pool2d(L.zeros(1, 2, 0, 3), 1), "does not fit"),
+    "empty image": (lambda L: F(L).max_pool2d(L.zeros(1, 2, 0, 3), 1), "`input` has shape (1, 2, 0, 3); accepted: pixels"),
     "pool of a mask": (lambda L: F(L).max_pool2d(image(L) > 1, 1), "`input` of max_pool2d() is bool"),
     "adaptive": (lambda L: F(L).adaptive_avg_pool2d(image(L), (1, 2, 3)), "`output_size` is (1, 2, 3); accepted"),
     "adaptive of integers": (lambda L: F(L).adaptive_avg_pool2d(image(L, "int64"), 1), "accepted: a floating-point"),

@@ -15,7 +15,7 @@ import numpy as np
 
 from minidl.nn import Module, Parameter
 from minidl.onnx import elementwise, images, reductions, shapes
-from minidl.onnx.shapes import MAX_SIZE
+from minidl.onnx.shapes import MAX_SIZE, check_size
 from minidl.tensor import Tensor
 
 OPERATORS = elementwise.OPERATORS | images.OPERATORS | shapes.OPERATORS | reductions.OPERATORS
@@ -148,6 +148,8 @@ class Step:
         """Compute the node's outputs into the dictionary `values`."""
         try:
             inputs = [values[name] if name else None for name in self.inputs]
+            if self.kind in elementwise.OPERATORS:
+                check_size(math.prod(np.broadcast_shapes(*[x.shape for x in inputs if x is not None])))
             result = (OPERATORS | ON_CONSTANTS)[self.kind](*inputs, **self.attributes)
         except (TypeError, ValueError, IndexError, KeyError, NotImplementedError, RuntimeError, ArithmeticError) as error:
             raise OnnxError(f"{self.kind} `{self.name}`: {error}") from error

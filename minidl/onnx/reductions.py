@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
+
 import minidl
-from minidl.onnx.shapes import numbers
+from minidl.onnx.shapes import check_size, numbers
 from minidl.tensor import Tensor
 
 
@@ -64,6 +66,9 @@ def _log_sum_exp(x, axes, keepdim):
 
 def matmul(a, b):
     """Product of the last two axes."""
+    if min(a.ndim, b.ndim) > 1:
+        many = np.broadcast_shapes(a.shape[:-2], b.shape[:-2])
+        check_size(math.prod(many) * a.shape[-2] * b.shape[-1])
     return a @ b
 
 
@@ -73,7 +78,7 @@ def gemm(a, b, c=None, alpha=1.0, beta=1.0, transA=0, transB=0):
     plain = alpha == 1 and beta == 1 and transB
     if plain and (c is None or c.ndim == 1 and c.shape[0] == b.shape[0]):
         return minidl.linear(a, b, c)
-    y = alpha * (a @ (b.permute(1, 0) if transB else b))
+    y = alpha * matmul(a, b.permute(1, 0) if transB else b)
     return y if c is None else y + beta * c
 
 

@@ -9,9 +9,8 @@ from minidl.backend import array_module
 from minidl.checks import choice, number
 from minidl.ops.arithmetic import where
 from minidl.ops.elementwise import erf, softplus
-from minidl.ops.promotion import floating
+from minidl.ops.promotion import floating, tensor_of
 from minidl.ops.tiling import narrow
-from minidl.ops.promotion import tensor_of
 from minidl.tensor import Tensor
 
 SELU = 1.6732632423543772848170429916717, 1.0507009873554804934193349852946  # alpha and scale, arXiv 1706.02515
@@ -103,8 +102,8 @@ def prelu(input, weight):
 
     Reference: K. He et al., "Delving Deep into Rectifiers", arXiv 1502.01852.
     """
-    channels = input.shape[1] if input.ndim > 1 else 1
-    if weight.ndim > 1 or weight.data.size not in (1, channels):
+    channels = input.shape[1] if tensor_of(input).ndim > 1 else 1
+    if tensor_of(weight, "weight").ndim > 1 or weight.data.size not in (1, channels):
         raise ValueError(f"`weight` has shape {weight.shape}; accepted: 1 slope or {channels}, `input` is {input.shape}")
     slopes = weight.reshape((1, -1) + (1,) * (input.ndim - 2)) if input.ndim > 1 else weight.reshape(())
     return where(input.data > 0, input, slopes * input)
@@ -112,7 +111,7 @@ def prelu(input, weight):
 
 def glu(input, dim=-1):
     """One half of the slices along `dim` times the sigmoid of the other (Y. Dauphin et al., arXiv 1612.08083)."""
-    if input.ndim == 0:
+    if tensor_of(input).ndim == 0:
         raise ValueError("`input` of glu() has no axes; accepted: at least 1 axis")
     axis = checks.axis(dim, input.ndim)
     half, odd = divmod(input.shape[axis], 2)

@@ -12,6 +12,7 @@ from minidl.ops.arithmetic import where
 from minidl.ops.dropout import dropout
 from minidl.ops.losses import softmax
 from minidl.ops.tiling import repeat_interleave
+from minidl.ops.promotion import tensor_of
 from minidl.tensor import Tensor
 
 
@@ -47,6 +48,8 @@ def scaled_dot_product_attention(
     >>> minidl.scaled_dot_product_attention(q, k, minidl.tensor([[[1.0], [3.0]]]))
     tensor([[[2.]]])
     """
+    for name, tensor in (("query", query), ("key", key), ("value", value)):
+        tensor_of(tensor, name)
     if min(query.ndim, key.ndim, value.ndim) < 2 or query.shape[-1] != key.shape[-1] or key.shape[-2] != value.shape[-2]:
         raise ValueError(
             f"`query` {query.shape}, `key` {key.shape} and `value` {value.shape} do not fit: "

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from minidl.ops.arithmetic import where
+from minidl.ops.promotion import tensor_of
 from minidl.ops.selecting import index_select
 
 
@@ -30,7 +31,8 @@ def embedding(
             [0., 0.],
             [2., 2.]])
     """
-    if weight.ndim != 2:
+    tensor_of(input)
+    if tensor_of(weight, "weight").ndim != 2:
         raise ValueError(f"`weight` has shape {weight.shape}; accepted: (rows, width)")
     check_options(max_norm=max_norm, scale_grad_by_freq=scale_grad_by_freq, sparse=sparse)
     rows = weight.shape[0]

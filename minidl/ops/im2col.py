@@ -144,7 +144,7 @@ def unfold(input, kernel_size, dilation=1, padding=0, stride=1):
     def of_images(images):
         columns = im2col(images, (kh, kw), stride, padding, dilation)
         N, C = images.shape[:2]
-        L = columns.shape[0] // max(N, 1)
+        L = _windows((1, *images.shape[1:]), **_geometry(kernel_size, stride, padding, dilation))
         return columns.reshape(N, L, kh * kw, C).permute(0, 3, 2, 1).reshape(N, C * kh * kw, L)
 
     return on_images(of_images, input)

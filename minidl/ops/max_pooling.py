@@ -216,6 +216,9 @@ def max_pool2d(input, kernel_size, stride=None, padding=0, dilation=1, ceil_mode
     if tensor_of(input)._data.dtype.kind == "b":
         raise TypeError("`input` of max_pool2d() is bool; accepted: numbers")
 
+    if 0 in input.shape[-3:]:
+        raise ValueError(f"`input` has shape {input.shape}; accepted: pixels and channels")
+
     def pool(images):
         result = MaxPool2d.apply(images, winners=return_indices, ceil_mode=ceil_mode, **geometry)
         y, argmax = result if isinstance(result, tuple) else (result, None)

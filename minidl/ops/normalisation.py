@@ -119,7 +119,7 @@ def batch_norm_train(input, weight=None, bias=None, eps=1e-5, relu=False):
     >>> mean, var
     (tensor([2.]), tensor([1.]))
     """
-    C = _check_channels(input, weight=weight, bias=bias)
+    C = check_channels(input, weight=weight, bias=bias)
     if input.data.size <= C:
         count = input.data.size // max(C, 1)
         raise ValueError(f"`input` of shape {input.shape} has {count} value per channel; training needs 2")
@@ -128,11 +128,13 @@ def batch_norm_train(input, weight=None, bias=None, eps=1e-5, relu=False):
 
 def batch_norm_eval(input, mean, var, weight=None, bias=None, eps=1e-5, relu=False):
     """Batch normalisation by given statistics of shape (C,): one scale and one shift per channel."""
-    _check_channels(input, mean=mean, var=var, weight=weight, bias=bias)
+    tensor_of(mean, "mean"), tensor_of(var, "var")
+    check_channels(input, mean=mean, var=var, weight=weight, bias=bias)
     return BatchNormEval.apply(input, mean, var, weight, bias, eps=eps, relu=relu)
 
 
-def _check_channels(input, **vectors):
+def check_channels(input, **vectors):
+    """How many channels `input` (N, C, ...) has; one clear error for vectors (or None) that have not as many."""
     if floating(input).ndim < 2:
         raise ValueError(f"`input` must have at least 2 axes (N, C, ...), found shape {input.shape}")
     C = input.shape[1]
@@ -163,5 +165,5 @@ def local_response_norm(input, size, alpha=1e-4, beta=0.75, k=1.0):
         If `size` is less than 1 or there is no channel axis.
     """
     size = checks.integer(size, "size", least=1)
-    _check_channels(input)
+    check_channels(input)
     return LocalResponseNorm.apply(input, size=size, alpha=alpha, beta=beta, k=k)

@@ -27,17 +27,17 @@ def or_identity(function: Callable[[Tensor, Any], Tensor]) -> Callable[[Tensor, 
     return lambda self, other: function(self, other) if is_operand(other) else NotImplemented
 
 
-def _float(self: Tensor) -> Tensor:
+def _float(self: Tensor, memory_format: object = None) -> Tensor:
     """The values in float32."""
     return shape.astype(self, "float32")
 
 
-def _double(self: Tensor) -> Tensor:
+def _double(self: Tensor, memory_format: object = None) -> Tensor:
     """The values in float64."""
     return shape.astype(self, "float64")
 
 
-def _long(self: Tensor) -> Tensor:
+def _long(self: Tensor, memory_format: object = None) -> Tensor:
     """The values in int64."""
     return shape.astype(self, "int64")
 

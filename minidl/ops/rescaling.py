@@ -10,7 +10,7 @@ import numpy as np
 
 from minidl.ops.creation import ones
 from minidl.ops.dropout import dropout
-from minidl.ops.normalisation import batch_norm_train
+from minidl.ops.normalisation import batch_norm_train, check_channels
 from minidl.ops.promotion import tensor_of
 from minidl.random import GENERAL
 
@@ -36,6 +36,7 @@ def instance_norm_train(input, weight=None, bias=None, eps=1e-5):
 
     Returns the output, and mean and biased variance, shape (N, C), without gradient.
     """
+    check_channels(input, weight=weight, bias=bias)
     if input.ndim < 3:
         raise ValueError(f"`input` has shape {input.shape}; accepted: (N, C, L), (N, C, H, W), ...")
     N, C = input.shape[:2]

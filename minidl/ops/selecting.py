@@ -34,7 +34,7 @@ def index_add(input, dim, index, source, *, alpha=1):
     tensor([3., 0., 3.], grad_fn=<Add>)
     """
     positions = _slices(input, dim, index)
-    if source.shape != positions.shape:
+    if tensor_of(source, "source").shape != positions.shape:
         raise ValueError(f"`source` has shape {source.shape}; `index` and `input` need {positions.shape}")
     _check_dtype("source", source, input)
     return input + Put.apply(source if alpha == 1 else source * alpha, positions, False, input.shape)
@@ -106,7 +106,7 @@ def _last_of_each(positions):
 
 def scatter_add(input, dim, index, src):
     """`input` with ``src`` added at the places `index` along `dim`: the adjoint of `gather`."""
-    _check_dtype("src", src, input)
+    _check_dtype("src", src, tensor_of(input))
     positions = _places(input, dim, index)
     return input + Put.apply(_corner(src, index, "src"), positions, False, input.shape)
 

@@ -213,7 +213,7 @@ def to(input, *targets, device=None, dtype=None, copy=False, non_blocking=False,
     ----------
     input : Tensor
     *targets : str, dtype or Tensor
-        A device's name, a dtype, or a Tensor whose device and dtype are wanted.
+        A device's name, a dtype, or a Tensor whose device and dtype are wanted; then `non_blocking` and `copy`.
     device, dtype : optional
         The same by name.
     copy : bool
@@ -227,7 +227,8 @@ def to(input, *targets, device=None, dtype=None, copy=False, non_blocking=False,
     >>> minidl.ones(2).to("float64").dtype
     dtype('float64')
     """
-    out = tensor_of(input)
+    out, flags = tensor_of(input), [t for t in targets if isinstance(t, bool)]
+    copy, targets = copy or flags[1:2] == [True], [t for t in targets if not isinstance(t, bool)]
     wanted = [part for t in targets for part in ((t.device, t.dtype) if isinstance(t, Tensor) else (t,))]
     for target in (*wanted, device, dtype):
         if is_device_name(target):

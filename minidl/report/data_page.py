@@ -7,7 +7,7 @@ import numpy as np
 from minidl.data import ImageRandom, augmentation
 from minidl.evaluation.census import NEAR, PARTS, class_means
 from minidl.report import page
-from minidl.report.canvas import BLUE, GREEN, ORANGE, PINK, name_of, new_figure, svg
+from minidl.report.canvas import BLUE, GREEN, ORANGE, name_of, new_figure, svg
 
 EACH = 8  # samples per class
 CLASSES = 20  # classes whose samples are shown
@@ -95,8 +95,8 @@ def _means(splits, found):
     means, counts = class_means(splits.train, len(found["classes"]))
     cells = [page.image(image, under=name) for image, name, count in zip(means, found["classes"], counts) if count]
     words = ("The mean image of each class. A clear shape means that all images of the class are alike and lie in one "
-             "place; gray mist, that a network must look for more than a place. A class that is brighter than the others "
-             "can be told by that alone.")
+             "place; gray mist, that a network must look for more than a place. A class brighter than the others can "
+             "be told by that alone.")
     return page.section("Mean image of each class", page.figure(words, *cells[:100], kind="images"))
 
 

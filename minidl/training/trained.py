@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 
 import minidl
-from minidl import backend, data
+from minidl import backend, data, nn
 from minidl.data.catalogue import ALIASES, LOADERS
 from minidl.data.errors import check, shown
 from minidl.training.checkpoint import CheckpointError, load_arrays
@@ -43,7 +43,7 @@ class TrainedNetwork:
         The weights file.
     """
 
-    model: object
+    model: nn.Module
     class_names: tuple
     channels: int
     image_size: int
@@ -138,9 +138,9 @@ def open_run(path, create, device="cpu"):
         model.load_state_dict(weights)
     except (TypeError, ValueError, RuntimeError) as error:
         raise CheckpointError(f"{shown(path)}: {shown(error)}") from error
-    names = ("class_names", "channels", "image_size", "mean", "std")
-    facts = {name: tuple(images[name]) if isinstance(images[name], list) else images[name] for name in names}
-    return TrainedNetwork(model.to(device).eval(), **facts, settings=settings, path=path)
+    lists = {name: tuple(images[name]) for name in ("class_names", "mean", "std")}
+    sizes = {name: images[name] for name in ("channels", "image_size")}
+    return TrainedNetwork(model.to(device).eval(), **lists, **sizes, settings=settings, path=path)
 
 
 def network_options(settings, num_classes, channels):
