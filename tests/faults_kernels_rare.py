@@ -73,7 +73,8 @@ def reading():
 def windows_and_biases():
     """Faults in wide windows and in the biases of groups."""
     forward = test_of(convolutions.test_forward)
-    place, wider = "rare paths cpu", test_of(convolutions.test_windows_wider_than_a_tile_has_rows, np.float32, 1, (1, 9))
+    place = "rare paths cpu"
+    wider = test_of(convolutions.test_windows_wider_than_a_tile_has_rows, np.float32, 1, (1, 9))
 
     def biased(change):
         def wrong(right, x, w, bias=None, *a, groups=1, **o):
