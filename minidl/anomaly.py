@@ -11,6 +11,7 @@ import contextlib
 import linecache
 import os
 import sys
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -137,7 +138,7 @@ def _summary(x):
 
 
 @contextlib.contextmanager
-def detect_anomaly(check_inf=True):
+def detect_anomaly(check_inf: bool = True) -> Iterator[None]:
     """Context in which the first NaN or Inf raises an error that names operation, layer and line.
 
     Every result is read, which is slow: it is meant for finding a fault, not for training.

@@ -9,12 +9,15 @@ from __future__ import annotations
 
 import math
 import operator
+from collections.abc import Sequence
 from numbers import Real
+from typing import TypeAlias
 
 import numpy as np
 
 from minidl import backend
 
+Ints: TypeAlias = int | Sequence[int]  # one number for all axes, or one for each
 MOST = 2**31 - 1  # of a window, a stride, a padding: beyond it addresses no longer fit
 
 

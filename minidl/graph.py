@@ -6,7 +6,10 @@ other program is needed.
 
 from __future__ import annotations
 
+import os
+from collections.abc import Sequence
 from html import escape
+from typing import Any
 
 from minidl.graph_layout import GAP, LINE, Box, arrange
 from minidl.tensor import Tensor, edge_of, enable_grad
@@ -23,7 +26,10 @@ FAMILIES = {
 PLAIN, LEAF, RESULT = "#eceff1", "#ffffff", "#cfd8dc"
 
 
-def draw_graph(tensor, path=None, params=None, expand=("BranchesOp",)):
+def draw_graph(
+    tensor: Tensor, path: str | os.PathLike[str] | None = None, params: Any = None,
+    expand: Sequence[str] = ("BranchesOp",),
+) -> str:
     """The graph that computed `tensor`, as SVG.
 
     Parameters

@@ -6,6 +6,8 @@ integers, which a checkpoint can hold, so that a resumed run continues with the 
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from minidl.checks import is_integer, refused
@@ -15,7 +17,7 @@ GENERAL = 0  # the stream of initialisers, randn() and functional dropout; layer
 _state = {"seed": 0, "layers": 0, "uses": {}}
 
 
-def manual_seed(seed):
+def manual_seed(seed: int) -> None:
     """Restart all random streams from `seed`, a non-negative integer below 2**64.
 
     Examples
@@ -45,18 +47,18 @@ def next_key(layer=GENERAL):
     return _state["seed"], layer, step
 
 
-def generator(layer=GENERAL):
+def generator(layer: int = GENERAL) -> np.random.Generator:
     """A NumPy generator for one draw on the CPU, such as the initial values of one parameter."""
     seed, layer, step = next_key(layer)
     return np.random.Generator(np.random.Philox(np.random.SeedSequence([seed, layer, step])))
 
 
-def get_rng_state():
+def get_rng_state() -> Any:
     """The state of all streams as a JSON-serialisable dictionary."""
     return {"seed": _state["seed"], "layers": _state["layers"], "uses": {str(k): v for k, v in _state["uses"].items()}}
 
 
-def set_rng_state(state):
+def set_rng_state(state: Any) -> None:
     """Restore a state that `get_rng_state` returned."""
     uses = {int(k): int(v) for k, v in state["uses"].items()}
     _state.update(seed=int(state["seed"]), layers=int(state["layers"]), uses=uses)

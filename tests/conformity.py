@@ -41,6 +41,7 @@ NAMES = {
     "true_divide": "div",
     "split_with_sizes": "split",
     "einsum": lambda operands, equation: minidl.einsum(equation, operands),
+    "zero_": lambda x: x.clone().zero_(),
     "where": lambda x, condition, other: minidl.where(condition, x, other),
     "linalg.diagonal": lambda x, offset=0, dim1=-2, dim2=-1: minidl.diagonal(x, offset, dim1, dim2),
     "nn.functional.embedding": lambda weight, index, **options: minidl.embedding(index, weight, **options),
@@ -223,7 +224,7 @@ def compare(theirs, mine, their_leaves, my_leaves, second, is_random=False):
         raise Different(f"{len(mine)} outputs instead of {len(theirs)}")
     for i, (a, b) in enumerate(zip(mine, theirs)):
         if isinstance(b, torch.Tensor) and not isinstance(a, minidl.Tensor):
-            raise Different(f"value: a {type(a).__name__} instead of a Tensor")
+            raise Different(f"value: {type(a).__name__} instead of a Tensor")
         check_arrays("value" if len(mine) == 1 else f"output {i}", as_array(a), as_array(b), not is_random)
     graded = [i for i, y in enumerate(theirs) if isinstance(y, torch.Tensor) and y.requires_grad]
     for i in range(len(mine)):

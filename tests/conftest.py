@@ -76,8 +76,9 @@ def pytest_sessionfinish(session):
 
 
 def pytest_terminal_summary(terminalreporter):
-    """Tables for people: skips by reason, seeded faults and which test noticed them."""
+    """Tables for people: skips by reason, PyTorch's samples, seeded faults and which test noticed them."""
     _summarise_skips(terminalreporter)
+    _summarise_conformity(terminalreporter)
     _summarise_faults(terminalreporter)
 
 
@@ -91,6 +92,16 @@ def _summarise_skips(terminalreporter):
             terminalreporter.write_line(f"{count:5}  {reason}")
     for report in _unknown(terminalreporter):
         terminalreporter.write_line(f"NOT A REASON THAT tests/conftest.py KNOWS: {report.nodeid}: {_reason(report)}")
+
+
+def _summarise_conformity(terminalreporter):
+    """PyTorch's own samples, and how many of them are equal (``test_conformity.py``)."""
+    reports = [r for kind in ("passed", "failed") for r in terminalreporter.getreports(kind) if r.when == "call"]
+    lines = [line for r in reports if (line := dict(r.user_properties).get("conformity"))]
+    if lines:
+        terminalreporter.section("PyTorch's samples; differences on purpose: tests/conformity_table.py")
+    for line in sorted(lines):
+        terminalreporter.write_line(line)
 
 
 def _summarise_faults(terminalreporter):

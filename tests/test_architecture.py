@@ -266,7 +266,7 @@ MOST_ON_THE_PATH = 3500  # lines of code that a reader of the first storey has b
 OUTSIDE = {  # files of the path's rooms that teach nothing new
     "ops": "__init__ activations attention clipping comparison conv_transpose creation embedding extremes objectives products remainders"
     " resampling rescaling selecting sequences sorting tiling",
-    "nn": "__init__ activations attention everyday folded functional inference sequences utils",
+    "nn": "__init__ activations attention conv_transpose everyday folded functional inference padding sequences utils",
     "optim": "__init__ averaging cycles lr_scheduler onecycle plateau rmsprop schedules sequence settings",
     "tensor": "__init__",
 }

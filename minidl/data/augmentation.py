@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from minidl.data.errors import check
 from minidl.data.photometric import ColorJitter, Cutout
 from minidl.data.transforms import Compose, Normalize, RandomCrop, RandomHorizontalFlip, RandomShift
@@ -29,7 +31,7 @@ def _strong(data):
 PRESETS = {"none": _none, "shift": _shift, "standard": _standard, "strong": _strong}
 
 
-def augmentation(name, data):
+def augmentation(name: str, data: Any) -> Any:
     """The transform for training images of `data` under the preset `name`, normalisation included.
 
     =========  ====================================================================

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
+from typing import Any
 
 from minidl.data import cifar10, digits, idx
 from minidl.data.augmentation import augmentation
@@ -39,12 +40,12 @@ class DataSplits:
     augmentation: str = "standard"  # the preset that "default" stands for
     flips: bool = False  # whether a mirrored image is still one of its class
 
-    def transform(self, name="none"):
+    def transform(self, name: str = "none") -> Any:
         """The transform of an augmentation preset, normalisation included; without a name that for evaluation."""
         return augmentation(name, self)
 
 
-def load(name, data_dir=None, *, image_size=None, download=True):
+def load(name: str, data_dir: Any = None, *, image_size: int | None = None, download: bool = True) -> Any:
     """Load a data set by name, or a folder of pictures.
 
     Parameters
@@ -134,7 +135,7 @@ def _cifar10(data_dir, download):
                    std=(0.2470, 0.2435, 0.2616), augmentation="standard", flips=True)
 
 
-def load_folder(root, image_size=None):
+def load_folder(root: str | os.PathLike[str], image_size: int | None = None) -> Any:
     """The parts of a folder of pictures.
 
     With class folders only, the test part is a stratified fifth; with ``train`` and

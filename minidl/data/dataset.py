@@ -8,6 +8,8 @@ height x width x channels (`layout = "HWC"`), the way files and decoders have th
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
@@ -32,7 +34,7 @@ class Dataset:
     def __getitem__(self, index):
         raise NotImplementedError(f"{type(self).__name__} defines no __getitem__")
 
-    def batch(self, indices):
+    def batch(self, indices: Tensor) -> Any:
         """The items at `indices`, each field stacked: a tuple of arrays."""
         return stacked([self[int(index)] for index in indices])
 
@@ -58,7 +60,7 @@ class TensorDataset(Dataset):
     (array([0., 1., 0.]), 1)
     """
 
-    def __init__(self, *tensors):
+    def __init__(self, *tensors: Tensor) -> None:
         check(tensors, "`tensors` is empty: TensorDataset takes at least one array")
         self.tensors = tuple(_array(t) for t in tensors)
         lengths = [len(t) if t.ndim else None for t in self.tensors]
@@ -72,7 +74,7 @@ class TensorDataset(Dataset):
         check(-len(self) <= index < len(self), f"`index` is {index} but the data set has {len(self)} items")
         return tuple(t[index] for t in self.tensors)
 
-    def batch(self, indices):
+    def batch(self, indices: Tensor) -> Any:
         return tuple(t[indices] for t in self.tensors)
 
 
@@ -89,7 +91,7 @@ class ArrayDataset(TensorDataset):
 
     layout = "HWC"
 
-    def __init__(self, images, labels, class_names=None):
+    def __init__(self, images: Any, labels: Any, class_names: Sequence[str] | None = None) -> None:
         super().__init__(images, labels)
         self.images, labels = self.tensors
         check(self.images.ndim == 4, f"`images` has shape {self.images.shape}; accepted: (N, H, W, C)")
@@ -106,26 +108,26 @@ class ArrayDataset(TensorDataset):
         image, label = super().__getitem__(index)
         return image, int(label)
 
-    def batch(self, indices):
+    def batch(self, indices: Tensor) -> Any:
         return np.take(self.images, indices, axis=0), self.labels[indices]
 
 
 class Subset(Dataset):
     """The items of `dataset` at `indices`, in that order."""
 
-    def __init__(self, dataset, indices):
+    def __init__(self, dataset: Any, indices: Tensor) -> None:
         self.dataset, self.indices = dataset, np.asarray(indices, np.int64)
         inside = (self.indices >= 0) & (self.indices < len(dataset))
         check(inside.all(), f"`indices` holds {self.indices[~inside][:1]} but the data set has {len(dataset)} items")
         self.layout = getattr(dataset, "layout", None)
 
     @property
-    def labels(self):
+    def labels(self) -> Any:
         """Labels of the chosen items, shape (len(self),)."""
         return self.dataset.labels[self.indices]
 
     @property
-    def class_names(self):
+    def class_names(self) -> Any:
         return self.dataset.class_names
 
     def __len__(self):
@@ -134,11 +136,11 @@ class Subset(Dataset):
     def __getitem__(self, index):
         return self.dataset[int(self.indices[index])]
 
-    def batch(self, indices):
+    def batch(self, indices: Tensor) -> Any:
         return self.dataset.batch(self.indices[indices])
 
 
-def stratified_split(labels, fraction, seed=0):
+def stratified_split(labels: Any, fraction: float, seed: int = 0) -> Any:
     """Divide items into a large and a small part with the same mix of classes.
 
     The small part has ``ceil(fraction * N)`` items. Each class gives its share, rounded

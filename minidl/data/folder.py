@@ -11,13 +11,16 @@ from __future__ import annotations
 import io
 import itertools
 import os
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import numpy as np
 
 from minidl.checks import positive_pair
 from minidl.data.dataset import Dataset
 from minidl.data.errors import DataError, broken, check, check_file, shown
+from minidl.tensor import Tensor
 
 FORMATS = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".bmp": "BMP", ".gif": "GIF", ".webp": "WEBP"}
 MAX_BYTES = 1 << 25
@@ -52,7 +55,10 @@ class ImageFolder(Dataset):
 
     layout = "HWC"
 
-    def __init__(self, root, image_size=None, channels=None, class_names=None):
+    def __init__(
+        self, root: str | os.PathLike[str], image_size: int | None = None, channels: int | None = None,
+        class_names: Sequence[str] | None = None,
+    ) -> None:
         check(channels in (None, 1, 3), f"`channels` is {channels!r}; accepted: 1 (gray), 3 (colour) or None")
         self.root = os.fspath(root)
         self.class_names = class_folders(self.root) if class_names is None else list(class_names)
@@ -70,14 +76,14 @@ class ImageFolder(Dataset):
     def __len__(self):
         return len(self.names)
 
-    def path(self, index):
+    def path(self, index: Tensor) -> Any:
         """The path of picture number `index`."""
         return os.path.join(self.root, self.class_names[self.labels[index]], self.names[index])
 
     def __getitem__(self, index):
         return decode(self.path(index), self.image_size, self.channels), int(self.labels[index])
 
-    def batch(self, indices):
+    def batch(self, indices: Tensor) -> Any:
         images = np.empty((len(indices), *self.image_size, self.channels), np.uint8)
         for k, index in enumerate(indices):
             images[k] = decode(self.path(index), self.image_size, self.channels)

@@ -7,6 +7,8 @@ of pixel centres; what lies outside is `fill`.
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from minidl.data.errors import check
@@ -70,7 +72,10 @@ class RandomAffine:
     fill : float
     """
 
-    def __init__(self, degrees, translate=None, scale=None, shear=None, fill=0):
+    def __init__(
+        self, degrees: float | tuple[float, float], translate: tuple[float, float] | None = None,
+        scale: tuple[float, float] | None = None, shear: float | tuple[float, float] | None = None, fill: float = 0,
+    ) -> None:
         self.degrees = _range("degrees", degrees)
         self.translate = _range("translate", (0, 0) if translate is None else translate, ordered=False)
         self.scale = _range("scale", (1, 1) if scale is None else scale)
@@ -79,7 +84,7 @@ class RandomAffine:
         check(all(0 <= t <= 1 for t in self.translate), f"`translate` is {translate!r}; accepted: fractions, 0 to 1")
         check(self.scale[0] > 0, f"`scale` is {scale!r}; accepted: numbers above 0")
 
-    def __call__(self, batch, random=None):
+    def __call__(self, batch: Any, random: Any = None) -> Any:
         check_random(self, random)
         N, H, W, C = check_batch(batch)
         turn, right, down, zoom, lean = random.uniform(5).astype(np.float64).T
@@ -91,14 +96,14 @@ class RandomAffine:
 class RandomRotation(RandomAffine):
     """Turn every image about its centre by a random angle from `degrees`."""
 
-    def __init__(self, degrees, fill=0):
+    def __init__(self, degrees: float | tuple[float, float], fill: float = 0) -> None:
         super().__init__(degrees, fill=fill)
 
 
 class RandomZoom(RandomAffine):
     """Enlarge or shrink every image about its centre by a random factor from the range `scale`."""
 
-    def __init__(self, scale, fill=0):
+    def __init__(self, scale: tuple[float, float], fill: float = 0) -> None:
         super().__init__(0, scale=scale, fill=fill)
 
 

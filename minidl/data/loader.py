@@ -12,6 +12,7 @@ from __future__ import annotations
 import math
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import numpy as np
 
@@ -70,8 +71,10 @@ class DataLoader:
     1 (1, 3, 4, 4) [2]
     """
 
-    def __init__(self, dataset, batch_size=1, shuffle=False, *, num_workers=0, drop_last=False, seed=0,
-                 transform=None, device="cpu", prefetch_factor=2):
+    def __init__(
+        self, dataset: Any, batch_size: int = 1, shuffle: bool = False, *, num_workers: int = 0,
+        drop_last: bool = False, seed: int = 0, transform: Any = None, device: str = "cpu", prefetch_factor: int = 2,
+    ) -> None:
         check(hasattr(dataset, "__len__") and hasattr(dataset, "__getitem__"),
               f"`dataset` is {type(dataset).__name__}; accepted: a Dataset: something with a length and items")
         integer(batch_size, "batch_size", least=1)
@@ -95,17 +98,17 @@ class DataLoader:
         whole = len(self.dataset) / self.batch_size
         return math.floor(whole) if self.drop_last else math.ceil(whole)
 
-    def set_epoch(self, epoch):
+    def set_epoch(self, epoch: int | None) -> None:
         """Choose the order and augmentation of epoch number `epoch`."""
         integer(epoch, "epoch", least=0)
         if epoch != self.epoch:
             self.epoch, self._first, self._given = epoch, 0, 0
 
-    def state_dict(self):
+    def state_dict(self) -> dict[str, Any]:
         """Where the loader stands, and what its order depends on: plain numbers, for a checkpoint."""
         return {"epoch": self.epoch, "batch": self._given} | self._identity()
 
-    def load_state_dict(self, state):
+    def load_state_dict(self, state: Any) -> None:
         """Go on where `state` was taken: the next iteration starts with the batch after the last one given.
 
         Raises

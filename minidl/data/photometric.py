@@ -7,9 +7,11 @@ augmentation", arXiv 1708.04896.
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
-from minidl.checks import positive_pair, probability
+from minidl.checks import Ints, positive_pair, probability
 from minidl.data.errors import check
 from minidl.data.transforms import check_batch, check_random, like
 
@@ -45,11 +47,11 @@ class ToChannels:
     (1, 2, 2, 1)
     """
 
-    def __init__(self, channels):
+    def __init__(self, channels: int | None) -> None:
         check(channels in (1, 3), f"`channels` is {channels!r}; accepted: 1 (gray), 3 (colour)")
         self.channels = channels
 
-    def __call__(self, batch, random=None):
+    def __call__(self, batch: Any, random: Any = None) -> Any:
         N, H, W, C = check_batch(batch)
         check(C in (1, 3), f"`batch` has {C} channels; accepted: 1 or 3")
         if C == self.channels:
@@ -70,13 +72,15 @@ class ColorJitter:
     Images with other than three channels have no saturation and hue: these are left alone.
     """
 
-    def __init__(self, brightness=0.0, contrast=0.0, saturation=0.0, hue=0.0):
+    def __init__(
+        self, brightness: float = 0.0, contrast: float = 0.0, saturation: float = 0.0, hue: float = 0.0
+    ) -> None:
         for name, value in (("brightness", brightness), ("contrast", contrast), ("saturation", saturation)):
             check(value >= 0, f"`{name}` is {value!r}; accepted: 0 or more")
         check(0 <= hue <= 0.5, f"`hue` is {hue!r}; accepted: 0 to 0.5")
         self.brightness, self.contrast, self.saturation, self.hue = brightness, contrast, saturation, hue
 
-    def __call__(self, batch, random=None):
+    def __call__(self, batch: Any, random: Any = None) -> Any:
         check_random(self, random)
         N, H, W, C = check_batch(batch)
         white = np.float32(255 if batch.dtype == np.uint8 else 1)
@@ -115,10 +119,10 @@ def erase(batch, top, left, height, width, fill=0):
 class Cutout:
     """Replace a square of side `size` around a random pixel; near the border part of it falls outside."""
 
-    def __init__(self, size, fill=0):
+    def __init__(self, size: Ints, fill: float = 0) -> None:
         self.size, self.fill = positive_pair(size, "size"), fill
 
-    def __call__(self, batch, random=None):
+    def __call__(self, batch: Any, random: Any = None) -> Any:
         check_random(self, random)
         N, H, W, C = check_batch(batch)
         h, w = self.size
@@ -132,13 +136,16 @@ class RandomErasing:
     Where the drawn rectangle is too long for the image it is cut to fit (torchvision draws again).
     """
 
-    def __init__(self, p=0.5, scale=(0.02, 0.33), ratio=(0.3, 3.3), value=0):
+    def __init__(
+        self, p: float = 0.5, scale: tuple[float, float] = (0.02, 0.33), ratio: tuple[float, float] = (0.3, 3.3),
+        value: Any = 0,
+    ) -> None:
         probability(p)
         check(0 <= scale[0] <= scale[1] <= 1, f"`scale` is {scale!r}; accepted: (low, high) within 0 to 1")
         check(0 < ratio[0] <= ratio[1], f"`ratio` is {ratio!r}; accepted: (low, high) above 0")
         self.p, self.scale, self.ratio, self.value = p, scale, ratio, value
 
-    def __call__(self, batch, random=None):
+    def __call__(self, batch: Any, random: Any = None) -> Any:
         check_random(self, random)
         N, H, W, C = check_batch(batch)
         chosen, area, shape, row, column = random.uniform(5).astype(np.float64).T

@@ -8,9 +8,12 @@ same order of the images comes out whatever the version of NumPy.
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from minidl.philox import philox
+from minidl.tensor import Tensor
 
 ORDER, AUGMENT, SPLIT = 1, 2, 3  # purposes, so that no two of them share numbers
 
@@ -50,12 +53,12 @@ class ImageRandom:
     True
     """
 
-    def __init__(self, seed, epoch, indices):
+    def __init__(self, seed: int, epoch: int | None, indices: Tensor) -> None:
         self.seed, self.epoch = seed, epoch
         self.indices = np.asarray(indices, np.int64)[:, None]
         self.drawn = 0
 
-    def uniform(self, k):
+    def uniform(self, k: int) -> Any:
         """The next `k` numbers of every image: float32, shape (N, k), in [0, 1)."""
         blocks = -(-k // 4)
         draw = np.arange(self.drawn, self.drawn + blocks)
@@ -64,10 +67,10 @@ class ImageRandom:
         words = words.reshape(len(self.indices), 4 * blocks)[:, :k]
         return (words >> np.uint64(8)).astype(np.float32) * np.float32(2**-24)
 
-    def between(self, low, high, k=1):
+    def between(self, low: Any, high: Any, k: int = 1) -> Any:
         """The next `k` numbers of every image, float32 in [low, high), shape (N, k)."""
         return np.float32(low) + self.uniform(k) * np.float32(high - low)
 
-    def integers(self, high, k=1):
+    def integers(self, high: Any, k: int = 1) -> Any:
         """The next `k` whole numbers of every image in 0 .. high-1 (`high` one number, or one per column)."""
         return (self.uniform(k) * np.asarray(high)).astype(np.int64)

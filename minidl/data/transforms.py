@@ -9,10 +9,12 @@ torchvision's. Crops and flips are one gather for the batch; resizing follows Pi
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from minidl import backend
-from minidl.checks import pair, positive_pair, probability
+from minidl.checks import Ints, pair, positive_pair, probability
 from minidl.data.errors import check
 
 
@@ -49,12 +51,12 @@ class Compose:
     (2, 32, 32, 3)
     """
 
-    def __init__(self, transforms):
+    def __init__(self, transforms: Any) -> None:
         self.transforms = list(transforms)
         for t in self.transforms:
             check(callable(t), f"`transforms` holds {t!r}; accepted: functions of (batch, random)")
 
-    def __call__(self, batch, random=None):
+    def __call__(self, batch: Any, random: Any = None) -> Any:
         for transform in self.transforms:
             batch = transform(batch, random)
         return batch
@@ -81,7 +83,7 @@ def to_float(batch):
 class ToFloat:
     """Scale bytes to float32 in 0..1 (torchvision's ``ToDtype(float32, scale=True)``)."""
 
-    def __call__(self, batch, random=None):
+    def __call__(self, batch: Any, random: Any = None) -> Any:
         check_batch(batch)
         return to_float(batch)
 
@@ -94,13 +96,13 @@ class Normalize:
     mean, std : sequences of one float per channel
     """
 
-    def __init__(self, mean, std):
+    def __init__(self, mean: Any, std: Any) -> None:
         self.mean, self.std = np.atleast_1d(np.asarray(mean, np.float64)), np.atleast_1d(np.asarray(std, np.float64))
         check(self.mean.ndim == 1 and self.mean.shape == self.std.shape,
               f"`mean` has shape {self.mean.shape} but `std` has {self.std.shape}; accepted: one number per channel")
         check((self.std > 0).all(), f"`std` is {std!r}; every entry must be above 0")
 
-    def __call__(self, batch, random=None):
+    def __call__(self, batch: Any, random: Any = None) -> Any:
         N, H, W, C = check_batch(batch)
         check(C == len(self.mean), f"`batch` has {C} channels but `mean` has {len(self.mean)}")
         unit = 255 if batch.dtype == np.uint8 else 1
@@ -137,10 +139,10 @@ class Resize:
     Unlike torchvision's, which keeps the proportions when given one number: a batch has one size.
     """
 
-    def __init__(self, size):
+    def __init__(self, size: Ints) -> None:
         self.size = positive_pair(size, "size")
 
-    def __call__(self, batch, random=None):
+    def __call__(self, batch: Any, random: Any = None) -> Any:
         check_batch(batch)
         values = batch.astype(np.float32)
         for axis, size in zip((1, 2), self.size):
@@ -151,10 +153,10 @@ class Resize:
 class CenterCrop:
     """The middle `size` (height, width) of every image."""
 
-    def __init__(self, size):
+    def __init__(self, size: Ints) -> None:
         self.size = positive_pair(size, "size")
 
-    def __call__(self, batch, random=None):
+    def __call__(self, batch: Any, random: Any = None) -> Any:
         N, H, W, C = check_batch(batch)
         h, w = self.size
         check(h <= H and w <= W, f"`size` is {self.size} but the images are only {(H, W)}")
@@ -176,15 +178,15 @@ class RandomCrop:
 
     modes = ("constant", "edge", "reflect")
 
-    def __init__(self, size, padding=0, fill=0, padding_mode="constant"):
+    def __init__(self, size: Ints, padding: Ints = 0, fill: float = 0, padding_mode: str = "constant") -> None:
         self.size, self.padding = positive_pair(size, "size"), pair(padding or 0, "padding", least=0)
         check(padding_mode in self.modes, f"`padding_mode` is {padding_mode!r}; accepted: {', '.join(self.modes)}")
         self.options = {"mode": padding_mode} | ({"constant_values": fill} if padding_mode == "constant" else {})
 
-    def __call__(self, batch, random=None):
+    def __call__(self, batch: Any, random: Any = None) -> Any:
         return self.crop(batch, random, self.size)
 
-    def crop(self, batch, random, size):
+    def crop(self, batch: Any, random: Any, size: Ints) -> Any:
         check_random(self, random)
         N, H, W, C = check_batch(batch)
         (h, w), (p, q) = size, self.padding
@@ -206,10 +208,10 @@ def windows(batch, top, left, h, w):
 class RandomShift(RandomCrop):
     """Move every image by up to `pixels` whole pixels up or down, left or right; `fill` comes in at the edge."""
 
-    def __init__(self, pixels, fill=0, padding_mode="constant"):
+    def __init__(self, pixels: int, fill: float = 0, padding_mode: str = "constant") -> None:
         super().__init__(1, pair(pixels, "pixels", least=0), fill, padding_mode)
 
-    def __call__(self, batch, random=None):
+    def __call__(self, batch: Any, random: Any = None) -> Any:
         return self.crop(batch, random, check_batch(batch)[1:3])
 
 
@@ -218,11 +220,11 @@ class RandomHorizontalFlip:
 
     axis = 2
 
-    def __init__(self, p=0.5):
+    def __init__(self, p: float = 0.5) -> None:
         probability(p)
         self.p = p
 
-    def __call__(self, batch, random=None):
+    def __call__(self, batch: Any, random: Any = None) -> Any:
         check_random(self, random)
         check_batch(batch)
         chosen = random.uniform(1)[:, 0] < self.p

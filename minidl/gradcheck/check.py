@@ -7,6 +7,9 @@ remainder. Then the same for the gradient map, which is order 2. The first order
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any
+
 import numpy as np
 
 from minidl.gradcheck import manners, values
@@ -39,22 +42,11 @@ HIGHER = (
 
 
 def check_gradients(
-    f,
-    *inputs,
-    order=2,
-    rtol=1e-7,
-    atol=1e-7,
-    directions=2,
-    full_limit=64,
-    zero=(),
-    zero_blocks=(),
-    on_kink="raise",
-    float32=False,
-    largest_step=STEPS[0],
-    seed=0,
-    name=None,
-    raise_exception=True,
-):
+    f: Any, *inputs: Any, order: str = 2, rtol: float = 1e-7, atol: float = 1e-7, directions: int = 2,
+    full_limit: int = 64, zero: Sequence[int] = (), zero_blocks: Sequence[tuple[int, int]] = (), on_kink: str = "raise",
+    float32: bool = False, largest_step: Any = STEPS[0], seed: int = 0, name: str | None = None,
+    raise_exception: bool = True,
+) -> Report:
     """Check the derivatives of any function, op, Function, module or loss.
 
     Everything runs in float64, with random upstream gradients. Order 2 checks the map

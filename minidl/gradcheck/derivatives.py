@@ -10,6 +10,9 @@ by the Hessian", 1994).
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import numpy as np
 
 from minidl.backend import array_module
@@ -17,7 +20,7 @@ from minidl.ops.joining import concat
 from minidl.tensor import Tensor, enable_grad, grad
 
 
-def vjp(func, inputs, v=None, create_graph=False):
+def vjp(func: Callable[..., Any], inputs: Any, v: Any = None, create_graph: bool = False) -> Any:
     """Outputs, and the product of the vector `v` with the Jacobian: J^T v.
 
     Parameters
@@ -48,7 +51,7 @@ def vjp(func, inputs, v=None, create_graph=False):
     return _detached(outputs, create_graph), _like(inputs, products)
 
 
-def jvp(func, inputs, v=None, create_graph=False):
+def jvp(func: Callable[..., Any], inputs: Any, v: Any = None, create_graph: bool = False) -> Any:
     """Outputs, and the product of the Jacobian with the vector `v`: J v, the derivative along `v`.
 
     Parameters and results as in `vjp`, but `v` is shaped like the inputs and the product like the outputs.
@@ -67,7 +70,7 @@ def jvp(func, inputs, v=None, create_graph=False):
     return _detached(outputs, create_graph), _like(outputs, products)
 
 
-def hvp(func, inputs, v=None, create_graph=False):
+def hvp(func: Callable[..., Any], inputs: Any, v: Any = None, create_graph: bool = False) -> Any:
     """Value of a scalar function, and the product of its Hessian with `v`, which is shaped like the inputs.
 
     Examples
@@ -84,7 +87,7 @@ def hvp(func, inputs, v=None, create_graph=False):
     return _detached(output, create_graph), _like(inputs, products)
 
 
-def jacobian(func, inputs, create_graph=False):
+def jacobian(func: Callable[..., Any], inputs: Any, create_graph: bool = False) -> Any:
     """All derivatives of all outputs: shape ``(*output.shape, *input.shape)``, by one backward per output element.
 
     A tuple (over outputs) of tuples (over inputs) where there are several of them.
@@ -116,7 +119,7 @@ def _rows(output, leaves, create_graph):
     return stacked
 
 
-def hessian(func, inputs, create_graph=False):
+def hessian(func: Callable[..., Any], inputs: Any, create_graph: bool = False) -> Any:
     """The second derivatives of a scalar function: shape ``(*input.shape, *input.shape)``.
 
     A tuple of tuples of such blocks where there are several inputs.

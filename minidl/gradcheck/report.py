@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
@@ -36,14 +38,16 @@ class GradientError(AssertionError):
         The whole table.
     """
 
-    def __init__(self, message, check, order=1, function="", argument="", **found):
+    def __init__(
+        self, message: str, check: str, order: str = 1, function: Any = "", argument: str = "", **found: Any
+    ) -> None:
         super().__init__(message)
         self.check, self.order, self.function, self.argument = check, order, function, argument
         for name in ("index", "backward", "numeric", "ratio", "hint", "culprit", "gradient", "expected", "report"):
             setattr(self, name, found.get(name))
         self.direction = found.get("direction", {})
 
-    def save_picture(self, path):
+    def save_picture(self, path: str | os.PathLike[str]) -> None:
         """Draw where the errors lie and how the two gradients compare; a PNG or SVG file."""
         draw_errors(self, path)
 
@@ -76,21 +80,21 @@ class Report:
     rows: list = field(default_factory=list)
 
     @property
-    def passed(self):
+    def passed(self) -> bool:
         """Return whether all checks passed."""
         return all(row.passed for row in self.rows)
 
     @property
-    def failures(self):
+    def failures(self) -> Any:
         """The errors of the checks that did not pass."""
         return [row.failure for row in self.rows if row.failure is not None]
 
-    def add(self, *args, **options):
+    def add(self, *args: Any, **options: Any) -> None:
         """Append a :class:`Row`; returns it."""
         self.rows.append(Row(*args, **options))
         return self.rows[-1]
 
-    def worst(self, check=None, order=None):
+    def worst(self, check: str | None = None, order: str | None = None) -> Any:
         """The largest relative error over the rows of one check and order, NaN if there is none."""
         errors = [r.error for r in self.rows if check in (None, r.check) and order in (None, r.order)]
         return max(errors, default=float("nan"))

@@ -10,6 +10,9 @@ Stability", arXiv 2103.00065.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import numpy as np
 
 from minidl import backend
@@ -17,7 +20,9 @@ from minidl.random import get_rng_state, set_rng_state
 from minidl.tensor import Tensor, enable_grad, grad
 
 
-def largest_eigenvalue(loss_fn, params, iterations=100, tol=1e-4, seed=0):
+def largest_eigenvalue(
+    loss_fn: Callable[..., Any], params: Any, iterations: int = 100, tol: float = 1e-4, seed: int = 0
+) -> Any:
     """The Hessian's eigenvalue of largest magnitude, and its eigenvector.
 
     Parameters

@@ -12,26 +12,16 @@ from minidl.nn.activations import (
 from minidl.nn.attention import MultiheadAttention
 from minidl.nn.branches import Branches, ConvNormReLU
 from minidl.nn.containers import ModuleDict, ModuleList, Sequential
+from minidl.nn.conv_transpose import ConvTranspose2d
 from minidl.nn.everyday import (
-    BCELoss, CosineSimilarity, Embedding, GLU, Hardswish, Hardtanh, HuberLoss, InstanceNorm1d, InstanceNorm2d,
-    KLDivLoss, PixelShuffle, PixelUnshuffle, PReLU, ReLU6, RMSNorm, SELU, SmoothL1Loss, Upsample,
+    BCELoss, CosineSimilarity, Dropout2d, Embedding, GLU, Hardswish, Hardtanh, HuberLoss, Identity,
+    InstanceNorm1d, InstanceNorm2d, KLDivLoss, PixelShuffle, PixelUnshuffle, PReLU, ReLU6, RMSNorm, SELU,
+    SmoothL1Loss, Unflatten, Upsample,
 )  # fmt: skip
-from minidl.nn.layers import (
-    CircularPad2d,
-    Conv2d,
-    ConvTranspose2d,
-    Dropout,
-    Dropout2d,
-    Flatten,
-    Identity,
-    Linear,
-    ReflectionPad2d,
-    ReplicationPad2d,
-    Unflatten,
-    ZeroPad2d,
-)
+from minidl.nn.layers import Conv2d, Dropout, Flatten, Linear
 from minidl.nn.module import Module, Parameter
 from minidl.nn.normalisation import BatchNorm1d, BatchNorm2d, GroupNorm, LayerNorm, LocalResponseNorm
+from minidl.nn.padding import CircularPad2d, ReflectionPad2d, ReplicationPad2d, ZeroPad2d
 from minidl.nn.pooling import AdaptiveAvgPool2d, AdaptiveMaxPool2d, AvgPool2d, MaxPool2d
 from minidl.nn.sequences import (
     AdaptiveAvgPool1d, AdaptiveMaxPool1d, AvgPool1d, CircularPad1d, ConstantPad1d, ConstantPad2d, Conv1d,

@@ -9,6 +9,7 @@ Reference: A. Vaswani et al., "Attention Is All You Need", arXiv 1706.03762.
 from __future__ import annotations
 
 import math
+from typing import Any
 
 from minidl import checks, ops
 from minidl.nn import init
@@ -20,6 +21,7 @@ from minidl.ops.dropout import dropout
 from minidl.ops.joining import concat
 from minidl.ops.selecting import masked_fill
 from minidl.random import new_layer
+from minidl.tensor import Tensor
 
 
 class MultiheadAttention(Module):
@@ -50,19 +52,10 @@ class MultiheadAttention(Module):
     """
 
     def __init__(
-        self,
-        embed_dim,
-        num_heads,
-        dropout=0.0,
-        bias=True,
-        add_bias_kv=False,
-        add_zero_attn=False,
-        kdim=None,
-        vdim=None,
-        batch_first=False,
-        device=None,
-        dtype=None,
-    ):
+        self, embed_dim: int, num_heads: int, dropout: float = 0.0, bias: bool = True, add_bias_kv: bool = False,
+        add_zero_attn: bool = False, kdim: int | None = None, vdim: int | None = None, batch_first: bool = False,
+        device: str | None = None, dtype: Any = None,
+    ) -> None:
         super().__init__()
         self.embed_dim, self.num_heads = checks.positive_integers(embed_dim=embed_dim, num_heads=num_heads)
         if embed_dim % num_heads:
@@ -94,16 +87,9 @@ class MultiheadAttention(Module):
         return self.q_proj_weight, self.k_proj_weight, self.v_proj_weight
 
     def forward(
-        self,
-        query,
-        key,
-        value,
-        key_padding_mask=None,
-        need_weights=True,
-        attn_mask=None,
-        average_attn_weights=True,
-        is_causal=False,
-    ):
+        self, query: Tensor, key: Tensor, value: Any, key_padding_mask: Any = None, need_weights: bool = True,
+        attn_mask: Tensor | None = None, average_attn_weights: bool = True, is_causal: bool = False,
+    ) -> tuple[Tensor, Tensor | None]:
         """The attended values, and the weights (N, L, S) if `need_weights` (each head's if not averaged).
 
         In `key_padding_mask` (N, S) and `attn_mask`, (L, S) or (N * heads, L, S), True excludes a key, and

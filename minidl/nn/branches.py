@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+from minidl.checks import Ints
 from minidl.dispatch import dispatched_method
 from minidl.nn.layers import Conv2d
 from minidl.nn.module import Module
 from minidl.nn.normalisation import BatchNorm2d
 from minidl.ops.joining import concat
+from minidl.tensor import Tensor
 
 
 class ConvNormReLU(Module):
@@ -24,7 +28,10 @@ class ConvNormReLU(Module):
         Of the batch normalisation.
     """
 
-    def __init__(self, in_channels, out_channels, kernel_size, stride=1, padding=0, norm=True, bias=None, eps=1e-5):
+    def __init__(
+        self, in_channels: int, out_channels: int, kernel_size: Ints, stride: Ints = 1, padding: Ints = 0,
+        norm: bool = True, bias: bool = None, eps: float = 1e-5,
+    ) -> None:
         super().__init__()
         bias = not norm if bias is None else bias
         self.conv = Conv2d(in_channels, out_channels, kernel_size, stride, padding, bias=bias)
@@ -32,7 +39,7 @@ class ConvNormReLU(Module):
             self.bn = BatchNorm2d(out_channels, eps=eps)
         self.norm = norm
 
-    def forward(self, x):
+    def forward(self, x: Tensor) -> Tensor:
         y = self.conv(x)
         return self.bn(y, relu=True) if self.norm else y.relu()
 
@@ -43,10 +50,10 @@ class Branches(Module):
     Subclasses assign the branches as attributes, in the order of their channels.
     """
 
-    def forward(self, x):
+    def forward(self, x: Tensor) -> Tensor:
         return self.join(x, *self.children())
 
     @dispatched_method
-    def join(self, x, *branches):
+    def join(self, x: Tensor, *branches: Any) -> Any:
         """Call each of `branches` on `x` and concatenate the results along the channels."""
         return concat([branch(x) for branch in branches], dim=1)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import operator
+from typing import Any
 
 from minidl.nn.module import Module
+from minidl.tensor import Tensor
 
 
 class _Row(Module):
@@ -73,13 +75,13 @@ class Sequential(_Row):
     (2, 3)
     """
 
-    def __init__(self, *modules):
+    def __init__(self, *modules: Any) -> None:
         super().__init__()
         named = modules[0].items() if len(modules) == 1 and isinstance(modules[0], dict) else enumerate(modules)
         for name, module in named:
             self.add_module(str(name), module)
 
-    def forward(self, x):
+    def forward(self, x: Tensor) -> Any:
         for module in self:
             x = module(x)
         return x
@@ -91,7 +93,7 @@ class Sequential(_Row):
 class ModuleList(_Row):
     """A list of modules, which registers their parameters; calling it is an error."""
 
-    def __init__(self, modules=()):
+    def __init__(self, modules: Any = ()) -> None:
         super().__init__()
         self.extend(modules)
 
@@ -102,7 +104,7 @@ class ModuleList(_Row):
 class ModuleDict(Module):
     """A dictionary of modules, which registers their parameters."""
 
-    def __init__(self, modules=None):
+    def __init__(self, modules: Any = None) -> None:
         super().__init__()
         self.update(modules or {})
 
@@ -124,19 +126,19 @@ class ModuleDict(Module):
     def __iter__(self):
         return iter(self._modules)
 
-    def update(self, modules):
+    def update(self, modules: Any) -> None:
         """Add or replace the modules of a dictionary or of (name, module) pairs."""
         for name, module in dict(modules).items():
             self.add_module(name, module)
 
-    def keys(self):
+    def keys(self) -> Any:
         """The names."""
         return self._modules.keys()
 
-    def values(self):
+    def values(self) -> Any:
         """The modules."""
         return self._modules.values()
 
-    def items(self):
+    def items(self) -> Any:
         """(name, module)."""
         return self._modules.items()

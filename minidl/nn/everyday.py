@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any
+
 from minidl import checks, ops
+from minidl.checks import Ints
 from minidl.nn import functional as F
 from minidl.nn import init
 from minidl.nn.activations import Applied
-from minidl.nn.layers import new_parameter
+from minidl.nn.layers import Dropout, new_parameter
 from minidl.nn.module import Module
 from minidl.nn.normalisation import _BatchNorm
 from minidl.ops.embedding import check_options
@@ -153,33 +157,38 @@ class Upsample(Applied):
 class PReLU(Module):
     """Applies `minidl.prelu` with learned slopes: one for all channels, or one for each."""
 
-    def __init__(self, num_parameters=1, init=0.25, device=None, dtype=None):
+    def __init__(
+        self, num_parameters: int = 1, init: float = 0.25, device: str | None = None, dtype: Any = None
+    ) -> None:
         super().__init__()
         (self.num_parameters,) = checks.positive_integers(num_parameters=num_parameters)
         self.weight = new_parameter(self.num_parameters, device=device, dtype=dtype)
         self.weight.data[...] = init
 
-    def forward(self, input):
+    def forward(self, input: Tensor) -> Tensor:
         return ops.activations.prelu(input, self.weight)
 
-    def extra_repr(self):
+    def extra_repr(self) -> str:
         return f"num_parameters={self.num_parameters}"
 
 
 class RMSNorm(Module):
     """Division by the root of the mean square over the last axes; see `minidl.rms_norm`."""
 
-    def __init__(self, normalized_shape, eps=None, elementwise_affine=True, device=None, dtype=None):
+    def __init__(
+        self, normalized_shape: Ints, eps: float | None = None, elementwise_affine: bool = True,
+        device: str | None = None, dtype: Any = None,
+    ) -> None:
         super().__init__()
         self.normalized_shape = checks.size((normalized_shape,), "normalized_shape")
         self.eps, self.elementwise_affine = eps, elementwise_affine
         weight = new_parameter(*self.normalized_shape, device=device, dtype=dtype) if elementwise_affine else None
         self.register_parameter("weight", init.ones_(weight) if elementwise_affine else None)
 
-    def forward(self, input):
+    def forward(self, input: Tensor) -> Tensor:
         return ops.rescaling.rms_norm(input, self.normalized_shape, self.weight, self.eps)
 
-    def extra_repr(self):
+    def extra_repr(self) -> str:
         return f"{self.normalized_shape}, eps={self.eps}, elementwise_affine={self.elementwise_affine}"
 
 
@@ -196,20 +205,12 @@ class InstanceNorm2d(_BatchNorm):
     axes = (4, 3)
 
     def __init__(
-        self,
-        num_features,
-        eps=1e-5,
-        momentum=0.1,
-        affine=False,
-        track_running_stats=False,
-        device=None,
-        dtype=None,
-        *,
-        bias=True,
-    ):
+        self, num_features: int, eps: float = 1e-5, momentum: float = 0.1, affine: bool = False,
+        track_running_stats: bool = False, device: str | None = None, dtype: Any = None, *, bias: Tensor | None = True,
+    ) -> None:
         super().__init__(num_features, eps, momentum, affine, track_running_stats, device, dtype, bias=bias)
 
-    def forward(self, input):
+    def forward(self, input: Tensor) -> Tensor:
         batch = input if input.ndim == self.axes[0] else input.unsqueeze(0)
         self._check(batch)
         statistics = self.running_mean, self.running_var, self.weight, self.bias
@@ -231,18 +232,10 @@ class Embedding(Module):
     """
 
     def __init__(
-        self,
-        num_embeddings,
-        embedding_dim,
-        padding_idx=None,
-        max_norm=None,
-        norm_type=2.0,
-        scale_grad_by_freq=False,
-        sparse=False,
-        *,
-        device=None,
-        dtype=None,
-    ):
+        self, num_embeddings: int, embedding_dim: int, padding_idx: int | None = None, max_norm: float | None = None,
+        norm_type: float = 2.0, scale_grad_by_freq: bool = False, sparse: bool = False, *, device: str | None = None,
+        dtype: Any = None,
+    ) -> None:
         super().__init__()
         self.num_embeddings, self.embedding_dim = checks.positive_integers(
             num_embeddings=num_embeddings, embedding_dim=embedding_dim
@@ -256,9 +249,38 @@ class Embedding(Module):
         if padding_idx is not None:
             self.weight.data[self.padding_idx] = 0
 
-    def forward(self, input):
+    def forward(self, input: Tensor) -> Tensor:
         return ops.embedding.embedding(input, self.weight, self.padding_idx)
 
-    def extra_repr(self):
+    def extra_repr(self) -> str:
         text = f"{self.num_embeddings}, {self.embedding_dim}"
         return text if self.padding_idx is None else text + f", padding_idx={self.padding_idx}"
+
+
+class Dropout2d(Dropout):
+    """Zero whole channels of images (N, C, H, W) with probability `p` while training."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        return ops.rescaling.dropout2d(input, self.p, self.training, layer=self.layer)
+
+
+class Unflatten(Module):
+    """Split the axis `dim` into several of the given lengths."""
+
+    def __init__(self, dim: int, unflattened_size: Sequence[int]) -> None:
+        super().__init__()
+        self.dim, self.unflattened_size = checks.integer(dim, "dim"), checks.size((unflattened_size,))
+
+    def forward(self, input: Tensor) -> Tensor:
+        dim = checks.axis(self.dim, input.ndim)
+        return input.reshape(*input.shape[:dim], *self.unflattened_size, *input.shape[dim + 1 :])
+
+    def extra_repr(self) -> str:
+        return f"dim={self.dim}, unflattened_size={self.unflattened_size}"
+
+
+class Identity(Module):
+    """Returns its input."""
+
+    def forward(self, input: Tensor) -> Any:
+        return input

@@ -48,8 +48,9 @@ __all__ = [
 
 
 def batch_norm(
-    input, running_mean, running_var, weight=None, bias=None, training=False, momentum=0.1, eps=1e-5, relu=False
-):
+    input: Tensor, running_mean: Tensor | None, running_var: Tensor | None, weight: Tensor | None = None,
+    bias: Tensor | None = None, training: bool = False, momentum: float = 0.1, eps: float = 1e-5, relu: bool = False,
+) -> Tensor:
     """Batch normalisation as PyTorch's ``F.batch_norm``; in training the running statistics are updated in place.
 
     Parameters
@@ -75,7 +76,9 @@ def batch_norm(
     return y
 
 
-def group_norm(input, num_groups, weight=None, bias=None, eps=1e-5):
+def group_norm(
+    input: Tensor, num_groups: int, weight: Tensor | None = None, bias: Tensor | None = None, eps: float = 1e-5
+) -> Tensor:
     """Normalise every group of channels of every sample of `input`, (N, C, ...), by its own statistics."""
     if floating(input).ndim < 2:
         raise ValueError(f"`input` must have at least 2 axes (N, C, ...), found shape {input.shape}")

@@ -8,9 +8,11 @@ feedforward neural networks", 2010; K. He et al., "Delving Deep into Rectifiers"
 from __future__ import annotations
 
 import math
+from typing import Any
 
 from minidl import backend
 from minidl.random import generator
+from minidl.tensor import Tensor
 
 GAINS = {
     "linear": 1.0,
@@ -22,7 +24,7 @@ GAINS = {
 }
 
 
-def calculate_gain(nonlinearity, param=None):
+def calculate_gain(nonlinearity: str, param: Any = None) -> float:
     """Factor that keeps the variance through a nonlinearity."""
     if nonlinearity == "leaky_relu":
         return math.sqrt(2.0 / (1 + (0.01 if param is None else param) ** 2))
@@ -31,7 +33,7 @@ def calculate_gain(nonlinearity, param=None):
     return GAINS[nonlinearity]
 
 
-def fans(tensor):
+def fans(tensor: Tensor) -> tuple[int, int]:
     """Fan-in and fan-out of a weight (out, in, ...): channels times the size of the window."""
     if tensor.ndim < 2:
         raise ValueError(f"`tensor` has shape {tensor.shape}; fan-in and fan-out need at least 2 axes")
@@ -45,34 +47,34 @@ def _write(tensor, values):
     return tensor
 
 
-def constant_(tensor, val):
+def constant_(tensor: Tensor, val: float) -> Tensor:
     """Fill with one value."""
     tensor.data[...] = val
     tensor.bump_version()
     return tensor
 
 
-def zeros_(tensor):
+def zeros_(tensor: Tensor) -> Tensor:
     """Fill with 0."""
     return constant_(tensor, 0.0)
 
 
-def ones_(tensor):
+def ones_(tensor: Tensor) -> Tensor:
     """Fill with 1."""
     return constant_(tensor, 1.0)
 
 
-def uniform_(tensor, a=0.0, b=1.0):
+def uniform_(tensor: Tensor, a: float = 0.0, b: float = 1.0) -> Tensor:
     """Fill with uniform numbers from [a, b)."""
     return _write(tensor, generator().uniform(a, b, tensor.shape))
 
 
-def normal_(tensor, mean=0.0, std=1.0):
+def normal_(tensor: Tensor, mean: float = 0.0, std: float = 1.0) -> Tensor:
     """Fill with normal numbers."""
     return _write(tensor, generator().normal(mean, std, tensor.shape))
 
 
-def trunc_normal_(tensor, mean=0.0, std=1.0, a=-2.0, b=2.0):
+def trunc_normal_(tensor: Tensor, mean: float = 0.0, std: float = 1.0, a: float = -2.0, b: float = 2.0) -> Tensor:
     """Fill with normal numbers; those outside [a, b] are drawn again.
 
     Raises
@@ -92,13 +94,13 @@ def trunc_normal_(tensor, mean=0.0, std=1.0, a=-2.0, b=2.0):
     return _write(tensor, values * std + mean)
 
 
-def xavier_uniform_(tensor, gain=1.0):
+def xavier_uniform_(tensor: Tensor, gain: float = 1.0) -> Tensor:
     """Uniform with variance 2 / (fan_in + fan_out) * gain**2."""
     bound = gain * math.sqrt(6.0 / sum(fans(tensor)))
     return uniform_(tensor, -bound, bound)
 
 
-def xavier_normal_(tensor, gain=1.0):
+def xavier_normal_(tensor: Tensor, gain: float = 1.0) -> Tensor:
     """Normal with variance 2 / (fan_in + fan_out) * gain**2."""
     return normal_(tensor, 0.0, gain * math.sqrt(2.0 / sum(fans(tensor))))
 
@@ -109,12 +111,12 @@ def _fan(tensor, mode):
     return fans(tensor)[mode == "fan_out"]
 
 
-def kaiming_uniform_(tensor, a=0, mode="fan_in", nonlinearity="leaky_relu"):
+def kaiming_uniform_(tensor: Tensor, a: float = 0, mode: str = "fan_in", nonlinearity: str = "leaky_relu") -> Tensor:
     """Uniform with variance gain**2 / fan."""
     bound = calculate_gain(nonlinearity, a) * math.sqrt(3.0 / _fan(tensor, mode))
     return uniform_(tensor, -bound, bound)
 
 
-def kaiming_normal_(tensor, a=0, mode="fan_in", nonlinearity="leaky_relu"):
+def kaiming_normal_(tensor: Tensor, a: float = 0, mode: str = "fan_in", nonlinearity: str = "leaky_relu") -> Tensor:
     """Normal with variance gain**2 / fan."""
     return normal_(tensor, 0.0, calculate_gain(nonlinearity, a) / math.sqrt(_fan(tensor, mode)))

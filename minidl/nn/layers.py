@@ -6,12 +6,15 @@ Defaults and initial values are PyTorch's.
 from __future__ import annotations
 
 import math
+from typing import Any
 
 from minidl import checks, ops
+from minidl.checks import Ints
 from minidl.nn import init
 from minidl.nn.module import Module, Parameter
 from minidl.ops.geometry import paddings
 from minidl.random import new_layer
+from minidl.tensor import Tensor
 
 
 def new_parameter(*shape, dtype=None, device=None):
@@ -28,13 +31,6 @@ def _init_like_pytorch(weight, bias):
         init.uniform_(bias, -bound, bound)
 
 
-class Identity(Module):
-    """Returns its input."""
-
-    def forward(self, input):
-        return input
-
-
 class Linear(Module):
     """``x @ weight.T + bias``: (..., in_features) to (..., out_features).
 
@@ -45,7 +41,9 @@ class Linear(Module):
     (5, 2)
     """
 
-    def __init__(self, in_features, out_features, bias=True, device=None, dtype=None):
+    def __init__(
+        self, in_features: int, out_features: int, bias: bool = True, device: str | None = None, dtype: Any = None
+    ) -> None:
         super().__init__()
         self.in_features, self.out_features = checks.positive_integers(
             in_features=in_features, out_features=out_features
@@ -55,10 +53,10 @@ class Linear(Module):
         self.register_parameter("bias", new_parameter(self.out_features, **place) if bias else None)
         _init_like_pytorch(self.weight, self.bias)
 
-    def forward(self, input):
+    def forward(self, input: Tensor) -> Tensor:
         return ops.matmul.linear(input, self.weight, self.bias)
 
-    def extra_repr(self):
+    def extra_repr(self) -> str:
         return f"in_features={self.in_features}, out_features={self.out_features}, bias={self.bias is not None}"
 
 
@@ -71,19 +69,10 @@ class Conv2d(Module):
     padding_modes = ("zeros", "reflect", "replicate", "circular")
 
     def __init__(
-        self,
-        in_channels,
-        out_channels,
-        kernel_size,
-        stride=1,
-        padding=0,
-        dilation=1,
-        groups=1,
-        bias=True,
-        padding_mode="zeros",
-        device=None,
-        dtype=None,
-    ):
+        self, in_channels: int, out_channels: int, kernel_size: Ints, stride: Ints = 1, padding: Ints | str = 0,
+        dilation: Ints = 1, groups: int = 1, bias: bool = True, padding_mode: str = "zeros", device: str | None = None,
+        dtype: Any = None,
+    ) -> None:
         super().__init__()
         self.in_channels, self.out_channels, self.groups = checks.positive_integers(
             in_channels=in_channels, out_channels=out_channels, groups=groups
@@ -103,7 +92,7 @@ class Conv2d(Module):
     def _weight_shape(self):
         return (self.out_channels, self.in_channels // self.groups, *self.kernel_size)
 
-    def forward(self, input):
+    def forward(self, input: Tensor) -> Tensor:
         padding = self.padding
         if self.padding_mode != "zeros":
             (top, bottom), (left, right) = self._frame
@@ -112,7 +101,7 @@ class Conv2d(Module):
             input, self.weight, self.bias, self.stride, padding, self.dilation, self.groups
         )
 
-    def extra_repr(self):
+    def extra_repr(self) -> str:
         text = f"{self.in_channels}, {self.out_channels}, kernel_size={self.kernel_size}, stride={self.stride}"
         text += f", padding={self.padding}" if self.padding != (0, 0) else ""
         text += f", dilation={self.dilation}" if self.dilation != (1, 1) else ""
@@ -125,125 +114,30 @@ class Conv2d(Module):
         return ""
 
 
-class ConvTranspose2d(Conv2d):
-    """Transposed convolution; see `minidl.conv_transpose2d`."""
-
-    padding_modes = ("zeros",)
-
-    def __init__(
-        self,
-        in_channels,
-        out_channels,
-        kernel_size,
-        stride=1,
-        padding=0,
-        output_padding=0,
-        groups=1,
-        bias=True,
-        dilation=1,
-        padding_mode="zeros",
-        device=None,
-        dtype=None,
-    ):
-        options = stride, padding, dilation, groups, bias, padding_mode, device, dtype
-        super().__init__(in_channels, out_channels, kernel_size, *options)
-        self.output_padding = checks.pair(output_padding, "output_padding", least=0)
-
-    def _extra_options(self):
-        return f", output_padding={self.output_padding}" if self.output_padding != (0, 0) else ""
-
-    def _weight_shape(self):
-        return (self.in_channels, self.out_channels // self.groups, *self.kernel_size)
-
-    def forward(self, input):
-        return ops.conv_transpose.conv_transpose2d(
-            input, self.weight, self.bias, self.stride, self.padding, self.output_padding, self.groups, self.dilation
-        )
-
-
 class Dropout(Module):
     """Zero each element with probability `p` while training; every layer has its own random stream."""
 
-    def __init__(self, p=0.5, inplace=False):
+    def __init__(self, p: float = 0.5, inplace: bool = False) -> None:
         super().__init__()
         self.p, self.layer = checks.probability(p), new_layer()
         self.inplace = inplace  # PyTorch's; ops mutate nothing, so it has no effect
 
-    def forward(self, input):
+    def forward(self, input: Tensor) -> Tensor:
         return ops.dropout.dropout(input, self.p, self.training, layer=self.layer)
 
-    def extra_repr(self):
+    def extra_repr(self) -> str:
         return f"p={self.p}, inplace={self.inplace}"
-
-
-class Dropout2d(Dropout):
-    """Zero whole channels of images (N, C, H, W) with probability `p` while training."""
-
-    def forward(self, input):
-        return ops.rescaling.dropout2d(input, self.p, self.training, layer=self.layer)
 
 
 class Flatten(Module):
     """Join the axes from `start_dim` to `end_dim`."""
 
-    def __init__(self, start_dim=1, end_dim=-1):
+    def __init__(self, start_dim: int = 1, end_dim: int = -1) -> None:
         super().__init__()
         self.start_dim, self.end_dim = start_dim, end_dim
 
-    def forward(self, input):
+    def forward(self, input: Tensor) -> Tensor:
         return input.flatten(self.start_dim, self.end_dim)
 
-    def extra_repr(self):
+    def extra_repr(self) -> str:
         return f"start_dim={self.start_dim}, end_dim={self.end_dim}"
-
-
-class Unflatten(Module):
-    """Split the axis `dim` into several of the given lengths."""
-
-    def __init__(self, dim, unflattened_size):
-        super().__init__()
-        self.dim, self.unflattened_size = checks.integer(dim, "dim"), checks.size((unflattened_size,))
-
-    def forward(self, input):
-        dim = checks.axis(self.dim, input.ndim)
-        return input.reshape(*input.shape[:dim], *self.unflattened_size, *input.shape[dim + 1 :])
-
-    def extra_repr(self):
-        return f"dim={self.dim}, unflattened_size={self.unflattened_size}"
-
-
-class ZeroPad2d(Module):
-    """Pad images with zeros: (left, right, top, bottom), or one number for all."""
-
-    mode = "constant"
-
-    def __init__(self, padding):
-        super().__init__()
-        accepted = "an int or (left, right, top, bottom)"
-        self.padding = (padding,) * 4 if checks.is_integer(padding) else checks.integers(padding, "padding", accepted)
-        if len(self.padding) != 4:
-            raise checks.refused("padding", padding, accepted)
-
-    def forward(self, input):
-        return input.pad(self.padding, self.mode)
-
-    def extra_repr(self):
-        return f"{self.padding}"
-
-
-class ReflectionPad2d(ZeroPad2d):
-    """Pad images with their mirror image."""
-
-    mode = "reflect"
-
-
-class ReplicationPad2d(ZeroPad2d):
-    """Pad images with their outermost pixels, repeated."""
-
-    mode = "replicate"
-
-
-class CircularPad2d(ZeroPad2d):
-    """Pad images with the pixels of the opposite side."""
-
-    mode = "circular"

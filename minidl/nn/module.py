@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import inspect
 import threading
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import numpy as np
 
 from minidl.nn import state
 from minidl.nn.registry import Hooks, Parameter, Registry  # noqa: F401 (Parameter is looked for here)
-from minidl.tensor import HookHandle, zero_gradients
+from minidl.tensor import HookHandle, Tensor, zero_gradients
 
 
 class _Calls(threading.local):
@@ -57,18 +59,18 @@ class Module(Registry):
     ['factor']
     """
 
-    def __init__(self):
+    def __init__(self) -> None:
         super().__init__()
         self._forward_hooks, self._forward_pre_hooks = Hooks(), Hooks()
         self.training = True
 
     # -- calling
 
-    def forward(self, *inputs):
+    def forward(self, *inputs: Any) -> Any:
         """The computation of the module; subclasses define it."""
         raise NotImplementedError(f"{type(self).__name__} defines no forward()")
 
-    def __call__(self, *inputs, **options):
+    def __call__(self, *inputs: Any, **options: Any) -> Any:
         calls.stack.append(self)
         try:
             for hook in list(self._forward_pre_hooks.values()):
@@ -89,22 +91,22 @@ class Module(Registry):
         finally:
             calls.stack.pop()
 
-    def register_forward_hook(self, hook):
+    def register_forward_hook(self, hook: Callable[..., Any]) -> HookHandle:
         """Call ``hook(module, inputs, output)`` after every forward; a returned value replaces the output."""
         return HookHandle(self._forward_hooks, hook)
 
-    def register_forward_pre_hook(self, hook):
+    def register_forward_pre_hook(self, hook: Callable[..., Any]) -> HookHandle:
         """Call ``hook(module, inputs)`` before every forward; a returned value replaces the inputs."""
         return HookHandle(self._forward_pre_hooks, hook)
 
     @property
-    def has_hooks(self):
+    def has_hooks(self) -> bool:
         """True if hooks read the inputs or outputs of this module."""
         return bool(self._forward_hooks or self._forward_pre_hooks)
 
     # -- the tree
 
-    def named_modules(self, prefix=""):
+    def named_modules(self, prefix: str = "") -> Iterator[tuple[str, Module]]:
         """(dotted name, module) of this module and all below it, each once."""
         seen = set()
         stack = [(prefix, self)]
@@ -117,15 +119,15 @@ class Module(Registry):
             children = [(f"{name}.{key}" if name else key, child) for key, child in module.named_children()]
             stack.extend(reversed(children))
 
-    def modules(self):
+    def modules(self) -> Iterator[Module]:
         """This module and all below it."""
         return (module for _, module in self.named_modules())
 
-    def named_children(self):
+    def named_children(self) -> Iterator[tuple[str, Module]]:
         """(name, module) of the direct children."""
         return ((name, module) for name, module in self._modules.items() if module is not None)
 
-    def children(self):
+    def children(self) -> Iterator[Module]:
         """The direct children."""
         return (module for _, module in self.named_children())
 
@@ -137,37 +139,37 @@ class Module(Registry):
                     seen.add(id(value))
                     yield (f"{path}.{name}" if path else name), value
 
-    def named_parameters(self, prefix="", recurse=True):
+    def named_parameters(self, prefix: str = "", recurse: bool = True) -> Iterator[tuple[str, Parameter]]:
         """(dotted name, Parameter), shared ones once; with `recurse` those of the modules below as well."""
         return self._named("_parameters", prefix, recurse)
 
-    def parameters(self, recurse=True):
+    def parameters(self, recurse: bool = True) -> Iterator[Parameter]:
         """The parameters, shared ones once."""
         return (parameter for _, parameter in self.named_parameters(recurse=recurse))
 
-    def named_buffers(self, prefix="", recurse=True):
+    def named_buffers(self, prefix: str = "", recurse: bool = True) -> Iterator[tuple[str, Tensor]]:
         """(dotted name, buffer)."""
         return self._named("_buffers", prefix, recurse)
 
-    def buffers(self, recurse=True):
+    def buffers(self, recurse: bool = True) -> Iterator[Tensor]:
         """The buffers."""
         return (buffer for _, buffer in self.named_buffers(recurse=recurse))
 
-    def get_submodule(self, target):
+    def get_submodule(self, target: Tensor) -> Module:
         """The module with this dotted name."""
         modules = dict(self.named_modules())
         if target not in modules:
             raise AttributeError(f"`target` is {target!r}; there is no such module in {type(self).__name__}")
         return modules[target]
 
-    def get_parameter(self, target):
+    def get_parameter(self, target: Tensor) -> Parameter:
         """The parameter with this dotted name."""
         parameters = dict(self.named_parameters())
         if target not in parameters:
             raise AttributeError(f"`target` is {target!r}; there is no such parameter in {type(self).__name__}")
         return parameters[target]
 
-    def apply(self, function):
+    def apply(self, function: Callable[[Module], object]) -> Module:
         """Call ``function(module)`` on every module, children first; returns the module itself."""
         for child in self.children():
             child.apply(function)
@@ -176,60 +178,60 @@ class Module(Registry):
 
     # -- state
 
-    def train(self, mode=True):
+    def train(self, mode: bool = True) -> Module:
         """Switch to training mode (dropout drops, batch norm uses the batch); returns the module."""
         for module in self.modules():
             module.training = bool(mode)
         return self
 
-    def eval(self):
+    def eval(self) -> Module:
         """Switch to evaluation mode; returns the module."""
         return self.train(False)
 
-    def requires_grad_(self, requires_grad=True):
+    def requires_grad_(self, requires_grad: bool = True) -> Module:
         """Freeze (False) or unfreeze every parameter below; returns the module."""
         for parameter in self.parameters():
             parameter.requires_grad_(requires_grad)
         return self
 
-    def zero_grad(self, set_to_none=True):
+    def zero_grad(self, set_to_none: bool = True) -> None:
         """Drop the gradients of all parameters, or fill them with zeros if `set_to_none` is false."""
         zero_gradients(self.parameters(), set_to_none)
 
-    def to(self, *targets, device=None, dtype=None):
+    def to(self, *targets: Any, device: str | None = None, dtype: Any = None) -> Module:
         """Move parameters and buffers to a device and/or a floating dtype, in place; returns the module."""
         for target in (*targets, device, dtype):
             if target is not None:
                 state.move(self, target)
         return self
 
-    def cuda(self):
+    def cuda(self) -> Module:
         """``to("cuda")``."""
         return self.to("cuda")
 
-    def cpu(self):
+    def cpu(self) -> Module:
         """``to("cpu")``."""
         return self.to("cpu")
 
-    def float(self):
+    def float(self) -> Module:
         """``to(float32)``."""
         return self.to("float32")
 
-    def double(self):
+    def double(self) -> Module:
         """``to(float64)``."""
         return self.to("float64")
 
-    def state_dict(self):
+    def state_dict(self) -> dict[str, Tensor]:
         """Dotted names to Tensors that share memory with the module: parameters and persistent buffers."""
         return state.collect(self)
 
-    def load_state_dict(self, state_dict, strict=True):
+    def load_state_dict(self, state_dict: dict[str, Any], strict: bool = True) -> Any:
         """Copy values into parameters and buffers, in place; see `minidl.nn.state.load`."""
         return state.load(self, state_dict, strict)
 
     # -- description
 
-    def extra_repr(self):
+    def extra_repr(self) -> str:
         """The text in the parentheses of the line of this module in ``print(model)``."""
         return ""
 

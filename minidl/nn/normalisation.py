@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from minidl import checks, ops
+from minidl.checks import Ints
 from minidl.nn import functional as F
 from minidl.nn import init
 from minidl.nn.layers import new_parameter
 from minidl.nn.module import Module
+from minidl.tensor import Tensor
 
 
 def _affine(module, shape, weight, bias, **place):
@@ -111,23 +115,29 @@ class BatchNorm1d(_BatchNorm):
 class LayerNorm(Module):
     """Normalisation over the last axes of each row; see `minidl.layer_norm`."""
 
-    def __init__(self, normalized_shape, eps=1e-5, elementwise_affine=True, bias=True, device=None, dtype=None):
+    def __init__(
+        self, normalized_shape: Ints, eps: float = 1e-5, elementwise_affine: bool = True, bias: bool = True,
+        device: str | None = None, dtype: Any = None,
+    ) -> None:
         super().__init__()
         shape = checks.lengths((normalized_shape,), "normalized_shape")
         self.normalized_shape, self.eps, self.elementwise_affine = shape, eps, elementwise_affine
         _affine(self, shape, elementwise_affine, bias, device=device, dtype=dtype)
 
-    def forward(self, input):
+    def forward(self, input: Tensor) -> Tensor:
         return ops.normalisation.layer_norm(input, self.normalized_shape, self.weight, self.bias, self.eps)
 
-    def extra_repr(self):
+    def extra_repr(self) -> str:
         return f"{self.normalized_shape}, eps={self.eps}, elementwise_affine={self.elementwise_affine}"
 
 
 class GroupNorm(Module):
     """Normalisation of each group of channels of each image (Y. Wu and K. He, arXiv 1803.08494)."""
 
-    def __init__(self, num_groups, num_channels, eps=1e-5, affine=True, device=None, dtype=None, *, bias=True):
+    def __init__(
+        self, num_groups: int, num_channels: int, eps: float = 1e-5, affine: bool = True, device: str | None = None,
+        dtype: Any = None, *, bias: Tensor | None = True,
+    ) -> None:
         super().__init__()
         checks.positive_integers(num_groups=num_groups, num_channels=num_channels)
         if num_channels % num_groups:
@@ -135,23 +145,23 @@ class GroupNorm(Module):
         self.num_groups, self.num_channels, self.eps, self.affine = num_groups, num_channels, eps, affine
         _affine(self, (num_channels,), affine, bias, device=device, dtype=dtype)
 
-    def forward(self, input):
+    def forward(self, input: Tensor) -> Tensor:
         return F.group_norm(input, self.num_groups, self.weight, self.bias, self.eps)
 
-    def extra_repr(self):
+    def extra_repr(self) -> str:
         return f"{self.num_groups}, {self.num_channels}, eps={self.eps}, affine={self.affine}"
 
 
 class LocalResponseNorm(Module):
     """Normalisation across neighbouring channels; see `minidl.local_response_norm`."""
 
-    def __init__(self, size, alpha=1e-4, beta=0.75, k=1.0):
+    def __init__(self, size: int, alpha: float = 1e-4, beta: float = 0.75, k: float = 1.0) -> None:
         super().__init__()
         size = checks.integer(size, "size", least=1)
         self.size, self.alpha, self.beta, self.k = size, alpha, beta, k
 
-    def forward(self, input):
+    def forward(self, input: Tensor) -> Tensor:
         return ops.normalisation.local_response_norm(input, self.size, self.alpha, self.beta, self.k)
 
-    def extra_repr(self):
+    def extra_repr(self) -> str:
         return f"{self.size}, alpha={self.alpha}, beta={self.beta}, k={self.k}"

@@ -7,6 +7,7 @@ Assigning a Parameter or a module registers it. A buffer, which is state that is
 from __future__ import annotations
 
 import itertools
+from typing import Any
 
 from minidl.tensor import Tensor
 
@@ -34,7 +35,7 @@ TABLES = {"_parameters": "Parameter", "_buffers": "Tensor", "_modules": "Module"
 class Parameter(Tensor):
     """A Tensor that a module trains; it requires grad by default."""
 
-    def __init__(self, data, requires_grad=True):
+    def __init__(self, data: Any, requires_grad: bool = True) -> None:
         super().__init__(data, requires_grad)
 
     def __repr__(self):

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from minidl import checks, ops
-from minidl.nn.layers import ZeroPad2d, _init_like_pytorch, new_parameter
+from minidl.checks import Ints
+from minidl.nn.layers import _init_like_pytorch, new_parameter
 from minidl.nn.module import Module
+from minidl.nn.padding import ZeroPad2d
 from minidl.ops.sequences import single
+from minidl.tensor import Tensor
 
 
 class Conv1d(Module):
@@ -21,19 +26,10 @@ class Conv1d(Module):
     padding_modes = ("zeros", "reflect", "replicate", "circular")
 
     def __init__(
-        self,
-        in_channels,
-        out_channels,
-        kernel_size,
-        stride=1,
-        padding=0,
-        dilation=1,
-        groups=1,
-        bias=True,
-        padding_mode="zeros",
-        device=None,
-        dtype=None,
-    ):
+        self, in_channels: int, out_channels: int, kernel_size: Ints, stride: Ints = 1, padding: Ints | str = 0,
+        dilation: Ints = 1, groups: int = 1, bias: bool = True, padding_mode: str = "zeros", device: str | None = None,
+        dtype: Any = None,
+    ) -> None:
         super().__init__()
         self.in_channels, self.out_channels, self.groups = checks.positive_integers(
             in_channels=in_channels, out_channels=out_channels, groups=groups
@@ -65,13 +61,13 @@ class Conv1d(Module):
             return span // 2, span - span // 2
         return (0, 0) if self.padding == "valid" else self.padding * 2
 
-    def forward(self, input):
+    def forward(self, input: Tensor) -> Tensor:
         padding = self.padding
         if self.padding_mode != "zeros":
             input, padding = ops.padding.pad(input, self._frame(), self.padding_mode), 0
         return ops.sequences.conv1d(input, self.weight, self.bias, self.stride, padding, self.dilation, self.groups)
 
-    def extra_repr(self):
+    def extra_repr(self) -> str:
         text = f"{self.in_channels}, {self.out_channels}, kernel_size={self.kernel_size}, stride={self.stride}"
         text += f", padding={self.padding}, dilation={self.dilation}, groups={self.groups}"
         return text + f", bias={self.bias is not None}, padding_mode={self.padding_mode!r}"
@@ -83,20 +79,10 @@ class ConvTranspose1d(Conv1d):
     padding_modes = ("zeros",)
 
     def __init__(
-        self,
-        in_channels,
-        out_channels,
-        kernel_size,
-        stride=1,
-        padding=0,
-        output_padding=0,
-        groups=1,
-        bias=True,
-        dilation=1,
-        padding_mode="zeros",
-        device=None,
-        dtype=None,
-    ):
+        self, in_channels: int, out_channels: int, kernel_size: Ints, stride: Ints = 1, padding: Ints = 0,
+        output_padding: Ints = 0, groups: int = 1, bias: bool = True, dilation: Ints = 1, padding_mode: str = "zeros",
+        device: str | None = None, dtype: Any = None,
+    ) -> None:
         options = stride, padding, dilation, groups, bias, padding_mode, device, dtype
         super().__init__(in_channels, out_channels, kernel_size, *options)
         self.output_padding = (checks.integer(single(output_padding, "output_padding"), "output_padding", least=0),)
@@ -104,7 +90,7 @@ class ConvTranspose1d(Conv1d):
     def _weight_shape(self):
         return (self.in_channels, self.out_channels // self.groups, *self.kernel_size)
 
-    def forward(self, input):
+    def forward(self, input: Tensor) -> Tensor:
         options = self.stride, self.padding, self.output_padding, self.groups, self.dilation
         return ops.sequences.conv_transpose1d(input, self.weight, self.bias, *options)
 
@@ -131,12 +117,15 @@ class MaxPool1d(_Windows):
 
     names = ("kernel_size", "stride", "padding", "dilation", "return_indices", "ceil_mode")
 
-    def __init__(self, kernel_size, stride=None, padding=0, dilation=1, return_indices=False, ceil_mode=False):
+    def __init__(
+        self, kernel_size: Ints, stride: Ints | None = None, padding: Ints = 0, dilation: Ints = 1,
+        return_indices: bool = False, ceil_mode: bool = False,
+    ) -> None:
         super().__init__(
             kernel_size, kernel_size if stride is None else stride, padding, dilation, return_indices, ceil_mode
         )
 
-    def forward(self, input):
+    def forward(self, input: Tensor) -> Any:
         return ops.sequences.max_pool1d(input, **self._options())
 
 
@@ -145,12 +134,15 @@ class AvgPool1d(_Windows):
 
     names = ("kernel_size", "stride", "padding", "ceil_mode", "count_include_pad")
 
-    def __init__(self, kernel_size, stride=None, padding=0, ceil_mode=False, count_include_pad=True):
+    def __init__(
+        self, kernel_size: Ints, stride: Ints | None = None, padding: Ints = 0, ceil_mode: bool = False,
+        count_include_pad: bool = True,
+    ) -> None:
         super().__init__(
             kernel_size, kernel_size if stride is None else stride, padding, ceil_mode, count_include_pad
         )
 
-    def forward(self, input):
+    def forward(self, input: Tensor) -> Tensor:
         return ops.sequences.avg_pool1d(input, **self._options())
 
 
@@ -159,10 +151,10 @@ class AdaptiveAvgPool1d(_Windows):
 
     names = ("output_size",)
 
-    def __init__(self, output_size):
+    def __init__(self, output_size: Ints) -> None:
         super().__init__(output_size)
 
-    def forward(self, input):
+    def forward(self, input: Tensor) -> Tensor:
         return ops.sequences.adaptive_avg_pool1d(input, self.output_size)
 
 
@@ -171,10 +163,10 @@ class AdaptiveMaxPool1d(_Windows):
 
     names = ("output_size", "return_indices")
 
-    def __init__(self, output_size, return_indices=False):
+    def __init__(self, output_size: Ints, return_indices: bool = False) -> None:
         super().__init__(output_size, return_indices)
 
-    def forward(self, input):
+    def forward(self, input: Tensor) -> Any:
         return ops.sequences.adaptive_max_pool1d(input, self.output_size, self.return_indices)
 
 
@@ -183,24 +175,24 @@ class ZeroPad1d(Module):
 
     mode, value = "constant", 0.0
 
-    def __init__(self, padding):
+    def __init__(self, padding: Ints) -> None:
         super().__init__()
         accepted = "an int or (left, right)"
         self.padding = (padding,) * 2 if checks.is_integer(padding) else checks.integers(padding, "padding", accepted)
         if len(self.padding) != 2:
             raise checks.refused("padding", padding, accepted)
 
-    def forward(self, input):
+    def forward(self, input: Tensor) -> Tensor:
         return input.pad(self.padding, self.mode, self.value)
 
-    def extra_repr(self):
+    def extra_repr(self) -> str:
         return f"{self.padding}"
 
 
 class ConstantPad1d(ZeroPad1d):
     """Pad sequences with a constant."""
 
-    def __init__(self, padding, value):
+    def __init__(self, padding: Ints, value: Any) -> None:
         super().__init__(padding)
         self.value = value
 
@@ -226,9 +218,9 @@ class CircularPad1d(ZeroPad1d):
 class ConstantPad2d(ZeroPad2d):
     """Pad images with a constant: (left, right, top, bottom), or one number for all."""
 
-    def __init__(self, padding, value):
+    def __init__(self, padding: Ints, value: Any) -> None:
         super().__init__(padding)
         self.value = value
 
-    def forward(self, input):
+    def forward(self, input: Tensor) -> Tensor:
         return input.pad(self.padding, self.mode, self.value)

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
-from minidl.nn.layers import Conv2d, ConvTranspose2d, Linear
+from minidl.nn.conv_transpose import ConvTranspose2d
+from minidl.nn.layers import Conv2d, Linear
+from minidl.nn.module import Module
 from minidl.ops.clipping import clip_grad_norm_, clip_grad_value_  # noqa: F401 (PyTorch's place for them)
 from minidl.tensor import no_grad
 
 
-def count_parameters(module, trainable_only=False):
+def count_parameters(module: Module, trainable_only: bool = False) -> int:
     """Number of elements in all parameters of `module`.
 
     Examples
@@ -21,7 +24,7 @@ def count_parameters(module, trainable_only=False):
     return sum(math.prod(p.shape) for p in module.parameters() if p.requires_grad or not trainable_only)
 
 
-def count_multiply_adds(module, *inputs):
+def count_multiply_adds(module: Module, *inputs: Any) -> Any:
     """Multiply-adds of the convolutions and linear layers in one prediction from `inputs`, by layer name.
 
     The module runs in evaluation mode, and its mode is restored.

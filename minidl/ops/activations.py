@@ -16,26 +16,26 @@ from minidl.tensor import Tensor
 SELU = 1.6732632423543772848170429916717, 1.0507009873554804934193349852946  # alpha and scale, arXiv 1706.02515
 
 
-def leaky_relu(input, negative_slope=0.01, inplace=False):
+def leaky_relu(input: Tensor, negative_slope: float = 0.01, inplace: bool = False) -> Tensor:
     """input where positive, negative_slope * input elsewhere."""
     y = where(floating(input) > 0, input, input * number(negative_slope, "negative_slope"))
     return input.become(y) if inplace else y
 
 
-def elu(input, alpha=1.0, inplace=False):
+def elu(input: Tensor, alpha: float = 1.0, inplace: bool = False) -> Tensor:
     """input where positive, alpha * (exp(input) - 1) elsewhere (Clevert et al., arXiv 1511.07289)."""
     positive = floating(input) > 0
     y = where(positive, input, number(alpha, "alpha") * where(positive, 0.0, input).expm1())
     return input.become(y) if inplace else y
 
 
-def silu(input, inplace=False):
+def silu(input: Tensor, inplace: bool = False) -> Tensor:
     """input * sigmoid(input) (Elfwing et al., arXiv 1702.03118)."""
     y = floating(input) * input.sigmoid()
     return input.become(y) if inplace else y
 
 
-def gelu(input, approximate="none"):
+def gelu(input: Tensor, approximate: str = "none") -> Tensor:
     """Gaussian error linear unit (Hendrycks and Gimpel, arXiv 1606.08415).
 
     Parameters
@@ -65,12 +65,12 @@ def gelu(input, approximate="none"):
     return 0.5 * input * (1 + inner.tanh())
 
 
-def logsigmoid(input):
+def logsigmoid(input: Tensor) -> Tensor:
     """log(sigmoid(input)) without overflow."""
     return -softplus(-floating(input))
 
 
-def hardtanh(input, min_val=-1.0, max_val=1.0):
+def hardtanh(input: Tensor, min_val: float = -1.0, max_val: float = 1.0) -> Tensor:
     """`input` limited to [min_val, max_val]; derivative 0 at the limits and beyond."""
     if min_val > max_val:
         raise ValueError(f"`min_val` is {min_val} and `max_val` {max_val}; accepted: a smaller and a larger number")
@@ -80,24 +80,24 @@ def hardtanh(input, min_val=-1.0, max_val=1.0):
     return where(inside | (x != x), input, Tensor(limited))
 
 
-def relu6(input):
+def relu6(input: Tensor) -> Tensor:
     """min(max(input, 0), 6) (A. Krizhevsky, "Convolutional deep belief networks on CIFAR-10", 2010)."""
     return hardtanh(input, 0, 6)
 
 
-def hardswish(input):
+def hardswish(input: Tensor) -> Tensor:
     """``input * relu6(input + 3) / 6`` (A. Howard et al., "Searching for MobileNetV3", arXiv 1905.02244)."""
     x = tensor_of(input).data
     return where(x <= -3, input * 0, where(x >= 3, input, input * (input + 3) / 6))
 
 
-def selu(input):
+def selu(input: Tensor) -> Tensor:
     """`elu` scaled to keep mean 0 and variance 1 (G. Klambauer et al., arXiv 1706.02515)."""
     alpha, scale = SELU
     return scale * elu(input, alpha)
 
 
-def prelu(input, weight):
+def prelu(input: Tensor, weight: Tensor) -> Tensor:
     """`input` where positive, ``weight * input`` elsewhere: one learned slope, or one for each channel, axis 1.
 
     Reference: K. He et al., "Delving Deep into Rectifiers", arXiv 1502.01852.
@@ -109,7 +109,7 @@ def prelu(input, weight):
     return where(input.data > 0, input, slopes * input)
 
 
-def glu(input, dim=-1):
+def glu(input: Tensor, dim: int = -1) -> Tensor:
     """One half of the slices along `dim` times the sigmoid of the other (Y. Dauphin et al., arXiv 1612.08083)."""
     if tensor_of(input).ndim == 0:
         raise ValueError("`input` of glu() has no axes; accepted: at least 1 axis")

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from minidl.backend import array_module, device_of
 from minidl.checks import choice, refused
-from minidl.ops.promotion import BOOL, FLOAT, floating, module_of, operand, operands, result_dtype, tensor_of
+from minidl.ops.promotion import BOOL, FLOAT, Operand, floating, module_of, operand, operands, result_dtype, tensor_of
 from minidl.tensor import Function, Tensor
 
 
@@ -166,12 +166,12 @@ class Where(Function):
         return None, where(condition, grad, 0.0), where(condition, 0.0, grad)
 
 
-def add(input, other, *, alpha=1):
+def add(input: Operand, other: Operand, *, alpha: float = 1) -> Tensor:
     """input + alpha * other."""
     return Add.apply(*operands(input, _scaled(input, other, alpha)))
 
 
-def sub(input, other, *, alpha=1):
+def sub(input: Operand, other: Operand, *, alpha: float = 1) -> Tensor:
     """input - alpha * other."""
     a, b = operands(input, _scaled(input, other, alpha))
     if (a if isinstance(a, Tensor) else b)._data.dtype is BOOL:
@@ -189,12 +189,12 @@ def _scaled(input, other, alpha):
     return other * alpha
 
 
-def mul(input, other):
+def mul(input: Operand, other: Operand) -> Tensor:
     """Element-wise product."""
     return Mul.apply(*operands(input, other))
 
 
-def div(input, other, *, rounding_mode=None):
+def div(input: Operand, other: Operand, *, rounding_mode: str | None = None) -> Tensor:
     """Element-wise quotient.
 
     Parameters
@@ -217,29 +217,29 @@ def div(input, other, *, rounding_mode=None):
     return Div.apply(a, b)
 
 
-def pow(input, exponent):
+def pow(input: Operand, exponent: Operand) -> Tensor:
     """input to the power of `exponent`, element by element."""
     return Pow.apply(*operands(input, exponent))
 
 
-def neg(input):
+def neg(input: Tensor) -> Tensor:
     """-input."""
     if tensor_of(input).dtype is BOOL:
         raise TypeError("`input` is bool, which has no negative; accepted: numbers, or `~` for a mask")
     return Negate.apply(input)
 
 
-def maximum(input, other):
+def maximum(input: Operand, other: Operand) -> Tensor:
     """The larger of each two elements; NaN if either is NaN."""
     return Maximum.apply(*operands(tensor_of(input), tensor_of(other, "other")))
 
 
-def minimum(input, other):
+def minimum(input: Operand, other: Operand) -> Tensor:
     """The smaller of each two elements; NaN if either is NaN."""
     return Minimum.apply(*operands(tensor_of(input), tensor_of(other, "other")))
 
 
-def where(condition, input, other):
+def where(condition: Operand, input: Operand, other: Operand) -> Tensor:
     """Elements of `input` where `condition` holds, of `other` elsewhere.
 
     Parameters
@@ -265,7 +265,7 @@ def where(condition, input, other):
     return Where.apply(condition, *operands(input, other))
 
 
-def clamp(input, min=None, max=None):
+def clamp(input: Tensor, min: Operand | None = None, max: Operand | None = None) -> Tensor:
     """Limit every element to [min, max]; the gradient passes inside and at the limits.
 
     Raises
@@ -286,7 +286,7 @@ def clamp(input, min=None, max=None):
     return input
 
 
-def lerp(input, end, weight):
+def lerp(input: Tensor, end: Operand, weight: Operand) -> Tensor:
     """input + weight * (end - input)."""
     for name, value in (("input", input), ("end", end)):
         floating(value, name)

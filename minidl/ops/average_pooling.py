@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from minidl import backend
-from minidl.checks import integer, pair, positive_pair
+from minidl.checks import Ints, integer, pair, positive_pair
 from minidl.dispatch import dispatched
 from minidl.ops.geometry import on_images
 from minidl.ops.promotion import floating, tensor_of
 from minidl.ops.windows import adaptive_bins, adaptive_size, deliver, padded, pooled_shape, taps
-from minidl.tensor import Function
+from minidl.tensor import Function, Tensor
 
 
 def _extents(xp, size, count, kernel, stride, padding, count_include_pad):
@@ -148,8 +148,9 @@ class AdaptiveAvgPool2dGrad(Function):
 
 
 def avg_pool2d(
-    input, kernel_size, stride=None, padding=0, ceil_mode=False, count_include_pad=True, divisor_override=None
-):
+    input: Tensor, kernel_size: Ints, stride: Ints | None = None, padding: Ints = 0, ceil_mode: bool = False,
+    count_include_pad: bool = True, divisor_override: int | None = None,
+) -> Tensor:
     """Mean of each window, as PyTorch's ``avg_pool2d``; the parameters of `max_pool2d`.
 
     Parameters
@@ -175,11 +176,11 @@ def avg_pool2d(
     return on_images(lambda images: AvgPool2d.apply(images, **options), floating(input))
 
 
-def adaptive_avg_pool2d(input, output_size):
+def adaptive_avg_pool2d(input: Tensor, output_size: Ints) -> Tensor:
     """Mean over windows chosen so that the result has `output_size` (int or pair; None keeps an axis)."""
     return on_images(lambda images: AdaptiveAvgPool2d.apply(images, adaptive_size(images, output_size)), floating(input))
 
 
-def global_avg_pool2d(input):
+def global_avg_pool2d(input: Tensor) -> Tensor:
     """Mean over height and width: (N, C, H, W) -> (N, C, 1, 1)."""
     return adaptive_avg_pool2d(input, 1)

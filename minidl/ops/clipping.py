@@ -8,6 +8,7 @@ no value is waited for. R. Pascanu et al., arXiv 1211.5063.
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 
 from minidl.backend import array_module, to_numpy
 from minidl.checks import number, refused
@@ -15,7 +16,9 @@ from minidl.ops.promotion import tensor_of
 from minidl.tensor import Tensor
 
 
-def clip_grad_norm_(parameters, max_norm, norm_type=2.0, error_if_nonfinite=False):
+def clip_grad_norm_(
+    parameters: Tensor | Iterable[Tensor], max_norm: float, norm_type: float = 2.0, error_if_nonfinite: bool = False
+) -> Tensor:
     """Scale the gradients in place so that their common norm is at most `max_norm`.
 
     Parameters
@@ -65,7 +68,7 @@ def clip_grad_norm_(parameters, max_norm, norm_type=2.0, error_if_nonfinite=Fals
     return Tensor(total)
 
 
-def clip_grad_value_(parameters, clip_value):
+def clip_grad_value_(parameters: Tensor | Iterable[Tensor], clip_value: float) -> None:
     """Bound every entry of the gradients, in place, to ``[-clip_value, clip_value]``.
 
     Examples

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import operator
 from builtins import all as all_of
-
 from minidl import checks
 from minidl.backend import array_module, check_same_device
+from minidl.checks import Ints
 from minidl.ops.axes import dropped_shape, kept_shape, numpy_names, with_axes
 from minidl.ops.promotion import BOOL, Operand, module_of, operand, promoted, tensor_of
 from minidl.tensor import Tensor, _wrap
@@ -100,41 +100,41 @@ def bitwise_xor(input: Operand, other: Operand) -> Tensor:
     return _combine_bits(operator.xor, "bitwise_xor", input, other)
 
 
-def bitwise_not(input):
+def bitwise_not(input: Tensor) -> Tensor:
     """Every bit of integers turned round; of truth values the logical not."""
     if tensor_of(input).dtype.kind not in "biu":
         raise TypeError("`input` of bitwise_not() has fractions; accepted: integers or bool")
     return Tensor(~input.data)
 
 
-def logical_not(input):
+def logical_not(input: Tensor) -> Tensor:
     """True where `input` is False or 0."""
     return Tensor(array_module(tensor_of(input).data).logical_not(input.data))
 
 
-def isnan(input):
+def isnan(input: Tensor) -> Tensor:
     """True where an element is not a number."""
     return Tensor(array_module(tensor_of(input).data).isnan(input.data))
 
 
-def isinf(input):
+def isinf(input: Tensor) -> Tensor:
     """True where an element is infinite."""
     return Tensor(array_module(tensor_of(input).data).isinf(input.data))
 
 
-def isfinite(input):
+def isfinite(input: Tensor) -> Tensor:
     """True where an element is neither infinite nor NaN."""
     return Tensor(array_module(tensor_of(input).data).isfinite(input.data))
 
 
 @numpy_names
-def argmax(input, dim=None, keepdim=False):
+def argmax(input: Tensor, dim: int | None = None, keepdim: bool = False) -> Tensor:
     """Index of the first largest element, over all elements or along `dim`."""
     return _argument("argmax", input, dim, keepdim)
 
 
 @numpy_names
-def argmin(input, dim=None, keepdim=False):
+def argmin(input: Tensor, dim: int | None = None, keepdim: bool = False) -> Tensor:
     """Index of the first smallest element, over all elements or along `dim`."""
     return _argument("argmin", input, dim, keepdim)
 
@@ -153,7 +153,7 @@ def _argument(name, input, dim, keepdim):
 
 
 @numpy_names
-def argsort(input, dim=-1, descending=False, stable=True):
+def argsort(input: Tensor, dim: int = -1, descending: bool = False, stable: bool = True) -> Tensor:
     """Indices that sort `input` along `dim`; ties keep their order, NaN counts as the largest."""
     return with_axes(tensor_of(input), lambda x: _wrap(_order(x.data, checks.axis(dim, x.ndim), descending)))
 
@@ -167,13 +167,13 @@ def _order(array, axis, descending):
 
 
 @numpy_names
-def all(input, dim=None, keepdim=False):
+def all(input: Tensor, dim: Ints | None = None, keepdim: bool = False) -> Tensor:
     """Return whether all elements are true, over everything or along `dim`."""
     return _truth("all", input, dim, keepdim)
 
 
 @numpy_names
-def any(input, dim=None, keepdim=False):
+def any(input: Tensor, dim: Ints | None = None, keepdim: bool = False) -> Tensor:
     """Return whether any element is true, over everything or along `dim`."""
     return _truth("any", input, dim, keepdim)
 
@@ -184,14 +184,14 @@ def _truth(name, input, dim, keepdim):
     return Tensor(found.astype("uint8") if input.dtype == "uint8" else found)  # PyTorch's old masks stay what they are
 
 
-def allclose(input, other, rtol=1e-5, atol=1e-8, equal_nan=False):
+def allclose(input: Tensor, other: Tensor, rtol: float = 1e-5, atol: float = 1e-8, equal_nan: bool = False) -> bool:
     """Return whether two tensors agree within tolerance, a Python bool."""
     xp = array_module(tensor_of(input).data)
     checks.number(rtol, "rtol", least=0), checks.number(atol, "atol", least=0)
     return bool(xp.allclose(input.data, tensor_of(other, "other").data, rtol=rtol, atol=atol, equal_nan=equal_nan))
 
 
-def equal(input, other):
+def equal(input: Tensor, other: Tensor) -> bool:
     """Return whether two tensors have the same shape and elements, a Python bool."""
     same_shape = tensor_of(input).shape == tensor_of(other, "other").shape
     return same_shape and bool((input.data == other.data).all())

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from minidl.checks import lengths, pair, positive_pair
+from minidl.checks import Ints, lengths, pair, positive_pair
 from minidl.ops.convolution import ConvInputGrad
 from minidl.ops.geometry import check_convolution, paddings
 from minidl.ops.promotion import tensor_of
+from minidl.tensor import Tensor
 
 
-def conv_transpose2d(input, weight, bias=None, stride=1, padding=0, output_padding=0, groups=1, dilation=1):
+def conv_transpose2d(
+    input: Tensor, weight: Tensor, bias: Tensor | None = None, stride: Ints = 1, padding: Ints = 0,
+    output_padding: Ints = 0, groups: int = 1, dilation: Ints = 1,
+) -> Tensor:
     """Transposed convolution: the gradient of `conv2d` to its input, as PyTorch's ``conv_transpose2d``.
 
     Parameters

@@ -32,12 +32,12 @@ Everywhere, `padding` is ((top, bottom), (left, right)), `stride` and `dilation`
 from __future__ import annotations
 
 from minidl import backend
-from minidl.checks import integer, positive_pair
+from minidl.checks import Ints, integer, positive_pair
 from minidl.dispatch import dispatched
 from minidl.ops.geometry import check_convolution, check_window, output_size, paddings, reachable, split
 from minidl.ops.im2col import col2im_forward, im2col_forward
 from minidl.ops.promotion import tensor_of
-from minidl.tensor import Function
+from minidl.tensor import Function, Tensor
 
 
 def _matrix(weight):
@@ -178,7 +178,10 @@ class ConvWeightGrad(Function):
         )
 
 
-def conv2d(input, weight, bias=None, stride=1, padding=0, dilation=1, groups=1):
+def conv2d(
+    input: Tensor, weight: Tensor, bias: Tensor | None = None, stride: Ints = 1, padding: Ints | str = 0,
+    dilation: Ints = 1, groups: int = 1,
+) -> Tensor:
     """Two-dimensional convolution (cross-correlation), as PyTorch's ``conv2d``.
 
     Parameters

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from minidl import backend, checks
+from minidl.checks import Ints
 from minidl.ops.promotion import NUMBERS, operand, tensor_of
 from minidl.random import generator
 from minidl.tensor import Tensor
@@ -16,17 +19,19 @@ def _new(name, shape, dtype, device, requires_grad, *values):
     return Tensor(make(shape, *values, dtype=checks.dtype(np.float32 if dtype is None else dtype)), requires_grad)
 
 
-def zeros(*size, dtype=None, device=None, requires_grad=False):
+def zeros(*size: Any, dtype: Any = None, device: str | None = None, requires_grad: bool = False) -> Tensor:
     """A tensor of zeros."""
     return _new("zeros", checks.lengths(size), dtype, device, requires_grad)
 
 
-def ones(*size, dtype=None, device=None, requires_grad=False):
+def ones(*size: Any, dtype: Any = None, device: str | None = None, requires_grad: bool = False) -> Tensor:
     """A tensor of ones."""
     return _new("ones", checks.lengths(size), dtype, device, requires_grad)
 
 
-def full(size, fill_value, dtype=None, device=None, requires_grad=False):
+def full(
+    size: Ints, fill_value: float, dtype: Any = None, device: str | None = None, requires_grad: bool = False
+) -> Tensor:
     """A tensor filled with one value; its dtype is the value's (float32, int64 or bool) unless given."""
     value, kind = _value(fill_value)
     return _new("full", checks.lengths((size,)), dtype or kind, device, requires_grad, value)
@@ -42,12 +47,15 @@ def _value(fill_value):
     return value, NUMBERS[type(value)]
 
 
-def empty(*size, dtype=None, device=None, requires_grad=False):
+def empty(*size: Any, dtype: Any = None, device: str | None = None, requires_grad: bool = False) -> Tensor:
     """A tensor with unspecified contents."""
     return _new("empty", checks.lengths(size), dtype, device, requires_grad)
 
 
-def arange(start, end=None, step=1, dtype=None, device=None, requires_grad=False):
+def arange(
+    start: float, end: float | None = None, step: float = 1, dtype: Any = None, device: str | None = None,
+    requires_grad: bool = False,
+) -> Tensor:
     """Evenly spaced numbers from `start` up to, not including, `end`; floats are float32."""
     start, end, name = (0, start, "end") if end is None else (start, end, "start")
     start, end, step = _end(start, name), _end(end, "end"), _end(step, "step")
@@ -69,7 +77,9 @@ def _end(value, name):
     return value
 
 
-def linspace(start, end, steps, dtype=None, device=None, requires_grad=False):
+def linspace(
+    start: float, end: float, steps: int, dtype: Any = None, device: str | None = None, requires_grad: bool = False
+) -> Tensor:
     """`steps` evenly spaced numbers from `start` to `end`, both included."""
     start, end = _end(start, "start"), _end(end, "end")
     steps, dtype = checks.integer(steps, "steps", least=0), checks.dtype(np.float32 if dtype is None else dtype)
@@ -79,7 +89,9 @@ def linspace(start, end, steps, dtype=None, device=None, requires_grad=False):
     return Tensor(xp.linspace(start, end, steps, dtype=dtype), requires_grad)
 
 
-def eye(n, m=None, dtype=None, device=None, requires_grad=False):
+def eye(
+    n: int, m: int | None = None, dtype: Any = None, device: str | None = None, requires_grad: bool = False
+) -> Tensor:
     """The identity matrix."""
     shape = (checks.integer(n, "n", least=0), checks.integer(n if m is None else m, "m", least=0))
     dtype = checks.dtype(np.float32 if dtype is None else dtype)
@@ -93,17 +105,20 @@ def _drawn(draw, size, dtype, device, requires_grad):
     return Tensor(backend.to_device(values.astype(dtype), kind.device), requires_grad)
 
 
-def randn(*size, dtype=None, device=None, requires_grad=False):
+def randn(*size: Any, dtype: Any = None, device: str | None = None, requires_grad: bool = False) -> Tensor:
     """Standard normal random numbers; the same on every device (see `manual_seed`)."""
     return _drawn(lambda shape: generator().standard_normal(shape), size, dtype, device, requires_grad)
 
 
-def rand(*size, dtype=None, device=None, requires_grad=False):
+def rand(*size: Any, dtype: Any = None, device: str | None = None, requires_grad: bool = False) -> Tensor:
     """Uniform random numbers in [0, 1)."""
     return _drawn(lambda shape: generator().random(shape), size, dtype, device, requires_grad)
 
 
-def randint(low, high, size=None, dtype=None, device=None, requires_grad=False):
+def randint(
+    low: int, high: int | None, size: Any = None, dtype: Any = None, device: str | None = None,
+    requires_grad: bool = False,
+) -> Tensor:
     """Random integers from `low` to ``high - 1``; ``randint(high, size)`` starts at 0.
 
     Examples
@@ -121,7 +136,7 @@ def randint(low, high, size=None, dtype=None, device=None, requires_grad=False):
     return Tensor(backend.to_device(values, kind.device), requires_grad)
 
 
-def randperm(n, dtype=None, device=None):
+def randperm(n: int, dtype: Any = None, device: str | None = None) -> Tensor:
     """A random order of the integers below `n`."""
     order = generator().permutation(checks.integer(n, "n", least=0)).astype(checks.dtype(dtype or np.int64))
     return Tensor(backend.to_device(order, checks.device(device).device))
@@ -134,34 +149,36 @@ def _like(name, input, dtype, device, requires_grad, *values):
     return Tensor(made if device is None else backend.to_device(made, checks.device(device).device), requires_grad)
 
 
-def zeros_like(input, dtype=None, device=None, requires_grad=False):
+def zeros_like(input: Tensor, dtype: Any = None, device: str | None = None, requires_grad: bool = False) -> Tensor:
     """Zeros with the shape of `input`, and its dtype and device unless given."""
     return _like("zeros_like", input, dtype, device, requires_grad)
 
 
-def ones_like(input, dtype=None, device=None, requires_grad=False):
+def ones_like(input: Tensor, dtype: Any = None, device: str | None = None, requires_grad: bool = False) -> Tensor:
     """Ones with the shape of `input`, and its dtype and device unless given."""
     return _like("ones_like", input, dtype, device, requires_grad)
 
 
-def full_like(input, fill_value, dtype=None, device=None, requires_grad=False):
+def full_like(
+    input: Tensor, fill_value: float, dtype: Any = None, device: str | None = None, requires_grad: bool = False
+) -> Tensor:
     """One value, with the shape of `input`, and its dtype and device unless given."""
     return _like("full_like", input, dtype, device, requires_grad, _value(fill_value)[0])
 
 
-def randn_like(input, dtype=None, device=None, requires_grad=False):
+def randn_like(input: Tensor, dtype: Any = None, device: str | None = None, requires_grad: bool = False) -> Tensor:
     """Standard normal random numbers with the shape of `input`, and its dtype and device unless given."""
     shape, dtype, device = tensor_of(input).shape, dtype or input.dtype, device or input.device
     return randn(shape, dtype=dtype, device=device, requires_grad=requires_grad)
 
 
-def rand_like(input, dtype=None, device=None, requires_grad=False):
+def rand_like(input: Tensor, dtype: Any = None, device: str | None = None, requires_grad: bool = False) -> Tensor:
     """Uniform random numbers with the shape of `input`, and its dtype and device unless given."""
     shape, dtype, device = tensor_of(input).shape, dtype or input.dtype, device or input.device
     return rand(shape, dtype=dtype, device=device, requires_grad=requires_grad)
 
 
-def from_numpy(ndarray):
+def from_numpy(ndarray: Any) -> Tensor:
     """A tensor that shares the array's memory."""
     if isinstance(ndarray, Tensor) or not backend.is_array(ndarray):
         raise checks.refused("ndarray", ndarray, "an array", TypeError)

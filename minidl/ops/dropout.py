@@ -16,7 +16,7 @@ from minidl.ops.axes import with_axes
 from minidl.ops.promotion import floating, tensor_of
 from minidl.philox import WORD, random_uint32
 from minidl.random import GENERAL, next_key
-from minidl.tensor import Function
+from minidl.tensor import Function, Tensor
 
 
 def threshold(p):
@@ -61,7 +61,9 @@ class Dropout(Function):
         return Dropout.apply(grad, self.p, self.key), None, None
 
 
-def dropout(input, p=0.5, training=True, inplace=False, layer=GENERAL):
+def dropout(
+    input: Tensor, p: float = 0.5, training: bool = True, inplace: bool = False, layer: int = GENERAL
+) -> Tensor:
     """Zero each element with probability `p` and divide the others by ``1 - p``.
 
     Parameters

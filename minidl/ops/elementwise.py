@@ -165,7 +165,7 @@ def _round(input: Tensor) -> Tensor:
     """Nearest integer, halves to even; derivative 0."""
 
 
-def round(input, *, decimals=0):
+def round(input: Tensor, *, decimals: int = 0) -> Tensor:
     """Nearest number with so many decimals (negative ones: of tens), halves to even; derivative 0."""
     decimals = integer(decimals, "decimals")
     if decimals == 0:
@@ -226,7 +226,7 @@ class ReluGrad(Function):
         return ReluGrad.apply(grad, y.data), None
 
 
-def relu(input, inplace=False):
+def relu(input: Tensor, inplace: bool = False) -> Tensor:
     """max(input, 0), element by element; with `inplace` written over `input` (see `Tensor.become`).
 
     Examples

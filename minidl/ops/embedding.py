@@ -5,11 +5,13 @@ from __future__ import annotations
 from minidl.ops.arithmetic import where
 from minidl.ops.promotion import tensor_of
 from minidl.ops.selecting import index_select
+from minidl.tensor import Tensor
 
 
 def embedding(
-    input, weight, padding_idx=None, max_norm=None, norm_type=2.0, scale_grad_by_freq=False, sparse=False
-):
+    input: Tensor, weight: Tensor, padding_idx: int | None = None, max_norm: float | None = None,
+    norm_type: float = 2.0, scale_grad_by_freq: bool = False, sparse: bool = False,
+) -> Tensor:
     """Rows of a table: integers (...) and `weight` (rows, width) give (..., width).
 
     Parameters

@@ -7,10 +7,11 @@ axis is the element at an index, and so gives its gradient with respect to the f
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from minidl import checks
 from minidl.backend import array_module
+from minidl.checks import Ints
 from minidl.ops.arithmetic import maximum, minimum
 from minidl.ops.axes import dropped_shape, kept_shape, numpy_names, reduced
 from minidl.ops.indexing import take_along_dim
@@ -19,13 +20,13 @@ from minidl.tensor import Function, Tensor
 
 
 @numpy_names
-def amax(input, dim=None, keepdim=False):
+def amax(input: Tensor, dim: Ints | None = None, keepdim: bool = False) -> Tensor:
     """Largest element over `dim`; tied elements share the gradient evenly; NaN if there is one."""
     return _extremes(input, "max", dim, keepdim)
 
 
 @numpy_names
-def amin(input, dim=None, keepdim=False):
+def amin(input: Tensor, dim: Ints | None = None, keepdim: bool = False) -> Tensor:
     """Smallest element over `dim`; tied elements share the gradient evenly."""
     return _extremes(input, "min", dim, keepdim)
 
@@ -62,13 +63,13 @@ class ValuesAndIndices(NamedTuple):
 
 
 @numpy_names
-def max(input, dim=None, keepdim=False):
+def max(input: Tensor, dim: int | None = None, keepdim: bool = False) -> Any:
     """Largest element; with `dim` a pair (values, indices); with a second Tensor the larger of each two."""
     return _extreme("max", input, dim, keepdim)
 
 
 @numpy_names
-def min(input, dim=None, keepdim=False):
+def min(input: Tensor, dim: int | None = None, keepdim: bool = False) -> Any:
     """Smallest element; with `dim` a pair (values, indices); with a second Tensor the smaller of each two."""
     return _extreme("min", input, dim, keepdim)
 

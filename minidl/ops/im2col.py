@@ -11,12 +11,14 @@ into three windows counts in three terms of <A x, y>, so its gradient is the sum
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from minidl import backend
-from minidl.checks import lengths, pair, positive_pair
+from minidl.checks import Ints, lengths, pair, positive_pair
 from minidl.dispatch import dispatched
 from minidl.ops.geometry import on_images, output_size, paddings
 from minidl.ops.promotion import tensor_of
-from minidl.tensor import Function
+from minidl.tensor import Function, Tensor
 
 
 def _padded(x, padding):
@@ -98,7 +100,7 @@ def _geometry(kernel_size, stride, padding, dilation):
     return dict(kernel_size=kernel_size, stride=stride, padding=padding, dilation=dilation)
 
 
-def im2col(input, kernel_size, stride=1, padding=0, dilation=1):
+def im2col(input: Tensor, kernel_size: Ints, stride: Ints = 1, padding: Ints = 0, dilation: Ints = 1) -> Tensor:
     """Every window of an image as a row: (N, C, H, W) -> (N * OH * OW, kh * kw * C), channels fastest.
 
     Examples
@@ -125,7 +127,10 @@ def _windows(shape, kernel_size, stride, padding, dilation):
     return shape[0] * rows * columns
 
 
-def col2im(columns, input_shape, kernel_size, stride=1, padding=0, dilation=1):
+def col2im(
+    columns: Tensor, input_shape: Sequence[int], kernel_size: Ints, stride: Ints = 1, padding: Ints = 0,
+    dilation: Ints = 1,
+) -> Tensor:
     """The adjoint of `im2col`: rows are added back to where their windows lay in an image of `input_shape`."""
     geometry, shape = _geometry(kernel_size, stride, padding, dilation), lengths((input_shape,), "input_shape")
     if len(shape) != 4:
@@ -137,7 +142,7 @@ def col2im(columns, input_shape, kernel_size, stride=1, padding=0, dilation=1):
     return Col2Im.apply(columns, input_shape=shape, **geometry)
 
 
-def unfold(input, kernel_size, dilation=1, padding=0, stride=1):
+def unfold(input: Tensor, kernel_size: Ints, dilation: Ints = 1, padding: Ints = 0, stride: Ints = 1) -> Tensor:
     """PyTorch's layout of `im2col`: (N, C * kh * kw, OH * OW)."""
     kh, kw = positive_pair(kernel_size, "kernel_size")
 
@@ -150,7 +155,9 @@ def unfold(input, kernel_size, dilation=1, padding=0, stride=1):
     return on_images(of_images, input)
 
 
-def fold(input, output_size, kernel_size, dilation=1, padding=0, stride=1):
+def fold(
+    input: Tensor, output_size: Ints, kernel_size: Ints, dilation: Ints = 1, padding: Ints = 0, stride: Ints = 1
+) -> Tensor:
     """The adjoint of `unfold`: (N, C * kh * kw, OH * OW) -> (N, C, H, W)."""
     (kh, kw), (H, W) = positive_pair(kernel_size, "kernel_size"), pair(output_size, "output_size")
     if tensor_of(input).ndim == 2:

@@ -143,7 +143,7 @@ def _numbered(input):
     return xp.arange(input.data.size).reshape(input.shape)
 
 
-def take_along_dim(input, indices, dim=None):
+def take_along_dim(input: Tensor, indices: Tensor, dim: int | None = None) -> Tensor:
     """For every element of `indices`, the element of `input` with that index along `dim` (all in a row when None)."""
     _check_indices(indices, "indices")
     if dim is None:
@@ -160,7 +160,7 @@ def _along(input, indices, axis):
     return Take.apply(input, positions, indices.shape[axis] == 1)
 
 
-def gather(input, dim, index):
+def gather(input: Tensor, dim: int, index: Tensor) -> Tensor:
     """PyTorch's ``gather``: like `take_along_dim`, without broadcasting or negative indices.
 
     Raises
@@ -234,7 +234,7 @@ def setitem(input, index, value):
     return input.become(SetItem.apply(input, value, _raw(index)))
 
 
-def one_hot(tensor, num_classes=-1):
+def one_hot(tensor: Tensor, num_classes: int = -1) -> Tensor:
     """1 at each label, 0 elsewhere: shape ``(*tensor.shape, num_classes)``, int64.
 
     -1 classes means the largest label + 1, for which the device is waited for.

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from minidl import checks
 from minidl.backend import array_module, check_same_device
+from minidl.checks import Ints
 from minidl.ops.promotion import result_dtype, tensor_of
 from minidl.ops.shape import unsqueeze
-from minidl.tensor import Function
+from minidl.tensor import Function, Tensor
 
 
 class Concat(Function):
@@ -18,7 +21,7 @@ class Concat(Function):
         return split(grad, self.sizes, self.axis)
 
 
-def concat(tensors, dim=0):
+def concat(tensors: Sequence[Tensor], dim: int = 0) -> Tensor:
     """Join tensors along an axis; their other lengths must agree.
 
     Examples
@@ -58,7 +61,7 @@ def _several(tensors):
 cat = concat
 
 
-def stack(tensors, dim=0):
+def stack(tensors: Sequence[Tensor], dim: int = 0) -> Tensor:
     """Join tensors of one shape along a new axis."""
     tensors = _several(tensors)
     axis = checks.axis(dim, tensors[0].ndim + 1)
@@ -69,7 +72,7 @@ def stack(tensors, dim=0):
     return concat([unsqueeze(t.astype(dtype), axis) for t in tensors], axis)
 
 
-def split(tensor, split_size_or_sections, dim=0):
+def split(tensor: Tensor, split_size_or_sections: Ints, dim: int = 0) -> tuple[Tensor, ...]:
     """Cut into pieces of a size, or of the given sizes; a tuple of views."""
     axis = _axis(dim, tensor)
     length, sizes = tensor.shape[axis], split_size_or_sections
@@ -85,7 +88,7 @@ def split(tensor, split_size_or_sections, dim=0):
     return tuple(tensor[lead + (slice(end - n, end),)] for n, end in zip(sizes, ends))
 
 
-def chunk(input, chunks, dim=0):
+def chunk(input: Tensor, chunks: int, dim: int = 0) -> tuple[Tensor, ...]:
     """Cut into at most `chunks` pieces of equal length (the last may be shorter)."""
     length, chunks = tensor_of(input).shape[_axis(dim, input)], checks.integer(chunks, "chunks", least=1)
     return split(input, -(-length // chunks) if length else [0] * chunks, dim)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from minidl import checks
 from minidl.backend import array_module
 from minidl.ops.arithmetic import where
@@ -9,7 +11,7 @@ from minidl.ops.axes import with_axes
 from minidl.ops.fused import Fused
 from minidl.ops.indexing import take_along_dim
 from minidl.ops.promotion import floating, tensor_of
-from minidl.tensor import Function
+from minidl.tensor import Function, Tensor
 
 REDUCTIONS = {"mean": lambda x: x.mean(), "sum": lambda x: x.sum(), "none": lambda x: x}
 
@@ -55,7 +57,7 @@ class LogSoftmax(Function):
         return grad - y.exp() * grad.sum(self.axis, keepdim=True), None
 
 
-def softmax(input, dim=None, dtype=None):
+def softmax(input: Tensor, dim: int | None = None, dtype: Any = None) -> Tensor:
     """exp(input) divided by its sum over `dim`, computed in `dtype`.
 
     Without a `dim` it is PyTorch's: the first axis of tensors of 0, 1 or 3 axes, the second of others.
@@ -63,7 +65,7 @@ def softmax(input, dim=None, dtype=None):
     return _over_axis(Softmax, input, dim, dtype)
 
 
-def log_softmax(input, dim=None, dtype=None):
+def log_softmax(input: Tensor, dim: int | None = None, dtype: Any = None) -> Tensor:
     """Logarithm of `softmax`, without overflow."""
     return _over_axis(LogSoftmax, input, dim, dtype)
 
@@ -113,7 +115,10 @@ def _check_classes(labels, ignore_index, K):
             raise IndexError(f"`target` holds {found}; accepted: 0 to {K - 1}, or `ignore_index` {ignore_index}")
 
 
-def cross_entropy(input, target, weight=None, ignore_index=-100, reduction="mean", label_smoothing=0.0):
+def cross_entropy(
+    input: Tensor, target: Tensor, weight: Tensor | None = None, ignore_index: int = -100, reduction: str = "mean",
+    label_smoothing: float = 0.0,
+) -> Tensor:
     """Cross-entropy between logits and labels, as PyTorch's ``cross_entropy``.
 
     Parameters
@@ -197,7 +202,9 @@ def _soft_cross_entropy(input, target, weight, label_smoothing, reduction):
     return losses.sum() / (losses.data.size) if reduction == "mean" else _reduce(losses, reduction)
 
 
-def nll_loss(input, target, weight=None, ignore_index=-100, reduction="mean"):
+def nll_loss(
+    input: Tensor, target: Tensor, weight: Tensor | None = None, ignore_index: int = -100, reduction: str = "mean"
+) -> Tensor:
     """Negative log-likelihood of log-probabilities `input` (N, K, ...) at the labels `target` (N, ...)."""
     _check_reduction(reduction)
     if floating(input).ndim == 1:
@@ -219,20 +226,23 @@ def _check_same_shape(input, target):
         raise ValueError(f"`input` has shape {input.shape} but `target` has {target.shape}")
 
 
-def mse_loss(input, target, reduction="mean"):
+def mse_loss(input: Tensor, target: Tensor, reduction: str = "mean") -> Tensor:
     """Squared difference."""
     _check_same_shape(input, target)
     difference = input - target
     return _reduce(difference * difference, reduction)
 
 
-def l1_loss(input, target, reduction="mean"):
+def l1_loss(input: Tensor, target: Tensor, reduction: str = "mean") -> Tensor:
     """Absolute difference."""
     _check_same_shape(input, target)
     return _reduce((input - target).abs(), reduction)
 
 
-def binary_cross_entropy_with_logits(input, target, weight=None, reduction="mean", pos_weight=None):
+def binary_cross_entropy_with_logits(
+    input: Tensor, target: Tensor, weight: Tensor | None = None, reduction: str = "mean",
+    pos_weight: Tensor | None = None,
+) -> Tensor:
     """Cross-entropy of independent yes/no questions: `input` logits, `target` probabilities of yes.
 
     Written as ``max(x, 0) - x * t + log(1 + exp(-|x|))``, which cannot overflow.

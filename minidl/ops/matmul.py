@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from minidl.dispatch import dispatched
-from minidl.ops.promotion import tensor_of
-from minidl.tensor import Function
+from minidl.ops.promotion import Operand, tensor_of
+from minidl.tensor import Function, Tensor
 
 
 @dispatched
@@ -36,7 +36,7 @@ class MatMul(Function):
         return None if b is None else grad @ b.transpose(-1, -2), None if a is None else a.transpose(-1, -2) @ grad
 
 
-def matmul(input, other):
+def matmul(input: Tensor, other: Operand) -> Tensor:
     """Matrix product with NumPy's rules for vectors and batches.
 
     Raises
@@ -76,7 +76,7 @@ class Linear(Function):
         return None if weight is None else grad @ weight, None if x is None else grad.transpose() @ x
 
 
-def linear(input, weight, bias=None):
+def linear(input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """``input @ weight.T + bias``: `input` (..., in), `weight` (out, in), `bias` (out,).
 
     Raises

@@ -8,8 +8,10 @@ and NaN (which counts as the largest number) follow PyTorch.
 
 from __future__ import annotations
 
+from typing import Any
+
 from minidl import backend
-from minidl.checks import pair, positive_pair
+from minidl.checks import Ints, pair, positive_pair
 from minidl.dispatch import dispatched
 from minidl.ops.geometry import on_images
 from minidl.ops.padding import Pick
@@ -180,7 +182,11 @@ class MaxPoolGather(Function):
         return MaxPoolScatter.apply(outer, argmax.data, input_shape=self.shape, **self.geometry), None
 
 
-def max_pool2d(input, kernel_size, stride=None, padding=0, dilation=1, ceil_mode=False, return_indices=False):
+def max_pool2d(
+    input: Tensor, kernel_size: Ints, stride: Ints | None = None,
+    padding: Ints = 0, dilation: Ints = 1, ceil_mode: bool = False,
+    return_indices: bool = False,
+) -> Any:
     """Largest value in each window, as PyTorch's ``max_pool2d``; the first of equals wins.
 
     Parameters
@@ -239,7 +245,7 @@ def _flat_indices(input, argmax, geometry):
     return Tensor(h * input.shape[3] + w)
 
 
-def adaptive_max_pool2d(input, output_size, return_indices=False):
+def adaptive_max_pool2d(input: Tensor, output_size: Ints, return_indices: bool = False) -> Any:
     """Largest value in windows chosen so that the result has `output_size`, as PyTorch's ``adaptive_max_pool2d``.
 
     Windows differ in size where the division leaves a rest: each is stretched to the largest

@@ -24,8 +24,10 @@ Classification with Deep Convolutional Neural Networks", 2012, section 3.3.
 from __future__ import annotations
 
 from minidl import checks
+from minidl.checks import Ints
 from minidl.ops.fused import Fused
 from minidl.ops.promotion import floating, tensor_of
+from minidl.tensor import Tensor
 
 
 def _per_channel(x, ndim):
@@ -89,7 +91,9 @@ class LocalResponseNorm(Fused):
         return (x * (total * (alpha / size) + k) ** -beta,)
 
 
-def batch_norm_train(input, weight=None, bias=None, eps=1e-5, relu=False):
+def batch_norm_train(
+    input: Tensor, weight: Tensor | None = None, bias: Tensor | None = None, eps: float = 1e-5, relu: bool = False
+) -> tuple[Tensor, Tensor, Tensor]:
     """Batch normalisation by the batch's own statistics, with an optional ReLU behind it.
 
     Parameters
@@ -126,7 +130,10 @@ def batch_norm_train(input, weight=None, bias=None, eps=1e-5, relu=False):
     return BatchNorm.apply(input, weight, bias, eps=eps, relu=relu)
 
 
-def batch_norm_eval(input, mean, var, weight=None, bias=None, eps=1e-5, relu=False):
+def batch_norm_eval(
+    input: Tensor, mean: Tensor, var: Tensor, weight: Tensor | None = None, bias: Tensor | None = None,
+    eps: float = 1e-5, relu: bool = False,
+) -> Tensor:
     """Batch normalisation by given statistics of shape (C,): one scale and one shift per channel."""
     tensor_of(mean, "mean"), tensor_of(var, "var")
     check_channels(input, mean=mean, var=var, weight=weight, bias=bias)
@@ -144,7 +151,9 @@ def check_channels(input, **vectors):
     return C
 
 
-def layer_norm(input, normalized_shape, weight=None, bias=None, eps=1e-5):
+def layer_norm(
+    input: Tensor, normalized_shape: Ints, weight: Tensor | None = None, bias: Tensor | None = None, eps: float = 1e-5
+) -> Tensor:
     """Normalise over the last axes, which must have `normalized_shape`; scale and shift per element."""
     shape = checks.lengths((normalized_shape,), "normalized_shape")
     if not shape or floating(input).shape[max(input.ndim - len(shape), 0) :] != shape:
@@ -156,7 +165,7 @@ def layer_norm(input, normalized_shape, weight=None, bias=None, eps=1e-5):
     return LayerNorm.apply(input, weight, bias, axes=axes, eps=eps)
 
 
-def local_response_norm(input, size, alpha=1e-4, beta=0.75, k=1.0):
+def local_response_norm(input: Tensor, size: int, alpha: float = 1e-4, beta: float = 0.75, k: float = 1.0) -> Tensor:
     """``input / (k + alpha / size * sum of squares over `size` channels) ** beta``, PyTorch's definition.
 
     Raises

@@ -12,7 +12,7 @@ from minidl.ops.promotion import tensor_of
 from minidl.tensor import Tensor
 
 
-def smooth_l1_loss(input, target, reduction="mean", beta=1.0):
+def smooth_l1_loss(input: Tensor, target: Tensor, reduction: str = "mean", beta: float = 1.0) -> Tensor:
     """Squared difference / (2 beta) where it is less than `beta`, ``|difference| - beta / 2`` beyond.
 
     Reference: R. Girshick, "Fast R-CNN", arXiv 1504.08083.
@@ -26,7 +26,9 @@ def smooth_l1_loss(input, target, reduction="mean", beta=1.0):
     return _reduce(where(size.data < beta, difference * difference * (0.5 / beta), size - 0.5 * beta), reduction)
 
 
-def huber_loss(input, target, reduction="mean", delta=1.0, weight=None):
+def huber_loss(
+    input: Tensor, target: Tensor, reduction: str = "mean", delta: float = 1.0, weight: Tensor | None = None
+) -> Tensor:
     """`smooth_l1_loss` times `delta` (P. Huber, Annals of Mathematical Statistics 35, 1964)."""
     if not delta > 0:
         raise ValueError(f"`delta` is {delta}; accepted: numbers > 0")
@@ -44,7 +46,9 @@ def _weighted(losses, weight, reduction):
     return losses.sum() / weight.sum() if _check_reduction(reduction) == "mean" else _reduce(losses, reduction)
 
 
-def binary_cross_entropy(input, target, weight=None, reduction="mean"):
+def binary_cross_entropy(
+    input: Tensor, target: Tensor, weight: Tensor | None = None, reduction: str = "mean"
+) -> Tensor:
     """Cross-entropy of independent yes/no questions: `input` and `target` probabilities of yes; logarithms >= -100.
 
     Examples
@@ -66,7 +70,10 @@ def _log_at_least(x):
     return x.log().clamp(-100.0)
 
 
-def kl_div(input, target, size_average=None, reduce=None, reduction="mean", log_target=False):
+def kl_div(
+    input: Tensor, target: Tensor, size_average: bool | None = None, reduce: bool | None = None,
+    reduction: str = "mean", log_target: bool = False,
+) -> Tensor:
     """Divergence of `target` from `input`, log-probabilities: target * (log target - input); 0 where a target is 0.
 
     ``reduction="batchmean"`` divides the sum by the first axis' length, which the definition asks for.
@@ -88,7 +95,7 @@ def _check_old(size_average, reduce):
         raise ValueError("`size_average` and `reduce` are PyTorch's old names; accepted: `reduction`")
 
 
-def cosine_similarity(x1, x2, dim=1, eps=1e-8):
+def cosine_similarity(x1: Tensor, x2: Tensor, dim: int = 1, eps: float = 1e-8) -> Tensor:
     """Cosine of the angle between vectors along `dim`; no norm counts as less than `eps`.
 
     Examples
@@ -110,6 +117,6 @@ def _not_below(x, least):
     return maximum(x, Tensor(array_module(x.data).full((), least, dtype=x.dtype)))
 
 
-def normalize(input, p=2.0, dim=1, eps=1e-12):
+def normalize(input: Tensor, p: float = 2.0, dim: int = 1, eps: float = 1e-12) -> Tensor:
     """Vectors along `dim` divided by their p-norm, or by `eps` if that is larger."""
     return input / norm(input, p, dim, keepdim=True).clamp(eps)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from typing import Any, Concatenate, Final, ParamSpec
 
@@ -19,7 +20,12 @@ def reflected(function: Callable[[Operand, Operand], Tensor]) -> Callable[[Tenso
 
 def in_place(function: Callable[Concatenate[Tensor, P], Tensor]) -> Callable[Concatenate[Tensor, P], Tensor]:
     """The operation that overwrites its first operand with the result."""
-    return lambda self, *others, **options: self.become(function(self, *others, **options))
+
+    @functools.wraps(function)
+    def overwrite(self: Tensor, *others: P.args, **options: P.kwargs) -> Tensor:
+        return self.become(function(self, *others, **options))
+
+    return overwrite
 
 
 def or_identity(function: Callable[[Tensor, Any], Tensor]) -> Callable[[Tensor, object], Any]:

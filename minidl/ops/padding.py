@@ -7,10 +7,12 @@ device, so the sums are taken in a fixed order and nothing waits.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from minidl import checks
 from minidl.backend import array_module, full_in_order_of
 from minidl.ops.promotion import tensor_of
-from minidl.tensor import Function
+from minidl.tensor import Function, Tensor
 
 
 class Pad(Function):
@@ -82,7 +84,7 @@ MODES = {
 }
 
 
-def pad(input, pad, mode="constant", value=None):
+def pad(input: Tensor, pad: Sequence[int], mode: str = "constant", value: float | None = None) -> Tensor:
     """Surround with a constant or with elements from within, as PyTorch's ``pad``; negative widths crop.
 
     Parameters

@@ -11,6 +11,7 @@ from minidl.checks import refused
 from minidl.ops.matmul import matmul
 from minidl.ops.promotion import tensor_of
 from minidl.ops.selecting import diagonal
+from minidl.tensor import Tensor
 
 
 def _check_axes(name, **tensors):
@@ -20,13 +21,13 @@ def _check_axes(name, **tensors):
             raise ValueError(f"`{argument}` of {name}() has shape {tensor.shape}; accepted: {axes} axes")
 
 
-def mm(input, mat2):
+def mm(input: Tensor, mat2: Tensor) -> Tensor:
     """Product of two matrices, (n, k) and (k, m)."""
     _check_axes("mm", input=(input, 2), mat2=(mat2, 2))
     return matmul(input, mat2)
 
 
-def bmm(input, mat2):
+def bmm(input: Tensor, mat2: Tensor) -> Tensor:
     """Products of a batch of matrices, (b, n, k) and (b, k, m), one by one."""
     _check_axes("bmm", input=(input, 3), mat2=(mat2, 3))
     if input.shape[0] != mat2.shape[0]:
@@ -34,25 +35,25 @@ def bmm(input, mat2):
     return matmul(input, mat2)
 
 
-def mv(input, vec):
+def mv(input: Tensor, vec: Tensor) -> Tensor:
     """Product of a matrix (n, m) and a vector (m,)."""
     _check_axes("mv", input=(input, 2), vec=(vec, 1))
     return matmul(input, vec)
 
 
-def dot(input, tensor):
+def dot(input: Tensor, tensor: Tensor) -> Tensor:
     """Sum of the products of two vectors' elements."""
     _check_axes("dot", input=(input, 1), tensor=(tensor, 1))
     return matmul(input, tensor)
 
 
-def outer(input, vec2):
+def outer(input: Tensor, vec2: Tensor) -> Tensor:
     """Every product of an element of one vector with one of the other: (n,) and (m,) give (n, m)."""
     _check_axes("outer", input=(input, 1), vec2=(vec2, 1))
     return input.unsqueeze(1) * vec2
 
 
-def einsum(equation, *operands):
+def einsum(equation: str, *operands: Tensor) -> Tensor:
     """Sum of products over the indices that `equation` names, after Einstein's convention.
 
     The operands are joined from left to right, each time by one batched matrix product.

@@ -7,15 +7,17 @@ from __future__ import annotations
 
 import functools
 import math
+from typing import Any
 
 from minidl import checks
 from minidl.backend import array_module
+from minidl.checks import Ints
 from minidl.ops.arithmetic import where
 from minidl.ops.axes import dropped_shape, kept_shape, numpy_names, reduced, with_axes
 from minidl.ops.extremes import amax, amin
 from minidl.ops.joining import concat
 from minidl.ops.promotion import FLOAT, floating, tensor_of
-from minidl.tensor import Function
+from minidl.tensor import Function, Tensor
 
 INTEGER = "int64"  # what whole numbers are summed up in
 
@@ -72,7 +74,7 @@ def _averaged(input, dtype):
 
 
 @numpy_names
-def sum(input, dim=None, keepdim=False, dtype=None):
+def sum(input: Tensor, dim: Ints | None = None, keepdim: bool = False, dtype: Any = None) -> Tensor:
     """Sum over `dim` (all axes when None or empty), in `dtype`; integers and truth values give int64.
 
     Examples
@@ -87,7 +89,7 @@ def sum(input, dim=None, keepdim=False, dtype=None):
 
 
 @numpy_names
-def mean(input, dim=None, keepdim=False, dtype=None):
+def mean(input: Tensor, dim: Ints | None = None, keepdim: bool = False, dtype: Any = None) -> Tensor:
     """Mean over `dim` (all axes when None or empty) of a floating-point tensor, or of any tensor in such a `dtype`."""
     axes, input = reduced(dim, input), _averaged(input, dtype)
     return sum(input, axes, keepdim) / _count(input.shape, axes)
@@ -98,7 +100,10 @@ def _count(shape, axes):
 
 
 @numpy_names
-def var(input, dim=None, unbiased=True, keepdim=False, correction=None):
+def var(
+    input: Tensor, dim: Ints | None = None, unbiased: bool = True, keepdim: bool = False,
+    correction: float | None = None,
+) -> Tensor:
     """Variance over `dim`, divided by n - 1 (or n when not `unbiased`, or n - `correction`)."""
     total, freedom = _squared_deviations(input, dim, unbiased, keepdim, correction)
     return total / freedom
@@ -118,7 +123,10 @@ def _squared_deviations(input, dim, unbiased, keepdim, correction):
 
 
 @numpy_names
-def std(input, dim=None, unbiased=True, keepdim=False, correction=None):
+def std(
+    input: Tensor, dim: Ints | None = None, unbiased: bool = True, keepdim: bool = False,
+    correction: float | None = None,
+) -> Tensor:
     """Standard deviation: the square root of `var`, but with gradient 0 where all elements are equal."""
     variance = var(input, dim, unbiased, keepdim, correction)
     equal = variance.data == 0
@@ -126,7 +134,7 @@ def std(input, dim=None, unbiased=True, keepdim=False, correction=None):
 
 
 @numpy_names
-def prod(input, dim=None, keepdim=False, dtype=None):
+def prod(input: Tensor, dim: int | None = None, keepdim: bool = False, dtype: Any = None) -> Tensor:
     """Product over one axis, or over all, in `dtype`; integers and truth values give int64."""
     input = _summed(input, dtype)
     if dim is None:
@@ -136,7 +144,7 @@ def prod(input, dim=None, keepdim=False, dtype=None):
 
 
 @numpy_names
-def logsumexp(input, dim, keepdim=False):
+def logsumexp(input: Tensor, dim: Ints | None, keepdim: bool = False) -> Tensor:
     """log(sum(exp(input))) over `dim` without overflow; the largest element is a constant in it."""
     axes = checks.axes(dim, tensor_of(input).ndim)
     if not axes and input.ndim:
@@ -174,7 +182,9 @@ LIMITS = {
 
 
 @numpy_names
-def norm(input, p="fro", dim=None, keepdim=False, dtype=None):
+def norm(
+    input: Tensor, p: float | str = "fro", dim: Ints | None = None, keepdim: bool = False, dtype: Any = None
+) -> Tensor:
     """p-norm over `dim`: sum(|x|**p)**(1/p); the largest |x| for ``p=inf``. Gradient 0 where the norm is 0.
 
     Parameters
@@ -208,6 +218,6 @@ class Cumsum(Function):
 
 
 @numpy_names
-def cumsum(input, dim, dtype=None):
+def cumsum(input: Tensor, dim: int, dtype: Any = None) -> Tensor:
     """Running sum along `dim`, in `dtype`; integers and truth values give int64."""
     return with_axes(_summed(input, dtype), lambda x: Cumsum.apply(x, checks.axis(dim, x.ndim)))

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from minidl import checks
 from minidl.backend import array_module
 from minidl.ops.arithmetic import div, where
-from minidl.ops.promotion import FLOAT, module_of, operands, tensor_of
 from minidl.ops.joining import concat
+from minidl.ops.promotion import FLOAT, Operand, module_of, operands, tensor_of
 from minidl.tensor import Function, Tensor
 
 
@@ -49,22 +51,22 @@ def _divisible(a, b):
     return a, b
 
 
-def remainder(input, other):
+def remainder(input: Operand, other: Operand) -> Tensor:
     """What division leaves, with the sign of `other`, as Python's ``%``."""
     return Remainder.apply(*_divisible(input, other))
 
 
-def fmod(input, other):
+def fmod(input: Operand, other: Operand) -> Tensor:
     """What division leaves, with the sign of `input`, as C's ``fmod``."""
     return Fmod.apply(*_divisible(input, other))
 
 
-def floor_divide(input, other):
+def floor_divide(input: Operand, other: Operand) -> Tensor:
     """The quotient rounded down, as Python's ``//``; derivative 0."""
     return div(input, other, rounding_mode="floor")
 
 
-def trunc(input):
+def trunc(input: Tensor) -> Tensor:
     """The whole part, rounded towards 0; derivative 0."""
     return where(tensor_of(input).data < 0, input.ceil(), input.floor())
 
@@ -82,7 +84,7 @@ class Atan2(Function):
         return scaled * x, -scaled * y
 
 
-def atan2(input, other):
+def atan2(input: Tensor, other: Operand) -> Tensor:
     """The angle from the first axis to the point (other, input), from -pi to pi; integers give float32."""
     y, x = operands(input, other)
     if (y if isinstance(y, Tensor) else x).dtype.kind not in "fc":
@@ -90,7 +92,7 @@ def atan2(input, other):
     return Atan2.apply(y, x)
 
 
-def cumprod(input, dim, *, dtype=None):
+def cumprod(input: Tensor, dim: int, *, dtype: Any = None) -> Tensor:
     """Running product along `dim`, of `dtype` or integers of int64. Zeros do no harm: it is made of products."""
     axis = checks.axis(dim, tensor_of(input).ndim)
     if dtype is not None or input.dtype.kind in "iub":
@@ -103,7 +105,7 @@ def cumprod(input, dim, *, dtype=None):
     return concat(products, axis)
 
 
-def isclose(input, other, rtol=1e-5, atol=1e-8, equal_nan=False):
+def isclose(input: Tensor, other: Operand, rtol: float = 1e-5, atol: float = 1e-8, equal_nan: bool = False) -> Tensor:
     """True where ``|input - other| <= atol + rtol * |other|``, or both are the same infinity."""
     if tensor_of(input).dtype != tensor_of(other, "other").dtype:
         raise TypeError(f"`input` is {input.dtype} but `other` is {other.dtype}; cast one with .to(dtype)")

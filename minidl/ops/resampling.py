@@ -11,16 +11,16 @@ from __future__ import annotations
 
 import itertools
 import math
+from collections.abc import Sequence
 
 import numpy as np
 
 from minidl.backend import array_module
-from minidl.checks import positive_pair
+from minidl.checks import Ints, positive_pair
 from minidl.ops.arithmetic import where
-
+from minidl.ops.average_pooling import adaptive_avg_pool2d
 from minidl.ops.indexing import Take
 from minidl.ops.padding import Pick
-from minidl.ops.average_pooling import adaptive_avg_pool2d
 from minidl.ops.sequences import adaptive_avg_pool1d
 from minidl.ops.promotion import tensor_of
 from minidl.tensor import Tensor
@@ -59,9 +59,9 @@ MODES = {
 
 
 def interpolate(
-    input, size=None, scale_factor=None, mode="nearest", align_corners=None, recompute_scale_factor=None,
-    antialias=False,
-):  # fmt: skip
+    input: Tensor, size: Ints | None = None, scale_factor: float | Sequence[float] | None = None, mode: str = "nearest",
+    align_corners: bool | None = None, recompute_scale_factor: bool | None = None, antialias: bool = False,
+) -> Tensor:
     """Images of another size, as PyTorch's ``interpolate``.
 
     Parameters
@@ -167,7 +167,7 @@ def _resized(x, axis, kind, places):
     return total
 
 
-def pixel_shuffle(input, upscale_factor):
+def pixel_shuffle(input: Tensor, upscale_factor: int) -> Tensor:
     """Channels to finer pixels: (..., C * r * r, H, W) to (..., C, H * r, W * r) (Shi et al., arXiv 1609.05158)."""
     r = positive_pair(upscale_factor, "upscale_factor")[0]
     if tensor_of(input).ndim < 3 or input.shape[-3] % (r * r):
@@ -178,7 +178,7 @@ def pixel_shuffle(input, upscale_factor):
     return apart.permute(*range(k), k, k + 3, k + 1, k + 4, k + 2).reshape(*lead, C // (r * r), H * r, W * r)
 
 
-def pixel_unshuffle(input, downscale_factor):
+def pixel_unshuffle(input: Tensor, downscale_factor: int) -> Tensor:
     """The inverse of `pixel_shuffle`: (..., C, H * r, W * r) to (..., C * r * r, H, W)."""
     r = positive_pair(downscale_factor, "downscale_factor")[0]
     if tensor_of(input).ndim < 3 or input.shape[-1] % r or input.shape[-2] % r:
@@ -213,7 +213,9 @@ def _into(places, n, padding_mode, align_corners):
     return places.clamp(0, n - 1)
 
 
-def grid_sample(input, grid, mode="bilinear", padding_mode="zeros", align_corners=None):
+def grid_sample(
+    input: Tensor, grid: Tensor, mode: str = "bilinear", padding_mode: str = "zeros", align_corners: bool | None = None
+) -> Tensor:
     """Images read at the places that a grid names, as PyTorch's ``grid_sample``.
 
     Parameters

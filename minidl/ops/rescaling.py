@@ -8,14 +8,16 @@ from __future__ import annotations
 
 import numpy as np
 
+from minidl.checks import Ints
 from minidl.ops.creation import ones
 from minidl.ops.dropout import dropout
 from minidl.ops.normalisation import batch_norm_train, check_channels
 from minidl.ops.promotion import tensor_of
 from minidl.random import GENERAL
+from minidl.tensor import Tensor
 
 
-def rms_norm(input, normalized_shape, weight=None, eps=None):
+def rms_norm(input: Tensor, normalized_shape: Ints, weight: Tensor | None = None, eps: float | None = None) -> Tensor:
     """Divide by the root of the mean square over the last axes, which must have `normalized_shape`.
 
     `eps` is added to the mean square; None takes the dtype's precision.
@@ -46,7 +48,7 @@ def instance_norm_train(input, weight=None, bias=None, eps=1e-5):
     return (y if bias is None else y + bias.reshape(per_channel)), mean.reshape(N, C), var.reshape(N, C)
 
 
-def dropout2d(input, p=0.5, training=True, layer=GENERAL):
+def dropout2d(input: Tensor, p: float = 0.5, training: bool = True, layer: int = GENERAL) -> Tensor:
     """Zero whole channels of (N, C, H, W) with probability `p` and divide the others by ``1 - p``; see `dropout`."""
     if tensor_of(input).ndim not in (3, 4):
         raise ValueError(f"`input` has shape {input.shape}; accepted: (N, C, H, W) or (C, H, W)")

@@ -7,6 +7,7 @@ here, so repeated positions are added in a fixed order, by a stable sort and a s
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 
@@ -18,12 +19,12 @@ from minidl.ops.promotion import operand, tensor_of
 from minidl.tensor import Tensor
 
 
-def index_select(input, dim, index):
+def index_select(input: Tensor, dim: int, index: Tensor) -> Tensor:
     """The slices of `input` along `dim` at the positions `index`, a tensor of integers (n,)."""
     return Take.apply(input, _slices(input, dim, index), False)
 
 
-def index_add(input, dim, index, source, *, alpha=1):
+def index_add(input: Tensor, dim: int, index: Tensor, source: Tensor, *, alpha: float = 1) -> Tensor:
     """`input` with the slices of ``alpha * source`` added at the positions `index` along `dim`.
 
     Examples
@@ -65,7 +66,7 @@ def _check_dtype(name, tensor, input):
         raise TypeError(f"`{name}` is {tensor.dtype} but `input` is {input.dtype}; cast one with .to(dtype)")
 
 
-def scatter(input, dim, index, src):
+def scatter(input: Tensor, dim: int, index: Tensor, src: Tensor | float) -> Tensor:
     """`input` with ``src`` written at the places `index` along `dim`; of several to one place the last stays.
 
     Parameters
@@ -104,7 +105,7 @@ def _last_of_each(positions):
     return order[is_last]
 
 
-def scatter_add(input, dim, index, src):
+def scatter_add(input: Tensor, dim: int, index: Tensor, src: Tensor | float) -> Tensor:
     """`input` with ``src`` added at the places `index` along `dim`: the adjoint of `gather`."""
     _check_dtype("src", src, tensor_of(input))
     positions = _places(input, dim, index)
@@ -134,7 +135,7 @@ def _corner(src, index, name):
     return src if src.shape == index.shape else src[tuple(map(slice, index.shape))]
 
 
-def masked_fill(input, mask, value):
+def masked_fill(input: Tensor, mask: Tensor, value: Tensor | float) -> Tensor:
     """`input` with `value`, a number or a 0-d tensor, wherever `mask` is true."""
     _check_mask(mask)
     tensor_of(input)
@@ -142,7 +143,11 @@ def masked_fill(input, mask, value):
     if isinstance(value, Tensor):
         if value.ndim:
             raise ValueError(f"`value` has shape {value.shape}; accepted: a number or a 0-d tensor")
+        if value.dtype.kind == "c" and input.dtype.kind != "c":
+            raise TypeError(f"`value` is {value.dtype}, which {input.dtype} cannot hold")
         value = value.astype(input.dtype)
+    elif isinstance(value, complex) and input.dtype.kind != "c":
+        raise TypeError(f"`value` is {value!r}, which {input.dtype} cannot hold")
     elif input.dtype.kind in "iu" and not (abs(value) < 2**63 and value == int(value)):
         raise TypeError(f"`value` is {value!r}, which {input.dtype} cannot hold")
     else:
@@ -155,7 +160,7 @@ def _check_mask(mask):
         raise TypeError(f"`mask` is of dtype {mask.dtype}; accepted: bool")
 
 
-def masked_select(input, mask):
+def masked_select(input: Tensor, mask: Tensor) -> Tensor:
     """The elements of `input` where `mask` is true, one after another: shape (n,). The device is waited for."""
     _check_mask(mask)
     shape = np.broadcast_shapes(tensor_of(input).shape, mask.shape)
@@ -164,7 +169,7 @@ def masked_select(input, mask):
     return Take.apply(input, positions_of(input, chosen), True)
 
 
-def nonzero(input, *, as_tuple=False):
+def nonzero(input: Tensor, *, as_tuple: bool = False) -> Any:
     """Indices of the elements that are not 0: (count, axes), or one tensor for each axis. The device is waited for."""
     xp = array_module(tensor_of(input).data)
     found = xp.nonzero(input.data.reshape(input.shape or (1,)))
@@ -173,7 +178,7 @@ def nonzero(input, *, as_tuple=False):
     return Tensor(xp.stack(found, axis=1)[:, : input.ndim])
 
 
-def diagonal(input, offset=0, dim1=0, dim2=1):
+def diagonal(input: Tensor, offset: int = 0, dim1: int | None = 0, dim2: int = 1) -> Tensor:
     """The elements whose indices along two axes differ by `offset`, as a new last axis."""
     if tensor_of(input).ndim < 2:
         raise ValueError(f"`input` has shape {input.shape}; accepted: at least 2 axes")
@@ -193,7 +198,7 @@ def _on_diagonal(xp, height, width, offset):
     return rows, rows + offset
 
 
-def diag(input, diagonal=0):
+def diag(input: Tensor, diagonal: int = 0) -> Tensor:
     """A vector as the diagonal of a matrix of zeros; of a matrix its diagonal.
 
     Examples

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from minidl import checks
+from minidl.checks import Ints
 from minidl.ops.average_pooling import adaptive_avg_pool2d, avg_pool2d
 from minidl.ops.conv_transpose import conv_transpose2d
 from minidl.ops.convolution import conv2d
 from minidl.ops.max_pooling import adaptive_max_pool2d, max_pool2d
 from minidl.ops.promotion import tensor_of
+from minidl.tensor import Tensor
 
 
 def single(value, name):
@@ -38,7 +42,10 @@ def _kernel(weight):
     return weight.unsqueeze(2)
 
 
-def conv1d(input, weight, bias=None, stride=1, padding=0, dilation=1, groups=1):
+def conv1d(
+    input: Tensor, weight: Tensor, bias: Tensor | None = None, stride: Ints = 1, padding: Ints = 0, dilation: Ints = 1,
+    groups: int = 1,
+) -> Tensor:
     """Convolution of sequences, (N, C, L) with (K, C / groups, k) to (N, K, OL); the options of `conv2d`.
 
     Examples
@@ -53,7 +60,10 @@ def conv1d(input, weight, bias=None, stride=1, padding=0, dilation=1, groups=1):
     return _sequence(y, input)
 
 
-def conv_transpose1d(input, weight, bias=None, stride=1, padding=0, output_padding=0, groups=1, dilation=1):
+def conv_transpose1d(
+    input: Tensor, weight: Tensor, bias: Tensor | None = None, stride: Ints = 1, padding: Ints = 0,
+    output_padding: Ints = 0, groups: int = 1, dilation: Ints = 1,
+) -> Tensor:
     """Transposed convolution of sequences, (N, C, L) with (C, K / groups, k) to (N, K, OL); see `conv_transpose2d`."""
     stride, dilation = (1, single(stride, "stride")), (1, single(dilation, "dilation"))
     padding, extra = (0, single(padding, "padding")), (0, single(output_padding, "output_padding"))
@@ -67,25 +77,31 @@ def _window(kernel_size, stride, padding):
     return (1, kernel_size), (1, stride), (0, single(padding, "padding"))
 
 
-def max_pool1d(input, kernel_size, stride=None, padding=0, dilation=1, ceil_mode=False, return_indices=False):
+def max_pool1d(
+    input: Tensor, kernel_size: Ints, stride: Ints | None = None, padding: Ints = 0, dilation: Ints = 1,
+    ceil_mode: bool = False, return_indices: bool = False,
+) -> Any:
     """Largest value in each window of a sequence (N, C, L); see `max_pool2d`."""
     window = *_window(kernel_size, stride, padding), (1, single(dilation, "dilation"))
     found = max_pool2d(_image(input), *window, ceil_mode, return_indices)
     return tuple(_sequence(y, input) for y in found) if return_indices else _sequence(found, input)
 
 
-def avg_pool1d(input, kernel_size, stride=None, padding=0, ceil_mode=False, count_include_pad=True):
+def avg_pool1d(
+    input: Tensor, kernel_size: Ints, stride: Ints | None = None, padding: Ints = 0, ceil_mode: bool = False,
+    count_include_pad: bool = True,
+) -> Tensor:
     """Mean of each window of a sequence (N, C, L); see `avg_pool2d`."""
     y = avg_pool2d(_image(input), *_window(kernel_size, stride, padding), ceil_mode, count_include_pad)
     return _sequence(y, input)
 
 
-def adaptive_avg_pool1d(input, output_size):
+def adaptive_avg_pool1d(input: Tensor, output_size: Ints) -> Tensor:
     """Mean over windows of a sequence chosen so that `output_size` remain; see `adaptive_avg_pool2d`."""
     return _sequence(adaptive_avg_pool2d(_image(input), (1, single(output_size, "output_size"))), input)
 
 
-def adaptive_max_pool1d(input, output_size, return_indices=False):
+def adaptive_max_pool1d(input: Tensor, output_size: Ints, return_indices: bool = False) -> Any:
     """Largest value in windows chosen so that `output_size` remain; see `adaptive_max_pool2d`."""
     found = adaptive_max_pool2d(_image(input), (1, single(output_size, "output_size")), return_indices)
     return tuple(_sequence(y, input) for y in found) if return_indices else _sequence(found, input)

@@ -7,9 +7,11 @@ permute of permute, broadcast of sum, flip of flip.
 from __future__ import annotations
 
 import math
+from typing import Any
 
 from minidl import checks
 from minidl.backend import array_module, device_of, is_device_name, to_device
+from minidl.checks import Ints
 from minidl.ops.promotion import tensor_of
 from minidl.tensor import Function, Tensor
 
@@ -58,7 +60,7 @@ class Flip(Function):
         return flip(grad, self.axes), None
 
 
-def reshape(input, *shape):
+def reshape(input: Tensor, *shape: Any) -> Tensor:
     """The same elements in another shape; one length may be -1.
 
     Raises
@@ -74,12 +76,12 @@ def reshape(input, *shape):
     return Reshape.apply(input, shape)
 
 
-def view(input, *shape):
+def view(input: Tensor, *shape: Any) -> Tensor:
     """PyTorch's name for `reshape`; copies where the memory does not allow a view."""
     return reshape(input, *shape)
 
 
-def flatten(input, start_dim=0, end_dim=-1):
+def flatten(input: Tensor, start_dim: int = 0, end_dim: int = -1) -> Tensor:
     """Join the axes from `start_dim` to `end_dim` into one."""
     ndim = tensor_of(input).ndim
     start, end = checks.axis(start_dim, ndim, "start_dim"), checks.axis(end_dim, ndim, "end_dim")
@@ -90,7 +92,7 @@ def flatten(input, start_dim=0, end_dim=-1):
     return reshape(input, input.shape[:start] + (math.prod(input.shape[start : end + 1]),) + input.shape[end + 1 :])
 
 
-def permute(input, *dims):
+def permute(input: Tensor, *dims: Any) -> Tensor:
     """The axes in another order, without a copy."""
     ndim = tensor_of(input).ndim
     dims = checks.size(dims, "dims")
@@ -100,7 +102,7 @@ def permute(input, *dims):
     return Permute.apply(input, axes)
 
 
-def transpose(input, dim0=None, dim1=None):
+def transpose(input: Tensor, dim0: int | None = None, dim1: int | None = None) -> Tensor:
     """Swap two axes; without arguments reverse all of them, as NumPy does."""
     if (dim0 is None) != (dim1 is None):
         raise TypeError(f"transpose() swaps `dim0` and `dim1`, found {dim0} and {dim1}")
@@ -113,19 +115,19 @@ def transpose(input, dim0=None, dim1=None):
     return Permute.apply(input, tuple(axes))
 
 
-def squeeze(input, dim=None):
+def squeeze(input: Tensor, dim: Ints | None = None) -> Tensor:
     """Drop axes of length 1: all of them, or those of `dim` that have it."""
     axes = checks.axes(dim, tensor_of(input).ndim)
     return reshape(input, tuple(n for axis, n in enumerate(input.shape) if n != 1 or axis not in axes))
 
 
-def unsqueeze(input, dim):
+def unsqueeze(input: Tensor, dim: int) -> Tensor:
     """Insert an axis of length 1 at `dim`."""
     axis = checks.axis(dim, tensor_of(input).ndim + 1)
     return reshape(input, input.shape[:axis] + (1,) + input.shape[axis:])
 
 
-def broadcast_to(input, *shape):
+def broadcast_to(input: Tensor, *shape: Any) -> Tensor:
     """Repeat along axes of length 1, and new leading axes, without a copy."""
     shape = checks.lengths(shape, "shape")
     lead = len(shape) - tensor_of(input).ndim
@@ -134,7 +136,7 @@ def broadcast_to(input, *shape):
     return BroadcastTo.apply(input, shape)
 
 
-def expand(input, *sizes):
+def expand(input: Tensor, *sizes: Any) -> Tensor:
     """`broadcast_to` with -1 for "as it is"."""
     sizes = checks.size(sizes, "sizes")
     lead = len(sizes) - tensor_of(input).ndim
@@ -143,7 +145,7 @@ def expand(input, *sizes):
     return broadcast_to(input, tuple(input.shape[i - lead] if n == -1 else n for i, n in enumerate(sizes)))
 
 
-def sum_to_size(input, *size):
+def sum_to_size(input: Tensor, *size: Any) -> Tensor:
     """Sum over the axes that broadcasting to this shape would have added: the adjoint of `broadcast_to`."""
     size = checks.lengths(size)
     lead = tensor_of(input).ndim - len(size)
@@ -156,7 +158,7 @@ def sum_to_size(input, *size):
     return out.reshape(size) if lead else out
 
 
-def flip(input, *axes, dims=None):
+def flip(input: Tensor, *axes: Any, dims: Ints | None = None) -> Tensor:
     """Reverse the order of the elements along `dims`: ``flip(x, 0, 1)``, ``flip(x, (0, 1))``, ``flip(x, dims=0)``."""
     dims = dims if not axes else axes[0] if len(axes) == 1 else axes
     if dims is None:
@@ -164,7 +166,7 @@ def flip(input, *axes, dims=None):
     return Flip.apply(input, checks.axes(dims, tensor_of(input).ndim, "dims"))
 
 
-def contiguous(input):
+def contiguous(input: Tensor) -> Tensor:
     """A tensor whose memory lies in C order: itself if it is so already."""
     return input if tensor_of(input).data.flags.c_contiguous else clone(input, order="C")
 
@@ -177,7 +179,7 @@ class Clone(Function):
         return grad, None
 
 
-def clone(input, order="K"):
+def clone(input: Tensor, order: str = "K") -> Tensor:
     """A copy of the values that gradients pass through."""
     return Clone.apply(tensor_of(input), order)
 
@@ -191,7 +193,7 @@ class Cast(Function):
         return grad.astype(self.dtype), None
 
 
-def astype(input, dtype):
+def astype(input: Tensor, dtype: Any) -> Tensor:
     """The values as another dtype; gradients are cast back."""
     dtype = checks.dtype(dtype)
     return input if tensor_of(input)._data.dtype == dtype else Cast.apply(input, dtype)
@@ -206,7 +208,10 @@ class Transfer(Function):
         return to(grad, self.device), None
 
 
-def to(input, *targets, device=None, dtype=None, copy=False, non_blocking=False, memory_format=None):
+def to(
+    input: Tensor, *targets: Any, device: str | None = None, dtype: Any = None, copy: bool = False,
+    non_blocking: bool = False, memory_format: Any = None,
+) -> Tensor:
     """On another device and/or as another dtype; itself if nothing changes, unless a `copy` is asked for.
 
     Parameters

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from minidl import checks
 from minidl.backend import array_module
 from minidl.ops.comparison import argsort, isnan
-from minidl.ops.indexing import Take, _numbered
 from minidl.ops.extremes import ValuesAndIndices
+from minidl.ops.indexing import Take, _numbered
 from minidl.ops.promotion import tensor_of
 from minidl.ops.tiling import narrow
 from minidl.tensor import Tensor
@@ -20,7 +22,7 @@ def _taken(input, indices, axis):
     return ValuesAndIndices(Take.apply(input, positions, True), indices)
 
 
-def sort(input, dim=-1, descending=False, stable=False):
+def sort(input: Tensor, dim: int = -1, descending: bool = False, stable: bool = False) -> ValuesAndIndices:
     """A pair (values, indices), ordered along `dim`; equal elements keep their order, NaN counts as the largest.
 
     Examples
@@ -32,7 +34,7 @@ def sort(input, dim=-1, descending=False, stable=False):
     return _taken(input, argsort(input, dim, descending), checks.axis(dim, input.ndim))
 
 
-def topk(input, k, dim=-1, largest=True, sorted=True):
+def topk(input: Tensor, k: int, dim: int = -1, largest: bool = True, sorted: bool = True) -> ValuesAndIndices:
     """The `k` largest elements along `dim` (or smallest), in order, as a pair (values, indices)."""
     axis, k = checks.axis(dim, tensor_of(input).ndim), checks.integer(k, "k")
     n = input.shape[axis] if input.ndim else 1
@@ -42,7 +44,7 @@ def topk(input, k, dim=-1, largest=True, sorted=True):
     return _taken(input, narrow(order, axis, 0, k) if input.ndim else order.reshape(1)[:k].reshape(()), axis)
 
 
-def median(input, dim=None, keepdim=False):
+def median(input: Tensor, dim: int | None = None, keepdim: bool = False) -> Any:
     """The middle element, the lower one of two; with `dim` a pair (values, indices). A NaN is the middle of all.
 
     Examples

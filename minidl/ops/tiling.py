@@ -2,30 +2,33 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from minidl import checks
 from minidl.backend import array_module, to_numpy
+from minidl.checks import Ints
 from minidl.ops.arithmetic import where
 from minidl.ops.joining import concat
-from minidl.ops.selecting import index_select
 from minidl.ops.promotion import tensor_of
+from minidl.ops.selecting import index_select
 from minidl.tensor import Tensor
 
 
-def t(input):
+def t(input: Tensor) -> Tensor:
     """The transpose of a matrix; a vector or a scalar stays as it is."""
     if tensor_of(input).ndim > 2:
         raise ValueError(f"`input` of t() has shape {input.shape}; accepted: at most 2 axes")
     return input.transpose()
 
 
-def matrix_transpose(input):
+def matrix_transpose(input: Tensor) -> Tensor:
     """The last two axes swapped: what ``x.mT`` gives."""
     if tensor_of(input).ndim < 2:
         raise ValueError(f"`input` of mT has shape {input.shape}; accepted: at least 2 axes")
     return input.transpose(-2, -1)
 
 
-def repeat(input, *repeats):
+def repeat(input: Tensor, *repeats: Any) -> Tensor:
     """The tensor as often as `repeats` says along each axis, new leading axes first.
 
     Examples
@@ -45,13 +48,15 @@ def repeat(input, *repeats):
     return many.reshape(tuple(n * length for n, length in zip(repeats, shape)))
 
 
-def tile(input, *dims):
+def tile(input: Tensor, *dims: Any) -> Tensor:
     """`repeat` with 1 for the leading axes that `dims` leaves out."""
     dims = checks.size(dims, "dims")
     return repeat(input, (1,) * (tensor_of(input).ndim - len(dims)) + dims)
 
 
-def repeat_interleave(input, repeats, dim=None, *, output_size=None):
+def repeat_interleave(
+    input: Tensor, repeats: int | Tensor, dim: int | None = None, *, output_size: int | None = None
+) -> Tensor:
     """Every slice along `dim` as often as `repeats` says, a number or one for each; flattened first without `dim`."""
     tensor_of(input)
     input, dim = (input.reshape(-1), 0) if dim is None else (input, checks.axis(dim, input.ndim))
@@ -73,7 +78,7 @@ def repeat_interleave(input, repeats, dim=None, *, output_size=None):
     return index_select(input, dim, Tensor(xp.asarray(index, dtype="int64")))
 
 
-def roll(input, shifts, dims=None):
+def roll(input: Tensor, shifts: Ints, dims: Ints | None = None) -> Tensor:
     """Every slice moved on by `shifts` along `dims`, the last ones to the front; flattened meanwhile without `dims`."""
     shifts = checks.size((shifts,), "shifts") if not checks.is_integer(shifts) else (shifts,)
     tensor_of(input)
@@ -85,15 +90,17 @@ def roll(input, shifts, dims=None):
     if len(dims) != len(shifts):
         raise ValueError(f"`shifts` is {shifts} and `dims` {dims}; accepted: as many of the one as of the other")
     for shift, dim in zip(shifts, dims):
+        if not input.ndim:
+            raise IndexError(f"`dims` is {dims}; a tensor of 0 axes has none to roll along")
         axis = checks.axis(dim, input.ndim, "dims")
-        if input.data.size and input.ndim:
+        if input.data.size:
             n = input.shape[axis]
             cut = n - checks.integer(shift, "shifts") % n
             input = concat([narrow(input, axis, cut, n - cut), narrow(input, axis, 0, cut)], axis)
     return input
 
 
-def narrow(input, dim, start, length):
+def narrow(input: Tensor, dim: int, start: int | Tensor, length: int) -> Tensor:
     """The `length` slices along `dim` from `start` on, a view."""
     if tensor_of(input).ndim == 0:
         raise ValueError("`input` of narrow() has no axes; accepted: at least 1 axis")
@@ -105,7 +112,7 @@ def narrow(input, dim, start, length):
     return input[(slice(None),) * axis + (slice(first, first + length),)]
 
 
-def unbind(input, dim=0):
+def unbind(input: Tensor, dim: int = 0) -> tuple[Tensor, ...]:
     """Every slice along `dim`, without that axis: a tuple of views."""
     if tensor_of(input).ndim == 0:
         raise ValueError("`input` of unbind() has no axes; accepted: at least 1 axis")
@@ -113,12 +120,12 @@ def unbind(input, dim=0):
     return tuple(input[(slice(None),) * axis + (i,)] for i in range(input.shape[axis]))
 
 
-def tril(input, diagonal=0):
+def tril(input: Tensor, diagonal: int = 0) -> Tensor:
     """The elements of each matrix on and below a diagonal, 0 above."""
     return _triangle(input, lambda rows, columns: columns - rows <= diagonal)
 
 
-def triu(input, diagonal=0):
+def triu(input: Tensor, diagonal: int = 0) -> Tensor:
     """The elements of each matrix on and above a diagonal, 0 below."""
     return _triangle(input, lambda rows, columns: columns - rows >= diagonal)
 
@@ -132,7 +139,7 @@ def _triangle(input, inside):
     return where(Tensor(inside(rows[:, None], columns)), input, zero)
 
 
-def meshgrid(*tensors, indexing="ij"):
+def meshgrid(*tensors: Tensor, indexing: str = "ij") -> tuple[Tensor, ...]:
     """Coordinates of the points of a grid: of n vectors, n tensors of n axes.
 
     ``indexing="xy"`` swaps the first two axes, as pictures have them.

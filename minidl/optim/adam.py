@@ -11,6 +11,8 @@ convergence of Adam and beyond", 2018.
 
 from __future__ import annotations
 
+from typing import Any
+
 from minidl import backend
 from minidl.dispatch import dispatched
 from minidl.optim.optimizer import Optimizer, can_wait, counted, slot
@@ -98,21 +100,10 @@ class Adam(Optimizer):
     }
 
     def __init__(
-        self,
-        params,
-        lr=1e-3,
-        betas=(0.9, 0.999),
-        eps=1e-8,
-        weight_decay=0,
-        amsgrad=False,
-        *,
-        maximize=False,
-        decoupled_weight_decay=False,
-        foreach=None,
-        fused=None,
-        capturable=False,
-        differentiable=False,
-    ):
+        self, params: Any, lr: Any = 1e-3, betas: tuple[float, float] = (0.9, 0.999), eps: float = 1e-8,
+        weight_decay: float = 0, amsgrad: bool = False, *, maximize: bool = False, decoupled_weight_decay: bool = False,
+        foreach: bool | None = None, fused: bool | None = None, capturable: bool = False, differentiable: bool = False,
+    ) -> None:
         check_forms(foreach, fused, capturable, differentiable)
         defaults = dict(
             lr=lr, betas=betas, eps=eps, weight_decay=weight_decay, amsgrad=amsgrad, maximize=maximize,
@@ -121,7 +112,7 @@ class Adam(Optimizer):
         super().__init__(params, defaults)
 
     @can_wait
-    def update(self, param, grad, state, group):
+    def update(self, param: Any, grad: Any, state: dict[str, Any], group: dict[str, Any]) -> None:
         step = counted(state, param)
         adam_update(
             param,
@@ -153,9 +144,10 @@ class AdamW(Adam):
     """
 
     def __init__(
-        self, params, lr=1e-3, betas=(0.9, 0.999), eps=1e-8, weight_decay=1e-2, amsgrad=False, *, maximize=False,
-        foreach=None, fused=None, capturable=False, differentiable=False,
-    ):  # fmt: skip
+        self, params: Any, lr: Any = 1e-3, betas: tuple[float, float] = (0.9, 0.999), eps: float = 1e-8,
+        weight_decay: float = 1e-2, amsgrad: bool = False, *, maximize: bool = False, foreach: bool | None = None,
+        fused: bool | None = None, capturable: bool = False, differentiable: bool = False,
+    ) -> None:
         super().__init__(
             params, lr, betas, eps, weight_decay, amsgrad, maximize=maximize, decoupled_weight_decay=True,
             foreach=foreach, fused=fused, capturable=capturable, differentiable=differentiable,

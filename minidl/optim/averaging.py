@@ -15,6 +15,7 @@ approximation by averaging", 1992; P. Izmailov et al., arXiv 1803.05407.
 from __future__ import annotations
 
 import contextlib
+from typing import Any
 
 from minidl import backend
 from minidl.optim.settings import FRACTION, check_keys, write
@@ -46,7 +47,7 @@ class AveragedModel:
     3.0
     """
 
-    def __init__(self, model, use_buffers=False):
+    def __init__(self, model: Any, use_buffers: bool = False) -> None:
         self.model = model
         self.use_buffers = use_buffers
         live = _tensors(model)
@@ -59,11 +60,11 @@ class AveragedModel:
         self.n_averaged = backend.array_module(first).zeros((), dtype="float64")
         self._applied = False
 
-    def weight(self, n):
+    def weight(self, n: int) -> float:
         """The share of a new model in the mean, given the count `n`, a 0-d array."""
         return 1 / (n + 1)
 
-    def update_parameters(self, model=None):
+    def update_parameters(self, model: Any = None) -> None:
         """Include the present weights of `model` (default: that of the constructor) in the averages."""
         self._refuse_when_applied("update_parameters")
         live = _tensors(self.model if model is None else model)
@@ -78,7 +79,7 @@ class AveragedModel:
         self.n_averaged += 1
 
     @contextlib.contextmanager
-    def applied(self):
+    def applied(self) -> Any:
         """Context in which the model has the averaged weights; its own are restored after it, bit for bit."""
         self._refuse_when_applied("applied")
         self._swap()
@@ -89,17 +90,17 @@ class AveragedModel:
             self._applied = False
             self._swap()
 
-    def __call__(self, *args, **kwargs):
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """The output of the model with the averaged weights."""
         with self.applied():
             return self.model(*args, **kwargs)
 
-    def state_dict(self):
+    def state_dict(self) -> dict[str, Any]:
         """The averages by name and the count ``n_averaged``; not copies, so save them before the next update."""
         self._refuse_when_applied("state_dict")
         return {"n_averaged": self.n_averaged, **self.averages}
 
-    def load_state_dict(self, state_dict):
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Overwrite averages and count with a state that :meth:`state_dict` returned."""
         self._refuse_when_applied("load_state_dict")
         own = self.state_dict()
@@ -156,13 +157,13 @@ class ExponentialMovingAverage(AveragedModel):
     1.5
     """
 
-    def __init__(self, model, decay=0.999, warm_up=False, use_buffers=False):
+    def __init__(self, model: Any, decay: float = 0.999, warm_up: bool = False, use_buffers: bool = False) -> None:
         FRACTION.check("decay", decay)
         self.decay = decay
         self.warm_up = warm_up
         super().__init__(model, use_buffers)
 
-    def weight(self, n):
+    def weight(self, n: int) -> float:
         xp = backend.array_module(n)
         decay = xp.minimum(self.decay, (1 + n) / (10 + n)) if self.warm_up else self.decay
         return xp.where(n == 0, 1.0, 1 - decay)

@@ -7,8 +7,11 @@ Arguments and values are those of ``torch.optim.lr_scheduler``.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Sequence
+from typing import Any
 
 from minidl.optim.onecycle import MomentumCycler
+from minidl.optim.optimizer import Optimizer
 from minidl.optim.schedules import LRScheduler, check_optimizer
 from minidl.optim.settings import COUNT, FLAG, POSITIVE, one_of, per_group
 
@@ -31,13 +34,15 @@ class CosineAnnealingWarmRestarts(LRScheduler):
     [1.0, 0.5, 1.0, 0.5]
     """
 
-    def __init__(self, optimizer, T_0, T_mult=1, eta_min=0.0, last_epoch=-1):
+    def __init__(
+        self, optimizer: Optimizer, T_0: int, T_mult: int = 1, eta_min: float = 0.0, last_epoch: int = -1
+    ) -> None:
         COUNT.check("T_0", T_0)
         COUNT.check("T_mult", T_mult)
         self.T_0, self.T_i, self.T_mult, self.eta_min, self.T_cur = T_0, T_0, T_mult, eta_min, last_epoch
         super().__init__(optimizer, last_epoch)
 
-    def step(self, epoch=None):
+    def step(self, epoch: int | None = None) -> None:
         """Go to the next epoch, or to `epoch`, which may be a fraction, and set its learning rates."""
         if epoch is None:
             self.last_epoch, self.T_cur = self.last_epoch + 1, self.T_cur + 1
@@ -49,7 +54,7 @@ class CosineAnnealingWarmRestarts(LRScheduler):
             self.T_cur, self.T_i = self.T_cur - self.T_i, self.T_i * self.T_mult
         self._set()
 
-    def get_lr(self):
+    def get_lr(self) -> list[float]:
         share = (1 + math.cos(math.pi * self.T_cur / self.T_i)) / 2
         return [self.eta_min + (base - self.eta_min) * share for base in self.base_lrs]
 
@@ -92,21 +97,11 @@ class CyclicLR(MomentumCycler):
     """
 
     def __init__(
-        self,
-        optimizer,
-        base_lr,
-        max_lr,
-        step_size_up=2000,
-        step_size_down=None,
-        mode="triangular",
-        gamma=1.0,
-        scale_fn=None,
-        scale_mode="cycle",
-        cycle_momentum=True,
-        base_momentum=0.8,
-        max_momentum=0.9,
-        last_epoch=-1,
-    ):
+        self, optimizer: Optimizer, base_lr: float | Sequence[float], max_lr: float | Sequence[float],
+        step_size_up: int = 2000, step_size_down: int | None = None, mode: str = "triangular", gamma: float = 1.0,
+        scale_fn: Callable[[float], float] | None = None, scale_mode: str = "cycle", cycle_momentum: bool = True,
+        base_momentum: float | Sequence[float] = 0.8, max_momentum: float | Sequence[float] = 0.9, last_epoch: int = -1,
+    ) -> None:
         self.optimizer = check_optimizer(optimizer)
         POSITIVE.check("step_size_up", step_size_up)
         step_size_down = step_size_up if step_size_down is None else step_size_down
@@ -130,7 +125,7 @@ class CyclicLR(MomentumCycler):
             self.max_momentums = per_group("max_momentum", max_momentum, optimizer)
         super().__init__(optimizer, last_epoch)
 
-    def get_lr(self):
+    def get_lr(self) -> list[float]:
         """The rates of this step; the momenta are set as well."""
         height = self._height()
         if self.cycle_momentum:
@@ -147,5 +142,5 @@ class CyclicLR(MomentumCycler):
         number = cycle if self.scale_mode == "cycle" else self.last_epoch
         return slope * (self._scale_fn_custom(number) if self._scale_fn_custom else MODES[self.mode][0](number, self.gamma))
 
-    def state_dict(self):
+    def state_dict(self) -> dict[str, Any]:
         return {name: value for name, value in super().state_dict().items() if name != "_scale_fn_custom"}

@@ -7,7 +7,9 @@ are those of ``torch.optim.lr_scheduler.OneCycleLR``.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
+from minidl.optim.optimizer import Optimizer
 from minidl.optim.schedules import LRScheduler, check_optimizer
 from minidl.optim.settings import COUNT, FLAG, FRACTION, POSITIVE, assign, one_of, per_group
 
@@ -94,22 +96,12 @@ class OneCycleLR(MomentumCycler):
     """
 
     def __init__(
-        self,
-        optimizer,
-        max_lr,
-        total_steps=None,
-        epochs=None,
-        steps_per_epoch=None,
-        pct_start=0.3,
-        anneal_strategy="cos",
-        cycle_momentum=True,
-        base_momentum=0.85,
-        max_momentum=0.95,
-        div_factor=25.0,
-        final_div_factor=1e4,
-        three_phase=False,
-        last_epoch=-1,
-    ):
+        self, optimizer: Optimizer, max_lr: float | Sequence[float], total_steps: int | None = None,
+        epochs: int | None = None, steps_per_epoch: int | None = None, pct_start: float = 0.3,
+        anneal_strategy: str = "cos", cycle_momentum: bool = True, base_momentum: float | Sequence[float] = 0.85,
+        max_momentum: float | Sequence[float] = 0.95, div_factor: float = 25.0, final_div_factor: float = 1e4,
+        three_phase: bool = False, last_epoch: int = -1,
+    ) -> None:
         FRACTION.check("pct_start", pct_start)
         one_of(*ANNEAL).check("anneal_strategy", anneal_strategy)
         FLAG.check("cycle_momentum", cycle_momentum)
@@ -129,7 +121,7 @@ class OneCycleLR(MomentumCycler):
             self._prepare_momentum(base_momentum, max_momentum, last_epoch)
         super().__init__(optimizer, last_epoch)
 
-    def get_lr(self):
+    def get_lr(self) -> list[float]:
         """The rates of this step; the momenta are set as well."""
         if self.last_epoch > self.total_steps:
             raise ValueError(f"step {self.last_epoch} is beyond the cycle; `total_steps` is {self.total_steps}")

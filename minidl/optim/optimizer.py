@@ -14,7 +14,8 @@ from __future__ import annotations
 
 import contextlib
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from typing import Any
 
 from minidl import backend
 from minidl.optim.settings import assign, check_shape, write
@@ -54,14 +55,14 @@ class Optimizer:
 
     rules = {}
 
-    def __init__(self, params, defaults):
+    def __init__(self, params: Any, defaults: dict[str, Any]) -> None:
         self.defaults = defaults
         self.state = defaultdict(dict)
         self.param_groups = []
         for group in _as_groups(params):
             self.add_param_group(group)
 
-    def add_param_group(self, param_group):
+    def add_param_group(self, param_group: dict[str, Any]) -> None:
         """Add a dict with ``"params"`` and the settings in which the group differs from the defaults."""
         if not isinstance(param_group, dict):
             raise TypeError(f"`param_group` is {_kind(param_group)}; accepted: a dict")
@@ -79,12 +80,12 @@ class Optimizer:
             raise ValueError("`param_group` differs from the other groups in naming its parameters; name all or none")
         self.param_groups.append(group)
 
-    def check_group(self, group):
+    def check_group(self, group: dict[str, Any]) -> None:
         """Raise a `ValueError` if the settings of `group` contradict each other; most optimisers accept any."""
 
     # -- the step
 
-    def step(self, closure=None):
+    def step(self, closure: Callable[[], Any] | None = None) -> Any:
         """Update every parameter that has a gradient.
 
         Parameters
@@ -104,11 +105,11 @@ class Optimizer:
                         param.bump_version()
         return loss
 
-    def update(self, param, grad, state, group):
+    def update(self, param: Any, grad: Any, state: dict[str, Any], group: dict[str, Any]) -> None:
         """Change the array `param` in place, given its gradient, its slots and the settings of its group."""
         raise NotImplementedError(f"{type(self).__name__} does not define update(param, grad, state, group)")
 
-    def zero_grad(self, set_to_none=True):
+    def zero_grad(self, set_to_none: bool = True) -> None:
         """Drop the gradients of all parameters, or fill them with zeros if `set_to_none` is false."""
         zero_gradients(self._params(), set_to_none)
 
@@ -117,7 +118,7 @@ class Optimizer:
 
     # -- saving and loading
 
-    def state_dict(self):
+    def state_dict(self) -> dict[str, Any]:
         """The settings and slots as ``{"state": {index: slots}, "param_groups": [settings]}``.
 
         Parameters are numbered through the groups. The slots are not copies, as in PyTorch: save or copy them before
@@ -128,7 +129,7 @@ class Optimizer:
         groups = [{**group, "params": [number[id(p)] for p in group["params"]]} for group in self.param_groups]
         return {"state": state, "param_groups": groups}
 
-    def load_state_dict(self, state_dict):
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Load settings and slots that :meth:`state_dict` returned; arrays are copied.
 
         Raises

@@ -6,7 +6,10 @@ Names, defaults and values are those of ``torch.optim.lr_scheduler.ReduceLROnPla
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
+from typing import Any
 
+from minidl.optim.optimizer import Optimizer
 from minidl.optim.schedules import LRScheduler, check_optimizer
 from minidl.optim.settings import NON_NEGATIVE, Rule, as_float, assign, check_keys, one_of, per_group
 
@@ -59,17 +62,9 @@ class ReduceLROnPlateau(LRScheduler):
     """
 
     def __init__(
-        self,
-        optimizer,
-        mode="min",
-        factor=0.1,
-        patience=10,
-        threshold=1e-4,
-        threshold_mode="rel",
-        cooldown=0,
-        min_lr=0,
-        eps=1e-8,
-    ):
+        self, optimizer: Optimizer, mode: str = "min", factor: float = 0.1, patience: int = 10, threshold: float = 1e-4,
+        threshold_mode: str = "rel", cooldown: int = 0, min_lr: float | Sequence[float] = 0, eps: float = 1e-8,
+    ) -> None:
         one_of("min", "max").check("mode", mode)
         one_of("rel", "abs").check("threshold_mode", threshold_mode)
         FACTOR.check("factor", factor)
@@ -87,11 +82,11 @@ class ReduceLROnPlateau(LRScheduler):
         self._last_lr = [as_float(group["lr"]) for group in optimizer.param_groups]
 
     @property
-    def in_cooldown(self):
+    def in_cooldown(self) -> bool:
         """True while bad epochs are not counted."""
         return self.cooldown_counter > 0
 
-    def step(self, metrics, epoch=None):
+    def step(self, metrics: Any, epoch: int | None = None) -> None:
         """Count `metrics`, a number or a Tensor of one element (which is read from the device)."""
         value = as_float(metrics)
         self.last_epoch = self.last_epoch + 1 if epoch is None else epoch
@@ -114,7 +109,7 @@ class ReduceLROnPlateau(LRScheduler):
             if old - new > self.eps:
                 assign(group, "lr", new)
 
-    def load_state_dict(self, state_dict):
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         check_keys(self.state_dict(), state_dict)
         self.__dict__.update(state_dict)
         for group, lr in zip(self.optimizer.param_groups, self._last_lr):

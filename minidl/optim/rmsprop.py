@@ -10,6 +10,8 @@ summed. T. Tieleman and G. Hinton, Coursera lecture 6.5,
 
 from __future__ import annotations
 
+from typing import Any
+
 from minidl import backend
 from minidl.dispatch import dispatched
 from minidl.optim.optimizer import Optimizer, can_wait, counted, slot
@@ -96,9 +98,10 @@ class RMSprop(Optimizer):
     }
 
     def __init__(
-        self, params, lr=1e-2, alpha=0.99, eps=1e-8, weight_decay=0, momentum=0, centered=False, *, maximize=False,
-        foreach=None, capturable=False, differentiable=False,
-    ):  # fmt: skip
+        self, params: Any, lr: Any = 1e-2, alpha: float = 0.99, eps: float = 1e-8, weight_decay: float = 0,
+        momentum: float = 0, centered: bool = False, *, maximize: bool = False, foreach: bool | None = None,
+        capturable: bool = False, differentiable: bool = False,
+    ) -> None:
         check_forms(foreach, None, capturable, differentiable)
         defaults = dict(
             lr=lr, momentum=momentum, alpha=alpha, eps=eps, centered=centered, weight_decay=weight_decay,
@@ -107,7 +110,7 @@ class RMSprop(Optimizer):
         super().__init__(params, defaults)
 
     @can_wait
-    def update(self, param, grad, state, group):
+    def update(self, param: Any, grad: Any, state: dict[str, Any], group: dict[str, Any]) -> None:
         counted(state, param)
         rmsprop_update(
             param,

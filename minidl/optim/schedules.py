@@ -13,6 +13,8 @@ from __future__ import annotations
 
 import math
 from bisect import bisect_right
+from collections.abc import Sequence
+from typing import Any
 
 from minidl.optim.optimizer import Optimizer
 from minidl.optim.settings import (
@@ -58,7 +60,7 @@ class LRScheduler:
     4.0
     """
 
-    def __init__(self, optimizer, last_epoch=-1):
+    def __init__(self, optimizer: Optimizer, last_epoch: int = -1) -> None:
         self.optimizer = check_optimizer(optimizer)
         for index, group in enumerate(optimizer.param_groups):
             if last_epoch == -1:
@@ -72,20 +74,20 @@ class LRScheduler:
         self.last_epoch = last_epoch
         self.step()
 
-    def multiplier(self, epoch):
+    def multiplier(self, epoch: int | None) -> float:
         """The factor of the base rate at `epoch`."""
         raise NotImplementedError(f"{type(self).__name__} defines neither multiplier(epoch) nor get_lr()")
 
-    def get_lr(self):
+    def get_lr(self) -> list[float]:
         """The learning rates of all groups at ``last_epoch``, as floats."""
         factor = self.multiplier(self.last_epoch)
         return [base_lr * factor for base_lr in self.base_lrs]
 
-    def get_last_lr(self):
+    def get_last_lr(self) -> list[float]:
         """The learning rates that were set last, as floats (without waiting for a device)."""
         return self._last_lr
 
-    def step(self, epoch=None):
+    def step(self, epoch: int | None = None) -> None:
         """Go to the next epoch, or to `epoch`, and set its learning rates."""
         self.last_epoch = self.last_epoch + 1 if epoch is None else epoch
         self._set()
@@ -95,11 +97,11 @@ class LRScheduler:
         for group, lr in zip(self.optimizer.param_groups, self._last_lr):
             assign(group, "lr", lr)
 
-    def state_dict(self):
+    def state_dict(self) -> dict[str, Any]:
         """All attributes but the optimizer, as a dict that JSON can hold."""
         return {name: value for name, value in self.__dict__.items() if name != "optimizer"}
 
-    def load_state_dict(self, state_dict):
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Load a state that :meth:`state_dict` returned, and set the learning rates of its epoch."""
         check_keys(self.state_dict(), state_dict)
         self.__dict__.update(state_dict)
@@ -128,18 +130,18 @@ class LambdaLR(LRScheduler):
     0.5
     """
 
-    def __init__(self, optimizer, lr_lambda, last_epoch=-1):
+    def __init__(self, optimizer: Optimizer, lr_lambda: Any, last_epoch: int = -1) -> None:
         self.lr_lambdas = per_group("lr_lambda", lr_lambda, check_optimizer(optimizer))
         super().__init__(optimizer, last_epoch)
 
-    def get_lr(self):
+    def get_lr(self) -> list[float]:
         return [base * function(self.last_epoch) for base, function in zip(self.base_lrs, self.lr_lambdas)]
 
-    def state_dict(self):
+    def state_dict(self) -> dict[str, Any]:
         saved = [dict(vars(f)) if hasattr(f, "__dict__") and not _is_function(f) else None for f in self.lr_lambdas]
         return {**super().state_dict(), "lr_lambdas": saved}
 
-    def load_state_dict(self, state_dict):
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         check_keys(self.state_dict(), state_dict)
         for function, saved in zip(self.lr_lambdas, state_dict["lr_lambdas"]):
             if saved is not None:
@@ -154,13 +156,13 @@ def _is_function(value):
 class StepLR(LRScheduler):
     """Times `gamma` every `step_size` epochs."""
 
-    def __init__(self, optimizer, step_size, gamma=0.1, last_epoch=-1):
+    def __init__(self, optimizer: Optimizer, step_size: int, gamma: float = 0.1, last_epoch: int = -1) -> None:
         COUNT.check("step_size", step_size)
         self.step_size = step_size
         self.gamma = gamma
         super().__init__(optimizer, last_epoch)
 
-    def multiplier(self, epoch):
+    def multiplier(self, epoch: int | None) -> float:
         return self.gamma ** (epoch // self.step_size)
 
 
@@ -177,50 +179,57 @@ class GoogLeNetLR(StepLR):
     [0.96]
     """
 
-    def __init__(self, optimizer, step_size=8, gamma=0.96, last_epoch=-1):
+    def __init__(self, optimizer: Optimizer, step_size: int = 8, gamma: float = 0.96, last_epoch: int = -1) -> None:
         super().__init__(optimizer, step_size, gamma, last_epoch)
 
 
 class MultiStepLR(LRScheduler):
     """Times `gamma` at each epoch in `milestones` (one that appears twice counts twice)."""
 
-    def __init__(self, optimizer, milestones, gamma=0.1, last_epoch=-1):
+    def __init__(
+        self, optimizer: Optimizer, milestones: Sequence[int], gamma: float = 0.1, last_epoch: int = -1
+    ) -> None:
         self.milestones = sorted(milestones)
         self.gamma = gamma
         super().__init__(optimizer, last_epoch)
 
-    def multiplier(self, epoch):
+    def multiplier(self, epoch: int | None) -> float:
         return self.gamma ** bisect_right(self.milestones, epoch)
 
 
 class ExponentialLR(LRScheduler):
     """Times `gamma` every epoch."""
 
-    def __init__(self, optimizer, gamma, last_epoch=-1):
+    def __init__(self, optimizer: Optimizer, gamma: float, last_epoch: int = -1) -> None:
         self.gamma = gamma
         super().__init__(optimizer, last_epoch)
 
-    def multiplier(self, epoch):
+    def multiplier(self, epoch: int | None) -> float:
         return self.gamma**epoch
 
 
 class ConstantLR(LRScheduler):
     """Times `factor` for the first `total_iters` epochs, then the base rate."""
 
-    def __init__(self, optimizer, factor=1.0 / 3, total_iters=5, last_epoch=-1):
+    def __init__(
+        self, optimizer: Optimizer, factor: float = 1.0 / 3, total_iters: int = 5, last_epoch: int = -1
+    ) -> None:
         FRACTION.check("factor", factor)
         self.factor = factor
         self.total_iters = total_iters
         super().__init__(optimizer, last_epoch)
 
-    def multiplier(self, epoch):
+    def multiplier(self, epoch: int | None) -> float:
         return self.factor if epoch < self.total_iters else 1.0
 
 
 class LinearLR(LRScheduler):
     """From `start_factor` to `end_factor` of the base rate in a straight line of `total_iters` epochs: a warm-up."""
 
-    def __init__(self, optimizer, start_factor=1.0 / 3, end_factor=1.0, total_iters=5, last_epoch=-1):
+    def __init__(
+        self, optimizer: Optimizer, start_factor: float = 1.0 / 3, end_factor: float = 1.0, total_iters: int = 5,
+        last_epoch: int = -1,
+    ) -> None:
         POSITIVE_FRACTION.check("start_factor", start_factor)
         FRACTION.check("end_factor", end_factor)
         COUNT.check("total_iters", total_iters)
@@ -229,7 +238,7 @@ class LinearLR(LRScheduler):
         self.total_iters = total_iters
         super().__init__(optimizer, last_epoch)
 
-    def multiplier(self, epoch):
+    def multiplier(self, epoch: int | None) -> float:
         done = min(epoch, self.total_iters) / self.total_iters
         return self.start_factor + (self.end_factor - self.start_factor) * done
 
@@ -237,13 +246,13 @@ class LinearLR(LRScheduler):
 class PolynomialLR(LRScheduler):
     """Down to zero in `total_iters` epochs, along ``(1 - epoch / total_iters) ** power``."""
 
-    def __init__(self, optimizer, total_iters=5, power=1.0, last_epoch=-1):
+    def __init__(self, optimizer: Optimizer, total_iters: int = 5, power: float = 1.0, last_epoch: int = -1) -> None:
         COUNT.check("total_iters", total_iters)
         self.total_iters = total_iters
         self.power = power
         super().__init__(optimizer, last_epoch)
 
-    def multiplier(self, epoch):
+    def multiplier(self, epoch: int | None) -> float:
         return (1.0 - min(epoch, self.total_iters) / self.total_iters) ** self.power
 
 
@@ -266,13 +275,13 @@ class CosineAnnealingLR(LRScheduler):
     0.146
     """
 
-    def __init__(self, optimizer, T_max, eta_min=0.0, last_epoch=-1):
+    def __init__(self, optimizer: Optimizer, T_max: int, eta_min: float = 0.0, last_epoch: int = -1) -> None:
         COUNT.check("T_max", T_max)
         NON_NEGATIVE.check("eta_min", eta_min)
         self.T_max = T_max
         self.eta_min = eta_min
         super().__init__(optimizer, last_epoch)
 
-    def get_lr(self):
+    def get_lr(self) -> list[float]:
         height = (1 + math.cos(math.pi * self.last_epoch / self.T_max)) / 2
         return [self.eta_min + (base - self.eta_min) * height for base in self.base_lrs]

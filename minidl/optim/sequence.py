@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from bisect import bisect_right
+from collections.abc import Sequence
+from typing import Any
 
+from minidl.optim.optimizer import Optimizer
 from minidl.optim.plateau import ReduceLROnPlateau
 from minidl.optim.schedules import LinearLR, LRScheduler, check_optimizer
 from minidl.optim.settings import assign, check_keys
@@ -42,7 +45,9 @@ class SequentialLR(LRScheduler):
     [0.5]
     """
 
-    def __init__(self, optimizer, schedulers, milestones, last_epoch=-1):
+    def __init__(
+        self, optimizer: Optimizer, schedulers: Sequence[Any], milestones: Sequence[int], last_epoch: int = -1
+    ) -> None:
         self.optimizer = check_optimizer(optimizer)
         schedulers, milestones = list(schedulers), list(milestones)
         for index, scheduler in enumerate(schedulers):
@@ -66,10 +71,10 @@ class SequentialLR(LRScheduler):
         self._schedulers[turn].step(self.last_epoch - start)
         self._last_lr = self._schedulers[turn].get_last_lr()
 
-    def state_dict(self):
+    def state_dict(self) -> dict[str, Any]:
         return {**super().state_dict(), "_schedulers": [part.state_dict() for part in self._schedulers]}
 
-    def load_state_dict(self, state_dict):
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         check_keys(self.state_dict(), state_dict)
         for part, saved in zip(self._schedulers, state_dict["_schedulers"]):
             part.load_state_dict(saved)
@@ -86,7 +91,7 @@ def _check_part(scheduler, index, optimizer):
         raise ValueError(f"`schedulers` holds one of another optimizer at index {index}; accepted: `optimizer`'s own")
 
 
-def warm_up(scheduler, total_iters, start_factor=0.01):
+def warm_up(scheduler: Any, total_iters: int, start_factor: float = 0.01) -> SequentialLR:
     """`scheduler`, begun after a straight rise of `total_iters` epochs from `start_factor` of its first rate.
 
     Examples

@@ -11,6 +11,8 @@ Sutskever et al., "On the importance of initialization and momentum in deep lear
 
 from __future__ import annotations
 
+from typing import Any
+
 from minidl.dispatch import dispatched
 from minidl.optim.optimizer import Optimizer, can_wait, slot
 from minidl.optim.settings import FLAG, LEARNING_RATE, NON_NEGATIVE, NUMBER, check_forms, settings
@@ -85,9 +87,10 @@ class SGD(Optimizer):
     }
 
     def __init__(
-        self, params, lr=1e-3, momentum=0, dampening=0, weight_decay=0, nesterov=False, *, maximize=False,
-        foreach=None, fused=None, differentiable=False,
-    ):  # fmt: skip
+        self, params: Any, lr: Any = 1e-3, momentum: float = 0, dampening: float = 0, weight_decay: float = 0,
+        nesterov: bool = False, *, maximize: bool = False, foreach: bool | None = None, fused: bool | None = None,
+        differentiable: bool = False,
+    ) -> None:
         check_forms(foreach, fused, differentiable=differentiable)
         defaults = dict(
             lr=lr, momentum=momentum, dampening=dampening, weight_decay=weight_decay, nesterov=nesterov,
@@ -95,7 +98,7 @@ class SGD(Optimizer):
         )  # fmt: skip
         super().__init__(params, defaults)
 
-    def check_group(self, group):
+    def check_group(self, group: dict[str, Any]) -> None:
         """Nesterov momentum needs momentum and no dampening."""
         if group["nesterov"] and (group["momentum"] == 0 or group["dampening"] != 0):
             raise ValueError(
@@ -104,7 +107,7 @@ class SGD(Optimizer):
             )
 
     @can_wait
-    def update(self, param, grad, state, group):
+    def update(self, param: Any, grad: Any, state: dict[str, Any], group: dict[str, Any]) -> None:
         first = "momentum_buffer" not in state
         sgd_update(
             param,

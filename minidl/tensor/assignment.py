@@ -9,6 +9,7 @@ names.
 from __future__ import annotations
 
 from operator import attrgetter
+from typing import Any
 
 import numpy as np
 
@@ -44,6 +45,16 @@ class Assigned:
         _assign_requires_grad,
         doc="True if gradients with respect to this tensor are computed.",
     )
+
+    @property
+    def is_leaf(self) -> bool:
+        """True if no recorded operation computed this tensor."""
+        return self.node is None
+
+    @property
+    def grad_fn(self) -> Any:
+        """The node that computed this tensor: PyTorch's name for `node`."""
+        return self.node
 
 
 def as_array(data, dtype=None):

@@ -9,7 +9,8 @@ from __future__ import annotations
 import math
 import operator
 import weakref
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -60,14 +61,14 @@ class Tensor(Base):
     # NumPy must leave `array * tensor` to Tensor.__rmul__.
     __array_ufunc__ = None
 
-    node = None  # the Function that computed this tensor; None for a leaf
-    index = 0  # its position among the outputs of `node`
+    node: Any = None  # the Function that computed this tensor; None for a leaf
+    index: int = 0  # its position among the outputs of `node`
     _shared_version = None  # a Version; made when it is first asked for
     _is_view = False
     _hooks = None
     _grad_buffer = None
 
-    def __init__(self, data, requires_grad=False):
+    def __init__(self, data: Any, requires_grad: bool = False) -> None:
         self._data = as_array(data)
         if requires_grad:
             self.requires_grad_()
@@ -75,39 +76,36 @@ class Tensor(Base):
     # -- description
 
     @property
-    def shape(self):
+    def shape(self) -> tuple[int, ...]:
         """Lengths of the axes, a tuple of ints."""
         return self.data.shape
 
     @property
-    def ndim(self):
+    def ndim(self) -> int:
         """Number of axes."""
         return self.data.ndim
 
-    def size(self, dim=None):
+    def size(self, dim: int | None = None) -> Any:
         """`shape`, or the length of one axis (PyTorch's name)."""
         return self.shape if dim is None else self.shape[dim]
 
-    def dim(self):
+    def dim(self) -> int:
         """Number of axes (PyTorch's name)."""
         return self.data.ndim
 
-    def numel(self):
+    def numel(self) -> int:
         """Number of elements (PyTorch's name)."""
         return self.data.size
 
     @property
-    def dtype(self):
+    def dtype(self) -> np.dtype:
         """Type of the elements, a NumPy dtype."""
         return self.data.dtype
 
     @property
-    def device(self):
+    def device(self) -> str:
         """Name of the device that holds the data: ``"cpu"`` or ``"cuda"``."""
         return backend.device_of(self.data)
-
-    is_leaf = property(lambda self: self.node is None, doc="True if no recorded operation computed this tensor.")
-    grad_fn = property(lambda self: self.node, doc="The node that computed this tensor: PyTorch's name for `node`.")
 
     def __len__(self):
         if not self.shape:
@@ -151,29 +149,29 @@ class Tensor(Base):
 
     # -- leaving the graph, other devices and types
 
-    def item(self):
+    def item(self) -> Any:
         """The value of a one-element tensor as a Python number (waits for the device)."""
         if self.data.size != 1:
             raise ValueError(f"item() of a tensor of `shape` {self.shape}; accepted: one element")
         return backend.to_numpy(self.data).item()
 
-    def numpy(self):
+    def numpy(self) -> np.ndarray:
         """The values as a NumPy array; shares memory on the CPU."""
         if self.requires_grad:
             raise RuntimeError("numpy() of a tensor that requires grad; use .detach().numpy()")
         return backend.to_numpy(self.data)
 
-    def tolist(self):
+    def tolist(self) -> Any:
         """The values as (nested) Python lists."""
         return backend.to_numpy(self.data).tolist()
 
-    def detach(self):
+    def detach(self) -> Tensor:
         """A tensor outside the graph that shares the memory of this one."""
         twin = _wrap(self.data.view())
         twin._shared_version = self._version_record()
         return twin
 
-    def requires_grad_(self, requires_grad=True):
+    def requires_grad_(self, requires_grad: bool = True) -> Tensor:
         """Switch gradients with respect to this leaf on or off; returns the tensor itself."""
         if self.node is not None and not requires_grad:
             raise RuntimeError("requires_grad can be switched off for leaves only; use detach()")
@@ -184,7 +182,9 @@ class Tensor(Base):
 
     # -- the graph
 
-    def backward(self, gradient=None, retain_graph=None, create_graph=False, inputs=None):
+    def backward(
+        self, gradient: Any = None, retain_graph: bool | None = None, create_graph: bool = False, inputs: Any = None
+    ) -> None:
         """Add the gradient of this tensor with respect to every leaf it was computed from to the leaf's ``.grad``.
 
         Parameters
@@ -206,7 +206,7 @@ class Tensor(Base):
         """
         backward(self, gradient, retain_graph, create_graph, inputs)
 
-    def register_hook(self, hook):
+    def register_hook(self, hook: Callable[[Tensor], Tensor | None]) -> HookHandle:
         """Call ``hook(grad)`` each time the gradient with respect to this tensor is computed.
 
         A tensor that the hook returns replaces the gradient. Returns an object whose ``remove()`` removes the hook.
@@ -221,7 +221,7 @@ class Tensor(Base):
             hooks = self._hooks
         return HookHandle(hooks, hook)
 
-    def retain_grad(self):
+    def retain_grad(self) -> None:
         """Accumulate ``.grad`` of this tensor although it is not a leaf."""
         if self.node is None:
             return
@@ -249,11 +249,11 @@ class Tensor(Base):
     def _version(self):
         return 0 if self._shared_version is None else self._shared_version.changes
 
-    def bump_version(self):
+    def bump_version(self) -> None:
         """Record a change in place, so that `Function.saved_tensors` notices it."""
         self._version_record().changes += 1
 
-    def become(self, result):
+    def become(self, result: Tensor) -> Tensor:
         """Overwrite the values with those of `result` and take its place in the graph.
 
         All in-place operators call it: ``x += y`` is ``x.become(x + y)``. A leaf that requires grad, a view and a
@@ -278,7 +278,7 @@ class Tensor(Base):
         return self
 
 
-def tensor(data, dtype=None, device=None, requires_grad=False):
+def tensor(data: Any, dtype: Any = None, device: str | None = None, requires_grad: bool = False) -> Tensor:
     """A new leaf tensor with a copy of `data` (PyTorch's ``torch.tensor``), where `data` lies or on `device`.
 
     Examples

@@ -11,6 +11,7 @@ cycle and dies with its last tensor, by reference counting alone.
 from __future__ import annotations
 
 import itertools
+from typing import Any
 
 import numpy as np
 
@@ -70,41 +71,41 @@ class Function:
             if name == "forward" and method is not None:
                 cls._takes_tensors = isinstance(method, staticmethod)
 
-    def forward(self, *arrays, **options):
+    def forward(self, *arrays: Any, **options: Any) -> Any:
         """The operation on arrays."""
         raise NotImplementedError(f"{type(self).__name__} defines no forward()")
 
-    def backward(self, *grads):
+    def backward(self, *grads: Any) -> Any:
         """The gradients with respect to the inputs, from those with respect to the outputs, as Tensors."""
         raise NotImplementedError(f"{type(self).__name__} defines no backward(): it cannot be differentiated")
 
     @property
-    def name(self):
+    def name(self) -> str:
         """The name of the operation in messages and pictures."""
         return type(self).__name__
 
     @property
-    def hooks(self):
+    def hooks(self) -> dict[int, Any]:
         """Hooks by the index of the output."""
         if self._hooks is None:
             self._hooks = {}
         return self._hooks
 
-    def save_for_backward(self, *arrays):
+    def save_for_backward(self, *arrays: Any) -> None:
         """Keep inputs, outputs or other arrays of the forward for the backward."""
         self._saved = arrays
 
-    def save_factors(self, a, b):
+    def save_factors(self, a: float, b: float) -> None:
         """Keep each factor of a product, the first two inputs, only if the gradient of the other one needs it."""
         first, second, *_ = self.needs_input_grad
         self._saved = (a if second else None, b if first else None)
 
-    def mark_non_differentiable(self, *arrays):
+    def mark_non_differentiable(self, *arrays: Any) -> None:
         """Exclude outputs of the forward, such as an argmax, from differentiation."""
         self._not_differentiable = arrays
 
     @classmethod
-    def apply(cls, *inputs, **options):
+    def apply(cls, *inputs: Any, **options: Any) -> Any:
         """Run ``forward`` on the arrays of `inputs` and record the call if a gradient is needed.
 
         Arguments that are not Tensors reach ``forward`` as they are.
@@ -150,7 +151,7 @@ class Function:
         self._not_differentiable = ()
 
     @property
-    def saved_tensors(self):
+    def saved_tensors(self) -> tuple[Any, ...]:
         """The saved arrays as Tensors in their place in the graph; an error if one was changed since, or freed."""
         saved = self._saved  # read once: another thread may free it
         if saved is _FREED:
@@ -177,7 +178,7 @@ class Function:
             out.node = self if node is None else node
         return out
 
-    def keep_copy_of(self, tensor):
+    def keep_copy_of(self, tensor: Tensor) -> None:
         """Copy what was saved of `tensor`, which is about to be overwritten by this node's own output (``x *= y``)."""
         version = tensor._version_record()
         self._saved = [
@@ -187,7 +188,7 @@ class Function:
             for saved in self._saved
         ]
 
-    def release(self):
+    def release(self) -> None:
         """Free the saved arrays; the walk calls it unless the graph is retained."""
         if self._saved:
             self._saved = _FREED

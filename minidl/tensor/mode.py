@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import threading
+from collections.abc import Callable
+from typing import Any
 
 
 class _State(threading.local):
@@ -45,7 +47,7 @@ class set_grad_enabled(GradMode):
     False
     """
 
-    def __init__(self, mode):
+    def __init__(self, mode: bool) -> None:
         super().__init__(mode)
         self.outer = _state.grad_enabled
         _state.grad_enabled = self.mode
@@ -55,12 +57,12 @@ class set_grad_enabled(GradMode):
         self.before[-1] = self.outer
         return self
 
-    def __call__(self, function):
+    def __call__(self, function: Any) -> Callable[..., Any]:
         _state.grad_enabled = self.outer
         return super().__call__(function)
 
 
-def no_grad(function=None):
+def no_grad(function: Any = None) -> Any:
     """Context manager or decorator under which no graph is recorded.
 
     Examples
@@ -75,7 +77,7 @@ def no_grad(function=None):
     return GradMode(False) if function is None else GradMode(False)(function)
 
 
-def enable_grad(function=None):
+def enable_grad(function: Any = None) -> Any:
     """Context manager or decorator under which the graph is recorded again."""
     return GradMode(True) if function is None else GradMode(True)(function)
 

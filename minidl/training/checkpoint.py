@@ -10,8 +10,10 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import re
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -28,7 +30,7 @@ class CheckpointError(ValueError):
     """A checkpoint that is missing, broken, or not one of ours."""
 
 
-def save_arrays(path, arrays, facts):
+def save_arrays(path: str | os.PathLike[str], arrays: dict[str, Any], facts: dict[str, Any] | None) -> None:
     """Write a checkpoint atomically.
 
     Parameters
@@ -50,7 +52,7 @@ def save_arrays(path, arrays, facts):
     write_bytes(path, save(arrays, {"minidl": json.dumps(mark)}))  # one entry: several would come in any order
 
 
-def load_arrays(path):
+def load_arrays(path: str | os.PathLike[str]) -> Any:
     """The arrays and facts of a checkpoint.
 
     Returns

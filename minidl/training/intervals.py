@@ -6,11 +6,12 @@ import argparse
 import math
 import re
 import time
+from typing import Any
 
 ACCEPTED = "steps such as 500, minutes such as 10m, or 0 for the ends of epochs only"
 
 
-def interval(text):
+def interval(text: str) -> Any:
     """The type of the option: checked text.
 
     Examples

@@ -11,11 +11,13 @@ from __future__ import annotations
 import math
 import time
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 import minidl
 from minidl import backend, nn
+from minidl.nn.module import Module
 from minidl.training import signals
 
 
@@ -43,14 +45,14 @@ class EpochMeter:
         By layer, of the epoch's last step (see `gradient_norms`).
     """
 
-    def __init__(self, steps, epoch=1):
+    def __init__(self, steps: int, epoch: int | None = 1) -> None:
         self.steps, self.epoch = steps, epoch
         self.losses, self.correct = np.zeros(steps, np.float32), np.zeros(steps, np.int64)
         self.sizes, self.lrs = [], []  # per step: images, learning rate
         self.gradient_norms = {}
         self._started = time.perf_counter()
 
-    def add(self, loss, logits, labels, lr):
+    def add(self, loss: Any, logits: Any, labels: Any, lr: float) -> None:
         """Take down one batch: mean `loss`, `logits` (N, classes), `labels` (N,); nothing is waited for."""
         if not isinstance(self.losses, type(loss.data)):  # the first step of this process, on a device
             self.losses, self.correct = (backend.to_device(a, loss.device) for a in (self.losses, self.correct))
@@ -61,31 +63,31 @@ class EpochMeter:
         self.lrs.append(lr)
 
     @property
-    def done(self):
+    def done(self) -> Any:
         return len(self.sizes)
 
     @property
-    def seconds(self):
+    def seconds(self) -> Any:
         return time.perf_counter() - self._started
 
-    def state_dict(self):
+    def state_dict(self) -> dict[str, Any]:
         """What has been taken down so far, as arrays with one entry per step, and the time."""
         losses, correct = (backend.to_numpy(a)[: self.done] for a in (self.losses, self.correct))
         sizes, lrs = np.array(self.sizes, np.int64), np.array(self.lrs, np.float64)
         return {"losses": losses, "correct": correct, "sizes": sizes, "lrs": lrs, "seconds": np.array(self.seconds)}
 
-    def load_state_dict(self, state):
+    def load_state_dict(self, state: Any) -> None:
         """Go on after the steps that `state_dict` gave."""
         self.losses[: len(state["sizes"])], self.correct[: len(state["sizes"])] = state["losses"], state["correct"]
         self.sizes, self.lrs = state["sizes"].tolist(), state["lrs"].tolist()
         self._started -= float(state["seconds"])
 
     @property
-    def images(self):
+    def images(self) -> Any:
         """Images seen."""
         return sum(self.sizes)
 
-    def read(self):
+    def read(self) -> Any:
         """(mean loss, accuracy) so far; waits for the device.
 
         Raises
@@ -124,12 +126,12 @@ class Evaluation:
     probabilities: np.ndarray
 
     @property
-    def confidences(self):
+    def confidences(self) -> Any:
         """The probabilities that the network gave to its predictions, float32, shape (N,)."""
         return self.probabilities.max(axis=1)
 
 
-def evaluate(model, loader):
+def evaluate(model: Module, loader: Any) -> Any:
     """Loss and accuracy of `model` on all images of `loader`, in evaluation mode and without a graph.
 
     Raises
@@ -188,12 +190,12 @@ def gradient_norms(model):
     return {layer: math.sqrt(sum(map(float, values))) for layer, values in squares.items()}
 
 
-def as_tuple(outputs):
+def as_tuple(outputs: Any) -> Any:
     """What a network returned, as a tuple: logits first, then those of auxiliary heads, if any."""
     return outputs if isinstance(outputs, tuple) else (outputs,)
 
 
-def try_out(model, data):
+def try_out(model: Module, data: Any) -> Any:
     """Feed `model` two blank images of the size of `data`'s, and leave it and the random streams as they were.
 
     Raises

@@ -6,6 +6,7 @@ import itertools
 import math
 import sys
 import time
+from typing import Any
 
 from tqdm import tqdm
 
@@ -40,18 +41,20 @@ class Progress:
         Those that there will be, the cut-short one included.
     """
 
-    def __init__(self, epochs, steps_per_epoch, max_steps=None, every=0.5):
+    def __init__(
+        self, epochs: int | None, steps_per_epoch: int | None, max_steps: int | None = None, every: float = 0.5
+    ) -> None:
         self.steps_per_epoch, self.every = steps_per_epoch, every
         self.total_steps = min(epochs * steps_per_epoch, max_steps or math.inf)
         self.epochs = math.ceil(self.total_steps / steps_per_epoch)
         self.header_shown = False
         self.training_seconds = 0.0
 
-    def steps(self, epoch):
+    def steps(self, epoch: int | None) -> Any:
         """How many steps epoch number `epoch`, counted from 0, has."""
         return min(self.steps_per_epoch, self.total_steps - epoch * self.steps_per_epoch)
 
-    def track(self, loader, meter):
+    def track(self, loader: Any, meter: Any) -> Any:
         """The batches of `loader`, behind a bar that shows what `meter` has summed up.
 
         The meter is read now and then, and at the end, so that a loss that is not
@@ -78,7 +81,7 @@ class Progress:
         rate = meter.images / meter.seconds
         bar.set_postfix_str(f"loss {loss:.4f}, accuracy {accuracy:.1%}, {rate:.0f} images/s")
 
-    def entry(self, meter, validation):
+    def entry(self, meter: Any, validation: Any) -> Any:
         """The history's entry for the epoch that has just been validated: a line of ``metrics.jsonl``."""
         train_loss, train_accuracy = meter.read()
         return {
@@ -93,7 +96,7 @@ class Progress:
             "gradient_norms": meter.gradient_norms,
         }
 
-    def line(self, entry, best):
+    def line(self, entry: dict[str, Any], best: Any) -> str:
         """One line of the table; an asterisk marks the epochs whose weights were kept, at their time."""
         if not self.header_shown:
             print(header())

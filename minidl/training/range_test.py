@@ -8,12 +8,16 @@ from __future__ import annotations
 
 import itertools
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from minidl.data.errors import check, shown
+from minidl.nn.module import Module
+from minidl.optim.optimizer import Optimizer
 from minidl.report.canvas import BLUE, ORANGE, name_of, new_figure, png
 from minidl.training.atomic import write_bytes
 
@@ -46,7 +50,10 @@ class RangeTest:
         return float(f"{self.turn / 3:.0e}")
 
 
-def range_test(model, optimizer, loader, loss_of, *, lowest=1e-4, highest=10.0, steps=150):
+def range_test(
+    model: Module, optimizer: Optimizer, loader: Any, loss_of: Callable[..., Any], *, lowest: float = 1e-4,
+    highest: float = 10.0, steps: int = 150,
+) -> Any:
     """Train for `steps` steps at rates that rise from `lowest` to `highest` by the same factor.
 
     Parameters
@@ -125,7 +132,7 @@ def draw(found, title):
     return figure
 
 
-def report(found, name, output=None):
+def report(found: Any, name: str, output: Any = None) -> Any:
     """Print what a range test of the run `name` says, and draw it into the folder `output` or into ``runs``."""
     path = Path(output) / "lr_find.png" if output else Path("runs") / f"{name}-lr-find.png"
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -7,7 +7,11 @@ scales of batch norm have no reason to be small.
 
 from __future__ import annotations
 
+from typing import Any
+
 from minidl import optim
+from minidl.nn.module import Module
+from minidl.optim.optimizer import Optimizer
 
 OPTIMIZERS = {
     "sgd": lambda groups, lr: optim.SGD(groups, lr, momentum=0.9, nesterov=True),
@@ -17,7 +21,7 @@ OPTIMIZERS = {
 }
 
 
-def create_optimizer(name, model, lr, weight_decay):
+def create_optimizer(name: str, model: Module, lr: float, weight_decay: float) -> Any:
     """The optimiser called `name` over the parameters of `model` that are trained.
 
     Examples
@@ -63,6 +67,6 @@ SCHEDULES = {
 }
 
 
-def create_schedule(name, optimizer, lr, steps, steps_per_epoch):
+def create_schedule(name: str, optimizer: Optimizer, lr: float, steps: int, steps_per_epoch: int | None) -> Any:
     """The schedule called `name`, laid out over a run of `steps` steps with the peak rate `lr`."""
     return SCHEDULES[name](optimizer, lr, steps, steps_per_epoch)

@@ -9,6 +9,7 @@ import os
 import platform
 import shlex
 import statistics
+from typing import Any
 
 import numpy as np
 
@@ -31,7 +32,7 @@ PRINCIPAL = ("numpy", "numba", "scikit-learn", "matplotlib")  # libraries whose 
 DRAWN = ("epoch", "train_loss", "val_loss", "train_accuracy", "val_accuracy", "lr")
 
 
-def finish(run, state, data, loader):
+def finish(run: Any, state: Any, data: Any, loader: Any) -> Any:
     """Test the best weights, write the run's results and print them.
 
     Parameters

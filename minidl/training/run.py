@@ -21,6 +21,7 @@ import dataclasses
 import json
 import sys
 from pathlib import Path
+from typing import Any
 
 from minidl.anomaly import AnomalyError, detect_anomaly
 from minidl.data.errors import DataError, shown
@@ -56,7 +57,7 @@ class Run:
         If the folder holds anything already, or another process works in it.
     """
 
-    def __init__(self, settings, data, state):
+    def __init__(self, settings: Any, data: Any, state: Any) -> None:
         self.settings, self.data, self.state = settings, data, state
         self.interval, self.listener = Interval(settings.checkpoint_every), signals.Listener()
         self.watch = contextlib.ExitStack()  # over anomalies, while the run is entered
@@ -82,13 +83,13 @@ class Run:
             write_json(self.folder / "config.json", dataclasses.asdict(self.settings))
 
     @property
-    def figures(self):
+    def figures(self) -> Any:
         """The folder for pictures."""
         folder = self.folder / "figures"
         folder.mkdir(exist_ok=True)
         return folder
 
-    def after_step(self, state):
+    def after_step(self, state: Any) -> Any:
         """Between steps: look at the loss now and then, write a checkpoint when one is due, stop when asked to."""
         if state.step % LOOK == 0:
             state.meter.read()
@@ -96,7 +97,7 @@ class Run:
             self._save_state()
         signals.check()
 
-    def save(self, state, improved=True):
+    def save(self, state: Any, improved: bool = True) -> None:
         """After an epoch: the checkpoint first, which alone counts on resuming, then what is read by others."""
         self._save_state()
         self.write_history(state.history)
@@ -111,11 +112,11 @@ class Run:
             self.saved = self.state.place
             self.interval.begin(self.state.step)
 
-    def write_history(self, history):
+    def write_history(self, history: Any) -> Any:
         """``metrics.jsonl``, one object per epoch."""
         write_text(self.folder / "metrics.jsonl", "".join(json.dumps(entry) + "\n" for entry in history))
 
-    def write_weights(self, weights):
+    def write_weights(self, weights: Any) -> Any:
         """``model.safetensors``: the weights, with what `open_run` needs to use them."""
         checkpoint.save_arrays(self.folder / "model.safetensors", weights, {"identity": self.state.identity})
 
@@ -162,12 +163,12 @@ class Run:
         if isinstance(error, OSError):
             fail(f"{shown(error.filename or self.folder)}: {error.strerror or error}; {self.last_good()}", status=1)
 
-    def where(self):
+    def where(self) -> Any:
         """The place of the last checkpoint, in words."""
         epoch, step = self.saved
         return f"after epoch {epoch}" + (f" and {step:,} steps" if step else "")
 
-    def last_good(self):
+    def last_good(self) -> Any:
         """Which checkpoint is left, and how to go on with it."""
         paths = checkpoint.newest(self.folder)
         return f"the last good checkpoint is {shown(paths[0])}" if paths else "there is no checkpoint yet"

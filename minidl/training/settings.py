@@ -14,13 +14,15 @@ import dataclasses
 import math
 import shlex
 import sys
+from collections.abc import Sequence
+from typing import Any
 
 from minidl.data.catalogue import ALIASES
 from minidl.data.errors import shown
 from minidl.training.identity import PER_RUN, saved_settings
 
 
-def option(default, help, type=str):
+def option(default: Any, help: str, type: Any = str) -> Any:
     """A dataclass field that is a command-line option.
 
     Parameters
@@ -34,13 +36,13 @@ def option(default, help, type=str):
     return dataclasses.field(default=default, metadata={"help": help, "type": type})
 
 
-def whole(least, most=None):
+def whole(least: float, most: float | None = None) -> Any:
     """The type of an option that is a whole number from `least` to `most`."""
     return _checked(int, f"a whole number, {least} or more" + (f", at most {most}" if most else ""),
                     lambda value: least <= value and (most is None or value <= most))
 
 
-def number(least, most=math.inf, *, above=False):
+def number(least: float, most: float = math.inf, *, above: bool = False) -> Any:
     """The type of an option that is a number from `least` (or above it) to `most`.
 
     Examples
@@ -54,12 +56,12 @@ def number(least, most=math.inf, *, above=False):
                     and math.isfinite(value))
 
 
-def switch(text):
+def switch(text: str) -> Any:
     """The type of an option that is on where it is named and takes no value."""
     return {"False": False, "True": True}[text]
 
 
-def one_of(choices):
+def one_of(choices: Any) -> Any:
     """The type of an option that is one of the strings `choices`."""
     return _checked(str, ", ".join(choices), lambda value: value in choices)
 
@@ -103,7 +105,7 @@ def resume_command(folder):
 
 
 @contextlib.contextmanager
-def usage_errors(program=None):
+def usage_errors(program: str | None = None) -> Any:
     """Inside, an error is the user's: a wrong value, file or device, said in one line with exit status 2."""
     try:
         yield
@@ -119,7 +121,7 @@ def _described(error):
     return str(error) or type(error).__name__
 
 
-def parse(settings_type, recipes, description=None, argv=None):
+def parse(settings_type: type, recipes: Any, description: str | None = None, argv: Sequence[str] | None = None) -> Any:
     """The settings of a run: command line, then recipe, then defaults.
 
     Parameters
@@ -151,7 +153,7 @@ def parse(settings_type, recipes, description=None, argv=None):
     return settings_type(**{**defaults, **recipe, **given})
 
 
-def recipe_for(data, recipes):
+def recipe_for(data: Any, recipes: Any) -> Any:
     """The row of `recipes` for a data set's name, or "folder"."""
     name = ALIASES.get(data.lower(), data.lower())
     return recipes.get(name, recipes["folder"])

@@ -10,12 +10,16 @@ from __future__ import annotations
 
 import contextlib
 import math
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
 import minidl
 from minidl.data.errors import check, shown
+from minidl.nn.module import Module
 from minidl.optim import ReduceLROnPlateau
+from minidl.optim.optimizer import Optimizer
 from minidl.training import checkpoint
 from minidl.training.atomic import remove, remove_leftovers
 from minidl.training.checkpoint import CheckpointError, load_newest, on_cpu
@@ -57,7 +61,10 @@ class TrainingState:
         The history's entry of the best epoch on validation (see `as_good`).
     """
 
-    def __init__(self, model, optimizer, schedule, loader, average=None, frozen=()):
+    def __init__(
+        self, model: Module, optimizer: Optimizer, schedule: Any, loader: Any, average: Any = None,
+        frozen: Sequence[str] = (),
+    ) -> None:
         self.model, self.optimizer, self.schedule, self.average = model, optimizer, schedule, average
         self.loader, self.meter, self.frozen = loader, None, frozen
         self.identity = {}
@@ -66,22 +73,22 @@ class TrainingState:
         self.seconds_before = 0.0  # what earlier processes of this run took
 
     @property
-    def seconds(self):
+    def seconds(self) -> Any:
         """Time since the process started, with the time of the processes that this one resumes."""
         return self.seconds_before + process_seconds()
 
     @property
-    def place(self):
+    def place(self) -> Any:
         """(epochs finished, steps made in the next): what a checkpoint's name says."""
         return self.epoch, self.meter.done if self.meter else 0
 
-    def begin_epoch(self, steps):
+    def begin_epoch(self, steps: int) -> None:
         """The meter of an epoch of `steps` steps; within an epoch that a resumed run goes on with, the one it had."""
         if self.meter is None:
             self.meter = EpochMeter(steps, self.epoch + 1)
         return self.meter
 
-    def after_step(self):
+    def after_step(self) -> Any:
         """What follows an optimiser step: the average takes the new weights in, the schedule sets the next rate."""
         self.step += 1
         if self.meter is not None and self.meter.done == self.meter.steps:
@@ -91,11 +98,11 @@ class TrainingState:
         if not isinstance(self.schedule, ReduceLROnPlateau):
             self.schedule.step()
 
-    def averaged(self):
+    def averaged(self) -> Any:
         """Context manager inside which the model has the averaged weights, where there are any."""
         return contextlib.nullcontext() if self.average is None else self.average.applied()
 
-    def finish_epoch(self, entry, weights, images):
+    def finish_epoch(self, entry: dict[str, Any], weights: Any, images: Any) -> Any:
         """Take down a finished epoch; `weights` are those that `entry` was measured with, on `images` images.
 
         Returns whether this is now the best epoch (see `as_good`): its weights are kept.
@@ -112,7 +119,7 @@ class TrainingState:
 
     # -- saving and loading
 
-    def save(self, folder):
+    def save(self, folder: Any) -> None:
         """Write the checkpoint of this place, then remove all but it and the one before.
 
         Raises
@@ -164,7 +171,7 @@ class TrainingState:
                 raise NonFiniteLoss(f"{shown(name)} holds NaN or infinity after step {self.step:,}{at_rate}; "
                                     "a lower --lr usually helps")
 
-    def load(self, folder):
+    def load(self, folder: Any) -> Any:
         """Go on from the newest checkpoint in `folder`.
 
         Raises

@@ -9,8 +9,10 @@ and is checked before a network is made of it.
 from __future__ import annotations
 
 import math
+import os
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -53,21 +55,21 @@ class TrainedNetwork:
     path: Path
 
     @property
-    def name(self):
+    def name(self) -> str:
         """The run's name: that of the folder with the weights."""
         return self.path.absolute().parent.name if self.path.name == WEIGHTS else self.path.stem
 
     @property
-    def device(self):
+    def device(self) -> str:
         """Where the network is."""
         return next(self.model.parameters()).device
 
-    def transform(self):
+    def transform(self) -> Any:
         """The transform from images (N, H, W, C) of any size, bytes, gray or colour, to what the network takes."""
         steps = data.ToChannels(self.channels), data.Resize(self.image_size), data.Normalize(self.mean, self.std)
         return data.Compose(steps)
 
-    def logits(self, images):
+    def logits(self, images: Any) -> Any:
         """Logits for a batch of images, bytes of shape (N, H, W, C).
 
         Returns
@@ -78,11 +80,11 @@ class TrainedNetwork:
         with minidl.no_grad():
             return backend.to_numpy(self.model(minidl.Tensor(batch.transpose(0, 3, 1, 2))).data)
 
-    def probabilities(self, images):
+    def probabilities(self, images: Any) -> Any:
         """Like `logits`, but what softmax makes of them: each row sums to 1."""
         return minidl.softmax(minidl.Tensor(self.logits(images)), 1).data
 
-    def load_data(self, name=None, data_dir=None):
+    def load_data(self, name: str | None = None, data_dir: Any = None) -> Any:
         """The data set that the network learnt from, or another one with the same classes.
 
         Parameters
@@ -109,7 +111,7 @@ def _few(names):
     return shown(", ".join(names[:12]) + (f" ... ({len(names)})" if len(names) > 12 else ""))
 
 
-def open_run(path, create, device="cpu"):
+def open_run(path: str | os.PathLike[str], create: Any, device: str | None = "cpu") -> Any:
     """Open the network of a run.
 
     Parameters

@@ -10,11 +10,15 @@ running statistics.
 from __future__ import annotations
 
 import math
+import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from minidl import nn
 from minidl.data.errors import check, shown
+from minidl.nn.module import Module
 from minidl.training.checkpoint import CheckpointError, load_arrays
 from minidl.training.trained import WEIGHTS
 
@@ -51,7 +55,7 @@ def _few(names, most=8):
     return shown(", ".join(names[:most])) + (f" and {len(names) - most} more" if len(names) > most else "")
 
 
-def load_weights(model, path, class_names=None):
+def load_weights(model: Module, path: str | os.PathLike[str], class_names: Sequence[str] | None = None) -> Any:
     """Copy the weights at `path` into `model`, as far as the names are there.
 
     Parameters
@@ -128,7 +132,7 @@ def head_names(model):
     return [name for name, module in linear if module.out_features == linear[-1][1].out_features]
 
 
-def freeze(model, names):
+def freeze(model: Module, names: Any) -> Any:
     """Take the layers named out of training.
 
     Parameters

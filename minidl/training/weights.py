@@ -6,6 +6,8 @@ format is a pickle, which does, and is refused.
 
 from __future__ import annotations
 
+from typing import Any
+
 from minidl import checks
 from minidl.data.errors import shown
 from minidl.tensor import Tensor
@@ -15,7 +17,7 @@ from minidl.training.checkpoint import checked_facts, on_cpu, read
 CONVERT = "safetensors.torch.save_file(torch.load(path, weights_only=True), new_path) in PyTorch makes one"
 
 
-def save(obj, f):
+def save(obj: Any, f: Any) -> None:
     """Write tensors by name, such as a `state_dict`, into one safetensors file; whole or not at all.
 
     Parameters
@@ -49,7 +51,7 @@ def save(obj, f):
     write_bytes(f, encode({name: on_cpu(value) for name, value in tensors.items()}))
 
 
-def load(f, map_location=None):
+def load(f: Any, map_location: Any = None) -> Any:
     """The tensors of a safetensors file by name: of `save`, of a run, or of any other program.
 
     Parameters
