@@ -21,7 +21,7 @@ from minidl.kernels.cpu.convolution import algorithms  # noqa: E402
 from minidl.kernels.cpu.machine import team  # noqa: E402
 
 SETTINGS = settings(max_examples=120, deadline=None)
-LAYOUTS = st.sampled_from(["last", "first", "slice", "flipped"])
+LAYOUTS = st.sampled_from(["last", "first", "slice", "flipped", "every other image"])
 DTYPES = st.sampled_from([np.float32, np.float64])
 
 
@@ -48,12 +48,15 @@ def cases(draw):
 
 
 def arranged(x, layout):
-    """`x` with other bytes: channels last or first, as channels of a wider array, or with negative strides."""
+    """`x` with other bytes: channels last or first, part of the channels or images of a larger array, backwards."""
     if layout == "first":
         return np.ascontiguousarray(x)
     if layout == "flipped":
         return np.ascontiguousarray(x[:, ::-1, :, ::-1])[:, ::-1, :, ::-1]
-    if layout == "slice":
+    if layout == "every other image":
+        N, C, H, W = x.shape
+        y = np.full((2 * N, H, W, C), np.nan, x.dtype).transpose(0, 3, 1, 2)[::2]
+    elif layout == "slice":
         N, C, H, W = x.shape
         y = np.full((N, H, W, C + 5), np.nan, x.dtype).transpose(0, 3, 1, 2)[:, 3 : C + 3]
     else:
@@ -102,6 +105,19 @@ def test_gradient_to_input(case, accumulate):
         kernel(grad, weight, x.shape, out=out, accumulate=accumulate, **options)
         results.append(out)
     close(*results, terms=weight[:, 0].size)
+
+
+@pytest.mark.parametrize("kernel", [(1, 9), (2, 11), (9, 9), (3, 17)], ids=str)
+@pytest.mark.parametrize("groups", [1, 2, 6])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_windows_wider_than_a_tile_has_rows(dtype, groups, kernel):
+    rng = np.random.default_rng(0)
+    weight = rng.standard_normal((6, 6 // groups, *kernel)).astype(dtype)
+    x, options = arranged(rng.standard_normal((2, 6, 11, 19)).astype(dtype), "last"), dict(padding=((4, 4), (4, 8)), groups=groups)
+    fast, plain = both(convolution.conv2d_forward, x, weight, **options)
+    close(fast, plain, weight[0].size)
+    close(*both(convolution.conv2d_input_grad, plain, weight, x.shape, **options), terms=weight[:, 0].size)
+    close(*both(convolution.conv2d_weight_grad, plain, x, weight.shape, **options), terms=plain[:, 0].size)
 
 
 @SETTINGS

@@ -1,0 +1,129 @@
+"""Seeded faults in what the CPU's kernels rarely do: odd strides, wide windows, grouped biases, remainders."""
+
+import numpy as np
+import pytest
+from faults import fast_form, fault, test_of
+from numpy.lib.stride_tricks import as_strided
+
+from minidl import backend
+from minidl.ops import convolution, elementwise, matmul
+
+try:
+    import test_kernels_convolution as convolutions
+    import test_kernels_other as others
+except (ImportError, pytest.skip.Exception):
+    HAVE_NUMBA = False
+else:
+    HAVE_NUMBA = True
+
+
+def side_by_side(x):
+    """The images of a batch as if each began where the one before ends."""
+    dense = x.shape[2] * x.strides[2]
+    return as_strided(x, x.shape, (dense, *x.strides[1:])) if 0 < dense < x.strides[0] else x
+
+
+def adjacent(x):
+    """The numbers of channels-first images as if they were channels-last."""
+    N, C, H, W = x.shape
+    is_first = x.flags.c_contiguous and not backend.is_channels_last(x)
+    return x.reshape(N, H, W, C).transpose(0, 3, 1, 2) if is_first else x
+
+
+def backwards(x):
+    """An array whose rows lie backwards, read forwards."""
+    return x[:, :, :, ::-1] if x.strides[3] < 0 else x
+
+
+def narrow(array):
+    """Windows without what lies beyond column 8."""
+    array = array.copy("K")
+    array[..., 8:] = 0
+    return array
+
+
+def _without_from(count, axis=0):
+    """The result, without what lies from `count` on."""
+
+    def change(y):
+        np.moveaxis(y, axis, 0)[count:] = 0
+        return y
+
+    return change
+
+
+def reading():
+    """Faults in how inputs are read."""
+    places = [
+        (convolution.conv2d_forward, 0, test_of(convolutions.test_forward)),
+        (convolution.conv2d_input_grad, 0, test_of(convolutions.test_gradient_to_input)),
+        (convolution.conv2d_weight_grad, 0, test_of(convolutions.test_gradient_to_weight)),
+        (convolution.conv2d_weight_grad, 1, test_of(convolutions.test_gradient_to_weight)),
+    ]
+    for kernel, i, check in places:
+        for change in (side_by_side, adjacent, backwards):
+
+            def wrong(right, *a, i=i, change=change, **o):
+                return right(*a[:i], change(a[i]), *a[i + 1 :], **o)
+
+            name = f"{kernel.__name__}: argument {i} {change.__name__.replace('_', ' ')}"
+            fault("rare paths cpu", name, fast_form(kernel, wrong), check)
+
+
+def windows_and_biases():
+    """Faults in wide windows and in the biases of groups."""
+    forward = test_of(convolutions.test_forward)
+    place = "rare paths cpu"
+    wider = test_of(convolutions.test_windows_wider_than_a_tile_has_rows, np.float32, 1, (1, 9))
+
+    def biased(change):
+        def wrong(right, x, w, bias=None, *a, groups=1, **o):
+            bias = change(bias, groups) if bias is not None and groups > 1 else bias
+            return right(x, w, bias, *a, groups=groups, **o)
+
+        return fast_form(convolution.conv2d_forward, wrong)
+
+    wide = fast_form(convolution.conv2d_forward, lambda right, x, w, *a, **o: right(x, narrow(w), *a, **o))
+    fault(place, "forward: windows end at column 8", wide, wider)
+    wide = fast_form(convolution.conv2d_input_grad, lambda right, g, w, *a, **o: right(g, narrow(w), *a, **o))
+    fault(place, "gradient to the input: windows end at column 8", wide, wider)
+    wide = fast_form(convolution.conv2d_weight_grad, lambda right, *a, **o: narrow(right(*a, **o)))
+    fault(place, "gradient to the weight: windows end at column 8", wide, wider)
+    repeated = biased(lambda b, n: np.resize(b[: len(b) // n], len(b)))
+    fault(place, "every group has the first one's bias", repeated, forward)
+    fault(place, "groups have no bias", biased(lambda b, n: None), forward)
+    cut = biased(lambda b, n: b * (np.arange(len(b)) < len(b) - len(b) // n))
+    fault(place, "the last group has no bias", cut, forward)
+
+
+def remainders():
+    """Faults in the last task, tile or panel."""
+    forward, to_weight = test_of(convolutions.test_forward), test_of(convolutions.test_gradient_to_weight)
+    product = test_of(convolutions.test_matmul)
+    rows = [
+        (convolution.conv2d_weight_grad, "outputs from the second panel on", _without_from(48), to_weight),
+        (convolution.conv2d_weight_grad, "outputs from 64 on", _without_from(64), to_weight),
+        (convolution.conv2d_weight_grad, "inputs from 16 on", _without_from(16, 1), to_weight),
+        (convolution.conv2d_forward, "outputs from the second panel on", _without_from(48, 1), forward),
+        (convolution.conv2d_forward, "images from the ninth on", _without_from(8), forward),
+        (convolution.conv2d_forward, "pixels from the 16th of a row on", _without_from(16, 3), forward),
+        (matmul.matmul_forward, "columns from the second panel on", _without_from(48, -1), product),
+    ]
+    for kernel, name, change, check in rows:
+        wrong = fast_form(kernel, lambda right, *a, change=change, **o: change(right(*a, **o)))
+        fault("rare paths cpu", f"{kernel.__name__}: without {name}", wrong, check)
+    last = fast_form(elementwise.relu_forward, lambda right, x: _without_last_number(right(x)))
+    check = lambda: others.test_elementwise_passes(np.float32, 0)  # noqa: E731
+    fault("rare paths cpu", "relu_forward: the last number is not written", last, check)
+
+
+def _without_last_number(y):
+    if y is not NotImplemented and y.ndim:
+        y[tuple(n - 1 for n in y.shape)] = -1
+    return y
+
+
+if HAVE_NUMBA:
+    reading()
+    windows_and_biases()
+    remainders()
