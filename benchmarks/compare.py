@@ -58,7 +58,7 @@ def errors(found, wanted):
 
 
 def bounds(precision, yardstick):
-    """How large the errors may be, by what is compared; `yardstick` are those of eager PyTorch, or empty.
+    """Bounds of the errors, by what is compared; `yardstick` are those of eager PyTorch, or empty.
 
     Examples
     --------
@@ -72,6 +72,6 @@ def bounds(precision, yardstick):
 
 
 def faults(errors, precision, yardstick=None):
-    """What is beyond its bound, in words; empty if the contender may be timed."""
+    """Errors beyond their bounds, in words; empty if the contender may be timed."""
     most = bounds(precision, yardstick or {})
     return [f"{name} {value:.1e} > {most[name]:.1e}" for name, value in errors.items() if not value <= most[name]]

@@ -52,7 +52,7 @@ class Part(NamedTuple):
 
 
 class Bar(NamedTuple):
-    """What a ratio has to reach: the part, the rows it is formed against, and two thresholds."""
+    """Target of a ratio: the part, the rows it is formed against, and two thresholds."""
 
     name: str
     part: str

@@ -75,7 +75,7 @@ def scratch(stack):
 
 
 def outcome(worker, folder):
-    """What a worker's job computes, by name."""
+    """Results of a worker's job, by name."""
     worker.call("check", path=str(folder / "results.npz"))
     with np.load(folder / "results.npz") as found:
         return dict(found)

@@ -43,7 +43,7 @@ MARKS = dict(zip(METHODS, "sod"))
 
 @dataclass(frozen=True)
 class Plan:
-    """How much is learnt: GoogLeNet's width, steps on the source, and on the target by images per class."""
+    """Amount of learning: GoogLeNet's width, steps on the source, and on the target by images per class."""
 
     width: float = 0.25
     batch: int = 64

@@ -29,7 +29,7 @@ class WorkerError(RuntimeError):
 
     @property
     def last_line(self):
-        """What went wrong, without the way there."""
+        """Message of an error, without its traceback."""
         return str(self).strip().splitlines()[-1][:300]
 
 

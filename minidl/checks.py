@@ -52,7 +52,7 @@ def _cut(text):
 
 
 def is_integer(value) -> bool:
-    """Whether `value` is an integer: it has ``__index__``, and is neither a truth value nor a float in disguise."""
+    """Return whether `value` is an integer: it has ``__index__``, and is neither a truth value nor a float in disguise."""
     if type(value) is int:
         return True
     if isinstance(value, (bool, np.bool_)) or not hasattr(value, "__index__"):
@@ -225,7 +225,7 @@ def floating_dtype(value, name="dtype") -> np.dtype:
 
 
 def device(value, name="device"):
-    """What the backend knows of the device named `value`; None means the CPU."""
+    """The backend's record of the device named `value`; None means the CPU."""
     if value is None:
         value = "cpu"
     if not isinstance(value, str):

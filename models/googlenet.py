@@ -46,7 +46,7 @@ HEADS = {"4a": "aux1", "4d": "aux2"}
 
 @dataclass(frozen=True)
 class Variant:
-    """What the published GoogLeNets differ in.
+    """All in which the published GoogLeNets differ.
 
     Attributes
     ----------
@@ -157,7 +157,7 @@ class AuxiliaryHead(nn.Module):
 
 
 class GoogLeNetOutputs(NamedTuple):
-    """What a network with auxiliary heads returns while training; torchvision's order."""
+    """Outputs of a network with auxiliary heads while training; torchvision's order."""
 
     logits: minidl.Tensor
     aux_logits2: Optional[minidl.Tensor]

@@ -374,7 +374,7 @@ def test_machine_code_follows_an_edit_of_any_helper(tmp_path):
 
 
 def test_the_table_can_be_printed_and_overridden():
-    case = algorithms.Case("forward", 8, 64, 64, (3, 3), (1, 1), (1, 1), 16, 16)
+    case = algorithms.ConvolutionCase("forward", 8, 64, 64, (3, 3), (1, 1), (1, 1), 16, 16)
     assert algorithms.algorithms(case)[-1] == "direct"
     with algorithms.override(winograd_f4_3=False):
         assert algorithms.algorithms(case) == ["direct"]
@@ -384,7 +384,7 @@ def test_the_table_can_be_printed_and_overridden():
 
 
 def test_groups_of_one_channel_are_taken_at_once_or_one_by_one():
-    case = algorithms.Case("forward", 2, 1, 1, (3, 3), (1, 1), (1, 1), 9, 9, groups=24)
+    case = algorithms.ConvolutionCase("forward", 2, 1, 1, (3, 3), (1, 1), (1, 1), 9, 9, groups=24)
     assert algorithms.algorithms(case) == ["depthwise"] and algorithms.divided(case) == (case, 1)
     together = all_three(2, 24, 9, 24, 3, 1, groups=24)
     with algorithms.override(depthwise=False):

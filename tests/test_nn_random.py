@@ -52,6 +52,9 @@ def test_initialisers_refuse():
         (lambda: nn.init.kaiming_normal_(minidl.zeros(3)), "need at least 2 axes"),
         (lambda: nn.init.kaiming_normal_(minidl.zeros(3, 3), mode="fan"), "`mode` is 'fan'"),
         (lambda: nn.init.kaiming_normal_(minidl.zeros(3, 3), nonlinearity="cubic"), "`nonlinearity` is 'cubic'"),
+        (lambda: nn.init.dirac_(minidl.zeros(3, 3)), "accepted: 3 or 4 axes"),
+        (lambda: nn.init.dirac_(minidl.zeros(3, 3, 1), groups=2), "`groups` is 2"),
+        (lambda: nn.init.orthogonal_(minidl.zeros(3)), "need at least 2 axes"),
         (lambda: nn.init.trunc_normal_(minidl.zeros(3), a=1.0, b=0.0), "accepted: an interval"),
     ]:
         with pytest.raises(ValueError, match=message):
@@ -94,3 +97,18 @@ def test_dropout2d_drops_whole_channels():
     kept = y.reshape(128, 9)
     assert set(np.unique(kept)) == {0, 2} and (kept == kept[:, :1]).all() and 20 < (kept[:, 0] > 0).sum() < 108
     assert layer.eval()(x) is x
+
+
+@pytest.mark.parametrize("shape", [(6, 4), (4, 6), (8, 3, 3, 3), (40, 2, 3, 3)])
+def test_orthogonal(shape):
+    minidl.manual_seed(0)
+    w = nn.init.orthogonal_(minidl.zeros(*shape, dtype="float64"), gain=2).data.reshape(shape[0], -1)
+    small = w @ w.T if len(w) <= w.shape[1] else w.T @ w
+    np.testing.assert_allclose(small, 4 * np.eye(len(small)), atol=1e-12)
+
+
+@pytest.mark.parametrize("shape, groups", [((4, 4, 3, 3), 1), ((6, 3, 5), 2), ((2, 5, 1, 4), 1), ((5, 2, 3, 3), 1)])
+def test_dirac_is_pytorchs(shape, groups):
+    torch = pytest.importorskip("torch", reason="PyTorch is not installed")
+    ours = nn.init.dirac_(minidl.ones(*shape), groups).data
+    assert np.array_equal(ours, torch.nn.init.dirac_(torch.empty(shape), groups).numpy())

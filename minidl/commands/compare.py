@@ -112,7 +112,7 @@ def lines(result, most=12):
 
 
 def verdict(pair, several):
-    """What the tests say of a pair, in words."""
+    """Verdict of the tests on a pair, in words."""
     first, second = shown(pair["first"]), shown(pair["second"])
     p = pair["p_adjusted"]
     low, high = pair["accuracy_interval"]

@@ -125,7 +125,7 @@ def say_answer(trained, cam, label):
 
 
 def say_grad_cam(cam):
-    """Where Grad-CAM is highest."""
+    """Place at which Grad-CAM is highest."""
     heat = cam.maps[0]
     if not heat.any():
         print(f"Grad-CAM at {cam.layer}: nothing speaks for this class")
@@ -136,7 +136,7 @@ def say_grad_cam(cam):
 
 
 def say_occlusion(found):
-    """Where covering hurts the most."""
+    """Place at which covering lowers the probability most."""
     row, column = np.unravel_index(found.falls.argmax(), found.falls.shape)
     print(f"occlusion by squares of side {found.window}: probability {found.probability:.1%} falls by up to "
           f"{100 * found.falls.max():.1f} points, at row {row}, column {column}")

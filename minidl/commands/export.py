@@ -49,7 +49,7 @@ def run(args):
 
 
 def metadata(trained):
-    """What the file says about the images, as text: JSON where it is more than a number."""
+    """Metadata about the images, as text: JSON where it is more than a number."""
     facts = {
         "class_names": list(trained.class_names), "channels": trained.channels, "image_size": trained.image_size,
         "mean": list(trained.mean), "std": list(trained.std),

@@ -176,7 +176,7 @@ def stratified_split(labels: Any, fraction: float, seed: int = 0) -> Any:
 
 
 def _quotas(counts, total):
-    """How many items each class gives to a part of `total` items (Hare's largest-remainder rule)."""
+    """Numbers of items that each class gives to a part of `total` items (Hare's largest-remainder rule)."""
     exact = counts * (total / counts.sum())
     quotas = np.floor(exact).astype(np.int64)
     by_remainder = np.argsort(quotas - exact, kind="stable")

@@ -44,7 +44,7 @@ class Source:
 
 
 def cache_root():
-    """Where downloads are kept: ``$MINIDL_CACHE`` or the system's folder for caches."""
+    """Folder of downloads: ``$MINIDL_CACHE`` or the system's folder for caches."""
     if os.environ.get("MINIDL_CACHE"):
         return Path(os.environ["MINIDL_CACHE"])
     import pooch

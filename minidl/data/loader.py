@@ -105,7 +105,7 @@ class DataLoader:
             self.epoch, self._first, self._given = epoch, 0, 0
 
     def state_dict(self) -> dict[str, Any]:
-        """Where the loader stands, and what its order depends on: plain numbers, for a checkpoint."""
+        """State of the loader, and all that its order depends on: plain numbers, for a checkpoint."""
         return {"epoch": self.epoch, "batch": self._given} | self._identity()
 
     def load_state_dict(self, state: Any) -> None:

@@ -17,7 +17,7 @@ from minidl.tensor import Tensor
 
 
 class Neighbours(NamedTuple):
-    """What `nearest` returns: for each query, indices (N, k) and cosines (N, k), the nearest first."""
+    """Result of `nearest`: for each query, indices (N, k) and cosines (N, k), the nearest first."""
 
     indices: np.ndarray
     cosines: np.ndarray

@@ -17,7 +17,7 @@ from minidl.tensor import Tensor
 
 
 class GradCAM(NamedTuple):
-    """What `grad_cam` returns: NumPy arrays, `maps` (N, H, W) from 0 to 1, `classes` (N,), `logits` (N, K)."""
+    """Result of `grad_cam`: NumPy arrays, `maps` (N, H, W) from 0 to 1, `classes` (N,), `logits` (N, K)."""
 
     maps: np.ndarray
     classes: np.ndarray

@@ -17,7 +17,7 @@ from minidl.tensor import Tensor
 
 
 class Occlusion(NamedTuple):
-    """What `occlusion` returns: `falls` (H, W), from -1 to 1; the class, and its probability with nothing covered."""
+    """Result of `occlusion`: `falls` (H, W), from -1 to 1; the class, and its probability with nothing covered."""
 
     falls: np.ndarray
     class_index: int
@@ -82,7 +82,7 @@ def occlusion(model, image, class_index=None, window=None, stride=None, fill=0.0
 
 
 def starts(length, window, stride):
-    """Where the windows along an axis begin; the last one ends at the edge."""
+    """Starts of the windows along an axis; the last one ends at the edge."""
     return sorted({*range(0, length - window + 1, stride), length - window})
 
 

@@ -95,7 +95,7 @@ def _called_by_name(function, parameters, chosen):
 
 
 def _returned(function, name, shapes):
-    """What a function without arguments returns: a function and its inputs."""
+    """The result of a function without arguments: a function and its inputs."""
     result = None if shapes else function()
     if isinstance(result, tuple) and len(result) > 1 and callable(result[0]):
         return result[0], list(result[1:])

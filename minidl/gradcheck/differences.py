@@ -93,7 +93,7 @@ def directional(phi, expected, rtol, atol, noise, steps=STEPS):
 
 
 def kink(phi, centre, noise):
-    """How far apart the slopes to the left and right stay as h goes to 0, relative to them; 0 if smooth.
+    """Distance by which the slopes to the left and right stay as h goes to 0, relative to them; 0 if smooth.
 
     Between smooth sides the difference falls with h; on a kink it stays, and on a jump it grows.
     """
@@ -120,7 +120,7 @@ def complex_step(point, directions, upstream):
 
 
 def taylor_slope(phi, centre, slope, noise, largest_step):
-    """How fast |phi(h) - phi(0) - h slope| falls: its order in h, 2 for a right slope and 1 for a wrong one.
+    """Rate at which |phi(h) - phi(0) - h slope| falls: its order in h, 2 for a right slope and 1 for a wrong one.
 
     Infinite where the remainder is nothing but rounding, as for a linear function.
     """

@@ -15,7 +15,7 @@ import numpy as np
 
 @dataclass
 class Evidence:
-    """What is known about one wrong gradient.
+    """All that is known about one wrong gradient.
 
     `backward` and `numeric` have the argument's shape, or are vectors of samples of it. `sizes` are
     named lengths that a mean may divide by; `factors` named arrays of the same shape that a product

@@ -58,7 +58,7 @@ class Map:
             self.place(before)
 
     def gradients(self, upstream, create_graph=False):
-        """What backward says: one Tensor or None per leaf, for the arrays `upstream`, one per output."""
+        """Gradients by backward: one Tensor or None per leaf, for the arrays `upstream`, one per output."""
         outputs = self.outputs()
         if not outputs:
             return [None] * len(self.leaves)
@@ -113,7 +113,7 @@ def map_of(f, inputs, name=None, dtype=np.float64):
 
 
 def name_of(f):
-    """What to call `f` in messages."""
+    """Name of `f` in messages."""
     return getattr(f, "__name__", None) or type(f).__name__
 
 

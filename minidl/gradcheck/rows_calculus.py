@@ -45,7 +45,7 @@ ARITHMETIC = [
 
 
 def gelu_by_tanh(x):
-    """What GELU is when the normal distribution is approximated."""
+    """GELU when the normal distribution is approximated."""
     return 0.5 * x * (1 + np.tanh(np.sqrt(2 / np.pi) * (x + 0.044715 * x**3)))
 
 

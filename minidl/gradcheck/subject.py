@@ -72,7 +72,7 @@ class Subject:
         return lambda t: float(weights @ (phi(t) - centre))
 
     def expected(self, directions):
-        """What backward says about the slope along `directions`."""
+        """Slope by backward along `directions`."""
         return float(sum((self.gradients[i] * backend.to_numpy(v)).sum() for i, v in directions.items()))
 
     def along(self, directions):
@@ -145,7 +145,7 @@ class Subject:
         )
 
     def evidence(self, i, places, backward, numeric):
-        """What the guesses may draw on."""
+        """Facts that the guesses may draw on."""
         whole = backward.shape == self.gradients[i].shape
         pick = (lambda a: a) if whole else (lambda a: np.array([a[p] for p in places]))
         factors = {}

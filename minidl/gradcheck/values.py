@@ -151,7 +151,7 @@ def _gradient_rows(s, k):
 
 
 def _column(s, i, index, expected):
-    """How all outputs change with one element, at the first step that agrees with backward, else the first."""
+    """Change of all outputs with one element, at the first step that agrees with backward, else the first."""
     first = None
     for h in s.settings.steps:
         column = richardson(s.point.along(s.unit(i, index)), h)[0]

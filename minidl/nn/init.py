@@ -10,6 +10,8 @@ from __future__ import annotations
 import math
 from typing import Any
 
+import numpy as np
+
 from minidl import backend
 from minidl.random import generator
 from minidl.tensor import Tensor
@@ -120,3 +122,53 @@ def kaiming_uniform_(tensor: Tensor, a: float = 0, mode: str = "fan_in", nonline
 def kaiming_normal_(tensor: Tensor, a: float = 0, mode: str = "fan_in", nonlinearity: str = "leaky_relu") -> Tensor:
     """Normal with variance gain**2 / fan."""
     return normal_(tensor, 0.0, calculate_gain(nonlinearity, a) / math.sqrt(_fan(tensor, mode)))
+
+
+def orthogonal_(tensor: Tensor, gain: float = 1.0) -> Tensor:
+    """`gain` times a matrix (out, in x window) with orthonormal rows or columns, whichever are fewer.
+
+    A. Saxe et al., "Exact solutions to the nonlinear dynamics of learning in deep linear neural networks", arXiv
+    1312.6120.
+
+    Examples
+    --------
+    >>> import minidl
+    >>> w = orthogonal_(minidl.zeros(2, 5)).data
+    >>> (w @ w.T).round(5) + 0
+    array([[1., 0.],
+           [0., 1.]], dtype=float32)
+    """
+    fans(tensor)
+    rows = tensor.shape[0]
+    columns = tensor.data.size // max(rows, 1)
+    q, r = np.linalg.qr(generator().standard_normal((max(rows, columns), min(rows, columns))))
+    q = q * np.sign(np.diag(r))  # every orthogonal matrix is equally likely
+    return _write(tensor, gain * (q if rows >= columns else q.T).reshape(tensor.shape))
+
+
+def dirac_(tensor: Tensor, groups: int = 1) -> Tensor:
+    """Identity of as many channels as there are: a window's centre is 1 where output and input channel are the same.
+
+    Raises
+    ------
+    ValueError
+        If `tensor` has no window, or `groups` does not divide its output channels.
+
+    Examples
+    --------
+    >>> import minidl
+    >>> x = minidl.arange(9.0).reshape(1, 1, 3, 3)
+    >>> bool((minidl.conv2d(x, dirac_(minidl.zeros(1, 1, 3, 3)), padding=1) == x).all())
+    True
+    """
+    if tensor.ndim not in (3, 4):
+        raise ValueError(f"`tensor` has shape {tensor.shape}; accepted: 3 or 4 axes (out, in, window)")
+    outputs, inputs = tensor.shape[:2]
+    if groups < 1 or outputs % groups:
+        raise ValueError(f"`groups` is {groups}, which does not divide the {outputs} output channels")
+    values = np.zeros(tensor.shape)
+    centre = tuple(size // 2 for size in tensor.shape[2:])
+    for k in range(min(outputs // groups, inputs)):
+        for group in range(groups):
+            values[(group * (outputs // groups) + k, k, *centre)] = 1
+    return _write(tensor, values)

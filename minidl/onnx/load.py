@@ -140,7 +140,7 @@ class Step:
             self.attributes["outputs"] = len(self.outputs)
 
     def is_constant(self, constants):
-        """Whether the node computes with `constants` only, none of them a parameter, so that it can do so once."""
+        """Return whether the node computes with `constants` only, none of them a parameter, so that it can do so once."""
         known = [constants.get(name) for name in self.inputs if name]
         return not any(value is None or isinstance(value, Parameter) for value in known)
 

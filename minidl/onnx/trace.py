@@ -26,7 +26,7 @@ class TraceError(ValueError):
 
 
 class Value(NamedTuple):
-    """What an operation reads or makes: output number `output` of a call (-1: the images), or a constant (None).
+    """Value that an operation reads or makes: output number `output` of a call (-1: the images), or a constant (None).
 
     `tensor` is that of the first forward; in `shape`, lengths that depend on the number of images are `IMAGES`.
     """
@@ -146,7 +146,7 @@ def _merged(two, three):
 
 
 def _same(a, b, where):
-    """What both forwards say; lengths in which they differ become `IMAGES`."""
+    """Shape on which both forwards agree; lengths in which they differ become `IMAGES`."""
     if isinstance(a, Value) and isinstance(b, Value) and a[:2] == b[:2]:
         if a.call is None and not _equal(a.tensor, b.tensor):
             raise TraceError(f"{where} reads a tensor that depends on the images but that no operation recorded")

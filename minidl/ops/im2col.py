@@ -120,7 +120,7 @@ def im2col(input: Tensor, kernel_size: Ints, stride: Ints = 1, padding: Ints = 0
 
 
 def _windows(shape, kernel_size, stride, padding, dilation):
-    """How many windows there are; one clear error where none fits."""
+    """Number of windows; one clear error where none fits."""
     rows, columns = output_size(shape[2:], kernel_size, stride, padding, dilation)
     if min(rows, columns) < 1:
         raise ValueError(f"`kernel_size` is {kernel_size}, which does not fit `input` of shape {shape}")

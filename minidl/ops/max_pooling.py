@@ -27,7 +27,7 @@ def argmax_dtype(kernel_size):
 
 
 def _lowest(xp, dtype):
-    """What every number of `dtype` is at least."""
+    """Lower bound of all numbers of `dtype`."""
     return -xp.inf if dtype.kind == "f" else xp.iinfo(dtype).min
 
 

@@ -52,12 +52,12 @@ def _divisible(a, b):
 
 
 def remainder(input: Operand, other: Operand) -> Tensor:
-    """What division leaves, with the sign of `other`, as Python's ``%``."""
+    """Remainder of a division, with the sign of `other`, as Python's ``%``."""
     return Remainder.apply(*_divisible(input, other))
 
 
 def fmod(input: Operand, other: Operand) -> Tensor:
-    """What division leaves, with the sign of `input`, as C's ``fmod``."""
+    """Remainder of a division, with the sign of `input`, as C's ``fmod``."""
     return Fmod.apply(*_divisible(input, other))
 
 

@@ -139,7 +139,7 @@ def _sizes(input, size, scale_factor, recompute):
 
 
 def _places(n, m, scale, kind, align_corners):
-    """Where along an axis of `n` the `m` outputs lie, as floats; for nearest taps rounded down already."""
+    """Places of the `m` outputs along an axis of `n`, as floats; for nearest taps rounded down already."""
     i = np.arange(m, dtype=np.float64)
     ratio = n / m if scale is None else 1 / scale
     if kind == "nearest":

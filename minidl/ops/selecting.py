@@ -6,7 +6,6 @@ here, so repeated positions are added in a fixed order, by a stable sort and a s
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import numpy as np

@@ -10,7 +10,7 @@ NAMED, COUNTED = 40, 20  # so many classes are named along the edges, and so man
 
 
 def confusion_matrix(counts, class_names, title=None):
-    """How many images of each class (row) were taken for each class (column); the colour is the share of the row.
+    """Numbers of images of each class (row) taken for each class (column); the colour is the share of the row.
 
     The scale goes with the square root, so that one mistake in a hundred is seen.
     """

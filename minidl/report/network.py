@@ -65,7 +65,7 @@ def _boxes(module, row, above):
 
 
 def _words(module):
-    """What stands first in a layer's box."""
+    """First line of a layer's box."""
     if isinstance(module, nn.ConvNormReLU):
         return (f"{_window('conv', module.conv)}", f"{module.conv.out_channels} channels")
     if isinstance(module, nn.Conv2d):

@@ -19,7 +19,7 @@ MISTAKES = 20
 
 @dataclass(frozen=True)
 class RunResults:
-    """What the page is made of.
+    """Material of the page.
 
     Attributes
     ----------

@@ -34,7 +34,7 @@ class Answerer:
         self.turn = threading.Lock()
 
     def about(self):
-        """What the page needs to know before it shows anything."""
+        """Facts that the page needs before it shows anything."""
         trained = self.trained
         return {
             "name": shown(trained.name),

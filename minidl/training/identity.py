@@ -64,7 +64,7 @@ def read_json(path, content, at_most=1 << 20):
 
 
 def identity(settings, data):
-    """What the parts of a run must have in common: the settings, and the data (see `_fingerprint`)."""
+    """Facts that the parts of a run must have in common: the settings, and the data (see `_fingerprint`)."""
     parts = {name: _fingerprint(part) for name, part in (("train", data.train), ("val", data.val), ("test", data.test))}
     shared = {name: value for name, value in dataclasses.asdict(settings).items() if name not in PER_RUN}
     facts = {

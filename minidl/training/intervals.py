@@ -56,5 +56,5 @@ class Interval:
         self.last_step, self.last_time = step, time.monotonic()
 
     def is_over(self, step):
-        """Whether it has passed, now that step number `step` is made."""
+        """Return whether it has passed, now that step number `step` is made."""
         return step - self.last_step >= self.steps or time.monotonic() - self.last_time >= self.seconds

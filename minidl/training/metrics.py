@@ -71,7 +71,7 @@ class EpochMeter:
         return time.perf_counter() - self._started
 
     def state_dict(self) -> dict[str, Any]:
-        """What has been taken down so far, as arrays with one entry per step, and the time."""
+        """Records so far, as arrays with one entry per step, and the time."""
         losses, correct = (backend.to_numpy(a)[: self.done] for a in (self.losses, self.correct))
         sizes, lrs = np.array(self.sizes, np.int64), np.array(self.lrs, np.float64)
         return {"losses": losses, "correct": correct, "sizes": sizes, "lrs": lrs, "seconds": np.array(self.seconds)}
@@ -110,7 +110,7 @@ class EpochMeter:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """What a network makes of a data set.
+    """Result of a network on a data set.
 
     Attributes
     ----------
@@ -191,7 +191,7 @@ def gradient_norms(model):
 
 
 def as_tuple(outputs: Any) -> Any:
-    """What a network returned, as a tuple: logits first, then those of auxiliary heads, if any."""
+    """Outputs of a network as a tuple: logits first, then those of auxiliary heads, if any."""
     return outputs if isinstance(outputs, tuple) else (outputs,)
 
 

@@ -51,7 +51,7 @@ class Progress:
         self.training_seconds = 0.0
 
     def steps(self, epoch: int | None) -> Any:
-        """How many steps epoch number `epoch`, counted from 0, has."""
+        """Number of steps of epoch number `epoch`, counted from 0."""
         return min(self.steps_per_epoch, self.total_steps - epoch * self.steps_per_epoch)
 
     def track(self, loader: Any, meter: Any) -> Any:

@@ -27,7 +27,7 @@ RUNAWAY = 3.0  # the test ends when the smoothed loss is so many times its lowes
 
 @dataclass(frozen=True)
 class RangeTest:
-    """What `range_test` saw, a value per step.
+    """Record of `range_test`, a value per step.
 
     Attributes
     ----------

@@ -99,7 +99,7 @@ def worst(test):
 
 
 def results_of(run, state, data, test):
-    """What the page of the run is made of."""
+    """Material of the page of the run."""
     settings = {name: value for name, value in dataclasses.asdict(run.settings).items() if name not in PER_RUN}
     shape = (2, data.channels, data.image_size, data.image_size)
 

@@ -20,7 +20,6 @@ import contextlib
 import dataclasses
 import json
 import sys
-from pathlib import Path
 from typing import Any
 
 from minidl.anomaly import AnomalyError, detect_anomaly
@@ -169,6 +168,6 @@ class Run:
         return f"after epoch {epoch}" + (f" and {step:,} steps" if step else "")
 
     def last_good(self) -> Any:
-        """Which checkpoint is left, and how to go on with it."""
+        """The checkpoint that is left, and the command that goes on with it."""
         paths = checkpoint.newest(self.folder)
         return f"the last good checkpoint is {shown(paths[0])}" if paths else "there is no checkpoint yet"

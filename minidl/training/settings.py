@@ -95,7 +95,7 @@ def fail(message, program=None, status=2):
 
 
 def program_name():
-    """How the running script is called in messages."""
+    """Name of the running script in messages."""
     return sys.argv[0].rpartition("/")[2] or "minidl"
 
 
@@ -175,7 +175,7 @@ def _parser(settings_type, description):
 
 
 def _check_saved(folder, name, value, kind):
-    """What a file says is held to what the command line accepts."""
+    """Hold the settings of a file to those that the command line accepts."""
     try:
         fits = value is None or kind(str(value)) == value
     except (argparse.ArgumentTypeError, LookupError):

@@ -89,7 +89,7 @@ class TrainingState:
         return self.meter
 
     def after_step(self) -> Any:
-        """What follows an optimiser step: the average takes the new weights in, the schedule sets the next rate."""
+        """Do all that follows an optimiser step: the average takes the new weights in, the schedule sets the next rate."""
         self.step += 1
         if self.meter is not None and self.meter.done == self.meter.steps:
             self.meter.gradient_norms = gradient_norms(self.model)
@@ -215,7 +215,7 @@ class TrainingState:
 
 
 def as_good(accuracy, highest, images):
-    """Whether `accuracy` on `images` images is at most one standard error below `highest`.
+    """Return whether `accuracy` on `images` images is at most one standard error below `highest`.
 
     A few hundred images cannot tell a lucky epoch from a good one. So the best epoch is
     not the one with the highest accuracy but the latest that is not worse than it by more

@@ -61,7 +61,7 @@ class TrainedNetwork:
 
     @property
     def device(self) -> str:
-        """Where the network is."""
+        """Device of the network."""
         return next(self.model.parameters()).device
 
     def transform(self) -> Any:

@@ -27,7 +27,7 @@ ALL_BUT_HEAD, STEM = "all-but-head", "stem"
 
 @dataclass(frozen=True)
 class Transfer:
-    """What `load_weights` did, by the names of the arrays.
+    """Account of `load_weights`, by the names of the arrays.
 
     Attributes
     ----------
@@ -42,7 +42,7 @@ class Transfer:
     unexpected: list
 
     def lines(self, path):
-        """What to tell the user, a line each."""
+        """Messages for the user, a line each."""
         yield f"weights of {shown(path)}: {len(self.loaded)} arrays taken over"
         reasons = (("begun anew, for other classes", self.fresh), ("not in the file, begun anew", self.missing),
                    ("in the file only, left out", self.unexpected))  # fmt: skip

@@ -9,7 +9,6 @@ from __future__ import annotations
 from typing import Any
 
 from minidl import checks
-from minidl.data.errors import shown
 from minidl.tensor import Tensor
 from minidl.training.atomic import write_bytes
 from minidl.training.checkpoint import checked_facts, on_cpu, read

@@ -110,7 +110,7 @@ NUMBER = r"[-+]?\d+(?:\.\d+)?(?:[eE][-+]?\d+)?"
 
 
 def _domain(path, name, text):
-    """What a line of [search] says."""
+    """Content of a line of [search]."""
     where = f"{shown(path)}: `{shown(name)}` is {shown(text)}"
     found = re.fullmatch(rf"({NUMBER})\s*\.\.\s*({NUMBER})\s*(,\s*log)?", text)
     if found is None:

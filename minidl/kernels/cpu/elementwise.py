@@ -6,7 +6,6 @@ slices of channels as lines of one pixel: both are rows, `ld` numbers apart.
 
 from __future__ import annotations
 
-import numpy as np
 
 from minidl import backend
 from minidl.kernels.cpu.machine import team

@@ -20,8 +20,8 @@ from minidl.kernels.cpu.blocks.layers import pool_step
 from minidl.kernels.cpu.convolution import algorithms
 from minidl.kernels.cpu.convolution import forms as convolution
 from minidl.kernels.cpu.convolution.direct import kernel_of
-from minidl.kernels.cpu.convolution.plan import Plan
-from minidl.kernels.cpu.convolution.winograd_forward import Plan as WinogradPlan
+from minidl.kernels.cpu.convolution.plan import DirectPlan
+from minidl.kernels.cpu.convolution.winograd_forward import WinogradPlan
 from minidl.kernels.cpu.convolution.winograd_forward import convolve as winograd
 from minidl.kernels.cpu.machine import team
 from minidl.kernels.cpu.machine.compilation import jit
@@ -98,8 +98,8 @@ def _empty(kind):
 def _kernels():
     """The number of each kernel that a program can run, and the kernel that runs them."""
     direct, pool = kernel_of(F32), pooling.max_values
-    PLAN, BAND, ROWS = _empty(Plan), _empty(Band), _empty(Rows)
-    WINOGRAD_PLAN, POOL_PLAN = _empty(WinogradPlan), _empty(pooling.Plan)
+    PLAN, BAND, ROWS = _empty(DirectPlan), _empty(Band), _empty(Rows)
+    WINOGRAD_PLAN, POOL_PLAN = _empty(WinogradPlan), _empty(pooling.PoolPlan)
     ZERO = np.float32(0)
     REST, WINOGRAD_REST = _empty(Rest), _empty(WinogradRest)
 

@@ -26,7 +26,7 @@ from typing import Callable, NamedTuple
 from minidl.kernels.cpu.convolution import depthwise, direct, weight, winograd_forward, winograd_weight
 
 
-class Case(NamedTuple):
+class ConvolutionCase(NamedTuple):
     """One convolution: what the table's rows look at.
 
     `inputs` and `outputs` are the channels of a group; `height` and `width` are those of the output of the
@@ -50,7 +50,7 @@ class Condition(NamedTuple):
     """One requirement of a row, in words and as a function."""
 
     words: str
-    holds: Callable[[Case], bool]
+    holds: Callable[[ConvolutionCase], bool]
 
 
 class Rule(NamedTuple):
@@ -137,7 +137,7 @@ def algorithms(case):
 
     Examples
     --------
-    >>> stem = Case("forward", 64, 3, 192, (3, 3), (1, 1), (1, 1), 32, 32)
+    >>> stem = ConvolutionCase("forward", 64, 3, 192, (3, 3), (1, 1), (1, 1), 32, 32)
     >>> algorithms(stem)
     ['direct']
     """
@@ -149,7 +149,7 @@ def divided(case):
 
     Examples
     --------
-    >>> case = Case("forward", 64, 1, 1, (3, 3), (1, 1), (1, 1), 32, 32, groups=128)
+    >>> case = ConvolutionCase("forward", 64, 1, 1, (3, 3), (1, 1), (1, 1), 32, 32, groups=128)
     >>> divided(case)[1], divided(case._replace(inputs=4))[1]
     (1, 128)
     """

@@ -33,7 +33,7 @@ from minidl.kernels.cpu.machine.compilation import jit
 from minidl.kernels.cpu.machine.launch import Launch
 from minidl.kernels.cpu.machine.memory import LINE, address, zero_bytes
 from minidl.kernels.cpu.machine.team import next_task
-from minidl.kernels.cpu.tile.lanes import ROWS, Size, ask, multiply_all, spec_of
+from minidl.kernels.cpu.tile.lanes import ROWS, LanesSize, multiply_all, prefetch_bytes, spec_of
 from minidl.once import once
 
 FAR = 1 << 25  # bytes of both arrays that processors with a good deal of cache do not keep
@@ -41,7 +41,7 @@ TASK = 1 << 17  # bytes that a task of the forward convolution writes
 CHUNKS = 16  # at most, of the gradient with respect to the weight
 
 
-class Plan(NamedTuple):
+class DepthwisePlan(NamedTuple):
     """The shape of the work. Strides are in bytes: from image to image, row to row, pixel to pixel."""
 
     images: int
@@ -72,7 +72,7 @@ def plan_of(x, y, window, stride, origin, dilation):
     strides = [step for array in (x, y) for step in (array.strides[0], *array.strides[2:])]
     far = int(x.nbytes + y.nbytes > FAR)
     step = (x.shape[1] * x.itemsize // LINE | 1) + 2  # cache lines: were they a power of two, they would share few sets
-    return Plan(len(x), x.shape[1], x.shape[2], *window, y.shape[2], *down, *across, *strides, far, step * LINE)
+    return DepthwisePlan(len(x), x.shape[1], x.shape[2], *window, y.shape[2], *down, *across, *strides, far, step * LINE)
 
 
 @functools.lru_cache(maxsize=1024)
@@ -116,16 +116,16 @@ def inside(start, size, window, dilation):
 
 
 @jit
-def ask_below(p, column, top, pixels):
+def prefetch_below(p, column, top, pixels):
     """Ask for the rows of `x` that the next row of windows sees and this one, at `top`, does not."""
     for row in range(top + (p.window - 1) * p.dilation + 1, top + (p.window - 1) * p.dilation + 1 + p.stride):
-        ask(column + row * p.x_row, pixels * p.stride_across * p.x_pixel)
+        prefetch_bytes(column + row * p.x_row, pixels * p.stride_across * p.x_pixel)
 
 
 @once
 def kernel_of(dtype):
     """The forward kernel for `dtype`."""
-    SPEC, SIZE = spec_of(dtype), Size.of(dtype)
+    SPEC, SIZE = spec_of(dtype), LanesSize.of(dtype)
 
     @jit
     def depthwise(counter, n_tasks, x, y, p, table, packed, start, add, floor):
@@ -142,8 +142,8 @@ def kernel_of(dtype):
                     column = x + n * p.x_image + left * p.x_pixel
                     target = y + n * p.y_image + i * p.y_row + j * p.y_pixel
                     if p.far:
-                        ask_below(p, column, top, pixels)
-                        ask(target + p.y_row, pixels * p.y_pixel)
+                        prefetch_below(p, column, top, pixels)
+                        prefetch_bytes(target + p.y_row, pixels * p.y_pixel)
                     multiply_all(
                         SPEC, SIZE, p.channels, pixels,
                         column + (top + u * p.dilation) * p.x_row, p.stride_across * p.x_pixel, down, across,
@@ -157,7 +157,7 @@ def kernel_of(dtype):
 
 def launch(x, weight, out, stride, origin, dilation, bias=None, relu=False, accumulate=False):
     """Launch that writes (or adds) the convolution of `x` with `weight` (C, kh, kw) to `out`; as the direct `launch`."""
-    plan, size = plan_of(x, out, weight.shape[1:], stride, origin, dilation), Size.of(x.dtype)
+    plan, size = plan_of(x, out, weight.shape[1:], stride, origin, dilation), LanesSize.of(x.dtype)
     table = stretches(x.shape[3], out.shape[3], weight.shape[2], stride[1], origin[1], dilation[1], ROWS)
     packed, start = np.zeros((weight[0].size, plan.step // size.bytes), x.dtype), np.zeros(len(weight), x.dtype)
     packed[:, : len(weight)] = weight.reshape(len(weight), -1).T
@@ -188,7 +188,7 @@ def input_grad(grad, weight, input_shape, stride, padding, dilation, out, accumu
 @once
 def _summing(dtype):
     """The kernel that computes each chunk's sum."""
-    SPEC, SIZE = spec_of(dtype), Size.of(dtype)
+    SPEC, SIZE = spec_of(dtype), LanesSize.of(dtype)
     FLOOR = np.dtype(dtype).type(-np.inf)
 
     @jit

@@ -27,13 +27,13 @@ from typing import NamedTuple
 
 import numpy as np
 
-from minidl.kernels.cpu.convolution.plan import layout, part_of, read_bands, rows_of
+from minidl.kernels.cpu.convolution.plan import layout, part_of_direct, read_bands, rows_of
 from minidl.kernels.cpu.machine.compilation import jit
 from minidl.kernels.cpu.machine.launch import Launch
 from minidl.kernels.cpu.machine.memory import address
 from minidl.kernels.cpu.machine.team import next_slot, next_task
 from minidl.kernels.cpu.tile.panels import panel, panels_of
-from minidl.kernels.cpu.tile.sweep import Size, sweep
+from minidl.kernels.cpu.tile.sweep import TileSize, sweep
 from minidl.kernels.cpu.tile.tile import shape
 from minidl.once import once
 
@@ -41,7 +41,7 @@ from minidl.once import once
 @once
 def kernel_of(dtype):
     """The kernel for `dtype`."""
-    SPEC, SIZE, EDGE = shape(dtype).spec(), Size.of(dtype), Size.of(dtype).edge()
+    SPEC, SIZE, EDGE = shape(dtype).spec(), TileSize.of(dtype), TileSize.of(dtype).edge()
 
     @jit
     def direct(counter, n_tasks, x, y, scratch, p, g, rows, runs, packed, start, floor):
@@ -50,7 +50,7 @@ def kernel_of(dtype):
         panels = -(-vectors // SIZE.vectors)
         task = next_task(counter)
         while task < n_tasks:
-            t = part_of(p, task, panels)
+            t = part_of_direct(p, task, panels)
             a_image, a_stride = read_bands(p, g, t, x, edge + EDGE)
             r = rows_of(p, t, rows)
             near = 0 if p.copied else SIZE.rows * r.stride // r.length  # bytes to ask for per step: the next tile's
@@ -78,7 +78,7 @@ def launch(x, weight, out, stride, origin, dilation, bias=None, relu=False, accu
     a pixel have to be adjacent in both, other strides are free. Window (0, 0) begins `origin` rows and columns
     before the image; the size of `out` says how many windows there are.
     """
-    size = Size.of(x.dtype)
+    size = TileSize.of(x.dtype)
     window = weight.shape[2:]
     plan, band, rows, runs, tasks, spare = layout(
         size, x.shape, x.strides, out.shape, out.strides, window, stride, origin, dilation, accumulate

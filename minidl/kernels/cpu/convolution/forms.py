@@ -10,7 +10,7 @@ import numpy as np
 
 from minidl import backend
 from minidl.kernels.cpu.convolution import algorithms
-from minidl.kernels.cpu.convolution.algorithms import Case, divided, run
+from minidl.kernels.cpu.convolution.algorithms import ConvolutionCase, divided, run
 from minidl.kernels.cpu.machine.kept import kept
 from minidl.kernels.cpu.machine.memory import address
 from minidl.ops.geometry import output_size, split
@@ -53,7 +53,7 @@ def launches(x, y, weight, bias, stride, padding, dilation, groups, relu):
 
 def _launches(x, y, weight, bias, stride, padding, dilation, groups, relu):
     (N, C, *_), (K, _, *kernel), (*_, OH, OW) = x.shape, weight.shape, y.shape
-    case = Case("forward", N, C // groups, K // groups, tuple(kernel), stride, dilation, OH, OW, groups, x.dtype.name)
+    case = ConvolutionCase("forward", N, C // groups, K // groups, tuple(kernel), stride, dilation, OH, OW, groups, x.dtype.name)
     case, groups = divided(case)
     biases = [None] * groups if bias is None else split(bias, groups, 0)
     options = dict(stride=stride, padding=padding, dilation=dilation, relu=relu)
@@ -71,7 +71,7 @@ def conv2d_input_grad(
         return NotImplemented
     (N, K, OH, OW), (_, C, *kernel) = grad.shape, weight.shape
     x = backend.empty_channels_last(input_shape, grad.dtype, like=grad) if out is None else out
-    case = Case("input_grad", N, C, K // groups, tuple(kernel), tuple(stride), tuple(dilation), OH, OW, groups, grad.dtype.name)
+    case = ConvolutionCase("input_grad", N, C, K // groups, tuple(kernel), tuple(stride), tuple(dilation), OH, OW, groups, grad.dtype.name)
     case, groups = divided(case)
     grad = backend.channels_last(grad)
     for g_g, w_g, x_g in zip(split(grad, groups, 1), split(weight, groups, 0), split(x, groups, 1)):
@@ -86,7 +86,7 @@ def conv2d_weight_grad(
     if not _takes(grad, x, None) or 0 in weight_shape:
         return NotImplemented
     (N, K, OH, OW), (_, C, *kernel) = grad.shape, weight_shape
-    case = Case("weight_grad", N, C, K // groups, tuple(kernel), tuple(stride), tuple(dilation), OH, OW, groups, grad.dtype.name)
+    case = ConvolutionCase("weight_grad", N, C, K // groups, tuple(kernel), tuple(stride), tuple(dilation), OH, OW, groups, grad.dtype.name)
     case, groups = divided(case)
     grad, x = backend.channels_last(grad), backend.channels_last(x)
     options = dict(stride=stride, padding=padding, dilation=dilation)

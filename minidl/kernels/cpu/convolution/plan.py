@@ -15,13 +15,13 @@ import numpy as np
 
 from minidl.kernels.cpu.machine.compilation import jit
 from minidl.kernels.cpu.tile.panels import Band, copy_band
-from minidl.kernels.cpu.tile.sweep import Rows, Size
+from minidl.kernels.cpu.tile.sweep import Rows
 
 BAND = 1 << 17  # bytes of input per task
 TASKS = 16  # tasks to aim at
 
 
-class Plan(NamedTuple):
+class DirectPlan(NamedTuple):
     """The shape of the work; strides in bytes."""
 
     images: int  # in all
@@ -44,7 +44,7 @@ class Plan(NamedTuple):
 class Layout(NamedTuple):
     """A plan with what belongs to it."""
 
-    plan: Plan
+    plan: DirectPlan
     band: Band
     rows: Rows  # one line of output pixels, as the tile reads it
     runs: np.ndarray  # where the tile's runs begin, in bytes from a pixel's window
@@ -82,7 +82,7 @@ def layout(size, x_shape, x_strides, y_shape, y_strides, kernel, stride, origin,
     pixel, row = (x_w, x_h) if direct else (channels, image.line)
     runs, length = _runs(kernel, dilation, row, pixel, C)
     down, copied = stride[0] * row, int(not direct)
-    plan = Plan(N, group, OH, OW, band, bands, splits, pixels, copied, down, K, y_n, y_h, y_w, int(accumulate))
+    plan = DirectPlan(N, group, OH, OW, band, bands, splits, pixels, copied, down, K, y_n, y_h, y_w, int(accumulate))
     rows = Rows(OW, copied, stride[1] * pixel, 0, len(runs), length)
     spare = group * image.rows * image.line + (least + kernel[1]) * stride[1] * channels + 4096  # read, never used
     return Layout(plan, image, rows, runs, tasks * splits, spare)
@@ -143,7 +143,7 @@ class Part(NamedTuple):
 
 
 @jit
-def part_of(p, task, panels):
+def part_of_direct(p, task, panels):
     """The part of the work that is task number `task`."""
     split, rest = task % p.splits, task // p.splits
     top, image = rest % p.bands * p.band, rest // p.bands * p.group

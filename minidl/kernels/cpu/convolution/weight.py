@@ -30,13 +30,13 @@ import numpy as np
 from numba import literally
 
 from minidl import backend
-from minidl.kernels.cpu.convolution.plan import TASKS, layout, part_of, read_bands, rows_of
+from minidl.kernels.cpu.convolution.plan import TASKS, layout, part_of_direct, read_bands, rows_of
 from minidl.kernels.cpu.machine import team
 from minidl.kernels.cpu.machine.compilation import jit
 from minidl.kernels.cpu.machine.memory import address, copy_bytes, pointer, zero_bytes
 from minidl.kernels.cpu.machine.team import next_slot, next_task
 from minidl.kernels.cpu.tile.panels import panel
-from minidl.kernels.cpu.tile.sweep import Rows, Size, sweep
+from minidl.kernels.cpu.tile.sweep import Rows, TileSize, sweep
 from minidl.kernels.cpu.tile.tile import gather, shape
 from minidl.once import once
 
@@ -103,7 +103,7 @@ def add_products(spec, size, r, a, lines, columns, count, start, c, accumulate, 
 @once
 def _summing(dtype):
     """The kernel that computes each chunk's sum."""
-    SPEC, SIZE, EDGE = shape(dtype).spec(kind="rows"), Size.of(dtype), Size.of(dtype).edge()
+    SPEC, SIZE, EDGE = shape(dtype).spec(kind="rows"), TileSize.of(dtype), TileSize.of(dtype).edge()
     VECTOR, FLOOR = SIZE.lanes * SIZE.bytes, np.dtype(dtype).type(-np.inf)
 
     @jit
@@ -120,14 +120,14 @@ def _summing(dtype):
             group, chunk = task % groups, task // groups
             begin = chunk * blocks // chunks
             for block in range(begin, (chunk + 1) * blocks // chunks):
-                t = part_of(p, block, panels)
+                t = part_of_direct(p, block, panels)
                 a, stride = read_bands(p, g, t, x, band)
                 read_lines(t, stride, p.down, line_starts)
                 pixels = rows_of(p, t, rows).total
                 r = Rows(rows.length, p.copied, SIZE.bytes, rows.stride, t.images * t.lines, pixels)
                 j0, j1 = group * panels // groups, (group + 1) * panels // groups
                 share = 0 if p.copied else g.channels // (j1 - j0)
-                after = part_of(p, block + 1, panels)
+                after = part_of_direct(p, block + 1, panels)
                 for j in range(j0, j1):
                     first, count = panel(j, panels, vectors)
                     skip, valid = first * VECTOR, min(count * SIZE.lanes, p.channels - first * SIZE.lanes)
@@ -149,7 +149,7 @@ def _summing(dtype):
 @once
 def _adding(dtype):
     """The kernel that adds the chunks' sums in order and writes them as weights (K, C, kh, kw)."""
-    SIZE, ZERO = Size.of(dtype), np.dtype(dtype).type(0)
+    SIZE, ZERO = TileSize.of(dtype), np.dtype(dtype).type(0)
 
     @jit
     def add_chunks(counter, n_tasks, sums, chunks, weight, K, C, taps):
@@ -178,7 +178,7 @@ def _adding(dtype):
 
 def weight_grad(grad, x, weight_shape, stride, padding, dilation):
     """Gradient with respect to the weight (see :mod:`minidl.ops.convolution`) of one group."""
-    (K, C, kh, kw), size = weight_shape, Size.of(x.dtype)
+    (K, C, kh, kw), size = weight_shape, TileSize.of(x.dtype)
     (top, _), (left, _) = padding
     weight = backend.empty(weight_shape, x.dtype, like=x)
     plan, band, rows, taps, blocks, spare = layout(

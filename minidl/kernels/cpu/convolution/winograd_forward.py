@@ -26,7 +26,6 @@ import numpy as np
 from minidl import backend
 from minidl.kernels.cpu.convolution.winograd import TILE
 from minidl.kernels.cpu.convolution.winograd_tiles import (
-    LANES,
     PANEL,
     POINTS,
     ROWS,
@@ -52,7 +51,6 @@ from minidl.kernels.cpu.machine.launch import Launch
 from minidl.kernels.cpu.machine.memory import address
 from minidl.kernels.cpu.machine.team import next_slot, next_task
 from minidl.kernels.cpu.tile.tile import tile
-from minidl.ops.geometry import output_size
 
 GROUP = 2 * PANEL  # output channels whose products are held before their last transform
 BLOCK = 32  # tiles of a block at most; twice that for many channels, whose U has to come from afar
@@ -60,7 +58,7 @@ TASKS = 4  # fewer blocks than this: the output channels are divided too, though
 INPUTS = 8  # input channels of one task when the weight is transformed
 
 
-class Plan(NamedTuple):
+class WinogradPlan(NamedTuple):
     """Shapes of one convolution, and how it is divided: what a kernel needs besides the arrays."""
 
     C: int
@@ -96,7 +94,7 @@ def plan(x_shape, x_pixel, y_shape, y_pixel, window, top, left):
     block = round_up(-(-tiles // -(-tiles // most)), ROWS)
     parts = min(-(-K // PANEL), -(-TASKS // -(-tiles // block)))
     v_row = 4 * round_up(C, 16)
-    return Plan(C, H, W, x_pixel, K, OH, OW, y_pixel, top, left, window, m, rows, cols, tiles,
+    return WinogradPlan(C, H, W, x_pixel, K, OH, OW, y_pixel, top, left, window, m, rows, cols, tiles,
                 block, parts, v_row, block * v_row + SLACK, 4 * block * GROUP + SLACK)  # fmt: skip
 
 
@@ -170,7 +168,7 @@ def transform_outputs(AT3, AT5, p, out, first, last, begin, end, M, bias, floor,
 
 
 @jit(inline="always")
-def part_of(p, part):
+def part_of_winograd(p, part):
     """The first output channel of a part: parts share the panels evenly."""
     return part * round_up_to_panel(p.K) // PANEL // p.parts * PANEL
 
@@ -189,7 +187,7 @@ def _kernel(wide, narrow, BT, AT3, AT5):
             first = task // p.parts * p.block
             last = min(p.tiles, first + p.block)
             transform_inputs(BT, p, x, first, last, p.C, V, zeros, source, target)
-            begin, stop = part_of(p, task % p.parts), part_of(p, task % p.parts + 1)
+            begin, stop = part_of_winograd(p, task % p.parts), part_of_winograd(p, task % p.parts + 1)
             while begin < stop:
                 end = min(stop, (begin // GROUP + 1) * GROUP)
                 multiply(wide, narrow, p, last - first, begin, end, V, U, M, zeros)

@@ -54,7 +54,7 @@ BLOCK = 48  # tiles whose transforms are held at a time
 MOST_C, MOST_K = 128, 192  # channels of one task at most: wide ones share transforms, 36 * 128 * 192 numbers are 3.5 MB
 
 
-class Plan(NamedTuple):
+class WinogradWeightPlan(NamedTuple):
     """Shapes of one gradient, and how it is divided."""
 
     C: int
@@ -95,7 +95,7 @@ def plan(x, grad, window, top, left):
     spans = max(-(-tiles // SPAN), few, min(wanted, tiles // LEAST))
     span = round_up(-(-tiles // spans), BLOCK)
     planes = BLOCK * v_row, 4 * BLOCK * k_part, 4 * c_part * k_part
-    return Plan(C, H, W, pixel_stride(x), K, OH, OW, pixel_stride(grad), top, left, window, m, rows, cols,
+    return WinogradWeightPlan(C, H, W, pixel_stride(x), K, OH, OW, pixel_stride(grad), top, left, window, m, rows, cols,
                 tiles, c_part, k_part, c_parts, k_parts, span, v_row,
                 *(size + SLACK for size in planes))  # fmt: skip
 

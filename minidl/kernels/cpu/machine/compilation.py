@@ -12,6 +12,7 @@ the compiler. Any edit is another folder, and the folders of before are removed.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import hashlib
 import os
@@ -23,6 +24,11 @@ from pathlib import Path
 
 import llvmlite
 import numba
+
+try:
+    import fcntl
+except ImportError:  # a system without such locks
+    fcntl = None
 from numba.core.caching import CompileResultCacheImpl, FunctionCache, _CacheLocator
 from numba.core.compiler_lock import global_compiler_lock
 
@@ -137,4 +143,22 @@ class _Files(CompileResultCacheImpl):
 
 
 class _KernelCache(FunctionCache):
+    """A kernel's files. Processes that fill them together take turns: Numba numbers the files by what it finds."""
+
     _impl_class = _Files
+
+    def save_overload(self, signature, data):
+        """Keep the machine code for a signature."""
+        with _turn():
+            super().save_overload(signature, data)
+
+
+@contextlib.contextmanager
+def _turn():
+    """Hold the lock of the cache's folder, where the system has such locks."""
+    if fcntl is None:
+        yield
+        return
+    with open(cache_folder() / "lock", "w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield

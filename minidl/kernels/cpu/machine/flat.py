@@ -12,7 +12,6 @@ vectorising; `get` and `put` promise that neither happens.
 
 from __future__ import annotations
 
-import numpy as np
 from llvmlite import ir
 from numba import types
 from numba.core import cgutils
@@ -156,7 +155,7 @@ def fetch(typingctx, array, index):
 
 
 @jit(fastmath=EXACT, forceinline=True)
-def ahead(x, start, end):
+def prefetch(x, start, end):
     """Ask for the memory from `start` to `end`, needed soon where the processor cannot guess it."""
     for i in range(start, end, 16):
         fetch(x, i)

@@ -27,7 +27,7 @@ from minidl.kernels.cpu.normalisation.parts import (
     SECOND,
     THIRD,
     array_of,
-    ask,
+    prefetch_pixels,
     joined,
     pieces,
     split,
@@ -52,7 +52,7 @@ def _normalise(counter, n_tasks, parts, streamed, pixels, C, size, mean, scale, 
             place = row if streamed[part] else y
             for p in range(task * size, min(pixels, (task + 1) * size)):
                 i, o = p * ldx, 0 if streamed[part] else p * ldy
-                ask(x, ldx, C, p, p + 1)
+                prefetch_pixels(x, ldx, C, p, p + 1)
                 for c in range(C):
                     v = (get(x, i + c) - get(mean, at + c)) * get(scale, at + c) + get(bias, at + c)
                     put(place, o + c, _unclipped(v, v, floor))
@@ -128,8 +128,8 @@ def _grad_sums_of(grad, ldg, x, ldx, start, end, C, mean, scale, bias, at, floor
         put(sums, total + c, 0)
         put(sums, dot + c, 0)
     for p in range(start, end - 1, 2):
-        ask(x, ldx, C, p, p + 2)
-        ask(grad, ldg, C, p, p + 2)
+        prefetch_pixels(x, ldx, C, p, p + 2)
+        prefetch_pixels(grad, ldg, C, p, p + 2)
         for c in range(C):
             m, s, b = get(mean, at + c), get(scale, at + c), get(bias, at + c)
             d0, d1 = get(x, p * ldx + c) - m, get(x, (p + 1) * ldx + c) - m
@@ -169,8 +169,8 @@ def _input_grad(counter, n_tasks, parts, streamed, pixels, C, size, mean, scale,
             place = row if streamed[part] else dx
             for p in range(task * size, min(pixels, (task + 1) * size)):
                 g, i, o = p * ldg, p * ldx, 0 if streamed[part] else p * ldd
-                ask(x, ldx, C, p, p + 1)
-                ask(grad, ldg, C, p, p + 1)
+                prefetch_pixels(x, ldx, C, p, p + 1)
+                prefetch_pixels(grad, ldg, C, p, p + 1)
                 for c in range(C):
                     s, d = get(scale, at + c), get(x, i + c) - get(mean, at + c)
                     h = _unclipped(get(grad, g + c), d * s + get(bias, at + c), floor)

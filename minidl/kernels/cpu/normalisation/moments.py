@@ -20,7 +20,7 @@ from minidl.kernels.cpu.machine import team
 from minidl.kernels.cpu.machine.compilation import jit
 from minidl.kernels.cpu.machine.flat import EXACT, get, own, put
 from minidl.kernels.cpu.machine.team import next_task
-from minidl.kernels.cpu.normalisation.parts import BEFORE, CHANNELS, FIRST, array_of, ask, pieces, table
+from minidl.kernels.cpu.normalisation.parts import BEFORE, CHANNELS, FIRST, array_of, pieces, prefetch_pixels, table
 
 GUESS = 16  # pixels, evenly spread, whose mean is a piece's shift
 
@@ -47,7 +47,7 @@ def _moments_of(x, ldx, start, end, C, sums, shift, first, second):
     fours = start + (end - start) // 4 * 4
     for p in range(start, fours, 4):
         i, j, k, l = p * ldx, (p + 1) * ldx, (p + 2) * ldx, (p + 3) * ldx
-        ask(x, ldx, C, p, p + 4)
+        prefetch_pixels(x, ldx, C, p, p + 4)
         for c in range(C):
             m = own(sums, shift + c)
             d0, d1, d2, d3 = get(x, i + c) - m, get(x, j + c) - m, get(x, k + c) - m, get(x, l + c) - m

@@ -15,7 +15,7 @@ import numpy as np
 from numba import carray
 
 from minidl.kernels.cpu.machine.compilation import jit
-from minidl.kernels.cpu.machine.flat import EXACT, TASK_SIZE, ahead, pixel
+from minidl.kernels.cpu.machine.flat import EXACT, TASK_SIZE, pixel, prefetch
 from minidl.kernels.cpu.machine.memory import address, pointer
 
 CHANNELS, BEFORE, FIRST, SECOND, THIRD = 0, 1, 2, 4, 6  # columns; two for each array of a part
@@ -47,11 +47,11 @@ def array_of(parts, part, column, zero):
 
 
 @jit(fastmath=EXACT, forceinline=True)
-def ask(x, ldx, C, first, last):
-    """Ask for the pixels that lie AHEAD of some, where no prefetcher guesses them."""
+def prefetch_pixels(x, ldx, C, first, last):
+    """Prefetch the pixels that lie AHEAD of some, where no prefetcher guesses them."""
     if ldx > C:
         for p in range(first + AHEAD, last + AHEAD):
-            ahead(x, p * ldx, p * ldx + C)
+            prefetch(x, p * ldx, p * ldx + C)
 
 
 def pieces(xs):

@@ -13,7 +13,7 @@ import numpy as np
 
 from minidl import backend
 from minidl.kernels.cpu.machine.compilation import jit
-from minidl.kernels.cpu.machine.flat import EXACT, ahead, deliver, far, flat, floating, get, own, put, stream, target
+from minidl.kernels.cpu.machine.flat import EXACT, deliver, far, flat, floating, get, own, prefetch, put, stream, target
 from minidl.kernels.cpu.machine.team import next_task
 from minidl.kernels.cpu.pooling.windows import axes, fill, pairs, run
 from minidl.ops.max_pooling import argmax_dtype
@@ -58,7 +58,7 @@ def _max_along_row(x, first, W, ldx, wide, best, taps, o, C):
     """Maxima of one row of pixels, the first of which is number `first`, over the windows' columns."""
     OW, kind = len(wide), taps.dtype.type
     for j in range(OW):
-        ahead(x, ((first + W) * OW + j * W) * ldx // OW, ((first + W) * OW + (j + 1) * W) * ldx // OW)
+        prefetch(x, ((first + W) * OW + j * W) * ldx // OW, ((first + W) * OW + (j + 1) * W) * ldx // OW)
         count = wide[j, 0]
         if count == 0:
             fill(best, o + j * C, -np.inf, C)
@@ -162,9 +162,9 @@ def _max_unpool(counter, n_tasks, grad, ldg, argmax, lda, OH, OW, KW, tall, wide
                 o = (line * W + j) * ldx
                 count = pairs(tall, i, wide, j, n * OH, OW, KW, where, tap)
                 below = (n * OH + tall[i, max(1, 2 * tall[i, 0] - 1)] + 1) * OW + j * OW // W
-                ahead(grad, below * ldg, below * ldg + C)
-                ahead(argmax, below * lda, below * lda + C // 4)
-                ahead(dx, o + 4 * ldx, o + 4 * ldx + C)
+                prefetch(grad, below * ldg, below * ldg + C)
+                prefetch(argmax, below * lda, below * lda + C // 4)
+                prefetch(dx, o + 4 * ldx, o + 4 * ldx + C)
                 if not accumulate:
                     fill(dx, o, 0, C)
                 for k in range(0, count - 2, 3):

@@ -50,7 +50,7 @@ def _over_taps(x, first, step, table, w, y, o, length):
         _largest(x, (first + a) * step, (first + b) * step, (first + c) * step, y, o, length, k == 0)
 
 
-class Plan(NamedTuple):
+class PoolPlan(NamedTuple):
     """The shape of the work; `ldx` and `ldy` as in :mod:`minidl.kernels.cpu.machine.flat`."""
 
     lines: int  # of windows, of all images
@@ -100,7 +100,7 @@ def _launch(x_shape, y_shape, dtype, ldx, ldy, streamed, geometry):
     (tall, _), (wide, _) = axes((H, W), (OH, OW), *geometry)
     rows = max(1, min(TASK_SIZE // (OW * C), -(-N * OH // TASKS)))
     tables = address(tall), tall.shape[1], address(wide), wide.shape[1]
-    plan = Plan(N * OH, H, W, OH, OW, C, ldx, ldy, rows, *tables, int(streamed))
+    plan = PoolPlan(N * OH, H, W, OH, OW, C, ldx, ldy, rows, *tables, int(streamed))
     return Launch(max_values, -(-N * OH // rows), [], plan, dtype.type(0), owned=(tall, wide))
 
 

@@ -46,7 +46,7 @@ def spec_of(dtype):
     return shape(dtype).spec(rows=ROWS, vectors=SUMS[simd().registers], kind="lanes")
 
 
-class Size(NamedTuple):
+class LanesSize(NamedTuple):
     """The numbers of the tile that kernels compute with."""
 
     lanes: int
@@ -97,8 +97,8 @@ def multiply(
 
 
 @intrinsic
-def ask(typingctx, address, count):
-    """Ask for `count` bytes at `address`, needed soon, to come to the second-level cache; they need not exist."""
+def prefetch_bytes(typingctx, address, count):
+    """Prefetch `count` bytes at `address`, needed soon, to come to the second-level cache; they need not exist."""
 
     def codegen(context, builder, signature, args):
         byte, number = ir.IntType(8).as_pointer(), ir.IntType(32)

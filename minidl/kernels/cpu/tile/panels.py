@@ -26,7 +26,7 @@ from minidl.kernels.cpu.machine.compilation import jit
 from minidl.kernels.cpu.machine.kept import kept
 from minidl.kernels.cpu.machine.memory import address, copy_bytes, pointer, zero_bytes
 from minidl.kernels.cpu.machine.team import next_task
-from minidl.kernels.cpu.tile.sweep import Size
+from minidl.kernels.cpu.tile.sweep import TileSize
 from minidl.once import once
 
 BLOCK = 16  # input channels packed at a time: what is read and written stays in the first-level cache
@@ -84,7 +84,7 @@ def panel(j, panels, vectors):
 @once
 def _packer(dtype):
     """The kernel that packs weights of `dtype`."""
-    SIZE, ZERO = Size.of(dtype), np.dtype(dtype).type(0)
+    SIZE, ZERO = TileSize.of(dtype), np.dtype(dtype).type(0)
 
     @jit
     def pack(counter, n_tasks, weight, o, c, u, v, K, C, U, V, packed):
@@ -113,7 +113,7 @@ def panels_of(weight):
 
 def pack(weight):
     """Weights (K, C, kh, kw), with any strides, as panels (see the module's text): a flat array."""
-    (K, C, U, V), size = weight.shape, Size.of(weight.dtype)
+    (K, C, U, V), size = weight.shape, TileSize.of(weight.dtype)
     vectors = -(-K // size.lanes)
     packed = backend.empty((vectors * size.lanes * C * U * V,), weight.dtype, like=weight)
     panels, kernel = -(-vectors // size.vectors), _packer(weight.dtype)

@@ -19,7 +19,7 @@ from minidl.kernels.cpu.machine.memory import pointer
 from minidl.kernels.cpu.tile.tile import shape, tiles
 
 
-class Size(NamedTuple):
+class TileSize(NamedTuple):
     """The numbers of a tile's `Shape` that kernels compute with."""
 
     rows: int
