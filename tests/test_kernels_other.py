@@ -154,7 +154,7 @@ def test_pooled_size_refuses_what_does_not_fit():
         pooled_size(5, 3, 1, 2)
     with pytest.raises(ValueError, match="does not fit"):
         pooled_size(2, 3, 1, 0)
-    with pytest.raises(ValueError, match="at least 1"):
+    with pytest.raises(ValueError, match="accepted: numbers >= 1"):
         pooled_size(2, 1, 0, 0)
 
 

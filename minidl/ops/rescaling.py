@@ -52,5 +52,7 @@ def dropout2d(input: Tensor, p: float = 0.5, training: bool = True, layer: int =
     """Zero whole channels of (N, C, H, W) with probability `p` and divide the others by ``1 - p``; see `dropout`."""
     if tensor_of(input).ndim not in (3, 4):
         raise ValueError(f"`input` has shape {input.shape}; accepted: (N, C, H, W) or (C, H, W)")
+    if not training:
+        return input
     shape = input.shape[:-2] + (1, 1)
     return input * dropout(ones(shape, dtype=input.dtype, device=input.device), p, training, layer)

@@ -6,6 +6,7 @@ no other reference to it is alive.
 
 from __future__ import annotations
 
+import os
 import sys
 import threading
 
@@ -15,6 +16,16 @@ from minidl import backend
 from minidl.tensor.assignment import Assigned
 
 _lock = threading.RLock()  # a leaf may be part of graphs that several threads walk at once
+
+
+def _renew_lock():
+    """Make a new lock: the thread that held the old one does not exist in the child of a fork."""
+    global _lock
+    _lock = threading.RLock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_renew_lock)
 
 
 def accumulate(tensor, gradient, create_graph):

@@ -12,6 +12,7 @@ vectorising; `get` and `put` promise that neither happens.
 
 from __future__ import annotations
 
+import numpy as np  # noqa: F401 (for the examples)
 from llvmlite import ir
 from numba import types
 from numba.core import cgutils
