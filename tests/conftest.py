@@ -6,6 +6,7 @@ other reason fails it: a check that never runs anywhere is not a check.
 
 import os
 import socket
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -18,6 +19,9 @@ settings.register_profile("deep", max_examples=1000, deadline=None)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "default"))
 
 os.environ.setdefault("MPLBACKEND", "Agg")
+if "MPLCONFIGDIR" not in os.environ and not os.access(Path("~").expanduser(), os.W_OK):
+    NOTES = tempfile.TemporaryDirectory()  # goes with this module
+    os.environ["MPLCONFIGDIR"] = NOTES.name  # lest matplotlib say on every start that it cannot write at home
 
 # `--doctest-modules` imports every module below `testpaths`. The helpers here hold no tests, and some need PyTorch.
 HERE = Path(__file__).parent
