@@ -86,7 +86,7 @@ def cache_folder():
 
     It lies below ``NUMBA_CACHE_DIR`` where that is set, else next to the sources, else below the user's cache.
     """
-    name = f"{simd().name}-{digest()}"
+    name = f"{sys.implementation.cache_tag}-{simd().name}-{digest()}"
     for place in _places():
         folder = place / name
         try:
@@ -110,9 +110,9 @@ def _places():
 
 
 def _remove_others(place, name):
-    """Remove the machine code of other sources for the same vector unit."""
-    unit = name.partition("-")[0]
-    for folder in place.glob(f"{unit}-*"):
+    """Remove the machine code of other sources for the same interpreter and vector unit."""
+    kind = name.rpartition("-")[0]
+    for folder in place.glob(f"{kind}-*"):
         if folder.name != name:
             shutil.rmtree(folder, ignore_errors=True)
 
