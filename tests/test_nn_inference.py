@@ -10,12 +10,14 @@ import minidl
 import models
 from minidl import nn
 from minidl.dispatch import using
+from minidl.kernels.cpu.blocks import branches
 from minidl.kernels.cpu.blocks.branches import _plans
 from minidl.kernels.cpu.blocks.folded import FoldedPlan
 from minidl.nn.branches import ConvNormReLU
 from minidl.nn.branches import Branches
 from minidl.nn.folded import FoldedConv
 from minidl.nn.inference import fold
+from minidl.nn.registry import changes
 from models.googlenet import VARIANTS
 
 
@@ -283,3 +285,16 @@ def test_a_folded_network_moves_to_other_dtypes_and_is_not_loaded_into():
     with pytest.raises(TypeError, match="fold it again"):
         folded.load_state_dict(folded.state_dict())
     assert len({id(p.data) for p in folded.state_dict().values()}) == len(folded.state_dict())
+
+
+def test_plans_are_made_once_and_not_at_every_call():
+    folded, _, _ = _blocks()
+    x = minidl.randn(1, 3, 16, 16)
+    folded(x)
+    before = changes()
+    for _ in range(2):
+        folded(x)
+    assert changes() == before
+    known = [branches._known[m] for m in folded.modules() if isinstance(m, Branches)]
+    folded(x)
+    assert len(known) == 9 and all(a is b for a, b in zip(known, [branches._known[m] for m in folded.modules() if isinstance(m, Branches)]))

@@ -6,7 +6,9 @@ Assigning a Parameter or a module registers it. A buffer, which is state that is
 
 from __future__ import annotations
 
+import contextlib
 import itertools
+import threading
 from typing import Any
 
 from minidl.tensor import Tensor
@@ -26,7 +28,25 @@ def changes():
 def note_change():
     """Count a change of a module."""
     global _last_change
-    _last_change = next(_changes)
+    if not _quiet.on:
+        _last_change = next(_changes)
+
+
+class _Quiet(threading.local):
+    on = False
+
+
+_quiet = _Quiet()
+
+
+@contextlib.contextmanager
+def unnoticed():
+    """Make new modules in this block without counting changes: nothing was worked out from them yet."""
+    _quiet.on = True
+    try:
+        yield
+    finally:
+        _quiet.on = False
 
 
 TABLES = {"_parameters": "Parameter", "_buffers": "Tensor", "_modules": "Module"}

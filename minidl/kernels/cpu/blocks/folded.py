@@ -12,6 +12,7 @@ import numpy as np
 from minidl import backend
 from minidl.kernels.cpu.blocks.programs import Place, Programs, Step
 from minidl.nn.folded import FoldedConv
+from minidl.nn.registry import unnoticed
 from minidl.tensor import Tensor
 
 
@@ -99,4 +100,5 @@ def _side_by_side(layers):
     if not layers:
         return None
     weight, bias = (np.concatenate([getattr(layer, name).data for layer in layers]) for name in ("weight", "bias"))
-    return FoldedConv(weight, bias, relu=True)
+    with unnoticed():  # or every plan that is made would make the others anew
+        return FoldedConv(weight, bias, relu=True)
