@@ -6,7 +6,7 @@ same for the parameter where it is largest, so that one wrong small parameter sh
 
 A float32 row is bound by what float32 itself costs in the same run: `FACTOR` times the error of eager
 PyTorch, where it takes part. Honest float32 engines differ by up to 3, in the logits by up to 7, for they
-add in other orders. An error that is tiny by luck condemns nobody: the bound is at least that of `FLOORS`,
+add in other orders. An error that is tiny by luck rules no contender out: the bound is at least that of `FLOORS`,
 twice what honest engines had at most. Nor does a wrong PyTorch excuse anybody: the bound is at most that
 of `BOUNDS`, which holds alone for bf16 and where PyTorch is missing.
 

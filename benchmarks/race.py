@@ -51,7 +51,7 @@ def race(workers, rounds, method="turn", **options):
 
 
 def progress(text):
-    """One line that is overwritten, where somebody looks on."""
+    """One line that is overwritten, on a terminal."""
     if sys.stderr.isatty():
         print(f"\r{text:40}\r", end="", file=sys.stderr, flush=True)
 

@@ -62,7 +62,7 @@ def _kinks(s):
 
 
 def check_directions(s):
-    """Every argument by itself, along random directions: the cost of a few evaluations."""
+    """Every argument alone, along random directions: the cost of a few evaluations."""
     alive = False
     for i, name in enumerate(s.map.names):
         if i in s.settings.zero and s.order == 1:

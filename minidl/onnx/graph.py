@@ -61,7 +61,7 @@ class Graph:
         return output
 
     def constant(self, array, name):
-        """The name under which `array` is kept: a parameter's own, whoever reads it."""
+        """The name under which `array` is kept: a parameter's own, whichever node reads it."""
         own = self.state_names.get(id(array))
         if own in self.constants:
             return own

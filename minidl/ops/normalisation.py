@@ -141,7 +141,7 @@ def batch_norm_eval(
 
 
 def check_channels(input, **vectors):
-    """How many channels `input` (N, C, ...) has; one clear error for vectors (or None) that have not as many."""
+    """Number of channels of `input` (N, C, ...); one clear error for vectors (or None) that have not as many."""
     if floating(input).ndim < 2:
         raise ValueError(f"`input` must have at least 2 axes (N, C, ...), found shape {input.shape}")
     C = input.shape[1]

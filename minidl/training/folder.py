@@ -1,4 +1,4 @@
-"""The claim on a run's folder: made or found, free or given free, and nobody else's.
+"""The claim on a run's folder: made or found, free or given free, and of one run only.
 
 The rule of this file: nothing is overwritten unless `--overwrite` says so, and then only
 files that a run writes. A folder in which a run was started but killed before its first
