@@ -51,14 +51,20 @@ if "MINIDL_DATA" not in os.environ and SHARED_DATA.is_dir():
 def no_network(monkeypatch):
     """Nothing opens a connection unless asked to download, and no test asks."""
 
-    connect = socket.socket.connect
+    connect, getaddrinfo = socket.socket.connect, socket.getaddrinfo
 
     def refuse(self, address):
         if self.family in (socket.AF_INET, socket.AF_INET6):
-            raise AssertionError(f"a test tried to connect to {address}")
+            pytest.fail(f"a test tried to connect to {address}")
         return connect(self, address)
 
+    def look_up(host, *args, **kwargs):
+        if host not in (None, "localhost", "127.0.0.1", "::1"):
+            pytest.fail(f"a test tried to look up {host}")
+        return getaddrinfo(host, *args, **kwargs)
+
     monkeypatch.setattr(socket.socket, "connect", refuse)
+    monkeypatch.setattr(socket, "getaddrinfo", look_up)
 
 
 def _reason(report):
