@@ -38,6 +38,7 @@ import numpy as np
 
 from minidl.kernels.cpu.machine.compilation import jit
 from minidl.kernels.cpu.machine.counter import JOB, SLOT, TASK, look, new_counter, next_slot, next_task  # noqa: F401 (for kernels)
+from minidl.kernels.cpu.machine.doors import door
 
 SPINS = 4000  # looks at the counter before sleeping, some 25 ns each
 
@@ -240,7 +241,12 @@ def set_num_threads(n):
 
 
 def call(kernel, *args):
-    """``kernel(*args)``; Ctrl-C there is a KeyboardInterrupt."""
+    """``kernel(*args)``; Ctrl-C there is a KeyboardInterrupt.
+
+    What reads values of arrays to decide something is called this way too: a captured step calls it again each time.
+    """
+    if door.recorder is not None:
+        return door.recorder.call(kernel, args)
     try:
         return kernel(*args)
     except SystemError as error:
@@ -252,6 +258,8 @@ def run(kernel, n_tasks, *args):
 
     The caller works alone when there is one task, or when another Python thread is using the team.
     """
+    if door.recorder is not None:
+        return door.recorder.launch(kernel, n_tasks, args)
     team = _team or _make() if n_tasks > 1 and _size > 1 else None
     if team is not None and team.entered.acquire(blocking=False):
         try:
@@ -268,13 +276,14 @@ def scratch(size, dtype):
     It belongs to the calling Python thread and is kept until its next call with the same `dtype`.
     """
     dtype = np.dtype(dtype)
-    rows = getattr(_kept, dtype.char, None)
+    kept = _kept if door.recorder is None else door.recorder.scratch  # a captured step has its own
+    rows = getattr(kept, dtype.char, None)
     if rows is None or rows.shape[0] < _size or rows.shape[1] < size:
         line = -(-size * dtype.itemsize // 4096) * 4096 + 64  # rows begin on cache lines, not on the same ones
         memory = np.empty(_size * line + 64, np.uint8)
         start = -memory.ctypes.data % 64
         rows = memory[start : start + _size * line].view(dtype).reshape(_size, -1)
-        setattr(_kept, dtype.char, rows)
+        setattr(kept, dtype.char, rows)
     return rows
 
 
