@@ -40,23 +40,38 @@ class CaptureWarning(UserWarning):
     """A step, or one kind of call of it, cannot be replayed and runs eagerly."""
 
 
+class Replays:
+    """What runs the calls of a captured step: here, the step itself; the faster form records and replays.
+
+    Parameters
+    ----------
+    step : callable
+    most, audit : int
+        See `capture`.
+    """
+
+    def __init__(self, step: Callable[..., Any], most: int, audit: int) -> None:
+        self.step, self.most, self.audit = step, most, audit
+
+    def __call__(self, args: tuple, options: dict[str, Any]) -> Any:
+        """The outputs of the step."""
+        return self.step(*args, **options)
+
+
 class Captured:
     """A step that is replayed where that gives the same bits; made by `capture`."""
 
     def __init__(self, step: Callable[..., Any], most: int, audit: int) -> None:
         functools.update_wrapper(self, step)
-        self.step, self.most, self.audit = step, most, audit
-        self.replays = None
+        self.settings = step, most, audit
+        self.replays = Replays(*self.settings)
 
     def __call__(self, *args: Any, **options: Any) -> Any:
         """Run or replay the step; its outputs are valid until the next call, and carry no graph."""
-        if self.replays is None:
+        if type(self.replays) is Replays:
             arrays = [leaf.data if isinstance(leaf, Tensor) else leaf for leaf in leaves_of((args, options))]
-            arrays = [array for array in arrays if backend.is_array(array)]
-            form = form_for("captured.Replays", arrays[0]) if arrays else None
-            if form is None:
-                return rebuilt(self.step(*args, **options), _detached)
-            self.replays = form(self.step, self.most, self.audit)
+            form = next((form_for("captured.Replays", array) for array in arrays if backend.is_array(array)), None)
+            self.replays = (form or Replays)(*self.settings)
         return rebuilt(self.replays(args, options), _detached)
 
 

@@ -412,7 +412,7 @@ def test_plain_forms_run_eagerly():
     case = captured_training()
     with dispatch.using("plain"):
         losses = [case.run(case.x, case.labels).item() for _ in range(3)]
-    assert case.run.replays is None and losses[0] > losses[-1]
+    assert not hasattr(case.run.replays, "records") and losses[0] > losses[-1]
 
 
 def test_arguments_are_checked():

@@ -1,8 +1,8 @@
 """A team of threads that share one kernel's tasks.
 
-Numba's own thread pools do not survive a fork or a second Python thread that enters
-at the same time (a prefetching loader, say). So here are a few plain Python threads
-that wait, take the same compiled kernel, and run it without the interpreter's lock:
+Numba's own thread pools do not survive a fork or a second Python thread that enters at the same time (a prefetching
+loader, say). So here are a few plain Python threads that wait, take the same compiled kernel, and run it without the
+interpreter's lock:
 
     @jit
     def scale(counter, n_tasks, x, y):          # x, y: (n_tasks, size)
@@ -13,19 +13,18 @@ that wait, take the same compiled kernel, and run it without the interpreter's l
 
     team.run(scale, len(x), x, y)
 
-`next_task` takes the next index from a counter that all threads share, by one atomic
-addition: a free thread takes the next task. Results must not depend on who does
-which, so a task is a piece of fixed size, it writes only what is its own, and partial
-sums are kept per task and added in the order of the tasks. Then the result has the
-same bits for any number of threads.
+`next_task` takes the next index from a counter that all threads share, by one atomic addition: a free thread takes
+the next task. Results must not depend on who does which, so a task is a piece of fixed size, it writes only what is
+its own, and partial sums are kept per task and added in the order of the tasks. Then the result has the same bits for
+any number of threads.
 
 A kernel that needs working memory asks for one row per thread:
 
     rows = team.scratch(size, np.float32)       # (threads, size), kept between calls
     buffer = rows[next_slot(counter)]           # in the kernel, once, before the loop
 
-A thread that has nothing to do watches for the next job for some 100 microseconds
-and then sleeps: kernels that follow one another closely start in about 3 us.
+A thread that has nothing to do watches for the next job for some 100 microseconds and then sleeps: kernels that follow
+one another closely start in about 3 us. A captured step takes down what `run` and `call` are asked for.
 """
 
 from __future__ import annotations
@@ -69,8 +68,7 @@ class Team:
     """The caller and ``size - 1`` waiting threads."""
 
     def __init__(self, size):
-        self.size = size
-        self.counter = new_counter()
+        self.size, self.counter = size, new_counter()
         self.entered = threading.Lock()
         self.workers = [_Worker(self.counter) for _ in range(size - 1)]
 
@@ -116,10 +114,10 @@ def _when_idle(workers, error):
 class _Worker:
     """One waiting thread, which takes its jobs from a box.
 
-    Ctrl-C may interrupt the caller between any two of these lines. So nothing here depends on two things
-    being done together: a job is sent, taken and taken back by one operation each, and whether it is
-    finished is a number that may be looked at any number of times. The number travels with the job: between
-    a look at the counter and a look into the box, one job may have been taken back and the next one sent.
+    Ctrl-C may interrupt the caller between any two of these lines. So nothing here depends on two things being done
+    together: a job is sent, taken and taken back by one operation each, and whether it is finished is a number that may
+    be looked at any number of times. The number travels with the job: between a look at the counter and a look into the
+    box, one job may have been taken back and the next one sent.
     """
 
     def __init__(self, counter):
@@ -208,8 +206,7 @@ def _count():
     return int(given)
 
 
-_team = None
-_size = _count()
+_team, _size = None, _count()
 _making = threading.Lock()
 _kept = threading.local()
 
@@ -241,10 +238,7 @@ def set_num_threads(n):
 
 
 def call(kernel, *args):
-    """``kernel(*args)``; Ctrl-C there is a KeyboardInterrupt.
-
-    What reads values of arrays to decide something is called this way too: a captured step calls it again each time.
-    """
+    """``kernel(*args)``; Ctrl-C there is a KeyboardInterrupt. Functions that decide by values are called this way too."""
     if door.recorder is not None:
         return door.recorder.call(kernel, args)
     try:
