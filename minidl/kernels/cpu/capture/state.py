@@ -15,6 +15,7 @@ import dis
 import functools
 import sys
 import types
+from pathlib import Path
 
 import numpy as np
 
@@ -23,6 +24,7 @@ from minidl.kernels.cpu.capture.recorded import Recorded
 from minidl.optim.optimizer import Optimizer
 from minidl.tensor import Tensor
 
+ENGINE = str(Path(__file__).parents[3])  # minidl: what its functions do is known
 SCALARS = (int, float, complex, bool, str, bytes, type(None), np.generic, np.dtype)
 BY_TEXT = frozenset("getattr setattr vars globals locals eval exec __dict__ attrgetter".split())  # code that may name anything
 MISSING = object()
@@ -137,14 +139,15 @@ class State:
                         self.visit(entry, f"{one.__name__}.{name}")
 
     def _visit_function(self, function, path):
-        if _is_foreign(function.__module__ or ""):
+        code = function.__code__
+        if code.co_filename.startswith(ENGINE) or _is_foreign(function.__module__ or "") and code.co_filename[:1] != "<":
             return
-        for name, cell in zip(function.__code__.co_freevars, function.__closure__ or ()):
+        for name, cell in zip(code.co_freevars, function.__closure__ or ()):
             self.guards.append((name, cell, _held(cell)))
             self._visit_entry((), name, _held(cell), name)
         self.visit(function.__defaults__, f"{path}'s defaults")
         self.visit(function.__kwdefaults__, f"{path}'s defaults")
-        self._read_code(function.__code__, function.__globals__)
+        self._read_code(code, function.__globals__)
 
     def _read_code(self, code, names):
         for instruction in dis.get_instructions(code):
