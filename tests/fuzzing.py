@@ -21,6 +21,8 @@ import warnings
 import zlib
 from pathlib import Path
 
+from patience import HANG
+
 INSTRUMENTED = ["minidl.data", "minidl.training", "PIL", "tarfile", "gzip", "safetensors"]
 LONGEST = 1 << 15
 
@@ -126,7 +128,7 @@ def guided_search(atheris, judge, corpus, over, end):
         changes = (lambda b: mutant(b, seed)[1]), (lambda b: atheris.Mutate(b or b"\0", max(size, len(b))))
         return changed(bytes(contents), rng, rng.choice(changes))[:size]
 
-    options = [f"-max_len={LONGEST}", "-timeout=20", "-verbosity=0", f"-artifact_prefix={judge.findings}{os.sep}"]
+    options = [f"-max_len={LONGEST}", f"-timeout={HANG}", "-verbosity=0", f"-artifact_prefix={judge.findings}{os.sep}"]
     atheris.Setup([sys.argv[0], *options, str(corpus)], one, custom_mutator=mutator)
     atheris.Fuzz()
 

@@ -9,18 +9,18 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from patience import HANG
 from process_lab import IMAGES, Training, digest_after, network
 
 import minidl
 
 ROOT = Path(__file__).resolve().parents[1]
-PATIENCE = 3000  # seconds after which a process hangs, on any machine
 
 
 def alone(code, **env):
     """Run `code` in a process of its own; a hang ends it, and the test."""
     paths = os.pathsep.join(map(str, (ROOT, ROOT / "tests")))
-    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=PATIENCE,
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=HANG,
                           env={**os.environ, "PYTHONPATH": paths, **env})
     assert done.returncode == 0, (done.returncode, done.stdout, done.stderr[-3000:])
     return done.stdout

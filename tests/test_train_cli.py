@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from patience import HANG
 from safetensors.numpy import load_file
 
 import minidl
@@ -33,7 +34,7 @@ def command(*argv, cwd, **env):
 
 def train(*argv, cwd, status=0, **env):
     process = command(*argv, cwd=cwd, **env)
-    out, err = process.communicate(timeout=300)
+    out, err = process.communicate(timeout=HANG)
     assert process.returncode == status, (out, err)
     return out, err
 
@@ -186,7 +187,7 @@ def test_sigterm_is_one_line_with_the_command_that_resumes(tmp_path):
         if "1/100000" in line:  # the run goes on, however slowly, until the signal has come
             break
     process.send_signal(signal.SIGTERM)
-    out, err = process.communicate(timeout=300)
+    out, err = process.communicate(timeout=HANG)
     assert process.returncode == 143 and err.strip().count("\n") == 0
     assert "python train.py --resume runs/digits-cnn-1 goes on after epoch" in err
     assert len(list(tmp_path.rglob("checkpoint-*.safetensors"))) == 2 and not list(tmp_path.rglob("summary.json"))
