@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from patience import HANG
 
 from minidl.report.canvas import png
 from minidl.tuning.outcome import as_csv, importances, picture
@@ -228,7 +229,7 @@ def test_a_storage_that_is_none_is_one_line(plan, tmp_path):
 
 def call(*argv, cwd):
     return subprocess.run([sys.executable, "-m", "minidl", "sweep", *argv], cwd=cwd, text=True, capture_output=True,
-                          timeout=300, env={**os.environ, "PYTHONPATH": str(ROOT)})  # fmt: skip
+                          timeout=HANG, env={**os.environ, "PYTHONPATH": str(ROOT)})  # fmt: skip
 
 
 @pytest.mark.slow
