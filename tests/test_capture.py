@@ -334,6 +334,39 @@ def test_an_audit_finds_a_row_that_does_something_else():
             run(case.x, case.labels)
 
 
+def test_a_function_that_takes_no_recorded_arrays_is_refused_with_its_error():
+    def demanding(loss, x):
+        if type(x.data) is not np.ndarray:
+            raise TypeError("plain arrays only")
+
+    case, eager = captured_training(inside=demanding), captured_training(inside=demanding)
+    with pytest.warns(minidl.CaptureWarning, match="TypeError: plain arrays only"):
+        ours = [case.run(case.x, case.labels).item() for _ in range(3)]
+    assert ours == [eager.step(eager.x, eager.labels).item() for _ in range(3)]
+
+
+def test_what_differs_from_call_to_call_is_refused_by_name():
+    case = captured_training(scale=0.0)
+    with pytest.warns(minidl.CaptureWarning, match="`hold.scale`, which differs from call to call"):
+        for i in range(13):
+            case.hold.scale = 1.0 + i
+            case.run(case.x, case.labels)
+
+
+def test_a_folded_network_is_replayed():
+    minidl.manual_seed(0)
+    model = nn.inference.fold(models.create("googlenet", num_classes=3, in_channels=1, width=0.0625).eval())
+
+    def infer(x):
+        with minidl.no_grad():
+            return model(x)
+
+    run, x = minidl.capture(infer), minidl.ones(1, 1, 16, 16)
+    for scale in (1.0, 1.0, 1.0, 3.0):
+        assert run(x * scale).data.tobytes() == infer(x * scale).data.tobytes()
+    assert replays(run) == (3, [])
+
+
 def test_only_so_many_records_are_kept():
     run, infer, _, x = inference("linear")
     run = minidl.capture(infer, most=2)

@@ -111,21 +111,35 @@ def record_step(step, state, args, options, arrays):
     return record, record.outputs
 
 
+class Snapshot:
+    """Everything that a step may change, to be put back."""
+
+    def __init__(self, state):
+        self.state, self.draws = state, random.get_rng_state()
+        self.arrays = [(array, array.copy()) for array in state.arrays() + state.gradients()]
+        # Of a gradient the array, not the Tensor: a reference to that would keep its buffer from being used again.
+        self.grads = [(t, None if t._grad is None else t._grad._data) for t in state.tensors.values()]
+        self.versions = [(version, version.changes) for version in _versions(state)]
+
+    def restore(self):
+        """Put everything back."""
+        self.state.forget_what_is_new()
+        for array, values in self.arrays:
+            array[...] = values
+        for tensor, grad in self.grads:
+            tensor._grad = None if grad is None else tensor._around(grad)
+        for version, changes in self.versions:
+            version.changes = changes
+        random.set_rng_state(self.draws)
+
+
 def compared(step, record, arrays, args, options):
     """Replay, take everything back, run eagerly, and compare: the eager outputs, and where the bits differ or None."""
-    state = record.state
-    touched, gradients, draws = state.arrays(), state.gradients(), random.get_rng_state()
-    grads = [(tensor, tensor._grad) for tensor, _ in record.grads]
-    before = [array.copy() for array in touched + gradients]
+    state, memory, touched = record.state, Snapshot(record.state), record.state.arrays()
     given = [array.copy() for array in arrays]
+    _poison(record.recorder)
     replayed = _copies(record.replay(arrays)), [array.copy() for array in touched], _grads(record), random.get_rng_state()
-    for array, values in zip(touched + gradients, before):
-        array[...] = values
-    for tensor, grad in grads:
-        tensor._grad = grad
-    for version, changes in record.versions:
-        version.changes -= changes
-    random.set_rng_state(draws)
+    memory.restore()
     outputs = rebuilt(step(*args, **options), _detached)
     eager = _copies(outputs), touched, _grads(record), random.get_rng_state()
     difference = _difference(replayed, eager, state) or _changed_inputs(given, arrays)
@@ -134,6 +148,14 @@ def compared(step, record, arrays, args, options):
             grad[...] = tensor._grad._data
             tensor._grad, tensor._grad_buffer = tensor._around(grad), grad
     return outputs, difference
+
+
+def _poison(recorder):
+    """Fill all memory of a record with NaN, so that a row that does nothing cannot pass for one that does the same."""
+    for home in recorder.arena.ranges:
+        np.frombuffer(home.memory, np.uint8, home.top)[...] = 255
+    for rows in vars(recorder.scratch).values():
+        rows.view(np.uint8)[...] = 255
 
 
 def _difference(replayed, eager, state):

@@ -16,7 +16,7 @@ import numpy as np
 
 from minidl import captured, dispatch
 from minidl.captured import CaptureError, CaptureWarning, leaves_of
-from minidl.kernels.cpu.capture.records import array_of, compared, is_data, record_step
+from minidl.kernels.cpu.capture.records import Snapshot, array_of, compared, is_data, record_step
 from minidl.kernels.cpu.capture.state import State
 from minidl.kernels.cpu.convolution import algorithms
 from minidl.kernels.cpu.machine import team
@@ -42,7 +42,7 @@ class Replays(captured.Replays):
 
     def __init__(self, step, most, audit):
         super().__init__(step, most, audit)
-        self.records, self.dropped, self.refused = {}, {}, {}
+        self.records, self.made, self.dropped, self.refused = {}, {}, {}, {}
         self.lock, self.process = threading.RLock(), os.getpid()
 
     def __call__(self, args, options):
@@ -66,6 +66,11 @@ class Replays(captured.Replays):
         for record in self.records.get(key, ()):
             if record.fits():
                 return self._replay(key, record, arrays, args, options)
+        self.made[key] = self.made.get(key, 0) + 1
+        if self.made[key] > self.most + ATTEMPTS:
+            changed = self.records[key][0].state.changed() if key in self.records else None
+            reason = f"`{changed or 'a tensor of the state'}`, which differs from call to call"
+            return self._refuse(key, reason, lambda: self.step(*args, **options))
         return self._record(key, args, options, arrays)
 
     # -- recording
@@ -78,8 +83,13 @@ class Replays(captured.Replays):
             reason = state.outside or _hook_of(state)
             if reason is not None:
                 return self._refuse(key, reason, lambda: self.step(*args, **options))
+            memory = Snapshot(state)
             try:
                 record, outputs = record_step(self.step, state, args, options, arrays)
+            except Exception as error:  # the step's own, or of a function that takes no recorded arrays
+                memory.restore()
+                outputs = self.step(*args, **options)  # which raises the step's own
+                return self._refuse(key, f"{type(error).__name__}: {error}", lambda: outputs)
             except BaseException:
                 State(self.step).leave()
                 raise

@@ -192,6 +192,13 @@ class State:
         self.guards = [(path, container, _copy(_held(container))) for path, container, _ in self.guards]
         return changed
 
+    def forget_what_is_new(self):
+        """Remove the entries of dicts that were not there, such as slots that a step made before it failed."""
+        for _, container, kept in self.guards:
+            if isinstance(container, dict) and type(kept) is dict:
+                for name in [name for name in container if name not in kept and name != "lr"]:
+                    del container[name]
+
     # -- arrays
 
     def arrays(self):
