@@ -24,7 +24,7 @@ from minidl.tour.stage import Stage
 from minidl.tour.tape import Value
 
 ROOT = Path(__file__).resolve().parents[1]
-SLOW = ()  # chapters of more than three seconds, kernels included
+SLOW = (5, 12, 14)  # chapters of more than three seconds, kernels included
 CHAPTERS = [pytest.param(n, marks=pytest.mark.slow) if n in SLOW else n for n in chapters()]
 each_chapter = pytest.mark.parametrize("chapter", CHAPTERS)
 

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from minidl.tour.book import build
 from minidl.tour.cells import chapters, solution_of, title_of
-from minidl.tour.pieces import Code, Exercise, Prediction
+from minidl.tour.pieces import Code, Exercise, Prediction, Printed
 from minidl.tour.source_map import draw_map
 from minidl.tour.stage import Stage
 
@@ -81,8 +81,12 @@ def _perform(path):
     terminal = sys.stdout
     asks = terminal.isatty() and sys.stdin.isatty()
 
+    printed = False
+
     def tell(piece):
-        terminal.write(piece.plain())
+        nonlocal printed
+        terminal.write(("\n" if printed and not isinstance(piece, Printed) else "") + piece.plain())
+        printed = isinstance(piece, Printed)
         if asks and isinstance(piece, Prediction):
             terminal.write("         (Enter shows the result) ")
             terminal.flush()

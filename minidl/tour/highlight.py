@@ -8,7 +8,7 @@ import tokenize
 from html import escape
 
 CLASSES = {tokenize.COMMENT: "c", tokenize.STRING: "s", tokenize.NUMBER: "n"}
-INDENT = (tokenize.NEWLINE, tokenize.INDENT, tokenize.DEDENT, tokenize.NL)
+INDENT = (tokenize.NEWLINE, tokenize.INDENT)
 
 
 def highlighted(code):

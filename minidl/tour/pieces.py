@@ -119,7 +119,7 @@ class Exercise(Piece):
     def html(self):
         if self.hint is None:
             return f'<p class="verdict">Exercise <code>{self.hole.__name__}</code>: solved.</p>'
-        said = f'<pre class="printed">{escape(self.hint, quote=False)}</pre>'
+        said = f'<pre class="printed hint">{escape(self.hint, quote=False)}</pre>'
         return f'<p class="verdict">The checker, as long as <code>{self.hole.__name__}</code> is open:</p>{said}'
 
 
