@@ -14,7 +14,8 @@ import numpy as np
 from minidl.kernels.cpu.machine import team
 from minidl.kernels.cpu.machine.compilation import jit
 from minidl.kernels.cpu.machine.team import next_slot, next_task
-from minidl.kernels.cpu.tile.tile import Operand, Reduction, shape, tile
+from minidl.kernels.cpu.tile.operands import Operand, Reduction
+from minidl.kernels.cpu.tile.tile import shape, tile
 
 LENGTH = 128  # of the reduction: the tile's operands take about 28 KB
 REPEATS = 2000  # tiles per task

@@ -33,8 +33,8 @@ from minidl.kernels.cpu.machine.compilation import jit
 from minidl.kernels.cpu.machine.launch import Launch
 from minidl.kernels.cpu.machine.memory import LINE, address, zero_bytes
 from minidl.kernels.cpu.machine.team import next_task
-from minidl.kernels.cpu.tile.lanes import ROWS, Count, LanesSize, Window, multiply_all, prefetch_bytes, spec_of
-from minidl.kernels.cpu.tile.tile import Operand
+from minidl.kernels.cpu.tile.lanes import ROWS, LanesSize, multiply_all, prefetch_bytes, spec_of
+from minidl.kernels.cpu.tile.operands import Count, Operand, Window
 from minidl.once import once
 
 FAR = 1 << 25  # bytes of both arrays that processors with a good deal of cache do not keep

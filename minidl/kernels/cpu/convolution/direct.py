@@ -32,9 +32,10 @@ from minidl.kernels.cpu.machine.compilation import jit
 from minidl.kernels.cpu.machine.launch import Launch
 from minidl.kernels.cpu.machine.memory import address
 from minidl.kernels.cpu.machine.team import next_slot, next_task
+from minidl.kernels.cpu.tile.operands import Operand, Panel
 from minidl.kernels.cpu.tile.panels import panel, panels_of
-from minidl.kernels.cpu.tile.sweep import Panel, TileSize, sweep
-from minidl.kernels.cpu.tile.tile import Operand, shape
+from minidl.kernels.cpu.tile.sweep import TileSize, sweep
+from minidl.kernels.cpu.tile.tile import shape
 from minidl.once import once
 
 

@@ -35,9 +35,10 @@ from minidl.kernels.cpu.machine import team
 from minidl.kernels.cpu.machine.compilation import jit
 from minidl.kernels.cpu.machine.memory import address, copy_bytes, pointer, zero_bytes
 from minidl.kernels.cpu.machine.team import next_slot, next_task
+from minidl.kernels.cpu.tile.operands import Operand, Panel
 from minidl.kernels.cpu.tile.panels import panel
-from minidl.kernels.cpu.tile.sweep import Panel, Rows, TileSize, sweep
-from minidl.kernels.cpu.tile.tile import Operand, gather, shape
+from minidl.kernels.cpu.tile.sweep import Rows, TileSize, sweep
+from minidl.kernels.cpu.tile.tile import gather, shape
 from minidl.once import once
 
 PIXELS = 512  # per block

@@ -50,7 +50,8 @@ from minidl.kernels.cpu.machine.kept import kept
 from minidl.kernels.cpu.machine.launch import Launch
 from minidl.kernels.cpu.machine.memory import address
 from minidl.kernels.cpu.machine.team import next_slot, next_task
-from minidl.kernels.cpu.tile.tile import Operand, Reduction, tile
+from minidl.kernels.cpu.tile.operands import Operand, Reduction
+from minidl.kernels.cpu.tile.tile import tile
 
 GROUP = 2 * PANEL  # output channels whose products are held before their last transform
 BLOCK = 32  # tiles of a block at most; twice that for many channels, whose U has to come from afar

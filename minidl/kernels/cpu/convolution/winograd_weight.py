@@ -44,7 +44,8 @@ from minidl.kernels.cpu.machine.compilation import jit
 from minidl.kernels.cpu.machine.flat import own, put
 from minidl.kernels.cpu.machine.memory import address
 from minidl.kernels.cpu.machine.team import next_slot, next_task
-from minidl.kernels.cpu.tile.tile import Operand, Reduction, tile
+from minidl.kernels.cpu.tile.operands import Operand, Reduction
+from minidl.kernels.cpu.tile.tile import tile
 
 SPAN = 1024  # tiles of one task at most
 FEW, TASKS = 4, 16  # tasks to have in any case, and to aim at

@@ -35,7 +35,8 @@ from numba.extending import intrinsic
 from minidl.kernels.cpu.machine.compilation import jit
 from minidl.kernels.cpu.machine.memory import LINE
 from minidl.kernels.cpu.machine.simd import simd
-from minidl.kernels.cpu.tile.tile import INT, Emitter, Operand, shape, unpacked
+from minidl.kernels.cpu.tile.operands import Operand, Window, unpacked
+from minidl.kernels.cpu.tile.tile import INT, Emitter, shape
 
 ROWS = 8  # of a tile, at most
 SUMS = {32: 16, 16: 8}  # rows times vectors, by the number of vector registers
@@ -57,22 +58,6 @@ class LanesSize(NamedTuple):
     def of(cls, dtype):
         """The size for `dtype` on this processor."""
         return cls(shape(dtype).lanes, np.dtype(dtype).itemsize, SUMS[simd().registers])
-
-
-class Window(NamedTuple):
-    """An operand of the reduction: the address of its first vector; bytes to the next row, run and step."""
-
-    address: int
-    row: int
-    run: int
-    step: int
-
-
-class Count(NamedTuple):
-    """`runs` runs of `length` steps; there may be none of either."""
-
-    runs: int
-    length: int
 
 
 @jit

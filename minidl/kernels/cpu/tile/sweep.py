@@ -16,7 +16,8 @@ from numba import literally
 
 from minidl.kernels.cpu.machine.compilation import jit
 from minidl.kernels.cpu.machine.memory import pointer
-from minidl.kernels.cpu.tile.tile import Operand, Reduction, shape, tiles
+from minidl.kernels.cpu.tile.operands import Operand, Reduction
+from minidl.kernels.cpu.tile.tile import shape, tiles
 
 
 class TileSize(NamedTuple):
@@ -48,14 +49,6 @@ class Rows(NamedTuple):
     step: int
     runs: int
     length: int
-
-
-class Panel(NamedTuple):
-    """A panel of B: its address, its vectors, and how many of their numbers are columns of C."""
-
-    address: int
-    vectors: int
-    valid: int
 
 
 @jit

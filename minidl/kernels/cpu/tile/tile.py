@@ -49,7 +49,6 @@ from __future__ import annotations
 
 import functools
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import numpy as np
 from llvmlite import ir
@@ -59,28 +58,13 @@ from numba.core.errors import RequireLiteralValue
 from numba.extending import intrinsic
 
 from minidl.kernels.cpu.machine.simd import simd
+from minidl.kernels.cpu.tile.operands import Operand, unpacked
 
 INT = ir.IntType(64)
 
 # Rows and vectors of a tile by the number of vector registers. Tiles of `rows` and `rows - 1` together
 # cover nearly every image width exactly: 8 and 7 for 32, 16, 8 as well as 28, 14, 7.
 SHAPES = {32: (8, 3), 16: (4, 3)}
-
-
-class Operand(NamedTuple):
-    """A matrix in memory: the address of its first number, and the bytes from one row or step to the next."""
-
-    address: int
-    row: int
-    step: int  # of the reduction, where the tile cannot know it
-
-
-class Reduction(NamedTuple):
-    """`runs` runs of `length` steps, at least one of each; run r of A starts ``offsets[r]`` bytes from A."""
-
-    offsets: int  # the address of int64 numbers
-    runs: int
-    length: int
 
 
 @dataclass(frozen=True)
@@ -152,18 +136,6 @@ def tiles(typingctx, spec, rows, vectors, a, reduction, b, start, c, floor, ahea
 
     number, integer = emitter.number, types.int64
     return types.void(spec, integer, integer, a, reduction, integer, start, c, number, ahead), codegen
-
-
-def unpacked(context, builder, signature, args):
-    """`args`, with each Operand and Reduction as a named tuple of 64-bit numbers."""
-
-    def unpack(kind, value):
-        if not isinstance(kind, types.BaseNamedTuple):
-            return value
-        fields = cgutils.unpack_tuple(builder, value, len(kind))
-        return kind.instance_class(*[context.cast(builder, *field, types.int64) for field in zip(fields, kind.types)])
-
-    return [unpack(kind, value) for kind, value in zip(signature.args, args)]
 
 
 @intrinsic(prefer_literal=True)
