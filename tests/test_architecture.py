@@ -43,7 +43,7 @@ ALLOWED = {
     "tuning": {"report", "data"},
     "pytest_plugin": {"gradcheck"},
     # The tour shows both storeys, and nothing imports it.
-    "tour": {"kernels", "graph", "graph_layout", "gradcheck", "nn", "optim", "data", "ops", "tensor", "dispatch", "backend"},
+    "tour": {"kernels", "philox", "graph", "graph_layout", "gradcheck", "nn", "optim", "data", "ops", "tensor"},
     # The second storey: nothing above may import it.
     "kernels": {"nn", "optim", "ops", "tensor", "philox", "dispatch", "backend", "memory"},
 }
@@ -51,7 +51,7 @@ EVERYWHERE = {"checks", "once"}  # arguments are asked for in one way in all roo
 TOP = {None, "__main__", "commands"}  # minidl/__init__.py gathers what users import; commands may call everything
 HEAVY = set(
     "cupy cupyx numba llvmlite matplotlib sklearn scipy PIL pooch requests safetensors tqdm torch onnx onnxruntime"
-    " starlette uvicorn optuna tensorboard mpi4py threadpoolctl resource".split()
+    " starlette uvicorn optuna sqlalchemy tensorboard mpi4py threadpoolctl resource".split()
 )
 
 
