@@ -43,7 +43,7 @@ ALLOWED = {
     "tuning": {"report", "data"},
     "pytest_plugin": {"gradcheck"},
     # The tour shows both storeys, and nothing imports it.
-    "tour": {"kernels", "philox", "graph", "graph_layout", "gradcheck", "nn", "optim", "data", "ops", "tensor", "dispatch", "backend"},
+    "tour": {"kernels", "philox", "graph", "graph_layout", "gradcheck", "nn", "optim", "data", "ops", "tensor"},
     # The second storey: nothing above may import it.
     "kernels": {"nn", "optim", "ops", "tensor", "philox", "dispatch", "backend", "memory"},
 }
