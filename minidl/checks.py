@@ -18,6 +18,7 @@ import numpy as np
 from minidl import backend
 
 Ints: TypeAlias = int | Sequence[int]  # one number for all axes, or one for each
+TOO_LARGE = "Maximum allowed", "too big"  # what NumPy says of sizes beyond its addresses
 MOST = 2**31 - 1  # of a window, a stride, a padding: beyond it addresses no longer fit
 
 
@@ -102,6 +103,8 @@ def number(value, name, least=None, most=None):
     words += f" from {least} to {most}" if least is not None and most is not None else ""
     if not isinstance(value, Real):
         raise refused(name, value, words, TypeError)
+    if isinstance(value, int) and not -(10**308) < value < 10**308:
+        raise refused(name, value, "a number that a float can hold")
     if (least is not None and not value >= least) or (most is not None and not value <= most):
         raise refused(name, value, words)
     return value
@@ -114,6 +117,22 @@ def probability(value, name="p"):
     if not 0 <= value <= 1:
         raise refused(name, value, "0 to 1")
     return float(value)
+
+
+def flag(value, name) -> bool:
+    """`value`, a truth value of Python or NumPy, as Python has it.
+
+    Examples
+    --------
+    >>> flag(2, "keepdim")
+    Traceback (most recent call last):
+    TypeError: `keepdim` is 2; accepted: True or False
+    """
+    if value is True or value is False:
+        return value
+    if not isinstance(value, np.bool_):
+        raise refused(name, value, "True or False", TypeError)
+    return bool(value)
 
 
 def choice(value, name, choices):
@@ -134,7 +153,7 @@ def integers(values, name, accepted="integers") -> tuple:
 
 
 def _is_sequence(values):
-    return isinstance(values, (tuple, list, range)) or hasattr(values, "__iter__")
+    return isinstance(values, (tuple, list, range)) or (hasattr(values, "__iter__") and getattr(values, "ndim", 1) == 1)
 
 
 def pair(value, name, least=None) -> tuple:
@@ -165,12 +184,12 @@ def size(arguments, name="size") -> tuple:
     return integers(arguments, name, "integers, or a tuple of them")
 
 
-def lengths(arguments, name="size") -> tuple:
-    """`size` of a new array: no length is negative, and all of it fits into memory's addresses."""
+def lengths(arguments, name="size", itemsize=4) -> tuple:
+    """`size` of a new array: no length is negative, and its elements of `itemsize` bytes fit into memory."""
     values = size(arguments, name)
     if any(n < 0 for n in values):
         raise refused(name, values, "lengths >= 0")
-    if math.prod(values) >= 2**44:
+    if not backend.fits_into_memory(math.prod(values), itemsize):
         raise refused(name, values, "lengths that memory can hold")
     return values
 
@@ -231,3 +250,50 @@ def device(value, name="device"):
     if not isinstance(value, str):
         raise refused(name, value, "a device's name, such as 'cpu' or 'cuda'", TypeError)
     return backend.kind_named(value)
+
+
+# -- what an array library refuses after all
+
+
+def run(function, arrays, options=None, names=("input", "other")):
+    """``function(*arrays, **options)`` without floating-point warnings; what the library refuses is said in our words.
+
+    Asking first whether the shapes of the arrays, called `names` in messages, broadcast would cost every operation.
+    """
+    try:
+        return backend.quietly(function, *arrays, **(options or {}))
+    except (TypeError, ValueError, OverflowError, MemoryError) as error:
+        explain(error, arrays, names)
+        raise
+
+
+def explain(error, arrays, names):
+    """Raise a clearer error than `error`, which a library raised for `arrays`, where the arrays tell the reason."""
+    named = [(name, array) for name, array in zip(names, arrays) if backend.is_array(array)]
+    if isinstance(error, MemoryError) or any(words in str(error) for words in TOO_LARGE):
+        found = " and ".join(f"`{name}` of shape {array.shape}" for name, array in named)
+        raise ValueError(f"{found} give more than memory can hold; accepted: smaller shapes") from None
+    if "broadcast" in str(error):
+        broadcast(**dict(named))
+    if isinstance(error, OverflowError):
+        for name, value in zip(names, arrays):
+            if isinstance(value, int):
+                raise refused(name, value, "integers of 64 bits") from None
+    for name, array in named:
+        if array.dtype.kind == "c" and isinstance(error, TypeError):
+            raise TypeError(f"`{name}` is {array.dtype}; accepted: real numbers") from None
+
+
+def broadcast(**arrays) -> tuple:
+    """The shape that arrays have together; a `ValueError` with their names where they do not broadcast.
+
+    Examples
+    --------
+    >>> broadcast(x=np.ones((2, 3)), y=np.ones((2, 1)))
+    (2, 3)
+    """
+    try:
+        return np.broadcast_shapes(*[array.shape for array in arrays.values()])
+    except ValueError:
+        found = " but ".join(f"`{name}` has shape {array.shape}" for name, array in arrays.items())
+        raise ValueError(f"{found}; accepted: lengths that are equal, or 1, counted from the last axis") from None

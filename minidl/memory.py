@@ -84,6 +84,8 @@ class Pool:
         dtype = np.dtype(dtype)
         shape = (shape,) if isinstance(shape, int) else tuple(shape)
         nbytes = math.prod(shape) * dtype.itemsize
+        if nbytes > 2 * HALF:  # address space is no memory: the system would end the process at a touch
+            raise MemoryError(f"{nbytes} bytes were asked for, {2 * HALF} are there")
         if nbytes < SMALL or not hasattr(mmap, "MAP_PRIVATE"):
             return np.empty(shape, dtype)
         size = -(-nbytes // PAGE) * PAGE
@@ -129,6 +131,13 @@ class Pool:
                 home.drop()
 
     @property
+    def used_bytes(self):
+        """Bytes of the blocks that arrays hold, whole pages."""
+        with self.lock:
+            self._collect()
+            return sum(len(home.memory) - sum(end - start for start, end in home.free) for home in self.ranges)
+
+    @property
     def idle_bytes(self):
         """Bytes that were used once and are free now."""
         tops = [(home.top, start, end) for home in self.ranges for start, end in home.free]
@@ -161,7 +170,8 @@ def _half_of_memory():
         return 1 << 32
 
 
-KEEP = _half_of_memory()  # idle bytes beyond which pages are returned to the operating system
+HALF = _half_of_memory()
+KEEP = HALF  # idle bytes beyond which pages are returned to the operating system
 pool = Pool()
 
 

@@ -1,6 +1,7 @@
 """The pool of large buffers: places are disjoint, reused, joined, and given back."""
 
 import gc
+import os
 import random
 import subprocess
 import sys
@@ -141,3 +142,100 @@ def test_a_training_step_needs_little_more_than_what_the_forward_leaves():
     assert result.returncode == 0, result.stderr
     alive, used = map(int, result.stdout.split())
     assert 50 * MB < alive < 120 * MB and used < alive + 35 * MB
+
+
+def held(pool):
+    """Bytes of the blocks that belong to living arrays, by the pool's own notes; and its count."""
+    with pool.lock:
+        counted = pool.used_bytes
+        return sum(watch.place[2] for watch in pool.watches.values()), counted
+
+
+class Cycle:
+    """Holds an array that only the garbage collector can free."""
+
+    def __init__(self, array):
+        self.array, self.me = array, self
+
+
+@needs_mmap
+@pytest.mark.parametrize("seed", range(2))
+def test_the_count_of_bytes_in_use_is_the_sum_of_the_living_buffers(seed):
+    pool, source, live, expected = Pool(), random.Random(seed), [], 0
+    for _ in range(200):
+        if live and source.random() < 0.5:
+            array, size = live.pop(source.randrange(len(live)))
+            expected -= size
+            if source.random() < 0.1:
+                Cycle(array)
+                array = None
+                gc.collect()
+            array = None
+        else:
+            count = source.randrange(SMALL, 20 * SMALL)
+            live.append((pool.empty(count, np.uint8)[source.randrange(3) :], -(-count // PAGE) * PAGE))
+            expected += live[-1][1]
+        if source.random() < 0.1:
+            pool.clear()
+        array = None
+        assert held(pool) == (expected, expected)
+
+
+FOLDING = """
+import gc, os, threading
+import minidl
+from minidl import nn
+from minidl.memory import pool
+
+def count():
+    with pool.lock:
+        used = pool.used_bytes
+        assert used == sum(watch.place[2] for watch in pool.watches.values()) >= 0
+        return used
+
+def work(net):
+    for step in range(6):
+        for parameter in net.parameters():
+            parameter.data = parameter.data * 1.01
+        folded = nn.inference.fold(net.train(step % 2 == 0))
+        kept = [folded(x), net(x)]
+        count()
+        if step % 3 == 0:
+            kept.append(kept)
+            del kept
+            gc.collect()
+    if os.fork() == 0:
+        try:
+            folded(x)
+            count()
+        except BaseException:
+            os._exit(1)
+        os._exit(0)
+    assert os.wait()[1] == 0
+
+x = minidl.randn(4, 3, 24, 24)
+net = lambda: nn.Sequential(nn.Conv2d(3, 32, 3, padding=1), nn.BatchNorm2d(32), nn.ReLU(), nn.Conv2d(32, 32, 1), nn.ReLU())
+before = count()
+threads = [threading.Thread(target=work, args=(net(),)) for _ in range(3)]
+for thread in threads:
+    thread.start()
+for thread in threads:
+    thread.join()
+gc.collect()
+assert count() == before, (count(), before)
+"""
+
+
+@needs_mmap
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
+def test_the_count_comes_back_when_networks_have_been_folded_by_threads_and_forks():
+    result = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", FOLDING], cwd=Path(__file__).parents[1], capture_output=True, text=True, timeout=400
+    )
+    assert result.returncode == 0 and not result.stderr, result.stderr
+
+
+@needs_mmap
+def test_more_than_the_memory_there_is_is_refused():
+    with pytest.raises(MemoryError, match="bytes were asked for"):
+        Pool().empty((2 * memory.HALF,), np.float32)

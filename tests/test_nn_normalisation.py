@@ -78,3 +78,13 @@ def test_running_statistics_can_be_reset_and_belong_to_the_module():
     norm.reset_running_stats()
     assert not mean.data.any() and norm.running_var.data.tolist() == [1, 1, 1]
     assert norm.num_batches_tracked.item() == 0 and norm.num_batches_tracked.dtype == np.int64
+
+
+@pytest.mark.parametrize("forms", ["fast", "plain"])
+@pytest.mark.parametrize("size", [9, 10, 101, 2**20])
+def test_local_response_over_more_channels_than_there_are_is_over_all(size, forms):
+    x = minidl.randn(2, 5, 3, 3, dtype="float64")
+    with using(forms):
+        found = minidl.local_response_norm(x, size, alpha=0.5, beta=0.75, k=2.0)
+    total = (x.data**2).sum(1, keepdims=True)
+    np.testing.assert_allclose(found.data, x.data / (2 + 0.5 / size * total) ** 0.75, rtol=1e-12)

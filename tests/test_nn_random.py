@@ -112,3 +112,12 @@ def test_dirac_is_pytorchs(shape, groups):
     torch = pytest.importorskip("torch", reason="PyTorch is not installed")
     ours = nn.init.dirac_(minidl.ones(*shape), groups).data
     assert np.array_equal(ours, torch.nn.init.dirac_(torch.empty(shape), groups).numpy())
+
+
+def test_dropout2d_draws_from_the_stream_of_its_layer():
+    x = minidl.ones(4, 32, 2, 2)
+    masks = []
+    for layer in (5, 6, 5):
+        minidl.manual_seed(0)
+        masks.append(nn.functional.dropout2d(x, 0.5, True, layer).tolist())
+    assert masks[0] == masks[2] != masks[1]

@@ -79,7 +79,7 @@ def operations():
     return found
 
 
-OPERATIONS = {name: f for name, f in operations().items() if name not in ("floating", "update_running", "scatter")}
+OPERATIONS = {name: f for name, f in operations().items() if not name.startswith("_") and name not in ("floating", "update_running", "scatter")}
 
 
 def usual(name):

@@ -157,3 +157,27 @@ def test_second_derivatives_pass_through_a_lone_image():
 def test_a_layer_takes_integers_of_any_kind():
     conv = nn.Conv2d(2, 3, np.int64(2), stride=np.int32(2), padding=(np.int8(1),))
     assert conv(minidl.zeros(1, 2, 4, 4)).shape == (1, 3, 3, 3)
+
+
+@pytest.mark.parametrize("forms", ["fast", "plain"])
+def test_a_window_far_larger_than_the_image_is_laid_down_once_for_each_pixel(forms):
+    """That takes as many multiplications as there are pixels and cells; the padded form takes thousands of times more."""
+    pixels, window = np.array([[1.0, 2.0], [3.0, -1.0]], "float32"), (np.arange(900) % 7 - 3).reshape(30, 30).astype("float32")
+    expected = np.zeros((33, 33), "float32")
+    for i in range(2):
+        for j in range(2):
+            expected[3 * i : 3 * i + 30, 3 * j : 3 * j + 30] += pixels[i, j] * window
+    x, w = minidl.tensor(pixels[None, None]).requires_grad_(), minidl.tensor(window[None, None])
+    with using(forms):
+        y = minidl.conv_transpose2d(x, w, stride=3)
+        y.sum().backward()
+    assert y.data[0, 0].tolist() == expected.tolist()
+    assert x.grad.tolist() == [[[[float(window.sum())] * 2] * 2]]
+
+
+def test_padding_far_wider_than_the_image_gives_the_bias_alone():
+    x, w, b = minidl.ones(1, 1, 2, 2).requires_grad_(), minidl.ones(1, 1, 3, 3), minidl.tensor([5.0])
+    y = minidl.conv2d(x, w, b, padding=500)
+    assert y.shape == (1, 1, 1000, 1000) and (y.data != 5).sum() == 16 and y.data[0, 0, 499, 499] == 9
+    y.sum().backward()
+    assert x.grad.tolist() == [[[[9.0, 9.0], [9.0, 9.0]]]]

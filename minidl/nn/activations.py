@@ -43,7 +43,7 @@ TENSORS = ("weight", "pos_weight")  # options of the losses, which move and are 
 
 
 class ReLU(Applied):
-    """`minidl.relu` as a module."""
+    """`minidl.relu` as a module; it never writes over its input, whatever `inplace` says."""
 
     op = staticmethod(F.relu)
 

@@ -19,6 +19,7 @@ from minidl.ops.attention import attention_weights
 from minidl.ops.creation import zeros
 from minidl.ops.dropout import dropout
 from minidl.ops.joining import concat
+from minidl.ops.promotion import tensor_of
 from minidl.ops.selecting import masked_fill
 from minidl.random import new_layer
 from minidl.tensor import Tensor
@@ -60,11 +61,13 @@ class MultiheadAttention(Module):
         self.embed_dim, self.num_heads = checks.positive_integers(embed_dim=embed_dim, num_heads=num_heads)
         if embed_dim % num_heads:
             raise ValueError(f"`num_heads` is {num_heads}, which must divide `embed_dim` {embed_dim}")
-        self.add_zero_attn = add_zero_attn
-        self.dropout, self.batch_first, self.layer = checks.probability(dropout, "dropout"), batch_first, new_layer()
+        self.add_zero_attn, add_bias_kv = checks.flag(add_zero_attn, "add_zero_attn"), checks.flag(add_bias_kv, "add_bias_kv")
+        self.dropout, self.batch_first = checks.probability(dropout, "dropout"), checks.flag(batch_first, "batch_first")
+        bias, self.layer = checks.flag(bias, "bias"), new_layer()
         place = dict(device=device, dtype=dtype)
-        widths = embed_dim, embed_dim if kdim is None else kdim, embed_dim if vdim is None else vdim
-        alike = widths == (embed_dim,) * 3
+        kdim, vdim = (embed_dim if width is None else width for width in (kdim, vdim))
+        widths = checks.positive_integers(embed_dim=embed_dim, kdim=kdim, vdim=vdim)
+        alike = widths == [embed_dim] * 3
         joint = new_parameter(3 * embed_dim, embed_dim, **place) if alike else None
         self.register_parameter("in_proj_weight", joint)
         for name, width in zip("qkv", widths):
@@ -97,6 +100,9 @@ class MultiheadAttention(Module):
         """
         if is_causal and attn_mask is None:
             raise ValueError("`attn_mask` is None but `is_causal` True; accepted: the causal mask itself")
+        for name, x in (("query", query), ("key", key), ("value", value)):
+            if tensor_of(x, name).ndim not in (2, 3) or x.ndim != query.ndim:
+                raise ValueError(f"`{name}` has shape {x.shape}; accepted: 3 axes, or 2 without a batch, all alike")
         batched = query.ndim == 3
         inputs = [x if batched else x.unsqueeze(0) for x in (query, key, value)]
         if batched and not self.batch_first:

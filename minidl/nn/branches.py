@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from minidl import checks
 from minidl.checks import Ints
 from minidl.dispatch import dispatched_method
 from minidl.nn.layers import Conv2d
@@ -33,6 +34,7 @@ class ConvNormReLU(Module):
         norm: bool = True, bias: bool = None, eps: float = 1e-5,
     ) -> None:
         super().__init__()
+        norm = checks.flag(norm, "norm")
         bias = not norm if bias is None else bias
         self.conv = Conv2d(in_channels, out_channels, kernel_size, stride, padding, bias=bias)
         if norm:

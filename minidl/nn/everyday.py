@@ -14,6 +14,7 @@ from minidl.nn.layers import Dropout, new_parameter
 from minidl.nn.module import Module
 from minidl.nn.normalisation import _BatchNorm
 from minidl.ops.embedding import check_options
+from minidl.ops.promotion import tensor_of
 from minidl.tensor import Tensor
 
 
@@ -163,7 +164,7 @@ class PReLU(Module):
         super().__init__()
         (self.num_parameters,) = checks.positive_integers(num_parameters=num_parameters)
         self.weight = new_parameter(self.num_parameters, device=device, dtype=dtype)
-        self.weight.data[...] = init
+        self.weight.data[...] = float(checks.number(init, "init", -1e38, 1e38))
 
     def forward(self, input: Tensor) -> Tensor:
         return ops.activations.prelu(input, self.weight)
@@ -180,8 +181,9 @@ class RMSNorm(Module):
         device: str | None = None, dtype: Any = None,
     ) -> None:
         super().__init__()
-        self.normalized_shape = checks.size((normalized_shape,), "normalized_shape")
-        self.eps, self.elementwise_affine = eps, elementwise_affine
+        self.normalized_shape = checks.lengths((normalized_shape,), "normalized_shape")
+        self.eps = None if eps is None else checks.number(eps, "eps")
+        self.elementwise_affine = checks.flag(elementwise_affine, "elementwise_affine")
         weight = new_parameter(*self.normalized_shape, device=device, dtype=dtype) if elementwise_affine else None
         self.register_parameter("weight", init.ones_(weight) if elementwise_affine else None)
 
@@ -211,7 +213,7 @@ class InstanceNorm2d(_BatchNorm):
         super().__init__(num_features, eps, momentum, affine, track_running_stats, device, dtype, bias=bias)
 
     def forward(self, input: Tensor) -> Tensor:
-        batch = input if input.ndim == self.axes[0] else input.unsqueeze(0)
+        batch = input if tensor_of(input).ndim == self.axes[0] else input.unsqueeze(0)
         self._check(batch)
         statistics = self.running_mean, self.running_var, self.weight, self.bias
         own = self.training or self.running_mean is None
@@ -272,7 +274,7 @@ class Unflatten(Module):
         self.dim, self.unflattened_size = checks.integer(dim, "dim"), checks.size((unflattened_size,))
 
     def forward(self, input: Tensor) -> Tensor:
-        dim = checks.axis(self.dim, input.ndim)
+        dim = checks.axis(self.dim, tensor_of(input).ndim)
         return input.reshape(*input.shape[:dim], *self.unflattened_size, *input.shape[dim + 1 :])
 
     def extra_repr(self) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 
 from minidl import checks
+from minidl.backend import quietly
 from minidl.ops import elementwise
 from minidl.ops.activations import (
     elu, gelu, glu, hardswish, hardtanh, leaky_relu, logsigmoid, prelu, relu6, selu, silu,
@@ -66,6 +67,7 @@ def batch_norm(
     relu : bool
         Apply ReLU in the same pass (not in PyTorch).
     """
+    checks.flag(training, "training"), checks.flag(relu, "relu"), checks.number(momentum, "momentum"), checks.number(eps, "eps")
     if not training:
         for name, statistic in (("running_mean", running_mean), ("running_var", running_var)):
             tensor_of(statistic, name)
@@ -80,6 +82,7 @@ def group_norm(
     input: Tensor, num_groups: int, weight: Tensor | None = None, bias: Tensor | None = None, eps: float = 1e-5
 ) -> Tensor:
     """Normalise every group of channels of every sample of `input`, (N, C, ...), by its own statistics."""
+    checks.number(eps, "eps")
     if floating(input).ndim < 2:
         raise ValueError(f"`input` must have at least 2 axes (N, C, ...), found shape {input.shape}")
     N, C = input.shape[:2]
@@ -106,7 +109,8 @@ def instance_norm(
     eps: float = 1e-5,
 ) -> Tensor:
     """Normalise every channel of every image by its own statistics, or by the running ones, as `batch_norm` does."""
-    if not use_input_stats:
+    checks.flag(use_input_stats, "use_input_stats"), checks.number(momentum, "momentum"), checks.number(eps, "eps")
+    if not checks.flag(use_input_stats, "use_input_stats"):
         return batch_norm_eval(input, running_mean, running_var, weight, bias, eps)
     y, mean, var = instance_norm_train(input, weight, bias, eps)
     if running_mean is not None:
@@ -116,13 +120,21 @@ def instance_norm(
 
 def softplus(input: Tensor, beta: float = 1.0, threshold: float = 20.0) -> Tensor:
     """``log(1 + exp(beta * input)) / beta``; the input itself where ``beta * input`` exceeds `threshold`."""
+    checks.number(threshold, "threshold")
     scaled = checks.number(beta, "beta") * floating(input)
     return where(scaled > threshold, input, elementwise.softplus(scaled) / beta)
 
 
 def update_running(running_mean, running_var, mean, var, count, momentum):
     """Move the running statistics towards those of a batch, with the unbiased variance; in place."""
+    for name, running in (("running_mean", running_mean), ("running_var", running_var)):
+        if floating(running, name).shape != mean.shape:
+            raise ValueError(f"`{name}` has shape {running.shape} but there are {mean.shape[0]} channels")
     for running, new in ((running_mean, mean.data), (running_var, var.data * (count / (count - 1)))):
-        running.data *= 1 - momentum
-        running.data += momentum * new
+        quietly(_move, running.data, new, momentum)
         running.bump_version()
+
+
+def _move(running, new, momentum):
+    running *= 1 - momentum
+    running += momentum * new

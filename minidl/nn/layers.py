@@ -50,7 +50,7 @@ class Linear(Module):
         )
         place = dict(device=device, dtype=dtype)
         self.weight = new_parameter(self.out_features, self.in_features, **place)
-        self.register_parameter("bias", new_parameter(self.out_features, **place) if bias else None)
+        self.register_parameter("bias", new_parameter(self.out_features, **place) if checks.flag(bias, "bias") else None)
         _init_like_pytorch(self.weight, self.bias)
 
     def forward(self, input: Tensor) -> Tensor:
@@ -86,7 +86,7 @@ class Conv2d(Module):
         self._frame = paddings(padding, self.kernel_size, self.stride, self.dilation)  # raises now
         place = dict(device=device, dtype=dtype)
         self.weight = new_parameter(*self._weight_shape(), **place)
-        self.register_parameter("bias", new_parameter(self.out_channels, **place) if bias else None)
+        self.register_parameter("bias", new_parameter(self.out_channels, **place) if checks.flag(bias, "bias") else None)
         _init_like_pytorch(self.weight, self.bias)
 
     def _weight_shape(self):
@@ -137,7 +137,7 @@ class Flatten(Module):
         self.start_dim, self.end_dim = start_dim, end_dim
 
     def forward(self, input: Tensor) -> Tensor:
-        return input.flatten(self.start_dim, self.end_dim)
+        return ops.shape.flatten(input, self.start_dim, self.end_dim)
 
     def extra_repr(self) -> str:
         return f"start_dim={self.start_dim}, end_dim={self.end_dim}"

@@ -10,13 +10,14 @@ from minidl.nn import functional as F
 from minidl.nn import init
 from minidl.nn.layers import new_parameter
 from minidl.nn.module import Module
+from minidl.ops.promotion import tensor_of
 from minidl.tensor import Tensor
 
 
 def _affine(module, shape, weight, bias, **place):
     """Scale 1 and shift 0 of the layer, or None where it has none."""
-    module.register_parameter("weight", init.ones_(new_parameter(*shape, **place)) if weight else None)
-    module.register_parameter("bias", init.zeros_(new_parameter(*shape, **place)) if weight and bias else None)
+    module.register_parameter("weight", init.ones_(new_parameter(*shape, **place)) if checks.flag(weight, "affine") else None)
+    module.register_parameter("bias", init.zeros_(new_parameter(*shape, **place)) if checks.flag(bias, "bias") and weight else None)
 
 
 class _BatchNorm(Module):
@@ -39,7 +40,8 @@ class _BatchNorm(Module):
         super().__init__()
         self.num_features = checks.integer(num_features, "num_features", least=1)
         self.eps, self.momentum = checks.number(eps, "eps"), momentum
-        self.affine, self.track_running_stats = affine, track_running_stats
+        momentum is None or checks.number(momentum, "momentum")
+        self.affine, self.track_running_stats = affine, checks.flag(track_running_stats, "track_running_stats")
         place = dict(device=device, dtype=dtype)
         _affine(self, (self.num_features,), affine, bias, **place)
         statistics = {"running_mean": init.zeros_, "running_var": init.ones_}
@@ -81,7 +83,7 @@ class _BatchNorm(Module):
             init.constant_(self.num_batches_tracked, 0)
 
     def _check(self, x):
-        if x.ndim not in self.axes or x.shape[1] != self.num_features:
+        if tensor_of(x).ndim not in self.axes or x.shape[1] != self.num_features:
             raise ValueError(
                 f"`input` of {type(self).__name__}({self.num_features}) has shape {x.shape}; "
                 f"accepted: {' or '.join(map(str, self.axes))} axes, {self.num_features} channels"
@@ -121,7 +123,7 @@ class LayerNorm(Module):
     ) -> None:
         super().__init__()
         shape = checks.lengths((normalized_shape,), "normalized_shape")
-        self.normalized_shape, self.eps, self.elementwise_affine = shape, eps, elementwise_affine
+        self.normalized_shape, self.eps, self.elementwise_affine = shape, checks.number(eps, "eps"), elementwise_affine
         _affine(self, shape, elementwise_affine, bias, device=device, dtype=dtype)
 
     def forward(self, input: Tensor) -> Tensor:
@@ -142,7 +144,8 @@ class GroupNorm(Module):
         checks.positive_integers(num_groups=num_groups, num_channels=num_channels)
         if num_channels % num_groups:
             raise ValueError(f"`num_groups` is {num_groups}, which must divide `num_channels` {num_channels}")
-        self.num_groups, self.num_channels, self.eps, self.affine = num_groups, num_channels, eps, affine
+        self.num_groups, self.num_channels, self.affine = num_groups, num_channels, affine
+        self.eps = checks.number(eps, "eps")
         _affine(self, (num_channels,), affine, bias, device=device, dtype=dtype)
 
     def forward(self, input: Tensor) -> Tensor:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from minidl import checks
 from minidl.checks import Ints
 from minidl.nn.module import Module
+from minidl.ops.padding import pad
 from minidl.tensor import Tensor
 
 
@@ -21,7 +22,7 @@ class ZeroPad2d(Module):
             raise checks.refused("padding", padding, accepted)
 
     def forward(self, input: Tensor) -> Tensor:
-        return input.pad(self.padding, self.mode)
+        return pad(input, self.padding, self.mode)
 
     def extra_repr(self) -> str:
         return f"{self.padding}"

@@ -18,7 +18,7 @@ class _Pool2d(Module):
         positive_pair(kernel_size, "kernel_size")
         self.kernel_size, self.stride, self.padding = kernel_size, kernel_size if stride is None else stride, padding
         positive_pair(self.stride, "stride")
-        pair(padding, "padding")
+        pair(padding, "padding", least=0)
 
     def extra_repr(self):
         return f"kernel_size={self.kernel_size}, stride={self.stride}, padding={self.padding}"

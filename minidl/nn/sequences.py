@@ -48,7 +48,7 @@ class Conv1d(Module):
         self.padding_mode = checks.choice(padding_mode, "padding_mode", self.padding_modes)
         place = dict(device=device, dtype=dtype)
         self.weight = new_parameter(*self._weight_shape(), **place)
-        self.register_parameter("bias", new_parameter(self.out_channels, **place) if bias else None)
+        self.register_parameter("bias", new_parameter(self.out_channels, **place) if checks.flag(bias, "bias") else None)
         _init_like_pytorch(self.weight, self.bias)
 
     def _weight_shape(self):
@@ -183,7 +183,7 @@ class ZeroPad1d(Module):
             raise checks.refused("padding", padding, accepted)
 
     def forward(self, input: Tensor) -> Tensor:
-        return input.pad(self.padding, self.mode, self.value)
+        return ops.padding.pad(input, self.padding, self.mode, self.value)
 
     def extra_repr(self) -> str:
         return f"{self.padding}"
@@ -223,4 +223,4 @@ class ConstantPad2d(ZeroPad2d):
         self.value = value
 
     def forward(self, input: Tensor) -> Tensor:
-        return input.pad(self.padding, self.mode, self.value)
+        return ops.padding.pad(input, self.padding, self.mode, self.value)

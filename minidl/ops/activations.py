@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 
 from minidl import checks
-from minidl.backend import array_module
-from minidl.checks import choice, number
+from minidl.backend import array_module, quietly
+from minidl.checks import choice, flag, number
 from minidl.ops.arithmetic import where
 from minidl.ops.elementwise import erf, softplus
 from minidl.ops.promotion import floating, tensor_of
@@ -18,12 +18,14 @@ SELU = 1.6732632423543772848170429916717, 1.0507009873554804934193349852946  # a
 
 def leaky_relu(input: Tensor, negative_slope: float = 0.01, inplace: bool = False) -> Tensor:
     """input where positive, negative_slope * input elsewhere."""
+    flag(inplace, "inplace")
     y = where(floating(input) > 0, input, input * number(negative_slope, "negative_slope"))
     return input.become(y) if inplace else y
 
 
 def elu(input: Tensor, alpha: float = 1.0, inplace: bool = False) -> Tensor:
     """input where positive, alpha * (exp(input) - 1) elsewhere (Clevert et al., arXiv 1511.07289)."""
+    flag(inplace, "inplace")
     positive = floating(input) > 0
     y = where(positive, input, number(alpha, "alpha") * where(positive, 0.0, input).expm1())
     return input.become(y) if inplace else y
@@ -31,6 +33,7 @@ def elu(input: Tensor, alpha: float = 1.0, inplace: bool = False) -> Tensor:
 
 def silu(input: Tensor, inplace: bool = False) -> Tensor:
     """input * sigmoid(input) (Elfwing et al., arXiv 1702.03118)."""
+    flag(inplace, "inplace")
     y = floating(input) * input.sigmoid()
     return input.become(y) if inplace else y
 
@@ -72,11 +75,12 @@ def logsigmoid(input: Tensor) -> Tensor:
 
 def hardtanh(input: Tensor, min_val: float = -1.0, max_val: float = 1.0) -> Tensor:
     """`input` limited to [min_val, max_val]; derivative 0 at the limits and beyond."""
-    if min_val > max_val:
+    number(min_val, "min_val"), number(max_val, "max_val")
+    if not min_val <= max_val:
         raise ValueError(f"`min_val` is {min_val} and `max_val` {max_val}; accepted: a smaller and a larger number")
     x = tensor_of(input).data
-    inside = (x > min_val) & (x < max_val)
-    limited = array_module(x).clip(x, min_val, max_val).astype(x.dtype)
+    inside = ((input > min_val) & (input < max_val)).data
+    limited = quietly(array_module(x).clip, x, min_val, max_val).astype(x.dtype)
     return where(inside | (x != x), input, Tensor(limited))
 
 

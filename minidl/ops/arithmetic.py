@@ -160,6 +160,7 @@ class Clamp(Function):
 
 
 class Where(Function):
+    names = ("condition", "input", "other")
     def forward(self, condition, a, b):
         self.save_for_backward(condition)
         return module_of(a, b, condition).where(condition, a, b)
@@ -281,6 +282,8 @@ def clamp(input: Tensor, min: Operand | None = None, max: Operand | None = None)
         raise ValueError("`min` and `max` are both None; clamp() needs at least one")
     limits = [(name, operand(limit, name)) for name, limit in (("min", min), ("max", max)) if limit is not None]
     input = input.astype(result_dtype(input, *[limit for _, limit in limits]))
+    if input.dtype.kind == "c":
+        raise TypeError("`input`, `min` or `max` is complex; accepted: numbers that have an order")
     if not any(isinstance(limit, Tensor) for _, limit in limits):
         limits = dict(limits)
         return Clamp.apply(input, limits.get("min"), limits.get("max"))

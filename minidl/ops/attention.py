@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 
 from minidl.backend import array_module
+from minidl.checks import flag, number
 from minidl.ops.arithmetic import where
 from minidl.ops.dropout import dropout
 from minidl.ops.losses import softmax
@@ -49,6 +50,7 @@ def scaled_dot_product_attention(
     >>> minidl.scaled_dot_product_attention(q, k, minidl.tensor([[[1.0], [3.0]]]))
     tensor([[[2.]]])
     """
+    flag(is_causal, "is_causal"), flag(enable_gqa, "enable_gqa")
     for name, tensor in (("query", query), ("key", key), ("value", value)):
         tensor_of(tensor, name)
     if min(query.ndim, key.ndim, value.ndim) < 2 or query.shape[-1] != key.shape[-1] or key.shape[-2] != value.shape[-2]:
@@ -56,11 +58,12 @@ def scaled_dot_product_attention(
             f"`query` {query.shape}, `key` {key.shape} and `value` {value.shape} do not fit: "
             "accepted: (..., L, E), (..., S, E) and (..., S, V)"
         )
+    attn_mask is None or tensor_of(attn_mask, "attn_mask")
     if is_causal and attn_mask is not None:
         raise ValueError("`attn_mask` is given and `is_causal` True; accepted: one of the two")
     if enable_gqa:
         key, value = (repeat_interleave(x, query.shape[-3] // x.shape[-3], -3) for x in (key, value))
-    scores = query @ key.transpose(-2, -1) * (1 / math.sqrt(query.shape[-1]) if scale is None else scale)
+    scores = query @ key.transpose(-2, -1) * (1 / math.sqrt(query.shape[-1]) if scale is None else number(scale, "scale"))
     if is_causal:
         xp = array_module(query.data)
         L, S = scores.shape[-2:]

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from minidl import backend
-from minidl.checks import Ints, integer, pair, positive_pair
+from minidl.checks import MOST, Ints, flag, integer, pair, positive_pair
 from minidl.dispatch import dispatched
-from minidl.ops.geometry import on_images
+from minidl.ops.geometry import on_images, stride_or
 from minidl.ops.promotion import floating, tensor_of
 from minidl.ops.windows import adaptive_bins, adaptive_size, deliver, padded, pooled_shape, taps
 from minidl.tensor import Function, Tensor
@@ -160,15 +160,15 @@ def avg_pool2d(
     divisor_override : int, optional
         Divide each sum by this number instead.
     """
-    if divisor_override is not None and integer(divisor_override, "divisor_override") == 0:
+    if divisor_override is not None and integer(divisor_override, "divisor_override", -MOST, MOST) == 0:
         raise ValueError("`divisor_override` is 0; accepted: any other integer")
     kernel_size = positive_pair(kernel_size, "kernel_size")
     options = dict(
         kernel_size=kernel_size,
-        stride=kernel_size if stride is None or stride == () else positive_pair(stride, "stride"),
+        stride=stride_or(kernel_size, stride),
         padding=pair(padding, "padding", least=0),
-        ceil_mode=ceil_mode,
-        count_include_pad=count_include_pad,
+        ceil_mode=flag(ceil_mode, "ceil_mode"),
+        count_include_pad=flag(count_include_pad, "count_include_pad"),
         divisor_override=divisor_override,
     )
     if tensor_of(input)._data.dtype.kind in "iu":  # PyTorch divides integers by integers, towards zero

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 import operator
 from builtins import all as all_of
+
 from minidl import checks
 from minidl.backend import array_module, check_same_device
-from minidl.checks import Ints
+from minidl.checks import Ints, flag
 from minidl.ops.axes import dropped_shape, kept_shape, numpy_names, with_axes
 from minidl.ops.promotion import BOOL, Operand, module_of, operand, promoted, tensor_of
 from minidl.tensor import Tensor, _wrap
@@ -27,14 +29,19 @@ def _array(x):
 
 
 def _compare(rule, input, other):
-    return Tensor(rule(*_compared(input, other)))
+    return Tensor(checks.run(rule, _compared(input, other)))
+
+
+def _compare_truth(name, input, other):
+    arrays = _compared(input, other)
+    return Tensor(checks.run(getattr(module_of(*arrays), name), arrays))
 
 
 def _combine_bits(rule, name, input, other):
     a, b = map(_array, promoted(input, other))
-    if (b if isinstance(a, (int, float)) else a).dtype.kind not in "biu":
+    if (b if isinstance(a, (int, float, complex)) else a).dtype.kind not in "biu":
         raise TypeError(f"`input` of {name}() has fractions; accepted: integers or bool")
-    return Tensor(rule(a, b))
+    return Tensor(checks.run(rule, (a, b)))
 
 
 def eq(input: Operand, other: Operand) -> Tensor:
@@ -69,20 +76,17 @@ def ge(input: Operand, other: Operand) -> Tensor:
 
 def logical_and(input: Operand, other: Operand) -> Tensor:
     """True where both operands are true."""
-    a, b = _compared(input, other)
-    return Tensor(module_of(a, b).logical_and(a, b))
+    return _compare_truth("logical_and", input, other)
 
 
 def logical_or(input: Operand, other: Operand) -> Tensor:
     """True where at least one operand is true."""
-    a, b = _compared(input, other)
-    return Tensor(module_of(a, b).logical_or(a, b))
+    return _compare_truth("logical_or", input, other)
 
 
 def logical_xor(input: Operand, other: Operand) -> Tensor:
     """True where exactly one operand is true."""
-    a, b = _compared(input, other)
-    return Tensor(module_of(a, b).logical_xor(a, b))
+    return _compare_truth("logical_xor", input, other)
 
 
 def bitwise_and(input: Operand, other: Operand) -> Tensor:
@@ -145,7 +149,7 @@ def _argument(name, input, dim, keepdim):
     axes = tuple(range(array.ndim)) if axis is None else (axis,)
     if array.ndim and not all_of(array.shape[a] for a in axes):
         raise IndexError(f"`input` of shape {array.shape} is empty along `dim`; accepted: a length >= 1")
-    shape = kept_shape(array.shape, axes) if keepdim else dropped_shape(array.shape, axes)
+    shape = kept_shape(array.shape, axes) if flag(keepdim, "keepdim") else dropped_shape(array.shape, axes)
     if array.size == 0:
         return _wrap(xp.zeros(shape, dtype="int64"))
     index = getattr(xp, name)(array.reshape(-1) if axis is None or not array.ndim else array, axis=axis)
@@ -155,6 +159,7 @@ def _argument(name, input, dim, keepdim):
 @numpy_names
 def argsort(input: Tensor, dim: int = -1, descending: bool = False, stable: bool = True) -> Tensor:
     """Indices that sort `input` along `dim`; ties keep their order, NaN counts as the largest."""
+    flag(descending, "descending"), flag(stable, "stable")
     return with_axes(tensor_of(input), lambda x: _wrap(_order(x.data, checks.axis(dim, x.ndim), descending)))
 
 
@@ -179,6 +184,7 @@ def any(input: Tensor, dim: Ints | None = None, keepdim: bool = False) -> Tensor
 
 
 def _truth(name, input, dim, keepdim):
+    flag(keepdim, "keepdim")
     axes = checks.axes(dim, tensor_of(input).ndim)
     found = getattr(array_module(input.data), name)(input.data.astype(BOOL), axis=axes, keepdims=keepdim)
     return Tensor(found.astype("uint8") if input.dtype == "uint8" else found)  # PyTorch's old masks stay what they are
@@ -186,9 +192,17 @@ def _truth(name, input, dim, keepdim):
 
 def allclose(input: Tensor, other: Tensor, rtol: float = 1e-5, atol: float = 1e-8, equal_nan: bool = False) -> bool:
     """Return whether two tensors agree within tolerance, a Python bool."""
-    xp = array_module(tensor_of(input).data)
-    checks.number(rtol, "rtol", least=0), checks.number(atol, "atol", least=0)
-    return bool(xp.allclose(input.data, tensor_of(other, "other").data, rtol=rtol, atol=atol, equal_nan=equal_nan))
+    return bool(close(input, other, rtol, atol, equal_nan).all())
+
+
+def close(input, other, rtol, atol, equal_nan):
+    """The array of truth values, one for each element: whether it is close to the other one."""
+    arrays = tensor_of(input).data, tensor_of(other, "other").data
+    for name, value in (("rtol", rtol), ("atol", atol)):
+        if not 0 <= checks.number(value, name) < math.inf:
+            raise checks.refused(name, value, "a number >= 0, and finite")
+    options = dict(rtol=float(rtol), atol=float(atol), equal_nan=checks.flag(equal_nan, "equal_nan"))
+    return checks.run(array_module(input.data).isclose, arrays, options)
 
 
 def equal(input: Tensor, other: Tensor) -> bool:

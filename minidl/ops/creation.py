@@ -15,18 +15,19 @@ from minidl.tensor import Tensor
 
 def _new(name, shape, dtype, device, requires_grad, *values):
     """An array made by the array library's function of that name."""
-    make = getattr(checks.device(device).xp, name)
-    return Tensor(make(shape, *values, dtype=checks.dtype(np.float32 if dtype is None else dtype)), requires_grad)
+    make, dtype = getattr(checks.device(device).xp, name), checks.dtype(np.float32 if dtype is None else dtype)
+    made = backend.quietly(make, checks.lengths(shape, "size", dtype.itemsize), *values, dtype=dtype)
+    return Tensor(made, requires_grad)
 
 
 def zeros(*size: Any, dtype: Any = None, device: str | None = None, requires_grad: bool = False) -> Tensor:
     """A tensor of zeros."""
-    return _new("zeros", checks.lengths(size), dtype, device, requires_grad)
+    return _new("zeros", size, dtype, device, requires_grad)
 
 
 def ones(*size: Any, dtype: Any = None, device: str | None = None, requires_grad: bool = False) -> Tensor:
     """A tensor of ones."""
-    return _new("ones", checks.lengths(size), dtype, device, requires_grad)
+    return _new("ones", size, dtype, device, requires_grad)
 
 
 def full(
@@ -34,7 +35,7 @@ def full(
 ) -> Tensor:
     """A tensor filled with one value; its dtype is the value's (float32, int64 or bool) unless given."""
     value, kind = _value(fill_value)
-    return _new("full", checks.lengths((size,)), dtype or kind, device, requires_grad, value)
+    return _new("full", (size,), dtype or kind, device, requires_grad, value)
 
 
 def _value(fill_value):
@@ -44,12 +45,14 @@ def _value(fill_value):
     value = operand(fill_value, "fill_value")
     if isinstance(value, Tensor):
         raise checks.refused("fill_value", fill_value, "a number", TypeError)
+    if isinstance(value, int) and not -(2**63) <= value < 2**63:
+        raise checks.refused("fill_value", fill_value, "integers of 64 bits")
     return value, NUMBERS[type(value)]
 
 
 def empty(*size: Any, dtype: Any = None, device: str | None = None, requires_grad: bool = False) -> Tensor:
     """A tensor with unspecified contents."""
-    return _new("empty", checks.lengths(size), dtype, device, requires_grad)
+    return _new("empty", size, dtype, device, requires_grad)
 
 
 def arange(
@@ -66,6 +69,7 @@ def arange(
         start, end, step = int(start), int(end), int(step)
     if step == 0 or not (end - start) / step >= 0:
         raise checks.refused("step", step, f"a step that leads from {start} to {end}")
+    checks.lengths((int((end - start) / step),), "end", dtype.itemsize)
     return Tensor(checks.device(device).xp.arange(start, end, step, dtype=dtype), requires_grad)
 
 
@@ -82,7 +86,8 @@ def linspace(
 ) -> Tensor:
     """`steps` evenly spaced numbers from `start` to `end`, both included."""
     start, end = _end(start, "start"), _end(end, "end")
-    steps, dtype = checks.integer(steps, "steps", least=0), checks.dtype(np.float32 if dtype is None else dtype)
+    checks.lengths((checks.integer(steps, "steps", least=0),), "steps")
+    dtype = checks.dtype(np.float32 if dtype is None else dtype)
     xp = checks.device(device).xp
     if dtype.kind in "iu":  # rounded towards zero, as a cast does
         return Tensor(xp.linspace(int(start), int(end), steps).astype(dtype))
@@ -94,6 +99,7 @@ def eye(
 ) -> Tensor:
     """The identity matrix."""
     shape = (checks.integer(n, "n", least=0), checks.integer(n if m is None else m, "m", least=0))
+    checks.lengths(shape, "n")
     dtype = checks.dtype(np.float32 if dtype is None else dtype)
     return Tensor(checks.device(device).xp.eye(*shape, dtype=dtype), requires_grad)
 
@@ -138,14 +144,16 @@ def randint(
 
 def randperm(n: int, dtype: Any = None, device: str | None = None) -> Tensor:
     """A random order of the integers below `n`."""
-    order = generator().permutation(checks.integer(n, "n", least=0)).astype(checks.dtype(dtype or np.int64))
+    (n,) = checks.lengths((checks.integer(n, "n", least=0),), "n", itemsize=8)
+    order = generator().permutation(n).astype(checks.dtype(dtype or np.int64))
     return Tensor(backend.to_device(order, checks.device(device).device))
 
 
 def _like(name, input, dtype, device, requires_grad, *values):
     """An array that the array library's function of that name makes of `input`, in its dtype and where it lies unless given."""
     array = tensor_of(input).data
-    made = getattr(backend.array_module(array), name)(array, *values, dtype=checks.dtype(dtype or array.dtype))
+    dtype = array.dtype if dtype is None else checks.dtype(dtype)
+    made = backend.quietly(getattr(backend.array_module(array), name), array, *values, dtype=dtype)
     return Tensor(made if device is None else backend.to_device(made, checks.device(device).device), requires_grad)
 
 
@@ -163,18 +171,27 @@ def full_like(
     input: Tensor, fill_value: float, dtype: Any = None, device: str | None = None, requires_grad: bool = False
 ) -> Tensor:
     """One value, with the shape of `input`, and its dtype and device unless given."""
-    return _like("full_like", input, dtype, device, requires_grad, _value(fill_value)[0])
+    value = _value(fill_value)[0]
+    if isinstance(value, complex):
+        raise checks.refused("fill_value", fill_value, "a real number", TypeError)
+    return _like("full_like", input, dtype, device, requires_grad, value)
+
+
+def _alike(input, dtype, device):
+    """Shape, dtype and device of `input`, the last two unless given."""
+    shape, dtype = tensor_of(input).shape, input.dtype if dtype is None else dtype
+    return shape, dtype, input.device if device is None else device
 
 
 def randn_like(input: Tensor, dtype: Any = None, device: str | None = None, requires_grad: bool = False) -> Tensor:
     """Standard normal random numbers with the shape of `input`, and its dtype and device unless given."""
-    shape, dtype, device = tensor_of(input).shape, dtype or input.dtype, device or input.device
+    shape, dtype, device = _alike(input, dtype, device)
     return randn(shape, dtype=dtype, device=device, requires_grad=requires_grad)
 
 
 def rand_like(input: Tensor, dtype: Any = None, device: str | None = None, requires_grad: bool = False) -> Tensor:
     """Uniform random numbers with the shape of `input`, and its dtype and device unless given."""
-    shape, dtype, device = tensor_of(input).shape, dtype or input.dtype, device or input.device
+    shape, dtype, device = _alike(input, dtype, device)
     return rand(shape, dtype=dtype, device=device, requires_grad=requires_grad)
 
 

@@ -10,7 +10,7 @@ Reference: N. Srivastava et al., "Dropout", JMLR 15, 2014.
 from __future__ import annotations
 
 from minidl import backend
-from minidl.checks import probability
+from minidl.checks import flag, integer, probability
 from minidl.dispatch import dispatched
 from minidl.ops.axes import with_axes
 from minidl.ops.promotion import floating, tensor_of
@@ -83,10 +83,10 @@ def dropout(
         If `p` is not a probability.
     """
     p = probability(p)
-    if not training or p == 0.0:
+    if not flag(training, "training") or p == 0.0:
         return tensor_of(input)
     if p == 1.0:
         y = floating(input) * 0.0
     else:
-        y = with_axes(floating(input), lambda x: Dropout.apply(x, p, next_key(layer)))
-    return input.become(y) if inplace else y
+        y = with_axes(floating(input), lambda x: Dropout.apply(x, p, next_key(integer(layer, "layer"))))
+    return input.become(y) if flag(inplace, "inplace") else y

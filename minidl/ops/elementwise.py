@@ -10,7 +10,7 @@ import math
 
 from minidl.backend import array_module
 from minidl.backend import erf as erf_of
-from minidl.checks import integer
+from minidl.checks import flag, integer
 from minidl.dispatch import dispatched
 from minidl.ops.creation import zeros_like
 from minidl.ops.promotion import BOOL, floating, tensor_of
@@ -167,7 +167,7 @@ def _round(input: Tensor) -> Tensor:
 
 def round(input: Tensor, *, decimals: int = 0) -> Tensor:
     """Nearest number with so many decimals (negative ones: of tens), halves to even; derivative 0."""
-    decimals = integer(decimals, "decimals")
+    decimals = integer(decimals, "decimals", -300, 300)
     if decimals == 0:
         return _round(input)
     if decimals > 0:
@@ -240,4 +240,4 @@ def relu(input: Tensor, inplace: bool = False) -> Tensor:
     if tensor_of(input)._data.dtype is BOOL:
         raise TypeError("`input` of relu() is bool; accepted: numbers")
     y = Relu.apply(input)
-    return input.become(y) if inplace else y
+    return input.become(y) if flag(inplace, "inplace") else y

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from minidl.checks import flag, integer, number, refused
 from minidl.ops.arithmetic import where
 from minidl.ops.promotion import tensor_of
 from minidl.ops.selecting import index_select
@@ -33,13 +34,14 @@ def embedding(
             [0., 0.],
             [2., 2.]])
     """
+    flag(scale_grad_by_freq, "scale_grad_by_freq"), flag(sparse, "sparse"), number(norm_type, "norm_type")
     tensor_of(input)
     if tensor_of(weight, "weight").ndim != 2:
         raise ValueError(f"`weight` has shape {weight.shape}; accepted: (rows, width)")
     check_options(max_norm=max_norm, scale_grad_by_freq=scale_grad_by_freq, sparse=sparse)
     rows = weight.shape[0]
-    if padding_idx is not None and not -rows <= padding_idx < rows:
-        raise ValueError(f"`padding_idx` is {padding_idx}; accepted: {-rows} to {rows - 1}")
+    if padding_idx is not None:
+        padding_idx = integer(padding_idx, "padding_idx", -rows, rows - 1)
     y = index_select(weight, 0, input.reshape(-1)).reshape(*input.shape, weight.shape[1])
     if padding_idx is None:
         return y
@@ -49,5 +51,5 @@ def embedding(
 def check_options(**options):
     """Refuse those of PyTorch's options that are not there."""
     for name, value in options.items():
-        if value:
-            raise ValueError(f"`{name}` is {value!r}; accepted: {None if name == 'max_norm' else False}")
+        if value is not None and value is not False:
+            raise refused(name, value, None if name == "max_norm" else False)

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 from minidl import checks
 from minidl.backend import array_module
-from minidl.checks import Ints
+from minidl.checks import Ints, flag
 from minidl.ops.arithmetic import maximum, minimum
 from minidl.ops.axes import dropped_shape, kept_shape, numpy_names, reduced
 from minidl.ops.indexing import take_along_dim
@@ -33,6 +33,7 @@ def amin(input: Tensor, dim: Ints | None = None, keepdim: bool = False) -> Tenso
 
 def _extremes(input, name, dim, keepdim):
     axes = reduced(dim, input)
+    flag(keepdim, "keepdim")
     _refuse_empty(input, axes, name)
     return Extreme.apply(input, name, axes, keepdim)
 
@@ -80,6 +81,7 @@ def _extreme(name, input, dim, keepdim):
     if dim is None:
         return {"max": amax, "min": amin}[name](input)
     axis = checks.axis(dim, tensor_of(input).ndim)
+    flag(keepdim, "keepdim")
     if input.ndim == 0:
         return ValuesAndIndices(input.clone(), Tensor(array_module(input.data).zeros((), dtype="int64")))
     _refuse_empty(input, (axis,), name)

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from minidl.checks import integer, pair
+from minidl.checks import integer, pair, positive_pair
 from minidl.ops.promotion import tensor_of
 
 
 def paddings(padding, kernel_size, stride, dilation):
     """`padding` (number, pair, "same" or "valid") as ((top, bottom), (left, right))."""
-    if padding == "valid":
+    if isinstance(padding, str) and padding == "valid":
         padding = 0
-    if padding == "same":
+    if isinstance(padding, str) and padding == "same":
         if stride != (1, 1):
             raise ValueError(f"`padding` is 'same' but `stride` is {stride}; 'same' needs stride 1")
         spans = [d * (k - 1) for k, d in zip(kernel_size, dilation)]
@@ -18,6 +18,12 @@ def paddings(padding, kernel_size, stride, dilation):
     if isinstance(padding, str):
         raise ValueError(f"`padding` is {padding!r}; accepted: an int, a pair, 'same' or 'valid'")
     return tuple((p, p) for p in pair(padding, "padding", least=0))
+
+
+def stride_or(kernel_size, stride):
+    """`stride` as a pair; the window's size where it is None or ()."""
+    default = stride is None or (isinstance(stride, (tuple, list)) and not stride)
+    return kernel_size if default else positive_pair(stride, "stride")
 
 
 def reachable(stride, size, padding):

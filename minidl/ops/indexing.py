@@ -43,6 +43,8 @@ def _at(array, index):
         return array[index]
     except IndexError as error:
         raise IndexError(f"`index` does not fit shape {array.shape}: {error}") from None
+    except (TypeError, ValueError):
+        raise TypeError(f"`index` is {checks.shown(index)}; accepted: numbers, slices, arrays of integers, masks") from None
 
 
 class Slice(Function):
@@ -213,6 +215,9 @@ class SetItem(Function):
             y[index] = value
         except IndexError as error:
             raise IndexError(f"`index` does not fit shape {x.shape}: {error}") from None
+        except (TypeError, ValueError):
+            found = f"`value` is {checks.shown(value)} of shape {getattr(value, 'shape', ())}"
+            raise ValueError(f"{found}; accepted: {x.dtype} of shape {x[index].shape}") from None
         return y
 
     def backward(self, grad):
@@ -257,5 +262,6 @@ def one_hot(tensor: Tensor, num_classes: int = -1) -> Tensor:
         if tensor.data.size == 0:
             raise ValueError("`num_classes` is -1 but `tensor` is empty; accepted: a number of classes")
         num_classes = int(tensor.max()) + 1
+    checks.lengths((*tensor.shape, num_classes), "num_classes")
     _check_range(tensor, "tensor", 0, num_classes)
     return Tensor((tensor.data[..., None] == xp.arange(num_classes)).astype(xp.int64))

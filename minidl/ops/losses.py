@@ -153,6 +153,7 @@ def cross_entropy(
     tensor([[-0.5,  0.5]])
     """
     _check_reduction(reduction)
+    ignore_index = checks.integer(ignore_index, "ignore_index", -(2**63), 2**63 - 1)
     label_smoothing = checks.probability(label_smoothing, "label_smoothing")
     if floating(input).ndim == 1:  # one row
         row = tensor_of(target, "target").unsqueeze(0)
@@ -207,6 +208,7 @@ def nll_loss(
 ) -> Tensor:
     """Negative log-likelihood of log-probabilities `input` (N, K, ...) at the labels `target` (N, ...)."""
     _check_reduction(reduction)
+    ignore_index = checks.integer(ignore_index, "ignore_index", -(2**63), 2**63 - 1)
     if floating(input).ndim == 1:
         loss = nll_loss(input.unsqueeze(0), tensor_of(target, "target").unsqueeze(0), weight, ignore_index, reduction)
         return loss.squeeze(0) if reduction == "none" else loss

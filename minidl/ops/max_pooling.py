@@ -11,9 +11,9 @@ from __future__ import annotations
 from typing import Any
 
 from minidl import backend
-from minidl.checks import Ints, pair, positive_pair
+from minidl.checks import Ints, flag, pair, positive_pair
 from minidl.dispatch import dispatched
-from minidl.ops.geometry import on_images
+from minidl.ops.geometry import on_images, stride_or
 from minidl.ops.padding import Pick
 from minidl.ops.promotion import tensor_of
 from minidl.ops.windows import adaptive_bins, adaptive_size, deliver, padded, pooled_shape, taps
@@ -214,15 +214,16 @@ def max_pool2d(
     tensor([[[[0., 0.],
               [1., 0.]]]])
     """
+    flag(ceil_mode, "ceil_mode"), flag(return_indices, "return_indices")
     kernel_size = positive_pair(kernel_size, "kernel_size")
     geometry = dict(
         kernel_size=kernel_size,
-        stride=kernel_size if stride is None or stride == () else positive_pair(stride, "stride"),
+        stride=stride_or(kernel_size, stride),
         padding=pair(padding, "padding", least=0),
         dilation=positive_pair(dilation, "dilation"),
     )
-    if tensor_of(input)._data.dtype.kind == "b":
-        raise TypeError("`input` of max_pool2d() is bool; accepted: numbers")
+    if tensor_of(input)._data.dtype.kind in "bc":
+        raise TypeError(f"`input` of max_pool2d() is {input.dtype}; accepted: numbers that have an order")
 
     if 0 in input.shape[-3:]:
         raise ValueError(f"`input` has shape {input.shape}; accepted: pixels and channels")
@@ -269,6 +270,7 @@ def adaptive_max_pool2d(input: Tensor, output_size: Ints, return_indices: bool =
     tensor([[[[4., 5.],
               [7., 8.]]]])
     """
+    flag(return_indices, "return_indices")
     return on_images(lambda images: _adaptive_max_pool2d(images, output_size, return_indices), input)
 
 

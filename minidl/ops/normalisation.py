@@ -24,7 +24,7 @@ Classification with Deep Convolutional Neural Networks", 2012, section 3.3.
 from __future__ import annotations
 
 from minidl import checks
-from minidl.checks import Ints
+from minidl.checks import Ints, flag, number
 from minidl.ops.fused import Fused
 from minidl.ops.promotion import floating, tensor_of
 from minidl.tensor import Tensor
@@ -84,9 +84,10 @@ class LocalResponseNorm(Fused):
     def definition(x, size, alpha, beta, k):
         C = x.shape[1]
         lead = (0, 0) * (x.ndim - 2)
-        squares = (x * x).pad(lead + (size // 2, (size - 1) // 2))
+        before, after = min(size // 2, C), min((size - 1) // 2, C)  # beyond them there are no channels
+        squares = (x * x).pad(lead + (before, after))
         total = squares[:, :C]
-        for shift in range(1, size):
+        for shift in range(1, before + after + 1):
             total = total + squares[:, shift : shift + C]
         return (x * (total * (alpha / size) + k) ** -beta,)
 
@@ -127,7 +128,7 @@ def batch_norm_train(
     if input.data.size <= C:
         count = input.data.size // max(C, 1)
         raise ValueError(f"`input` of shape {input.shape} has {count} value per channel; training needs 2")
-    return BatchNorm.apply(input, weight, bias, eps=eps, relu=relu)
+    return BatchNorm.apply(input, weight, bias, eps=float(number(eps, "eps")), relu=flag(relu, "relu"))
 
 
 def batch_norm_eval(
@@ -137,7 +138,7 @@ def batch_norm_eval(
     """Batch normalisation by given statistics of shape (C,): one scale and one shift per channel."""
     tensor_of(mean, "mean"), tensor_of(var, "var")
     check_channels(input, mean=mean, var=var, weight=weight, bias=bias)
-    return BatchNormEval.apply(input, mean, var, weight, bias, eps=eps, relu=relu)
+    return BatchNormEval.apply(input, mean, var, weight, bias, eps=float(number(eps, "eps")), relu=flag(relu, "relu"))
 
 
 def check_channels(input, **vectors):
@@ -162,7 +163,7 @@ def layer_norm(
         if vector is not None and tensor_of(vector, name).shape != shape:
             raise ValueError(f"`{name}` has shape {vector.shape} but `normalized_shape` is {shape}")
     axes = tuple(range(input.ndim - len(shape), input.ndim))
-    return LayerNorm.apply(input, weight, bias, axes=axes, eps=eps)
+    return LayerNorm.apply(input, weight, bias, axes=axes, eps=float(number(eps, "eps")))
 
 
 def local_response_norm(input: Tensor, size: int, alpha: float = 1e-4, beta: float = 0.75, k: float = 1.0) -> Tensor:
@@ -173,6 +174,7 @@ def local_response_norm(input: Tensor, size: int, alpha: float = 1e-4, beta: flo
     ValueError
         If `size` is less than 1 or there is no channel axis.
     """
-    size = checks.integer(size, "size", least=1)
+    number(alpha, "alpha"), number(beta, "beta"), number(k, "k")
+    size = min(checks.integer(size, "size", least=1), checks.MOST)
     check_channels(input)
     return LocalResponseNorm.apply(input, size=size, alpha=alpha, beta=beta, k=k)

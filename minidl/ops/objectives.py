@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import numpy as np
-
-from minidl.backend import array_module
+from minidl import checks
+from minidl.backend import array_module, quietly
 from minidl.ops.arithmetic import maximum, where
 from minidl.ops.losses import _check_reduction, _reduce
 from minidl.ops.reduction import norm
@@ -17,24 +16,23 @@ def smooth_l1_loss(input: Tensor, target: Tensor, reduction: str = "mean", beta:
 
     Reference: R. Girshick, "Fast R-CNN", arXiv 1504.08083.
     """
-    if not beta >= 0:
-        raise ValueError(f"`beta` is {beta}; accepted: numbers >= 0")
+    checks.number(beta, "beta", least=0)
     difference = tensor_of(input) - tensor_of(target, "target")
     size = difference.abs()
     if beta == 0:
         return _reduce(size, reduction)
-    return _reduce(where(size.data < beta, difference * difference * (0.5 / beta), size - 0.5 * beta), reduction)
+    return _reduce(where(size < beta, difference * difference * (0.5 / beta), size - 0.5 * beta), reduction)
 
 
 def huber_loss(
     input: Tensor, target: Tensor, reduction: str = "mean", delta: float = 1.0, weight: Tensor | None = None
 ) -> Tensor:
     """`smooth_l1_loss` times `delta` (P. Huber, Annals of Mathematical Statistics 35, 1964)."""
-    if not delta > 0:
+    if not checks.number(delta, "delta") > 0:
         raise ValueError(f"`delta` is {delta}; accepted: numbers > 0")
     difference = tensor_of(input) - tensor_of(target, "target")
     size = difference.abs()
-    losses = where(size.data < delta, 0.5 * difference * difference, delta * (size - 0.5 * delta))
+    losses = where(size < delta, 0.5 * difference * difference, delta * (size - 0.5 * delta))
     return _weighted(losses, weight, reduction)
 
 
@@ -42,7 +40,7 @@ def _weighted(losses, weight, reduction):
     """Reduced with a weight for each loss; the mean is over the weights."""
     if weight is None:
         return _reduce(losses, reduction)
-    losses = losses * weight
+    losses = losses * tensor_of(weight, "weight")
     return losses.sum() / weight.sum() if _check_reduction(reduction) == "mean" else _reduce(losses, reduction)
 
 
@@ -78,6 +76,7 @@ def kl_div(
 
     ``reduction="batchmean"`` divides the sum by the first axis' length, which the definition asks for.
     """
+    checks.flag(log_target, "log_target")
     _check_old(size_average, reduce)
     tensor_of(input), tensor_of(target, "target")
     if log_target:
@@ -85,7 +84,7 @@ def kl_div(
     else:
         nothing = target.data == 0
         losses = where(nothing, 0.0, target * where(nothing, 1.0, target).log()) - target * input
-    if reduction == "batchmean":
+    if isinstance(reduction, str) and reduction == "batchmean":
         return losses.sum() / input.shape[0] if input.ndim else losses.sum()
     return _reduce(losses, reduction)
 
@@ -104,7 +103,8 @@ def cosine_similarity(x1: Tensor, x2: Tensor, dim: int = 1, eps: float = 1e-8) -
     >>> minidl.cosine_similarity(minidl.tensor([1.0, 0.0]), minidl.tensor([1.0, 1.0]), dim=0)
     tensor(0.7071)
     """
-    shape = np.broadcast_shapes(tensor_of(x1, "x1").shape, tensor_of(x2, "x2").shape)
+    checks.number(eps, "eps")
+    shape = checks.broadcast(x1=tensor_of(x1, "x1"), x2=tensor_of(x2, "x2"))
     a, b = (_unit(x.broadcast_to(shape), dim, eps) for x in (x1, x2))
     return (a * b).sum(dim)
 
@@ -114,9 +114,10 @@ def _unit(x, dim, eps):
 
 
 def _not_below(x, least):
-    return maximum(x, Tensor(array_module(x.data).full((), least, dtype=x.dtype)))
+    return maximum(x, Tensor(quietly(array_module(x.data).full, (), least, dtype=x.dtype)))
 
 
 def normalize(input: Tensor, p: float = 2.0, dim: int = 1, eps: float = 1e-12) -> Tensor:
     """Vectors along `dim` divided by their p-norm, or by `eps` if that is larger."""
+    checks.number(eps, "eps")
     return input / norm(input, p, dim, keepdim=True).clamp(eps)

@@ -112,8 +112,7 @@ def pad(input: Tensor, pad: Sequence[int], mode: str = "constant", value: float 
     >>> y, x.grad
     (tensor([3., 2., 1., 2., 3., 2.], grad_fn=<Pick>), tensor([1., 3., 2.]))
     """
-    if mode != "constant" and mode not in MODES:
-        raise ValueError(f"`mode` is {mode!r}; accepted: 'constant', {', '.join(map(repr, MODES))}")
+    checks.choice(mode, "mode", ("constant", *MODES))
     pad = checks.integers(pad, "pad", "a tuple of integers")
     if len(pad) % 2 or len(pad) > 2 * tensor_of(input).ndim:
         raise ValueError(f"`pad` has {len(pad)} widths; accepted: two for each of up to {input.ndim} axes")
@@ -121,12 +120,13 @@ def pad(input: Tensor, pad: Sequence[int], mode: str = "constant", value: float 
     widths = [(0, 0)] * (input.ndim - len(pairs)) + pairs[::-1]
     if any(n + a + b < 0 for n, (a, b) in zip(input.shape, widths)):
         raise checks.refused("pad", pad, f"widths that leave something of shape {input.shape}")
+    checks.lengths((tuple([n + a + b for n, (a, b) in zip(input.shape, widths)]),), "pad")
     if mode in ("constant", "circular") and any(w < 0 for pair in widths for w in pair):
         input = input[tuple(slice(max(-a, 0), n - max(-b, 0)) for n, (a, b) in zip(input.shape, widths))]
         widths = [(max(a, 0), max(b, 0)) for a, b in widths]
     if mode == "constant":
         return Pad.apply(input, tuple(widths), 0 if value is None else checks.number(value, "value"))
-    if value:
+    if value is not None and checks.number(value, "value"):
         raise ValueError(f"`value` is {value} with `mode` {mode!r}; accepted: a value for 'constant' only")
     for axis, (before, after) in enumerate(widths):
         input = _framed(input, axis, before, after, mode) if before or after else input

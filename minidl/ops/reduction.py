@@ -11,7 +11,7 @@ from typing import Any
 
 from minidl import checks
 from minidl.backend import array_module
-from minidl.checks import Ints
+from minidl.checks import Ints, flag
 from minidl.ops.arithmetic import where
 from minidl.ops.axes import dropped_shape, kept_shape, numpy_names, reduced, with_axes
 from minidl.ops.extremes import amax, amin
@@ -85,7 +85,7 @@ def sum(input: Tensor, dim: Ints | None = None, keepdim: bool = False, dtype: An
     tensor([3., 3.], grad_fn=<Sum>)
     """
     axes = reduced(dim, input)
-    return Sum.apply(_summed(input, dtype), axes, keepdim)
+    return Sum.apply(_summed(input, dtype), axes, flag(keepdim, "keepdim"))
 
 
 @numpy_names
@@ -139,8 +139,8 @@ def prod(input: Tensor, dim: int | None = None, keepdim: bool = False, dtype: An
     input = _summed(input, dtype)
     if dim is None:
         out = Prod.apply(input.flatten(), 0, False)
-        return out.reshape((1,) * input.ndim) if keepdim else out
-    return with_axes(input, lambda x: Prod.apply(x, checks.axis(dim, x.ndim), keepdim), drops=not keepdim)
+        return out.reshape((1,) * input.ndim) if flag(keepdim, "keepdim") else out
+    return with_axes(input, lambda x: Prod.apply(x, checks.axis(dim, x.ndim), flag(keepdim, "keepdim")), drops=not keepdim)
 
 
 @numpy_names
@@ -149,7 +149,7 @@ def logsumexp(input: Tensor, dim: Ints | None, keepdim: bool = False) -> Tensor:
     axes = checks.axes(dim, tensor_of(input).ndim)
     if not axes and input.ndim:
         raise checks.refused("dim", dim, "at least one axis")
-    return LogSumExp.apply(input.astype(FLOAT) if input.dtype.kind in "iub" else input, axes, keepdim)
+    return LogSumExp.apply(input.astype(FLOAT) if input.dtype.kind in "iub" else input, axes, flag(keepdim, "keepdim"))
 
 
 class LogSumExp(Function):

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from minidl import checks
-from minidl.backend import array_module
 from minidl.ops.arithmetic import div, where
+from minidl.ops.comparison import close
 from minidl.ops.joining import concat
 from minidl.ops.promotion import FLOAT, Operand, module_of, operands, tensor_of
 from minidl.tensor import Function, Tensor
@@ -109,7 +109,4 @@ def isclose(input: Tensor, other: Operand, rtol: float = 1e-5, atol: float = 1e-
     """True where ``|input - other| <= atol + rtol * |other|``, or both are the same infinity."""
     if tensor_of(input).dtype != tensor_of(other, "other").dtype:
         raise TypeError(f"`input` is {input.dtype} but `other` is {other.dtype}; cast one with .to(dtype)")
-    checks.number(rtol, "rtol", least=0)
-    checks.number(atol, "atol", least=0)
-    xp = array_module(input.data)
-    return Tensor(xp.isclose(input.data, other.data, rtol=rtol, atol=atol, equal_nan=equal_nan))
+    return Tensor(close(input, other, rtol, atol, equal_nan))

@@ -16,7 +16,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from minidl.backend import array_module
-from minidl.checks import Ints, positive_pair
+from minidl.checks import MOST, Ints, choice, flag, integer, lengths, number, positive_pair, shown
 from minidl.ops.arithmetic import where
 from minidl.ops.average_pooling import adaptive_avg_pool2d
 from minidl.ops.indexing import Take
@@ -92,6 +92,7 @@ def interpolate(
     >>> minidl.interpolate(x, size=4, mode="linear")
     tensor([[[0., 1., 3., 4.]]], grad_fn=<Add>)
     """
+    flag(antialias, "antialias")
     axes = tensor_of(input).ndim - 2
     _check_mode(input, mode, align_corners, antialias)
     size, scales = _sizes(input, size, scale_factor, recompute_scale_factor)
@@ -104,9 +105,8 @@ def interpolate(
 
 
 def _check_mode(input, mode, align_corners, antialias):
-    if mode not in MODES:
-        raise ValueError(f"`mode` is {mode!r}; accepted: {', '.join(map(repr, MODES))}")
-    needed, kind = MODES[mode]
+    needed, kind = MODES[choice(mode, "mode", tuple(MODES))]
+    align_corners is None or flag(align_corners, "align_corners")
     if input.ndim not in ((3, 4) if needed is None else (needed + 2,)):
         raise ValueError(f"`input` has shape {input.shape}; accepted for `mode` {mode!r}: (N, C, L) or (N, C, H, W)")
     if input.data.size == 0 and 0 in input.shape[1:]:
@@ -119,22 +119,25 @@ def _check_mode(input, mode, align_corners, antialias):
 
 def _sizes(input, size, scale_factor, recompute):
     """The output's lengths, and for each axis the factor to compute places by, None for the ratio of lengths."""
-    lengths = input.shape[2:]
+    sides = input.shape[2:]
     if (size is None) == (scale_factor is None):
-        raise ValueError(f"`size` is {size} and `scale_factor` {scale_factor}; accepted: one of the two")
-    given = size if scale_factor is None else scale_factor
-    given = tuple(given) if isinstance(given, (tuple, list)) else (given,) * len(lengths)
-    if len(given) != len(lengths):
-        raise ValueError(f"`size` or `scale_factor` has {len(given)} numbers; accepted: {len(lengths)} or one for all")
+        raise ValueError(f"`size` is {shown(size)} and `scale_factor` {shown(scale_factor)}; accepted: one of the two")
+    name, given = ("size", size) if scale_factor is None else ("scale_factor", scale_factor)
+    given = tuple(given) if isinstance(given, (tuple, list)) else (given,) * len(sides)
+    given = tuple([integer(n, name) if scale_factor is None else number(n, name, 0, MOST) for n in given])
+    recompute = recompute is not None and flag(recompute, "recompute_scale_factor")
+    if len(given) != len(sides):
+        raise ValueError(f"`size` or `scale_factor` has {len(given)} numbers; accepted: {len(sides)} or one for all")
     if scale_factor is None:
         if recompute:
             raise ValueError("`recompute_scale_factor` is True but `size` is given, which settles it")
-        scales = (None,) * len(lengths)
+        scales = (None,) * len(sides)
     else:
-        scales = (None,) * len(lengths) if recompute else tuple(map(float, given))
-        given = tuple(math.floor(n * float(factor)) for n, factor in zip(lengths, given))
+        scales = (None,) * len(sides) if recompute else tuple(map(float, given))
+        given = tuple(math.floor(n * float(factor)) for n, factor in zip(sides, given))
     if min(given) < 1:
         raise ValueError(f"the output would have lengths {given}; accepted: `size` or `scale_factor` for 1 or more")
+    lengths((*input.shape[:2], *given), name)
     return given, scales
 
 
@@ -245,10 +248,9 @@ def grid_sample(
     >>> minidl.grid_sample(x, minidl.zeros(1, 1, 1, 2))
     tensor([[[[2.5]]]])
     """
-    if mode not in ("bilinear", "nearest", "bicubic"):
-        raise ValueError(f"`mode` is {mode!r}; accepted: 'bilinear', 'nearest', 'bicubic'")
-    if padding_mode not in ("zeros", "border", "reflection"):
-        raise ValueError(f"`padding_mode` is {padding_mode!r}; accepted: 'zeros', 'border', 'reflection'")
+    choice(mode, "mode", ("bilinear", "nearest", "bicubic"))
+    choice(padding_mode, "padding_mode", ("zeros", "border", "reflection"))
+    align_corners = align_corners is not None and flag(align_corners, "align_corners")
     if tensor_of(input).ndim != 4 or tensor_of(grid, "grid").ndim != 4 or grid.shape[3] != 2 or grid.shape[0] != input.shape[0]:
         raise ValueError(
             f"`input` has shape {input.shape} and `grid` {grid.shape}; accepted: (N, C, H, W) and (N, OH, OW, 2)"

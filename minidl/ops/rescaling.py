@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import numpy as np
 
-from minidl.checks import Ints
+from minidl.checks import Ints, flag, lengths, number
 from minidl.ops.creation import ones
 from minidl.ops.dropout import dropout
 from minidl.ops.normalisation import batch_norm_train, check_channels
-from minidl.ops.promotion import tensor_of
+from minidl.ops.promotion import floating, tensor_of
 from minidl.random import GENERAL
 from minidl.tensor import Tensor
 
@@ -22,13 +22,13 @@ def rms_norm(input: Tensor, normalized_shape: Ints, weight: Tensor | None = None
 
     `eps` is added to the mean square; None takes the dtype's precision.
     """
-    shape = (normalized_shape,) if hasattr(normalized_shape, "__index__") else tuple(normalized_shape)
-    if not shape or tensor_of(input).shape[len(input.shape) - len(shape) :] != shape:
+    shape = lengths((normalized_shape,), "normalized_shape")
+    if not shape or floating(input).shape[len(input.shape) - len(shape) :] != shape:
         raise ValueError(f"`normalized_shape` is {shape} but `input` has shape {input.shape}")
     if weight is not None and tensor_of(weight, "weight").shape != shape:
         raise ValueError(f"`weight` has shape {weight.shape} but `normalized_shape` is {shape}")
     axes = tuple(range(input.ndim - len(shape), input.ndim))
-    eps = float(np.finfo(input.dtype).eps) if eps is None else eps
+    eps = float(np.finfo(input.dtype).eps) if eps is None else number(eps, "eps")
     y = input * ((input * input).mean(axes, keepdim=True) + eps).rsqrt()
     return y if weight is None else y * weight
 
@@ -50,9 +50,10 @@ def instance_norm_train(input, weight=None, bias=None, eps=1e-5):
 
 def dropout2d(input: Tensor, p: float = 0.5, training: bool = True, layer: int = GENERAL) -> Tensor:
     """Zero whole channels of (N, C, H, W) with probability `p` and divide the others by ``1 - p``; see `dropout`."""
+    flag(training, "training")
     if tensor_of(input).ndim not in (3, 4):
         raise ValueError(f"`input` has shape {input.shape}; accepted: (N, C, H, W) or (C, H, W)")
     if not training:
         return input
     shape = input.shape[:-2] + (1, 1)
-    return input * dropout(ones(shape, dtype=input.dtype, device=input.device), p, training, layer)
+    return input * dropout(ones(shape, dtype=input.dtype, device=input.device), p, training, layer=layer)

@@ -8,10 +8,8 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
-
 from minidl import checks
-from minidl.backend import array_module
+from minidl.backend import array_module, quietly
 from minidl.ops.arithmetic import where
 from minidl.ops.indexing import Put, SetItem, Take, _numbered, positions_of
 from minidl.ops.promotion import operand, tensor_of
@@ -37,7 +35,7 @@ def index_add(input: Tensor, dim: int, index: Tensor, source: Tensor, *, alpha: 
     if tensor_of(source, "source").shape != positions.shape:
         raise ValueError(f"`source` has shape {source.shape}; `index` and `input` need {positions.shape}")
     _check_dtype("source", source, input)
-    return input + Put.apply(source if alpha == 1 else source * alpha, positions, False, input.shape)
+    return input + Put.apply(source if isinstance(alpha, int) and alpha == 1 else source * checks.number(alpha, "alpha"), positions, False, input.shape)
 
 
 def _slices(input, dim, index):
@@ -150,7 +148,7 @@ def masked_fill(input: Tensor, mask: Tensor, value: Tensor | float) -> Tensor:
     elif input.dtype.kind in "iu" and not (abs(value) < 2**63 and value == int(value)):
         raise TypeError(f"`value` is {value!r}, which {input.dtype} cannot hold")
     else:
-        value = Tensor(array_module(input.data).full((), value, dtype=input.dtype))
+        value = Tensor(quietly(array_module(input.data).full, (), value, dtype=input.dtype))
     return where(mask, value, input)
 
 
@@ -162,7 +160,7 @@ def _check_mask(mask):
 def masked_select(input: Tensor, mask: Tensor) -> Tensor:
     """The elements of `input` where `mask` is true, one after another: shape (n,). Python waits for the device."""
     _check_mask(mask)
-    shape = np.broadcast_shapes(tensor_of(input).shape, mask.shape)
+    shape = checks.broadcast(input=tensor_of(input), mask=mask)
     chosen = array_module(mask.data).broadcast_to(mask.data, shape)
     input = input.broadcast_to(shape)
     return Take.apply(input, positions_of(input, chosen), True)
@@ -170,6 +168,7 @@ def masked_select(input: Tensor, mask: Tensor) -> Tensor:
 
 def nonzero(input: Tensor, *, as_tuple: bool = False) -> Any:
     """Indices of the elements that are not 0: (count, axes), or a tensor for each axis. Python waits for the device."""
+    checks.flag(as_tuple, "as_tuple")
     xp = array_module(tensor_of(input).data)
     found = xp.nonzero(input.data.reshape(input.shape or (1,)))
     if as_tuple:
@@ -192,7 +191,7 @@ def diagonal(input: Tensor, offset: int = 0, dim1: int | None = 0, dim2: int = 1
 
 def _on_diagonal(xp, height, width, offset):
     """Rows and columns of the elements of a diagonal."""
-    first = max(-offset, 0)
+    first = max(-checks.integer(offset, "offset", -checks.MOST, checks.MOST), 0)
     rows = xp.arange(first, first + max(min(height - first, width - max(offset, 0)), 0))
     return rows, rows + offset
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from minidl import checks
-from minidl.checks import Ints
+from minidl.checks import Ints, flag
 from minidl.ops.average_pooling import adaptive_avg_pool2d, avg_pool2d
 from minidl.ops.conv_transpose import conv_transpose2d
 from minidl.ops.convolution import conv2d
@@ -73,8 +73,9 @@ def conv_transpose1d(
 
 def _window(kernel_size, stride, padding):
     kernel_size = single(kernel_size, "kernel_size")
-    stride = kernel_size if stride is None or stride == () else single(stride, "stride")
-    return (1, kernel_size), (1, stride), (0, single(padding, "padding"))
+    if not (isinstance(stride, (tuple, list)) and not stride):
+        stride = kernel_size if stride is None else single(stride, "stride")
+    return (1, kernel_size), (1, stride or kernel_size), (0, single(padding, "padding"))
 
 
 def max_pool1d(
@@ -82,6 +83,7 @@ def max_pool1d(
     ceil_mode: bool = False, return_indices: bool = False,
 ) -> Any:
     """Largest value in each window of a sequence (N, C, L); see `max_pool2d`."""
+    flag(ceil_mode, "ceil_mode"), flag(return_indices, "return_indices")
     window = *_window(kernel_size, stride, padding), (1, single(dilation, "dilation"))
     found = max_pool2d(_image(input), *window, ceil_mode, return_indices)
     return tuple(_sequence(y, input) for y in found) if return_indices else _sequence(found, input)
@@ -92,6 +94,7 @@ def avg_pool1d(
     count_include_pad: bool = True,
 ) -> Tensor:
     """Mean of each window of a sequence (N, C, L); see `avg_pool2d`."""
+    flag(ceil_mode, "ceil_mode"), flag(count_include_pad, "count_include_pad")
     y = avg_pool2d(_image(input), *_window(kernel_size, stride, padding), ceil_mode, count_include_pad)
     return _sequence(y, input)
 
@@ -103,5 +106,6 @@ def adaptive_avg_pool1d(input: Tensor, output_size: Ints) -> Tensor:
 
 def adaptive_max_pool1d(input: Tensor, output_size: Ints, return_indices: bool = False) -> Any:
     """Largest value in windows chosen so that `output_size` remain; see `adaptive_max_pool2d`."""
+    flag(return_indices, "return_indices")
     found = adaptive_max_pool2d(_image(input), (1, single(output_size, "output_size")), return_indices)
     return tuple(_sequence(y, input) for y in found) if return_indices else _sequence(found, input)

@@ -105,7 +105,7 @@ def permute(input: Tensor, *dims: Any) -> Tensor:
 def transpose(input: Tensor, dim0: int | None = None, dim1: int | None = None) -> Tensor:
     """Swap two axes; without arguments reverse all of them, as NumPy does."""
     if (dim0 is None) != (dim1 is None):
-        raise TypeError(f"transpose() swaps `dim0` and `dim1`, found {dim0} and {dim1}")
+        raise TypeError(f"transpose() swaps `dim0` and `dim1`, found {checks.shown(dim0)} and {checks.shown(dim1)}")
     axes = list(range(tensor_of(input).ndim))
     if dim0 is None:
         return Permute.apply(input, tuple(reversed(axes)))
@@ -129,7 +129,7 @@ def unsqueeze(input: Tensor, dim: int) -> Tensor:
 
 def broadcast_to(input: Tensor, *shape: Any) -> Tensor:
     """Repeat along axes of length 1, and new leading axes, without a copy."""
-    shape = checks.lengths(shape, "shape")
+    shape = checks.lengths(shape, "shape", itemsize=2**-10)  # a view, whose elements share their memory
     lead = len(shape) - tensor_of(input).ndim
     if lead < 0 or any(n != 1 and n != m for n, m in zip(input.shape, shape[lead:])):
         raise ValueError(f"`shape` is {shape}, which a tensor of shape {input.shape} does not broadcast to")
@@ -147,7 +147,7 @@ def expand(input: Tensor, *sizes: Any) -> Tensor:
 
 def sum_to_size(input: Tensor, *size: Any) -> Tensor:
     """Sum over the axes that broadcasting to this shape would have added: the adjoint of `broadcast_to`."""
-    size = checks.lengths(size)
+    size = checks.lengths(size, itemsize=2**-10)
     lead = tensor_of(input).ndim - len(size)
     if lead < 0 or any(n != 1 and n != m for n, m in zip(size, input.shape[lead:])):
         raise checks.refused("size", size, f"a shape that broadcasts to {input.shape}")
@@ -181,7 +181,7 @@ class Clone(Function):
 
 def clone(input: Tensor, order: str = "K") -> Tensor:
     """A copy of the values that gradients pass through."""
-    return Clone.apply(tensor_of(input), order)
+    return Clone.apply(tensor_of(input), checks.choice(order, "order", ("C", "F", "A", "K")))
 
 
 class Cast(Function):

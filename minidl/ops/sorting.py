@@ -31,11 +31,13 @@ def sort(input: Tensor, dim: int = -1, descending: bool = False, stable: bool = 
     >>> minidl.sort(minidl.tensor([3.0, 1.0, 2.0]))
     ValuesAndIndices(values=tensor([1., 2., 3.]), indices=tensor([1, 2, 0]))
     """
+    checks.flag(descending, "descending"), checks.flag(stable, "stable")
     return _taken(input, argsort(input, dim, descending), checks.axis(dim, input.ndim))
 
 
 def topk(input: Tensor, k: int, dim: int = -1, largest: bool = True, sorted: bool = True) -> ValuesAndIndices:
     """The `k` largest elements along `dim` (or smallest), in order, as a pair (values, indices)."""
+    checks.flag(largest, "largest"), checks.flag(sorted, "sorted")
     axis, k = checks.axis(dim, tensor_of(input).ndim), checks.integer(k, "k")
     n = input.shape[axis] if input.ndim else 1
     if not 0 <= k <= n:
@@ -53,6 +55,7 @@ def median(input: Tensor, dim: int | None = None, keepdim: bool = False) -> Any:
     >>> minidl.median(minidl.tensor([4.0, 1.0, 3.0, 2.0]))
     tensor(2.)
     """
+    checks.flag(keepdim, "keepdim")
     if dim is None:
         if tensor_of(input).data.size == 0:
             raise ValueError(f"`input` of shape {input.shape} has no elements, and so no median")

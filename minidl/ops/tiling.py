@@ -64,16 +64,21 @@ def repeat_interleave(
     xp = array_module(input.data)
     if not isinstance(repeats, Tensor) and checks.is_integer(repeats):
         count = checks.integer(repeats, "repeats", least=0)
+        checks.lengths((*input.shape, count), "repeats")
         many = input.unsqueeze(dim + 1).broadcast_to((*lead, length, count, *rest))
         return many.reshape(*lead, length * count, *rest)
-    counts = repeats.data.reshape(-1) if isinstance(repeats, Tensor) else xp.asarray(repeats)
+    if isinstance(repeats, Tensor):
+        counts = repeats.data.reshape(-1)
+    else:
+        counts = xp.asarray(checks.integers(repeats, "repeats", "integers >= 0"), dtype="int64")
     if counts.size not in (1, length) or counts.dtype.kind not in "iu":
-        raise ValueError(f"`repeats` is {repeats}; accepted: an integer >= 0, or one for each of {length} slices")
+        raise checks.refused("repeats", repeats, f"an integer >= 0, or one for each of {length} slices")
     counts = to_numpy(xp.broadcast_to(counts, (length,))).tolist()
     if min(counts, default=0) < 0:
         raise ValueError(f"`repeats` holds {min(counts)}; accepted: integers >= 0")
+    checks.lengths((sum(counts), *lead, *rest), "repeats")
     index = [i for i, count in enumerate(counts) for _ in range(count)]
-    if output_size is not None and output_size != len(index):
+    if output_size is not None and checks.integer(output_size, "output_size") != len(index):
         raise ValueError(f"`output_size` is {output_size} but `repeats` makes {len(index)} slices")
     return index_select(input, dim, Tensor(xp.asarray(index, dtype="int64")))
 
@@ -82,11 +87,11 @@ def roll(input: Tensor, shifts: Ints, dims: Ints | None = None) -> Tensor:
     """Every slice moved on by `shifts` along `dims`, the last ones to the front; flattened meanwhile without `dims`."""
     shifts = checks.size((shifts,), "shifts") if not checks.is_integer(shifts) else (shifts,)
     tensor_of(input)
-    if dims is None or dims == ():
+    if dims is None or (isinstance(dims, (tuple, list)) and not dims):
         if len(shifts) != 1:
             raise ValueError(f"`shifts` is {shifts}; accepted without `dims`: one number")
         return roll(input.reshape(-1), shifts, 0).reshape(input.shape)
-    dims = (dims,) if hasattr(dims, "__index__") else tuple(dims)
+    dims = (dims,) if checks.is_integer(dims) else checks.integers(dims, "dims")
     if len(dims) != len(shifts):
         raise ValueError(f"`shifts` is {shifts} and `dims` {dims}; accepted: as many of the one as of the other")
     for shift, dim in zip(shifts, dims):
@@ -122,12 +127,12 @@ def unbind(input: Tensor, dim: int = 0) -> tuple[Tensor, ...]:
 
 def tril(input: Tensor, diagonal: int = 0) -> Tensor:
     """The elements of each matrix on and below a diagonal, 0 above."""
-    return _triangle(input, lambda rows, columns: columns - rows <= diagonal)
+    return _triangle(input, lambda rows, columns: columns - rows <= checks.integer(diagonal, "diagonal", -checks.MOST, checks.MOST))
 
 
 def triu(input: Tensor, diagonal: int = 0) -> Tensor:
     """The elements of each matrix on and above a diagonal, 0 below."""
-    return _triangle(input, lambda rows, columns: columns - rows >= diagonal)
+    return _triangle(input, lambda rows, columns: columns - rows >= checks.integer(diagonal, "diagonal", -checks.MOST, checks.MOST))
 
 
 def _triangle(input, inside):
@@ -145,8 +150,8 @@ def meshgrid(*tensors: Tensor, indexing: str = "ij") -> tuple[Tensor, ...]:
     ``indexing="xy"`` swaps the first two axes, as pictures have them.
     """
     tensors = tuple(tensors[0]) if len(tensors) == 1 and isinstance(tensors[0], (list, tuple)) else tensors
-    if indexing not in ("ij", "xy"):
-        raise ValueError(f"`indexing` is {indexing!r}; accepted: 'ij', 'xy'")
+    checks.choice(indexing, "indexing", ("ij", "xy"))
+    tensors = [tensor_of(x, f"tensors[{i}]") for i, x in enumerate(tensors)]
     if not tensors or any(x.ndim > 1 for x in tensors):
         raise ValueError(f"`tensors` have the shapes {[x.shape for x in tensors]}; accepted: one vector or more")
     order = [1, 0, *range(2, len(tensors))] if indexing == "xy" and len(tensors) > 1 else [*range(len(tensors))]

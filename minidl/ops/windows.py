@@ -10,6 +10,9 @@ from minidl import backend
 from minidl.checks import is_integer, positive_pair, refused
 
 
+MOST_BINS = 2**16  # along an axis, of adaptive pooling: they are listed one by one
+
+
 def pooled_size(size, kernel, stride, padding, dilation=1, ceil_mode=False):
     """Number of windows along one axis, as PyTorch counts them.
 
@@ -90,8 +93,13 @@ def adaptive_bins(size, count):
 def adaptive_size(input, wanted):
     """The (height, width) that `wanted` asks for, an int or a pair in which None keeps an axis of `input`."""
     accepted = "an int, None, or a pair of them (height, width)"
+    if 0 in input.shape[1:]:
+        raise ValueError(f"`input` has shape {input.shape}; accepted: pixels and channels")
     if wanted is None or is_integer(wanted):
         wanted = (wanted, wanted)
     if not isinstance(wanted, (tuple, list)) or len(wanted) != 2:
         raise refused("output_size", wanted, accepted)
-    return positive_pair(tuple(n if m is None else m for n, m in zip(input.shape[2:], wanted)), "output_size")
+    found = positive_pair(tuple(n if m is None else m for n, m in zip(input.shape[2:], wanted)), "output_size")
+    if max(found) > MOST_BINS:
+        raise refused("output_size", found, f"numbers up to {MOST_BINS}")
+    return found

@@ -97,13 +97,19 @@ class Optimizer:
         if closure is not None:
             with enable_grad():
                 loss = closure()
+        if type(self).__module__.startswith("minidl."):
+            backend.quietly(self._update_all)
+        else:
+            self._update_all()
+        return loss
+
+    def _update_all(self):
         with together() if getattr(self.update, "can_wait", False) else contextlib.nullcontext():
             for group in self.param_groups:
                 for param in group["params"]:
                     if param.grad is not None:
                         self.update(param.data, param.grad.data, self.state[param], group)
                         param.bump_version()
-        return loss
 
     def update(self, param: Any, grad: Any, state: dict[str, Any], group: dict[str, Any]) -> None:
         """Change the array `param` in place, given its gradient, its slots and the settings of its group."""

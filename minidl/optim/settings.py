@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Callable
 
 from minidl import backend
-from minidl.checks import is_integer, refused
+from minidl.checks import flag, is_integer, refused
 from minidl.tensor import Tensor
 
 
@@ -25,8 +25,9 @@ class Rule:
     def check(self, name, value):
         """Raise a `ValueError` that names setting, value and what is accepted, unless `value` passes."""
         try:
-            good = self.passes(value)
-        except (TypeError, ValueError):
+            good = bool(self.passes(value)) and (not isinstance(value, int) or abs(value) < 10**308)
+            good = good and getattr(value, "mask", None) is None  # what is masked is no number
+        except (TypeError, ValueError, OverflowError):
             good = False
         if not good:
             raise refused(name, value, self.accepted)
@@ -34,7 +35,7 @@ class Rule:
 
 def is_scalar_array(value) -> bool:
     """True for an array of one element, a setting that a captured step reads each time."""
-    return backend.is_array(value) and value.size == 1
+    return backend.is_array(value) and value.size == 1 and value.dtype.kind in "biuf"
 
 
 # An array's value stays where it is (asking would wait for the device), so only its size is checked.
@@ -57,13 +58,13 @@ def check_forms(foreach=None, fused=None, capturable=False, differentiable=False
     ValueError
         If a step is to be differentiated, or the options contradict each other.
     """
+    for name, value in (("foreach", foreach), ("fused", fused), ("capturable", capturable), ("differentiable", differentiable)):
+        if value is not None:
+            flag(value, name)
     if differentiable:
         raise refused("differentiable", differentiable, "False: a step changes its parameters in place")
     if foreach and fused:
         raise ValueError("`fused` and `foreach` are both True; accepted: one of them")
-    for name, value in (("foreach", foreach), ("fused", fused), ("capturable", capturable)):
-        if value not in (None, True, False):
-            raise refused(name, value, "True, False or None")
 
 
 def one_of(*choices):

@@ -79,7 +79,7 @@ def as_array(data, dtype=None):
         raise ValueError("`data` holds lists of different lengths; accepted: lists of equal length") from None
     _checked(array, data)
     if array.dtype == np.float64 and not hasattr(data, "dtype") and not _holds_double(data):
-        return array.astype(dtype or np.float32)
+        return backend.quietly(array.astype, dtype or np.float32)
     return array
 
 

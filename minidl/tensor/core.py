@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from minidl import backend
+from minidl.checks import flag
 from minidl.tensor.accumulation import accumulate
 from minidl.tensor.assignment import Assigned, as_array
 from minidl.tensor.hooks import HookHandle
@@ -70,8 +71,8 @@ class Tensor(Base):
 
     def __init__(self, data: Any, requires_grad: bool = False) -> None:
         self._data = as_array(data)
-        if requires_grad:
-            self.requires_grad_()
+        if requires_grad is not False:
+            self.requires_grad_(requires_grad)
 
     # -- description
 
@@ -173,7 +174,7 @@ class Tensor(Base):
 
     def requires_grad_(self, requires_grad: bool = True) -> Tensor:
         """Switch gradients with respect to this leaf on or off; returns the tensor itself."""
-        if self.node is not None and not requires_grad:
+        if not flag(requires_grad, "requires_grad") and self.node is not None:
             raise RuntimeError("requires_grad can be switched off for leaves only; use detach()")
         if requires_grad and self.dtype.kind not in "fc":
             raise TypeError(f"`requires_grad` needs a floating-point tensor, found dtype {self.dtype}")

@@ -16,6 +16,8 @@ from typing import Any
 import numpy as np
 
 from minidl import backend
+from minidl.backend import quiet
+from minidl.checks import explain
 from minidl.tensor.core import Tensor, _wrap
 from minidl.tensor.mode import _state, no_grad
 from minidl.tensor.observer import observers, the_observer
@@ -53,9 +55,10 @@ class Function:
     (tensor(12.),)
     """
 
+    names = ("input", "other")  # of the inputs, in messages
     may_alias = False  # True if the output can be a view of the first input
     needs_input_grad = ()  # for each input, True if its gradient is needed; known before forward runs
-    _takes_tensors = False
+    _takes_tensors = _is_ours = False
     _saved = ()
     output_kinds = (None,)  # (shape, dtype) of each of several outputs, None where it has no gradient
     _hooks = None
@@ -64,6 +67,7 @@ class Function:
     def __init_subclass__(cls, **options):
         """Make PyTorch's static ``forward(ctx, ...)`` a method, whose ``self`` is the context."""
         super().__init_subclass__(**options)
+        cls._is_ours = cls.__module__.startswith("minidl.")
         for name in ("forward", "backward"):
             method = cls.__dict__.get(name)
             if isinstance(method, staticmethod):
@@ -118,7 +122,7 @@ class Function:
             node.needs_input_grad = tuple([isinstance(x, Tensor) and x._requires_grad for x in inputs])
         else:
             node.needs_input_grad = (False,) * len(inputs)
-        result = node._forward_tensors(inputs, options) if cls._takes_tensors else node.forward(*arrays, **options)
+        result = node._run(inputs, arrays, options)
         many = type(result) is tuple
         outputs = [_output(y, inputs, arrays) for y in result] if many else [_output(result, inputs, arrays)]
         if cls.may_alias:
@@ -129,6 +133,18 @@ class Function:
             node.options = options
             observer.forward(node, inputs, outputs)
         return tuple(outputs) if many else outputs[0]
+
+    def _run(self, inputs, arrays, options):
+        """What ``forward`` returns; a user's own runs as it is, the engine's without NumPy's warnings and words."""
+        if self._takes_tensors:
+            return self._forward_tensors(inputs, options)
+        if not self._is_ours:
+            return self.forward(*arrays, **options)
+        try:
+            return quiet().run(self.forward, *arrays, **options)
+        except (TypeError, ValueError, OverflowError, MemoryError) as error:
+            explain(error, arrays, self.names)
+            raise
 
     def _forward_tensors(self, inputs, options):
         """Run a forward in PyTorch's spelling, which takes, returns and saves Tensors."""
