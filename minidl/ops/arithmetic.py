@@ -161,6 +161,7 @@ class Clamp(Function):
 
 class Where(Function):
     names = ("condition", "input", "other")
+
     def forward(self, condition, a, b):
         self.save_for_backward(condition)
         return module_of(a, b, condition).where(condition, a, b)
@@ -270,13 +271,7 @@ def where(condition: Operand, input: Operand, other: Operand) -> Tensor:
 
 
 def clamp(input: Tensor, min: Operand | None = None, max: Operand | None = None) -> Tensor:
-    """Limit every element to [min, max]; the gradient passes inside and at the limits.
-
-    Raises
-    ------
-    ValueError
-        If neither limit is given.
-    """
+    """Limit every element to [min, max], either of which may be None; the gradient passes inside and at the limits."""
     tensor_of(input)
     if min is None and max is None:
         raise ValueError("`min` and `max` are both None; clamp() needs at least one")

@@ -133,6 +133,7 @@ def conv2d_weight_grad(
 
 class Conv2d(Function):
     names = ("input", "weight", "bias")
+
     def forward(self, x, weight, bias, **geometry):
         self.geometry, self.shapes = geometry, (x.shape, weight.shape)
         self.save_factors(x, weight)

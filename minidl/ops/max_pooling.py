@@ -214,7 +214,6 @@ def max_pool2d(
     tensor([[[[0., 0.],
               [1., 0.]]]])
     """
-    flag(ceil_mode, "ceil_mode"), flag(return_indices, "return_indices")
     kernel_size = positive_pair(kernel_size, "kernel_size")
     geometry = dict(
         kernel_size=kernel_size,
@@ -224,12 +223,12 @@ def max_pool2d(
     )
     if tensor_of(input)._data.dtype.kind in "bc":
         raise TypeError(f"`input` of max_pool2d() is {input.dtype}; accepted: numbers that have an order")
-
     if 0 in input.shape[-3:]:
         raise ValueError(f"`input` has shape {input.shape}; accepted: pixels and channels")
 
     def pool(images):
-        result = MaxPool2d.apply(images, winners=return_indices, ceil_mode=ceil_mode, **geometry)
+        options = dict(winners=flag(return_indices, "return_indices"), ceil_mode=flag(ceil_mode, "ceil_mode"))
+        result = MaxPool2d.apply(images, **options, **geometry)
         y, argmax = result if isinstance(result, tuple) else (result, None)
         return (y, _flat_indices(images, argmax, geometry)) if return_indices else y
 

@@ -27,6 +27,7 @@ class Rule:
         try:
             good = bool(self.passes(value)) and (not isinstance(value, int) or abs(value) < 10**308)
             good = good and getattr(value, "mask", None) is None  # what is masked is no number
+            good = good and (not isinstance(value, Tensor) or value.ndim == 0)
         except (TypeError, ValueError, OverflowError):
             good = False
         if not good:
