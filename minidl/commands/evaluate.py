@@ -32,6 +32,8 @@ def add_arguments(parser):
 
 def run(args):
     """Print the scores."""
+    if args.pictures:
+        args.pictures.mkdir(parents=True, exist_ok=True)  # first of all: it may be refused
     trained = opened(args.run, args.device)
     images = trained.load_data(args.data, args.data_dir)
     answers = judge(trained, images, args)
@@ -42,7 +44,6 @@ def run(args):
     else:
         print("\n".join(lines(facts, result)))
     if args.pictures:
-        args.pictures.mkdir(parents=True, exist_ok=True)
         title = f"{trained.name} on {images.name}, {args.part}"
         matrix = figures.confusion_matrix(result["confusion_matrix"], trained.class_names, title)
         write_bytes(args.pictures / "confusion_matrix.png", png(matrix))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import models
 from minidl.data import DataLoader
-from minidl.training import evaluate, open_run, whole
+from minidl.training import device, evaluate, open_run, whole
 from minidl.training.test_time import evaluate_views, views
 
 PARTS = ("test", "val", "train")
@@ -18,7 +18,7 @@ def add_run(parser, **options):
 
 def add_device(parser):
     """Declare ``--device``."""
-    parser.add_argument("--device", default="cpu", help="cpu or cuda (default: %(default)s)")
+    parser.add_argument("--device", type=device, default="cpu", help="cpu or cuda (default: %(default)s)")
 
 
 def opened(path, device="cpu"):
