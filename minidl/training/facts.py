@@ -53,7 +53,9 @@ def check_like(name, found, own):
 
 
 def _kind(value):
-    """Kinds that may stand for one another: a rate may be 0 or 0.0."""
+    """Kinds that may stand for one another: a rate may be 0 or 0.0; a whole number that no float can hold is neither."""
+    if isinstance(value, int) and not isinstance(value, bool) and abs(value) >= 2**64:
+        return "large number"
     return "number" if isinstance(value, (int, float)) and not isinstance(value, bool) else type(value)
 
 
