@@ -18,6 +18,8 @@ import numpy as np
 from minidl import backend
 
 Ints: TypeAlias = int | Sequence[int]  # one number for all axes, or one for each
+Pair: TypeAlias = tuple[int, int]
+Sides: TypeAlias = tuple[Pair, Pair]  # padding: ((top, bottom), (left, right))
 MOST = 2**31 - 1  # of a window, a stride, a padding: beyond it addresses no longer fit
 
 
