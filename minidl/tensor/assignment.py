@@ -30,7 +30,7 @@ class Assigned:
     _data: backend.Array
     _requires_grad: bool = False
     _grad: Tensor | None = None
-    node: Function | None = None  # the Function that computed this tensor; None for a leaf
+    node: Function | None
 
     def _assign_data(self, value):
         if not isinstance(value, (Assigned, np.generic)) and not backend.is_array(value):

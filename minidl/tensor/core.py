@@ -25,6 +25,7 @@ from minidl.tensor.walk import backward
 if TYPE_CHECKING:  # the attributes that minidl/ops adds to the class, for editors and type checkers
     from minidl.ops.methods import Methods
     from minidl.ops.operators import Operators
+    from minidl.tensor.function import Function
 
     class Base(Assigned, Methods, Operators):
         """The attributes, methods and operators of Tensor that are defined elsewhere."""
@@ -61,6 +62,7 @@ class Tensor(Base):
     # NumPy must leave `array * tensor` to Tensor.__rmul__.
     __array_ufunc__: None = None
 
+    node: Function | None = None  # the one that computed this tensor; None for a leaf
     index: int = 0  # its position among the outputs of `node`
     _shared_version: Version | None = None  # a Version; made when it is first asked for
     _is_view: bool = False

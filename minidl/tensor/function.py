@@ -58,7 +58,7 @@ class Function:
     needs_input_grad: tuple[bool, ...] = ()  # for each input, True if its gradient is needed; known before forward runs
     _takes_tensors: bool = False
     _saved: Any = ()
-    output_kinds: Sequence[tuple[backend.Shape, np.dtype] | None] = (None,)  # (shape, dtype) of each of several outputs, None where it has no gradient
+    output_kinds: Sequence[tuple[Any, ...] | None] = (None,)  # (shape, dtype) of each output, None without a gradient
     _hooks: dict[int, Hooks] | None = None
     _not_differentiable: tuple[Any, ...] = ()
     options: dict[str, Any]  # the keyword arguments of `apply`, for an observer

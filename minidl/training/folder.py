@@ -8,18 +8,19 @@ checkpoint counts as free.
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from minidl.data.errors import shown
+from minidl.data.lock import NAME, FolderLock
 from minidl.training import checkpoint
 from minidl.training.checkpoint import CheckpointError
-from minidl.data.lock import NAME, FolderLock
 
 OURS = ("checkpoint-*.safetensors", "config.json", "metrics.jsonl", "model.safetensors", "summary.json", "report.txt",
         "figures/learning_curves.png", "figures/confusion_matrix.png", "figures/mistakes.png", "figures/.*.tmp")
 IGNORED = (NAME, "*.tmp")  # what a killed process may leave
 
 
-def claimed(settings, data_name):
+def claimed(settings: Any, data_name: str) -> tuple[Path, FolderLock]:
     """The folder that the settings name, and the lock on it.
 
     Returns
