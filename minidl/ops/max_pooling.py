@@ -259,8 +259,7 @@ def adaptive_max_pool2d(input: Tensor, output_size: Ints, return_indices: bool =
     Parameters
     ----------
     input : Tensor, shape (N, C, H, W), or (C, H, W) without a batch
-    output_size : int or pair
-        None keeps an axis.
+    output_size : int or pair, in which None keeps an axis
     return_indices : bool
         Return also the flat index ``h * W + w`` of each winner.
 
