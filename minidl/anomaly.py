@@ -55,7 +55,6 @@ class AnomalyError(RuntimeError):
 class Origin:
     """The place in the program that called an operation."""
 
-    phase: str
     op: str
     layer: str
     file: str

@@ -43,7 +43,7 @@ ALLOWED = {
     "tuning": {"report", "data"},
     "pytest_plugin": {"gradcheck"},
     # The tour shows both storeys, and nothing imports it.
-    "tour": {"kernels", "philox", "graph", "graph_layout", "gradcheck", "nn", "optim", "data", "ops", "tensor", "dispatch", "backend"},
+    "tour": {"kernels", "philox", "graph", "graph_layout", "gradcheck", "nn", "optim", "data", "ops", "tensor"},
     # The second storey: nothing above may import it.
     "kernels": {"nn", "optim", "ops", "tensor", "philox", "dispatch", "backend", "memory"},
 }
@@ -92,7 +92,7 @@ def imports_of(tree):
 
 
 def is_for_types(node):
-    """Whether this is ``if TYPE_CHECKING:``."""
+    """Return whether this is ``if TYPE_CHECKING:``."""
     return isinstance(node, ast.If) and isinstance(node.test, ast.Name) and node.test.id.endswith("TYPE_CHECKING")
 
 
@@ -269,8 +269,8 @@ MOST_ON_THE_PATH = 3500  # lines of code that a reader of the first storey has b
 OUTSIDE = {  # files of the path's rooms that teach nothing new
     "ops": "__init__ activations attention clipping comparison conv_transpose creation embedding extremes objectives products remainders"
     " resampling rescaling selecting sequences sorting tiling",
-    "nn": "__init__ activations attention conv_transpose everyday folded functional inference padding sequences utils",
-    "optim": "__init__ averaging cycles lr_scheduler onecycle plateau rmsprop schedules sequence settings",
+    "nn": "__init__ activations attention conv_transpose everyday folded inference padding sequences utils",
+    "optim": "__init__ averaging cycles lr_scheduler onecycle plateau rmsprop schedules sequence",
     "tensor": "__init__",
 }
 

@@ -16,5 +16,7 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 def run(args: Namespace) -> None:
     """Print a table."""
-    for name, value in facts().items():
-        print(f"{name:<12}{value}")
+    table = facts()
+    width = max(map(len, table)) + 2
+    for name, value in table.items():
+        print(f"{name:<{width}}{value}")

@@ -1,4 +1,4 @@
-"""Where official files come from: your folder, the user's cache, and only then the network.
+"""Sources of official files: your folder, the user's cache, and only then the network.
 
 The search order is one folder after the other: ``data_dir``, ``$MINIDL_DATA`` (in each a
 folder named like the data set), the cache of earlier downloads. A download is https
@@ -62,7 +62,7 @@ def find(source: Source, data_dir: Path | str | None = None, download: bool = Tr
     data_dir : path, optional
         Searched first.
     download : bool
-        Whether to fetch what is found nowhere.
+        Fetch what is found nowhere.
 
     Returns
     -------
@@ -162,7 +162,7 @@ def fetch_one(name: str, sha256: str, source: Source, folder: Path | str) -> Pat
 
 
 def _failure(error):
-    """Why a request came to nothing."""
+    """The reason why a request came to nothing."""
     response = getattr(error, "response", None)
     if response is not None:
         return f"HTTP status {response.status_code}"
@@ -177,7 +177,7 @@ class Https:
     ----------
     size : int
     part : Path
-        Where the bytes are gathered; it stays when the connection breaks off.
+        The file in which the bytes are gathered; it stays when the connection breaks off.
     """
 
     def __init__(self, size: int, part: Path) -> None:

@@ -40,7 +40,7 @@ class Row:
     forward, backward : float or None
         Seconds for the whole batch, the median of several runs.
     training_only : bool
-        Whether a prediction leaves it out, as it does auxiliary heads.
+        True if a prediction leaves it out, as it does auxiliary heads.
     """
 
     name: str
@@ -65,7 +65,7 @@ def cost_of(model: Module, shape: tuple[int, ...], repeats: int = 0) -> list[Row
     shape : tuple of int
         Of a batch of images, (N, C, H, W).
     repeats : int
-        How often each layer is timed; 0 for not at all.
+        Number of times that each layer is timed; 0 for not at all.
 
     Returns
     -------

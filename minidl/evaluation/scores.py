@@ -40,7 +40,7 @@ def scores(
     Raises
     ------
     ValueError
-        Where the shapes do not fit together.
+        If the shapes do not fit together.
 
     Examples
     --------

@@ -33,7 +33,7 @@ def reachable(stride: Pair, size: Shape, padding: Sides) -> Pair:
 
 
 def on_images(function: Callable[..., Any], input: Tensor, *name: str) -> Tensor:
-    """``function(input)`` of images (N, C, H, W), or of one (C, H, W), which leaves without a batch as it came.
+    """``function(input)`` of images (N, C, H, W), or of one image (C, H, W), whose result has no batch axis either.
 
     A result may be a tuple, such as values and indices.
     """

@@ -31,7 +31,7 @@ def data_page(splits: Mapping[str, Dataset], found: Any, preset: str = "default"
     ----------
     splits : DataSplits
     found : dict
-        What `census` says of it.
+        The result of `census` for it.
     preset : str
         The augmentation that is shown.
     """

@@ -28,7 +28,7 @@ def draw_network(model: Module, rows: Sequence[Any], shape: tuple[int, ...]) -> 
     ----------
     model : Module
     rows : list of Row
-        What `cost_of` says of it.
+        The result of `cost_of` for it.
     shape : tuple of int
         Of a batch of images, (N, C, H, W).
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from minidl.tensor.core import Tensor
     from minidl.tensor.function import Function
 
-observers: dict[int, Observer] = {}  # by thread; an operation asks only if it is empty, as it is as a rule
+observers: dict[int, Observer] = {}  # by thread; empty as a rule, and an operation looks no further then
 
 
 class Observer:
