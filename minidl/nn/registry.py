@@ -17,6 +17,20 @@ from minidl.tensor import Tensor
 if TYPE_CHECKING:
     from minidl.nn.module import Module
 
+TABLES = {"_parameters": "Parameter", "_buffers": "Tensor", "_modules": "Module"}
+
+
+class Parameter(Tensor):
+    """A Tensor that a module trains; it requires grad by default."""
+
+    def __init__(self, data: Any, requires_grad: bool = True) -> None:
+        super().__init__(data, requires_grad)
+
+    def __repr__(self) -> str:
+        return f"Parameter containing:\n{super().__repr__()}"
+
+
+# Changes are counted for what is derived from modules, such as the plan of a block that runs as one operation.
 _changes = itertools.count()
 _last_change = next(_changes)
 
@@ -53,20 +67,7 @@ def unnoticed() -> Iterator[None]:
         _quiet.on = False
 
 
-TABLES = {"_parameters": "Parameter", "_buffers": "Tensor", "_modules": "Module"}
-
-
-class Parameter(Tensor):
-    """A Tensor that a module trains; it requires grad by default."""
-
-    def __init__(self, data: Any, requires_grad: bool = True) -> None:
-        super().__init__(data, requires_grad)
-
-    def __repr__(self) -> str:
-        return f"Parameter containing:\n{super().__repr__()}"
-
-
-class Hooks(dict):
+class Hooks(dict[int, Callable[..., Any]]):
     """Hooks of a module by number; adding or removing one is a change."""
 
     def __setitem__(self, number: int, hook: Callable[..., Any]) -> None:

@@ -177,7 +177,10 @@ def divided(case):
 
 
 def run(case, *args, **options):
-    """Do `case` with the first row that fits it and takes the arguments: its result, or a Launch of the forward."""
+    """Do `case` with the first row that fits it and takes the arguments: its result, or a Launch of the forward.
+
+    The last row declines nothing that has one group.
+    """
     for rule in RULES:
         if rule.name not in _off and rule.fits(case):
             result = function_of(rule, case.stage)(*args, **options)
