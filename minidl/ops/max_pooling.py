@@ -262,8 +262,7 @@ def adaptive_max_pool2d(input: Tensor, output_size: Ints, return_indices: bool =
     ----------
     input : Tensor, shape (N, C, H, W), or (C, H, W) without a batch
     output_size : int or pair, in which None keeps an axis
-    return_indices : bool
-        Return also the flat index ``h * W + w`` of each winner.
+    return_indices : bool, True for the flat index ``h * W + w`` of each winner too
 
     Examples
     --------
