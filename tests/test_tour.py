@@ -26,7 +26,7 @@ from minidl.tour.stage import Stage
 from minidl.tour.tape import Value
 
 ROOT = Path(__file__).resolve().parents[1]
-SLOW = (5, 10, 11, 12, 14)  # chapters of more than three seconds, kernels included
+SLOW = (5, 8, 9, 10, 11, 12, 14)  # chapters of more than three seconds, or that compile many kernels
 CHAPTERS = [pytest.param(n, marks=pytest.mark.slow) if n in SLOW else n for n in chapters()]
 each_chapter = pytest.mark.parametrize("chapter", CHAPTERS)
 
