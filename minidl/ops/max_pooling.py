@@ -50,8 +50,7 @@ def max_pool2d_forward(
     x : array, shape (N, C, H, W)
     kernel_size, stride, padding, dilation : pairs of int
         Padding counts as minus infinity, and is at most half the window's reach.
-    ceil_mode : bool
-        Let a last window hang over the edge.
+    ceil_mode : bool, True to let a last window hang over the edge
     out : array, shape (N, C, OH, OW), optional
         Memory for the maxima; may be a slice of channels.
 
