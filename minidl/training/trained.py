@@ -47,12 +47,12 @@ class TrainedNetwork:
     """
 
     model: nn.Module
-    class_names: tuple
+    class_names: tuple[str, ...]
     channels: int
     image_size: int
-    mean: tuple
-    std: tuple
-    settings: dict
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    settings: dict[str, Any]
     path: Path
 
     @property
@@ -146,7 +146,7 @@ def open_run(path: str | os.PathLike[str], create: Any, device: str | None = "cp
     return TrainedNetwork(model.to(device).eval(), **lists, **sizes, settings=settings, path=path)
 
 
-def network_options(settings, num_classes, channels):
+def network_options(settings: Any, num_classes: int, channels: int) -> dict[str, Any]:
     """The settings of a run's network, as ``models.create`` takes them."""
     options = dict(num_classes=num_classes, in_channels=channels, width=settings["width"])
     return options | ({"aux_logits": True} if settings["aux_weight"] else {})
