@@ -15,7 +15,9 @@ import argparse
 import importlib
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -27,11 +29,14 @@ from minidl.gradcheck.picture import draw_heat_map
 from minidl.gradcheck.report import GradientError, Report, Row
 from minidl.training import number, whole
 
+if TYPE_CHECKING:
+    from argparse import ArgumentParser, Namespace
+
 VALUES = ("direction", "jacobian", "complex step")
 COLUMNS = (*((check, 1) for check in (*VALUES, "float32")), *((check, 2) for check in VALUES))
 
 
-def add_arguments(parser):
+def add_arguments(parser: ArgumentParser) -> None:
     """Declare the options."""
     parser.add_argument("targets", nargs="*", metavar="TARGET", help="op, row, model or MODULE:FUNCTION (all ops)")
     parser.add_argument("--picture", type=Path, metavar="FILE.png", help="save a heat map, op x check, as PNG")
@@ -50,7 +55,7 @@ def _shape(text):
         raise argparse.ArgumentTypeError(f"{text!r} is no shape; write 2,3") from None
 
 
-def run(args):
+def run(args: Namespace) -> int:
     """Check the targets, print the table, return the exit status."""
     if args.picture:
         writable("--picture", args.picture, (".png",))
@@ -95,7 +100,7 @@ def _cell(value):
     return "-" if np.isnan(value) else f"{value:.0e}" if value else "0"
 
 
-def jobs_of(target, args):
+def jobs_of(target: str, args: Namespace) -> list[tuple[str, Callable[..., Any]]]:
     """(name, function that returns a report) for everything that `target` stands for."""
     if ":" in target:
         module, _, attribute = target.partition(":")
