@@ -63,6 +63,9 @@ def test_holes_are_open_and_solutions_fill_them(chapter):
         assert exercise.hint is not None and "Traceback" not in exercise.hint
         with forms_of(chapter):
             assert verdict(exercise.check, solution[name]) is None
+            hint = verdict(exercise.check, solution["mistake"])
+        assert hint is not None and hint != exercise.hint and not hint.startswith(("TypeError", "NameError")), hint
+        print(hint)
 
 
 def _has_hole(path, name):
