@@ -27,18 +27,19 @@ from minidl.tour.stage import Stage
 from minidl.tour.tape import Value
 
 ROOT = Path(__file__).resolve().parents[1]
-SLOW = (5, 10, 11, 12, 14)  # chapters of more than three seconds
+SLOW = (5, 10, 11)  # chapters of more than three seconds
+KERNELS = (12, 14)  # chapters about the second storey
 CHAPTERS = [pytest.param(n, marks=pytest.mark.slow) if n in SLOW else n for n in chapters()]
 each_chapter = pytest.mark.parametrize("chapter", CHAPTERS)
 
 
 def forms_of(chapter):
-    return using("fast" if chapter in SLOW else "plain")
+    return using("fast" if chapter in SLOW + KERNELS else "plain")
 
 
 @functools.cache
 def performed(chapter):
-    """The performance of a chapter; quick ones run in the plain forms of operations, where nothing is compiled."""
+    """The performance of a chapter, in forms that need no compiler where that does."""
     with forms_of(chapter):
         return Stage(chapters()[chapter]).perform()
 
