@@ -34,12 +34,13 @@ each_chapter = pytest.mark.parametrize("chapter", CHAPTERS)
 
 
 def forms_of(chapter):
+    """The plain forms of operations for a quick chapter of the first storey: nothing is compiled for it."""
     return using("fast" if chapter in SLOW + KERNELS else "plain")
 
 
 @functools.cache
 def performed(chapter):
-    """The performance of a chapter, in forms that need no compiler where that does."""
+    """The performance of a chapter."""
     with forms_of(chapter):
         return Stage(chapters()[chapter]).perform()
 
