@@ -262,8 +262,8 @@ def show(part, rows, whole):
 
 CAPTION = (
     "Means of {} seeds, whiskers from the worst seed to the best. Good: the blue and orange lines start high\n"
-    "above the grey one, where images are few; a line below it means that the borrowed weights stand in the way. Learning rates\n"
-    "were chosen on validation images."
+    "above the grey one, where images are few; a line below it means that the borrowed weights stand in the\n"
+    "way. Learning rates were chosen on validation images."
 )
 
 
