@@ -35,13 +35,13 @@ def manual_seed(seed: int) -> None:
     _state.update(seed=int(seed), layers=0, uses={})
 
 
-def new_layer():
+def new_layer() -> int:
     """The number of the stream of a new layer that draws random numbers, such as a Dropout."""
     _state["layers"] += 1
     return _state["layers"]
 
 
-def next_key(layer=GENERAL):
+def next_key(layer: int = GENERAL) -> tuple[int, int, int]:
     """(seed, layer, step) for one draw of the stream `layer`; the step counts the draws."""
     step = _state["uses"].get(layer, 0)
     _state["uses"][layer] = step + 1

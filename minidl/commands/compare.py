@@ -11,19 +11,28 @@ from __future__ import annotations
 
 import itertools
 import json
+import sys
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from minidl.commands.opening import add_data, add_run, judge, opened
+from minidl.commands.writing import writable
 from minidl.data.errors import check, shown
 from minidl.evaluation.comparison import ALPHA, compare_pair, holm
 from minidl.report import figures
 from minidl.report.canvas import png
 from minidl.training.atomic import write_bytes
 
+if TYPE_CHECKING:
+    from argparse import ArgumentParser, Namespace
 
-def add_arguments(parser):
+    from minidl.data.dataset import Dataset
+
+
+def add_arguments(parser: ArgumentParser) -> None:
     """Declare the options."""
     add_run(parser, nargs="+")
     add_data(parser)
@@ -31,9 +40,11 @@ def add_arguments(parser):
     parser.add_argument("--picture", type=Path, metavar="FILE.png", help="draw the images on which the runs differ")
 
 
-def run(args):
+def run(args: Namespace) -> None:
     """Print the verdict on each pair, and where they differ."""
     check(len(args.run) > 1, f"`RUN` was given {len(args.run)} time; accepted: two runs or more")
+    if args.picture:
+        writable("--picture", args.picture, (".png",))
     runs = [opened(path, args.device) for path in args.run]
     images = runs[0].load_data(args.data, args.data_dir)
     for other in runs[1:]:
@@ -44,14 +55,16 @@ def run(args):
     dataset = getattr(images, args.part)
     result |= {"data": images.name, "part": args.part, "differing": differing(dataset, answers, runs[0].class_names)}
     print(json.dumps(result, indent=1) if args.json else "\n".join(lines(result)))
-    if args.picture and result["differing"]:
+    if args.picture and not result["differing"]:
+        print(f"{shown(args.picture)} is not drawn: the runs differ on no image", file=sys.stderr)
+    elif args.picture:
         chosen = [row["index"] for row in result["differing"][:40]]
         title = f"{images.name}: what it is, and the answers of {', '.join(result['order'])}"
         figure = figures.differing(dataset.batch(np.array(chosen))[0], result["differing"], title)
         write_bytes(args.picture, png(figure))
 
 
-def compared(names, answers):
+def compared(names: Sequence[str], answers: Any) -> dict[str, Any]:
     """Accuracy and loss of every run, the best first, and the tests of every pair."""
     order = sorted(range(len(names)), key=lambda k: (-answers[k].accuracy, answers[k].loss))
     pairs = list(itertools.combinations(order, 2))
@@ -67,7 +80,7 @@ def compared(names, answers):
     }  # fmt: skip
 
 
-def differing(dataset, answers, class_names):
+def differing(dataset: Dataset, answers: Any, class_names: Sequence[str]) -> list[Any]:
     """A row for each image that at least one run gets right and another wrong, the most certain answers first."""
     labels = answers[0].labels
     right = np.stack([one.predictions == labels for one in answers])
@@ -84,14 +97,14 @@ def differing(dataset, answers, class_names):
     return rows
 
 
-def path_of(dataset, index):
+def path_of(dataset: Dataset, index: int) -> str | None:
     """The path of an image of a folder, through all subsets; None for other data."""
     while hasattr(dataset, "indices"):
         dataset, index = dataset.dataset, int(dataset.indices[index])
     return dataset.path(index) if hasattr(dataset, "path") else None
 
 
-def lines(result, most=12):
+def lines(result: Any, most: int = 12) -> Iterator[str]:
     """The lines that are printed."""
     yield f"{shown(result['data'])}, {result['part']}, {result['images']:,} images\n"
     width = max(len(shown(row["run"])) for row in result["runs"])
@@ -111,7 +124,7 @@ def lines(result, most=12):
         yield f"  {shown(where)} is {shown(row['true'])}: {said}"
 
 
-def verdict(pair, several):
+def verdict(pair: dict[str, Any], several: bool) -> Iterator[str]:
     """Verdict of the tests on a pair, in words."""
     first, second = shown(pair["first"]), shown(pair["second"])
     p = pair["p_adjusted"]

@@ -36,9 +36,9 @@ class ConvNormReLU(Module):
         super().__init__()
         norm = checks.flag(norm, "norm")
         bias = not norm if bias is None else bias
-        self.conv = Conv2d(in_channels, out_channels, kernel_size, stride, padding, bias=bias)
+        self.conv: Conv2d = Conv2d(in_channels, out_channels, kernel_size, stride, padding, bias=bias)
         if norm:
-            self.bn = BatchNorm2d(out_channels, eps=eps)
+            self.bn: BatchNorm2d = BatchNorm2d(out_channels, eps=eps)
         self.norm = norm
 
     def forward(self, x: Tensor) -> Tensor:

@@ -14,7 +14,7 @@ from minidl.ops.promotion import tensor_of
 from minidl.tensor import Tensor
 
 
-def single(value, name):
+def single(value: Ints, name: str) -> int:
     """The number of an option of a sequence: an int, or a tuple of one."""
     accepted = "an int, or one in a tuple"
     values = (value,) if checks.is_integer(value) else checks.integers(value, name, accepted)
@@ -73,9 +73,9 @@ def conv_transpose1d(
 
 def _window(kernel_size, stride, padding):
     kernel_size = single(kernel_size, "kernel_size")
-    if not (isinstance(stride, (tuple, list)) and not stride):
-        stride = kernel_size if stride is None else single(stride, "stride")
-    return (1, kernel_size), (1, stride or kernel_size), (0, single(padding, "padding"))
+    is_default = stride is None or (isinstance(stride, (tuple, list)) and not stride)
+    stride = kernel_size if is_default else single(stride, "stride")
+    return (1, kernel_size), (1, stride), (0, single(padding, "padding"))
 
 
 def max_pool1d(

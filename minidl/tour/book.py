@@ -38,8 +38,8 @@ def build(folder, numbers=None, tell=print):
     numbers = list(found) if numbers is None else list(numbers)
     for k, number in enumerate(numbers):
         around = [numbers[i] if 0 <= i < len(numbers) else None for i in (k - 1, k + 1)]
-        stage = Stage(found[number]).perform()
-        _write(folder / name_of(number), f"{number}. {title_of(found[number])}", body_of(stage), *around)
+        body = body_of(Stage(found[number]).perform()) + CLOSING.format(number=number)
+        _write(folder / name_of(number), f"{number}. {title_of(found[number])}", body, *around)
         tell(f"{folder / name_of(number)}: {title_of(found[number])}")
     _write(folder / "index.html", "A tour of deep learning", _contents(found, numbers))
     _write(folder / "glossary.html", "Glossary", _glossary(numbers))
@@ -52,29 +52,22 @@ def name_of(number):
 
 
 def body_of(stage):
-    """The HTML of a performance."""
-    parts = []
+    """The HTML of a performance; what follows a prediction is folded away under it up to the next text or code."""
+    parts, folded = [], False
     for cell, pieces in stage.scenes:
+        if folded and not cell.hidden:
+            parts.append("</details>")
+            folded = False
         if cell.kind == "text":
             parts.append(to_html(cell.source))
-            continue
-        if cell.shown:
+        elif cell.shown:
             parts.append(Code(cell.shown).html())
-        parts += _folded(pieces)
-    return "\n".join(parts)
-
-
-def _folded(pieces):
-    """The pieces as HTML; those after a prediction are folded away under it."""
-    inside = False
-    for piece in pieces:
-        if isinstance(piece, Prediction):
-            yield ("</details>" if inside else "") + '<details class="ask">' + piece.html()
-            inside = True
-        else:
-            yield piece.html()
-    if inside:
-        yield "</details>"
+        for piece in pieces:
+            if isinstance(piece, Prediction):
+                parts.append(("</details>" if folded else "") + '<details class="ask">')
+                folded = True
+            parts.append(piece.html())
+    return "\n".join(parts + ["</details>"] * folded)
 
 
 def _write(path, title, body, before=None, after=None):
@@ -120,24 +113,23 @@ code that is shown, which is that of minidl itself.
 
 Each chapter takes about ten minutes and has one idea. Before a result there is a question: **answer it before you open
 the box.** A wrong guess teaches more than a right sentence. Each chapter ends with a hole for your own code, and a
-checker that says how it is wrong. To work in the files:
+checker that says how it is wrong. The first line copies the chapters for you to write in, the second runs one:
 
-    python -m minidl tour --copy my-tour        # the chapters as Python files, for any editor
-    python -m minidl tour my-tour/c01_*.py      # run one, with what you have written
+    python -m minidl tour --copy my-tour
+    python -m minidl tour my-tour/c01_*.py
 
 You need to know Python and what a derivative is. The rest is here."""
+CLOSING = '<p class="verdict">When you are through: <code>python -m minidl tour {number} --solution</code>.</p>'
 LAST = ('<p>At the end: a <a href="glossary.html">glossary</a> of the field\'s terms with the file where each lives, '
         'and a <a href="map.html">map of the source</a>.</p>')
 
 
 def _glossary(numbers):
-    known = set(numbers)
-    rows = []
+    known, rows = set(numbers), []
     for term, meaning, place, chapter in TERMS:
-        link = f'<a href="{name_of(chapter)}">{chapter}</a>' if chapter in known else ""
-        rows.append(f"<tr><td><b>{escape(term)}</b></td><td>{inline(meaning)}<br><code>{place}</code></td><td>{link}</td></tr>")
-    head = "<tr><th>term</th><th>meaning, and where it lives</th><th>chapter</th></tr>"
-    return f'<h1>Glossary</h1><div class="table"><table><thead>{head}</thead><tbody>{"".join(rows)}</tbody></table></div>'
+        link = f' <a href="{name_of(chapter)}">chapter {chapter}</a>' if chapter in known else ""
+        rows.append(f"<dt><b>{escape(term)}</b>{link}</dt><dd>{inline(meaning)} <code>{place}</code></dd>")
+    return f"<h1>Glossary</h1><p>Each term with its meaning and the file where it lives.</p><dl>{''.join(rows)}</dl>"
 
 
 def _map():
@@ -145,8 +137,9 @@ def _map():
 # A map of the source
 
 Every box is a room of the package, a file or a folder. An arrow says that the room at its end imports the room at its
-beginning; where a longer way says so already, the arrow is left out. So whatever stands above a room can be
-understood without it. `python -m minidl tour --map map.svg` draws this map from the imports themselves.""")
+beginning; where a longer way says so already, the arrow is left out. So a room can be understood without those below
+it. (The first storey looks faster forms up in `kernels` by name, and works without them: that is no import.)
+`python -m minidl tour --map map.svg` draws this map from the imports themselves.""")
     alt = "The rooms of minidl in layers, those that import nothing on top, the command line at the bottom."
     svg = draw_map().replace("<svg ", f'<svg role="img" aria-label="{alt}" ', 1)
     return f'{words}<figure><div class="drawing paper">{svg}</div></figure>'

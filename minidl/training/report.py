@@ -9,12 +9,14 @@ import os
 import platform
 import shlex
 import statistics
-from typing import Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from minidl import nn
-from minidl.data.errors import shown
+from minidl.backend import Array
+from minidl.data.errors import check_file, shown
 from minidl.evaluation import cost_of
 from minidl.report import figures
 from minidl.report.canvas import png
@@ -22,13 +24,18 @@ from minidl.report.curves import learning_curves
 from minidl.report.looks import looks
 from minidl.report.run_page import RunResults, run_page
 from minidl.training.atomic import write_bytes, write_json, write_text
-from minidl.training.identity import PER_RUN
+from minidl.training.identity import PER_RUN, read_json
 from minidl.training.info import version
 from minidl.training.machine import peak_memory_mb
 from minidl.training.metrics import evaluate
 from minidl.training.settings import flag
 
+if TYPE_CHECKING:
+    from minidl.training.run import Run
+    from minidl.training.state import TrainingState
+
 PRINCIPAL = ("numpy", "numba", "scikit-learn", "matplotlib")  # libraries whose version is part of a result
+UNREADABLE = (ArithmeticError, LookupError, OSError, RecursionError, TypeError, ValueError)  # what wrong JSON ends in
 DRAWN = ("epoch", "train_loss", "val_loss", "train_accuracy", "val_accuracy", "lr")
 
 
@@ -63,7 +70,7 @@ def finish(run: Any, state: Any, data: Any, loader: Any) -> Any:
     return summary
 
 
-def classification_table(test, class_names):
+def classification_table(test: Any, class_names: Sequence[str]) -> str:
     """Precision, recall and F1 of every class, as text (scikit-learn's classification report)."""
     from sklearn.metrics import classification_report
 
@@ -72,7 +79,7 @@ def classification_table(test, class_names):
                                  digits=4, zero_division=0)
 
 
-def draw(run, state, data, test):
+def draw(run: Run, state: TrainingState, data: Any, test: Any) -> None:
     """All pictures of the run."""
     from sklearn.metrics import confusion_matrix
 
@@ -92,13 +99,13 @@ def draw(run, state, data, test):
         write_bytes(run.own_path(f"figures/{name}.png"), png(figure))
 
 
-def worst(test):
+def worst(test: Any) -> Array:
     """The indices of the wrong answers, the surest first."""
     wrong = np.flatnonzero(test.predictions != test.labels)
     return wrong[np.argsort(-test.confidences[wrong], kind="stable")]
 
 
-def results_of(run, state, data, test):
+def results_of(run: Run, state: TrainingState, data: Any, test: Any) -> RunResults:
     """Material of the page of the run."""
     settings = {name: value for name, value in dataclasses.asdict(run.settings).items() if name not in PER_RUN}
     shape = (2, data.channels, data.image_size, data.image_size)
@@ -123,7 +130,7 @@ def results_of(run, state, data, test):
     )
 
 
-def repeating(settings):
+def repeating(settings: Any) -> str:
     """The command that makes the same run again, with every setting that is not train.py's default."""
     words = ["python train.py"]
     for field in dataclasses.fields(settings):
@@ -133,22 +140,23 @@ def repeating(settings):
     return " ".join(words)
 
 
-def histories_of_other_seeds(run):
+def histories_of_other_seeds(run: Run) -> list[list[dict[str, Any]]]:
     """The histories of finished runs next to this one that differ from it in nothing but the seed."""
     apart = ("seed", *PER_RUN)
     own = {name: value for name, value in dataclasses.asdict(run.settings).items() if name not in apart}
     found = []
     for path in sorted(run.folder.absolute().parent.glob("*/summary.json")):
-        with contextlib.suppress(OSError, ValueError, KeyError, TypeError, AttributeError):  # no run, or a broken one
-            config = json.loads((path.parent / "config.json").read_text())
+        with contextlib.suppress(*UNREADABLE):  # no run, or a broken one
+            config, history = read_json(path.parent / "config.json", "the settings of a run"), path.parent / "metrics.jsonl"
             same = {name: value for name, value in config.items() if name not in apart} == own
             if same and config["seed"] != run.settings.seed:
-                lines = [json.loads(line) for line in (path.parent / "metrics.jsonl").read_text().splitlines()]
+                check_file(history, at_most=1 << 28)
+                lines = [json.loads(line) for line in history.read_text().splitlines()]
                 found.append([{name: float(line[name]) for name in DRAWN} for line in lines])
     return [history for history in found if history]
 
 
-def summarise(settings, state, test):
+def summarise(settings: Any, state: TrainingState, test: Any) -> dict[str, Any]:
     """The fields of ``summary.json``."""
     return {
         "test_accuracy": test.accuracy,
@@ -163,7 +171,7 @@ def summarise(settings, state, test):
     }
 
 
-def show(run, state, summary, table):
+def show(run: Run, state: TrainingState, summary: dict[str, Any], table: str) -> None:
     """Print the results and where they are."""
     epoch = state.best["epoch"]
     print(f"\nTest images, read once, with the weights of epoch {epoch} (chosen on validation):\n\n{table}")

@@ -12,10 +12,12 @@ import argparse
 import contextlib
 import dataclasses
 import math
+import re
 import shlex
 import sys
 from collections.abc import Sequence
-from typing import Any
+from pathlib import Path
+from typing import Any, NoReturn
 
 from minidl.data.catalogue import ALIASES
 from minidl.data.errors import shown
@@ -66,6 +68,11 @@ def one_of(choices: Any) -> Any:
     return _checked(str, ", ".join(choices), lambda value: value in choices)
 
 
+def device(text: str) -> str:
+    """The type of an option that is a device: ``cpu``, ``cuda``, or a GPU by its number, ``cuda:1``."""
+    return _checked(str, "cpu, cuda, or cuda:N", re.compile(r"cpu|cuda(:\d{1,3})?").fullmatch)(text)
+
+
 def _checked(convert, accepted, passes):
     def parse_value(text):
         try:
@@ -83,23 +90,23 @@ def _checked(convert, accepted, passes):
 class Parser(argparse.ArgumentParser):
     """An `ArgumentParser` whose errors are one line."""
 
-    def error(self, message):
+    def error(self, message: str) -> NoReturn:
         fail(message, self.prog)
 
 
-def fail(message, program=None, status=2):
+def fail(message: str, program: str | None = None, status: int = 2) -> NoReturn:
     """End the program with one line on stderr."""
     lines = " ".join(str(message).split("\n"))
     print(f"{program or program_name()}: error: {shown(lines)}", file=sys.stderr)
     raise SystemExit(status)
 
 
-def program_name():
+def program_name() -> str:
     """Name of the running script in messages."""
     return sys.argv[0].rpartition("/")[2] or "minidl"
 
 
-def resume_command(folder):
+def resume_command(folder: Path) -> str:
     """The command that goes on with the run in `folder`."""
     return f"python {program_name()} --resume {shown(shlex.quote(str(folder)))}"
 
@@ -111,6 +118,8 @@ def usage_errors(program: str | None = None) -> Any:
         yield
     except KeyboardInterrupt:
         fail("interrupted", program, status=130)
+    except MemoryError as error:
+        fail(f"not enough memory: {error or 'a smaller batch or image needs less'}", program)
     except (ValueError, OSError, RuntimeError) as error:
         fail(_described(error), program)
 
@@ -185,7 +194,7 @@ def _check_saved(folder, name, value, kind):
                          f"{getattr(kind, 'accepted', kind.__name__)}")
 
 
-def flag(name):
+def flag(name: str) -> str:
     """The option's spelling on the command line."""
     return "--" + name.replace("_", "-")
 
