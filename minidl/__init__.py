@@ -19,7 +19,7 @@ from minidl.graph import draw_graph
 from minidl.ops.activations import (
     elu, gelu, glu, hardswish, hardtanh, leaky_relu, logsigmoid, prelu, relu6, selu, silu,
 )  # fmt: skip
-from minidl.ops.arithmetic import add, clamp, div, lerp, maximum, minimum, mul, neg, pow, sub, where
+from minidl.ops.arithmetic import add, clamp, div, maximum, minimum, mul, neg, pow, sub, where
 from minidl.ops.attention import scaled_dot_product_attention
 from minidl.ops.comparison import (
     all, allclose, any, argmax, argmin, argsort, bitwise_and, bitwise_not, bitwise_or, bitwise_xor, eq, equal, ge,
@@ -34,29 +34,33 @@ from minidl.ops.creation import (
 )  # fmt: skip
 from minidl.ops.dropout import dropout
 from minidl.ops.elementwise import (
-    abs, arctan, ceil, cos, cosh, erf, exp, expm1, floor, log, log10, log1p, log2, reciprocal, relu, round, rsqrt,
+    abs, arctan, ceil, cos, cosh, erf, exp, expm1, floor, log, log10, log1p, log2, reciprocal, relu, rsqrt,
     sigmoid, sign, sin, sinh, softplus, sqrt, square, tan, tanh,
 )  # fmt: skip
 from minidl.ops.embedding import embedding
 from minidl.ops.extremes import amax, amin, max, min
 from minidl.ops.im2col import col2im, fold, im2col, unfold
-from minidl.ops.indexing import gather, one_hot, take_along_dim
+from minidl.ops.indexing import gather, take_along_dim
 from minidl.ops.joining import cat, chunk, concat, split, stack
 from minidl.ops.losses import (
-    binary_cross_entropy_with_logits, cross_entropy, l1_loss, log_softmax, mse_loss, nll_loss, softmax,
+    cross_entropy, l1_loss, log_softmax, mse_loss, nll_loss, softmax,
 )  # fmt: skip
 from minidl.ops.matmul import linear, matmul
 from minidl.ops.max_pooling import adaptive_max_pool2d, max_pool2d
 from minidl.ops.normalisation import batch_norm_eval, batch_norm_train, layer_norm, local_response_norm
-from minidl.ops.objectives import binary_cross_entropy, cosine_similarity, huber_loss, kl_div, normalize, smooth_l1_loss
+from minidl.ops.objectives import (
+    binary_cross_entropy, binary_cross_entropy_with_logits, cosine_similarity, huber_loss, kl_div, normalize,
+    smooth_l1_loss,
+)  # fmt: skip
 from minidl.ops.padding import pad
 from minidl.ops.products import bmm, dot, einsum, mm, mv, outer
 from minidl.ops.reduction import cumsum, logsumexp, mean, norm, prod, std, sum, var
-from minidl.ops.remainders import atan2, cumprod, floor_divide, fmod, isclose, remainder, trunc
+from minidl.ops.remainders import atan2, cumprod, floor_divide, fmod, isclose, lerp, remainder, round, trunc
 from minidl.ops.resampling import grid_sample, interpolate, pixel_shuffle, pixel_unshuffle
 from minidl.ops.rescaling import dropout2d, rms_norm
 from minidl.ops.selecting import (
-    diag, diagonal, index_add, index_select, masked_fill, masked_select, nonzero, scatter, scatter_add,
+    diag, diagonal, index_add, index_select, masked_fill, masked_select, nonzero, one_hot, scatter,
+    scatter_add,
 )  # fmt: skip
 from minidl.ops.sequences import (
     adaptive_avg_pool1d, adaptive_max_pool1d, avg_pool1d, conv1d, conv_transpose1d, max_pool1d,

@@ -254,9 +254,6 @@ def device(value: Any, name: str = "device") -> backend.ArrayKind:
     return backend.kind_named(value)
 
 
-# -- what an array library refuses after all
-
-
 def run(function, arrays, options=None, names=("input", "other")):
     """``function(*arrays, **options)`` without floating-point warnings; what the library refuses is said in our words.
 

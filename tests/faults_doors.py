@@ -9,7 +9,7 @@ from faults import fault, instead, test_of
 from minidl import checks, memory
 from minidl.nn import normalisation
 from minidl.ops import (
-    activations, average_pooling, comparison, creation, dropout, elementwise, extremes, max_pooling, normalisation as norms,
+    activations, average_pooling, comparison, creation, dropout, extremes, max_pooling, normalisation as norms,
     objectives, padding, rescaling, resampling, selecting, tiling,
 )  # fmt: skip
 from minidl.tensor import assignment, function
@@ -34,7 +34,7 @@ hostile("layer_norm", "eps", "anything is a number", instead(norms, "number", ta
 hostile("hardtanh", "limits", "anything is a number", instead(activations, "number", taken))
 hostile("huber_loss", "delta", "anything is a number", instead(objectives.checks, "number", taken))
 hostile("diagonal", "offset", "anything is an integer", instead(selecting.checks, "integer", taken))
-hostile("round", "decimals", "integers have no bounds", instead(elementwise, "integer", lambda right, value, name, *bounds: right(value, name)))
+hostile("round", "decimals", "integers have no bounds", instead(selecting.checks, "integer", lambda right, value, name, *bounds: right(value, name)))
 hostile("pad", "mode", "anything is a mode", instead(padding.checks, "choice", taken))
 hostile("interpolate", "mode", "anything is a mode", instead(resampling, "choice", taken))
 hostile("add", "broadcasting", "NumPy's words reach the user", instead(function, "explain", lambda right, *a: None))

@@ -23,7 +23,6 @@ if TYPE_CHECKING:
 
 class ReLU6(Applied):
     """`minidl.relu6` as a module."""
-
     op: Callable[..., Any] = staticmethod(F.relu6)
 
     def __init__(self, inplace: bool = False) -> None:
@@ -190,8 +189,7 @@ class RMSNorm(Module):
     ) -> None:
         super().__init__()
         self.normalized_shape: tuple[int, ...] = checks.lengths((normalized_shape,), "normalized_shape")
-        self.eps = None if eps is None else checks.number(eps, "eps")
-        self.elementwise_affine = checks.flag(elementwise_affine, "elementwise_affine")
+        self.eps, self.elementwise_affine = eps, checks.flag(elementwise_affine, "elementwise_affine")
         weight = new_parameter(*self.normalized_shape, device=device, dtype=dtype) if elementwise_affine else None
         self.register_parameter("weight", init.ones_(weight) if elementwise_affine else None)
 

@@ -29,9 +29,7 @@ from minidl.ops.dropout import dropout
 from minidl.ops.elementwise import relu, sigmoid, tanh
 from minidl.ops.embedding import embedding
 from minidl.ops.im2col import fold, unfold
-from minidl.ops.indexing import one_hot
 from minidl.ops.losses import (
-    binary_cross_entropy_with_logits,
     cross_entropy,
     l1_loss,
     log_softmax,
@@ -42,11 +40,15 @@ from minidl.ops.losses import (
 from minidl.ops.matmul import linear
 from minidl.ops.max_pooling import adaptive_max_pool2d, max_pool2d
 from minidl.ops.normalisation import batch_norm_eval, batch_norm_train, layer_norm, local_response_norm
-from minidl.ops.objectives import binary_cross_entropy, cosine_similarity, huber_loss, kl_div, normalize, smooth_l1_loss
+from minidl.ops.objectives import (
+    binary_cross_entropy, binary_cross_entropy_with_logits, cosine_similarity, huber_loss, kl_div, normalize,
+    smooth_l1_loss,
+)  # fmt: skip
 from minidl.ops.padding import pad
 from minidl.ops.promotion import floating, tensor_of
 from minidl.ops.resampling import grid_sample, interpolate, pixel_shuffle, pixel_unshuffle
 from minidl.ops.rescaling import dropout2d, instance_norm_train, rms_norm
+from minidl.ops.selecting import one_hot
 from minidl.ops.sequences import (
     adaptive_avg_pool1d,
     adaptive_max_pool1d,

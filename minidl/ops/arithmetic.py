@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from minidl.backend import Array, array_module, device_of
 from minidl.checks import choice, refused
-from minidl.ops.promotion import BOOL, FLOAT, Operand, floating, module_of, operand, operands, result_dtype, tensor_of
+from minidl.ops.promotion import BOOL, FLOAT, Operand, module_of, operand, operands, result_dtype, tensor_of
 from minidl.tensor import Function, Tensor
 
 
@@ -285,14 +285,3 @@ def clamp(input: Tensor, min: Operand | None = None, max: Operand | None = None)
     for name, limit in limits:
         input = where(input < limit if name == "min" else input > limit, limit, input)
     return input
-
-
-def lerp(input: Tensor, end: Operand, weight: Operand) -> Tensor:
-    """input + weight * (end - input)."""
-    for name, value in (("input", input), ("end", end)):
-        floating(value, name)
-    weight = operand(weight, "weight")
-    for name, value in (("end", end), ("weight", weight)):
-        if isinstance(value, Tensor) and value.dtype != input.dtype:
-            raise TypeError(f"`{name}` is {value.dtype} but `input` is {input.dtype}; cast one with .to(dtype)")
-    return input + weight * (end - input)

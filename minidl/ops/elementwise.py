@@ -10,10 +10,10 @@ import math
 
 from minidl.backend import Array, array_module
 from minidl.backend import erf as erf_of
-from minidl.checks import flag, integer
+from minidl.checks import flag
 from minidl.dispatch import dispatched
 from minidl.ops.creation import zeros_like
-from minidl.ops.promotion import BOOL, floating, tensor_of
+from minidl.ops.promotion import BOOL, tensor_of
 from minidl.ops.unary import not_bool, of_input, of_neither, of_output, unchanged
 from minidl.tensor import Function, Tensor
 
@@ -163,16 +163,6 @@ def ceil(input: Tensor) -> Tensor:
 @of_neither(_whole("rint"), zeros_like, not_bool)
 def _round(input: Tensor) -> Tensor:
     """Nearest integer, halves to even; derivative 0."""
-
-
-def round(input: Tensor, *, decimals: int = 0) -> Tensor:
-    """Nearest number with so many decimals (negative ones: of tens), halves to even; derivative 0."""
-    decimals = integer(decimals, "decimals", -300, 300)
-    if decimals == 0:
-        return _round(input)
-    if decimals > 0:
-        return _round(floating(input) * 10.0**decimals) / 10.0**decimals
-    return _round(floating(input) / 10.0**-decimals) * 10.0**-decimals
 
 
 @dispatched

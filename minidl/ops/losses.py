@@ -241,20 +241,3 @@ def l1_loss(input: Tensor, target: Tensor, reduction: str = "mean") -> Tensor:
     """Absolute difference."""
     _check_same_shape(input, target)
     return _reduce((input - target).abs(), reduction)
-
-
-def binary_cross_entropy_with_logits(
-    input: Tensor, target: Tensor, weight: Tensor | None = None, reduction: str = "mean",
-    pos_weight: Tensor | None = None,
-) -> Tensor:
-    """Cross-entropy of independent yes/no questions: `input` logits, `target` probabilities of yes.
-
-    Written as ``max(x, 0) - x * t + log(1 + exp(-|x|))``, which cannot overflow.
-    """
-    _check_same_shape(floating(input), target)
-    for name, value in (("weight", weight), ("pos_weight", pos_weight)):
-        if value is not None:
-            tensor_of(value, name)
-    positive = 1.0 if pos_weight is None else 1 + (pos_weight - 1) * target
-    losses = (1 - target) * input + positive * (-input).softplus()
-    return _reduce(losses if weight is None else losses * weight, reduction)

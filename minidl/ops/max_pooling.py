@@ -208,8 +208,7 @@ def max_pool2d(
     ceil_mode : bool
         Let a last window hang over the edge.
     return_indices : bool
-        Return also the flat index ``h * W + w`` of each winner, as PyTorch does.
-
+        Return also the flat index ``h * W + w`` of each winner.
     Returns
     -------
     Tensor, shape (N, C, OH, OW), or a pair of them
@@ -222,7 +221,7 @@ def max_pool2d(
     >>> x.grad.tolist()
     [[[[0.0, 0.0], [1.0, 0.0]]]]
     """
-    kernel_size = positive_pair(kernel_size, "kernel_size")
+    kernel_size, winners = positive_pair(kernel_size, "kernel_size"), flag(return_indices, "return_indices")
     stride = stride_or(kernel_size, stride)
     padding, dilation = pair(padding, "padding", least=0), positive_pair(dilation, "dilation")
     geometry = dict(kernel_size=kernel_size, stride=stride, padding=padding, dilation=dilation)
@@ -232,8 +231,7 @@ def max_pool2d(
         raise ValueError(f"`input` has shape {input.shape}; accepted: pixels and channels")
 
     def pool(images):
-        options = dict(winners=flag(return_indices, "return_indices"), ceil_mode=flag(ceil_mode, "ceil_mode"))
-        result = MaxPool2d.apply(images, **options, **geometry)
+        result = MaxPool2d.apply(images, winners=winners, ceil_mode=flag(ceil_mode, "ceil_mode"), **geometry)
         y, argmax = result if isinstance(result, tuple) else (result, None)
         return (y, _flat_indices(images, argmax, geometry)) if return_indices else y
 

@@ -45,7 +45,7 @@ class Methods:
     maximum: Final = arithmetic.maximum
     minimum: Final = arithmetic.minimum
     clamp: Final = arithmetic.clamp
-    lerp: Final = arithmetic.lerp
+    lerp: Final = remainders.lerp
 
     # -- functions of one element
 
@@ -73,7 +73,7 @@ class Methods:
     sign: Final = elementwise.sign
     floor: Final = elementwise.floor
     ceil: Final = elementwise.ceil
-    round: Final = elementwise.round
+    round: Final = remainders.round
     relu: Final = elementwise.relu
     leaky_relu: Final = activations.leaky_relu
     elu: Final = activations.elu

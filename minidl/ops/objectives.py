@@ -5,9 +5,9 @@ from __future__ import annotations
 from minidl import checks
 from minidl.backend import array_module, quietly
 from minidl.ops.arithmetic import maximum, where
-from minidl.ops.losses import _check_reduction, _reduce
+from minidl.ops.losses import _check_reduction, _check_same_shape, _reduce
 from minidl.ops.reduction import norm
-from minidl.ops.promotion import tensor_of
+from minidl.ops.promotion import floating, tensor_of
 from minidl.tensor import Tensor
 
 
@@ -121,3 +121,20 @@ def normalize(input: Tensor, p: float = 2.0, dim: int = 1, eps: float = 1e-12) -
     """Vectors along `dim` divided by their p-norm, or by `eps` if that is larger."""
     checks.number(eps, "eps")
     return input / norm(input, p, dim, keepdim=True).clamp(eps)
+
+
+def binary_cross_entropy_with_logits(
+    input: Tensor, target: Tensor, weight: Tensor | None = None, reduction: str = "mean",
+    pos_weight: Tensor | None = None,
+) -> Tensor:
+    """Cross-entropy of independent yes/no questions: `input` logits, `target` probabilities of yes.
+
+    Written as ``max(x, 0) - x * t + log(1 + exp(-|x|))``, which cannot overflow.
+    """
+    _check_same_shape(floating(input), target)
+    for name, value in (("weight", weight), ("pos_weight", pos_weight)):
+        if value is not None:
+            tensor_of(value, name)
+    positive = 1.0 if pos_weight is None else 1 + (pos_weight - 1) * target
+    losses = (1 - target) * input + positive * (-input).softplus()
+    return _reduce(losses if weight is None else losses * weight, reduction)

@@ -142,7 +142,7 @@ class Operators:
     div_: Final = in_place(arithmetic.div)
     pow_: Final = in_place(arithmetic.pow)
     clamp_: Final = in_place(arithmetic.clamp)
-    lerp_: Final = in_place(arithmetic.lerp)
+    lerp_: Final = in_place(remainders.lerp)
     relu_: Final = in_place(elementwise.relu)
     abs_: Final = in_place(elementwise.abs)
     square_: Final = in_place(elementwise.square)
@@ -168,7 +168,7 @@ class Operators:
     sign_: Final = in_place(elementwise.sign)
     floor_: Final = in_place(elementwise.floor)
     ceil_: Final = in_place(elementwise.ceil)
-    round_: Final = in_place(elementwise.round)
+    round_: Final = in_place(remainders.round)
     fill_: Final = _fill
     copy_: Final = _fill
     zero_: Final = _zero

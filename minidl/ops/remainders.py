@@ -8,8 +8,9 @@ from minidl import checks
 from minidl.backend import Array
 from minidl.ops.arithmetic import div, where
 from minidl.ops.comparison import close
+from minidl.ops.elementwise import _round
 from minidl.ops.joining import concat
-from minidl.ops.promotion import FLOAT, Operand, module_of, operands, tensor_of
+from minidl.ops.promotion import FLOAT, Operand, floating, module_of, operand, operands, tensor_of
 from minidl.tensor import Function, Tensor
 
 
@@ -111,3 +112,24 @@ def isclose(input: Tensor, other: Operand, rtol: float = 1e-5, atol: float = 1e-
     if tensor_of(input).dtype != tensor_of(other, "other").dtype:
         raise TypeError(f"`input` is {input.dtype} but `other` is {other.dtype}; cast one with .to(dtype)")
     return Tensor(close(input, other, rtol, atol, equal_nan))
+
+
+def lerp(input: Tensor, end: Operand, weight: Operand) -> Tensor:
+    """input + weight * (end - input)."""
+    for name, value in (("input", input), ("end", end)):
+        floating(value, name)
+    weight = operand(weight, "weight")
+    for name, value in (("end", end), ("weight", weight)):
+        if isinstance(value, Tensor) and value.dtype != input.dtype:
+            raise TypeError(f"`{name}` is {value.dtype} but `input` is {input.dtype}; cast one with .to(dtype)")
+    return input + weight * (end - input)
+
+
+def round(input: Tensor, *, decimals: int = 0) -> Tensor:
+    """Nearest number with so many decimals (negative ones: of tens), halves to even; derivative 0."""
+    decimals = checks.integer(decimals, "decimals", -300, 300)
+    if decimals == 0:
+        return _round(input)
+    if decimals > 0:
+        return _round(floating(input) * 10.0**decimals) / 10.0**decimals
+    return _round(floating(input) / 10.0**-decimals) * 10.0**-decimals

@@ -107,12 +107,11 @@ def interpolate(
 
 def _check_mode(input, mode, align_corners, antialias):
     needed, kind = MODES[choice(mode, "mode", tuple(MODES))]
-    align_corners is None or flag(align_corners, "align_corners")
     if input.ndim not in ((3, 4) if needed is None else (needed + 2,)):
         raise ValueError(f"`input` has shape {input.shape}; accepted for `mode` {mode!r}: (N, C, L) or (N, C, H, W)")
     if input.data.size == 0 and 0 in input.shape[1:]:
         raise ValueError(f"`input` has shape {input.shape}; accepted: lengths of 1 or more after the first")
-    if align_corners is not None and kind not in TAPS:
+    if align_corners is not None and flag(align_corners, "align_corners") in (True, False) and kind not in TAPS:
         raise ValueError(f"`align_corners` is {align_corners} for `mode` {mode!r}, which takes none")
     if antialias:
         raise ValueError("`antialias` is True; accepted: False, smooth before shrinking")

@@ -11,7 +11,7 @@ from typing import Any
 from minidl import checks
 from minidl.backend import array_module, quietly
 from minidl.ops.arithmetic import where
-from minidl.ops.indexing import Put, SetItem, Take, _numbered, positions_of
+from minidl.ops.indexing import Put, SetItem, Take, _check_indices, _check_range, _numbered, positions_of
 from minidl.ops.promotion import operand, tensor_of
 from minidl.tensor import Tensor
 
@@ -217,3 +217,31 @@ def diag(input: Tensor, diagonal: int = 0) -> Tensor:
 
 
 _diagonal_of_matrix = diagonal
+
+
+def one_hot(tensor: Tensor, num_classes: int = -1) -> Tensor:
+    """1 at each label, 0 elsewhere: shape ``(*tensor.shape, num_classes)``, int64.
+
+    -1 classes means the largest label + 1, for which Python waits for the device.
+
+    Raises
+    ------
+    IndexError
+        If a label is negative or names no class (looked at on the CPU only).
+
+    Examples
+    --------
+    >>> import minidl
+    >>> minidl.one_hot(minidl.tensor([1, 0]))
+    tensor([[0, 1],
+            [1, 0]])
+    """
+    _check_indices(tensor, "tensor")
+    num_classes, xp = checks.integer(num_classes, "num_classes", least=-1), array_module(tensor.data)
+    if num_classes == -1:
+        if tensor.data.size == 0:
+            raise ValueError("`num_classes` is -1 but `tensor` is empty; accepted: a number of classes")
+        num_classes = int(tensor.max()) + 1
+    checks.lengths((*tensor.shape, num_classes), "num_classes")
+    _check_range(tensor, "tensor", 0, num_classes)
+    return Tensor((tensor.data[..., None] == xp.arange(num_classes)).astype(xp.int64))

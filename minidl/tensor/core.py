@@ -72,8 +72,7 @@ class Tensor(Base):
 
     def __init__(self, data: Any, requires_grad: bool = False) -> None:
         self._data = as_array(data)
-        if requires_grad is not False:
-            self.requires_grad_(requires_grad)
+        requires_grad is False or self.requires_grad_(requires_grad)
 
     # -- description
 

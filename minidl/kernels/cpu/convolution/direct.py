@@ -40,9 +40,6 @@ from minidl.kernels.cpu.tile.tile import shape
 from minidl.once import once
 
 
-FAR_LARGER = 64  # pixels of a window for each of the gradient's image
-
-
 @once
 def kernel_of(dtype):
     """The kernel for `dtype`."""
@@ -112,13 +109,7 @@ def prepare_forward(x, weight, bias, stride, padding, dilation, relu, out):
 
 
 def input_grad(grad, weight, input_shape, stride, padding, dilation, out, accumulate):
-    """Gradient with respect to the input, one convolution of stride 1 per residue of the input's rows and columns.
-
-    Of a window that is far larger than `grad` most multiplications would be by the padding's zeros: the plain form, a
-    product and a sum over the window's places, has none of them.
-    """
-    if math.prod(weight.shape[2:]) > FAR_LARGER * math.prod(grad.shape[2:]):
-        return NotImplemented
+    """Gradient with respect to the input, one convolution of stride 1 per residue of the input's rows and columns."""
     for part, taps, origin, steps in parts_of(out, weight, stride, padding, dilation, accumulate):
         convolve(grad, taps.transpose(1, 0, 2, 3), part, (1, 1), origin, steps, accumulate=accumulate)
     return out

@@ -17,6 +17,8 @@ from minidl.ops.geometry import output_size, split
 
 NUMBERS = (np.dtype(np.float32), np.dtype(np.float64))
 
+FAR_LARGER = 64  # cells of a window for each pixel of the gradient's image
+
 
 def _takes(a, b, out):
     """Return whether the kernels can work on `a` and `b` and write to `out`."""
@@ -70,6 +72,8 @@ def conv2d_input_grad(
     if not _takes(grad, weight, out) or min(input_shape) < 1:
         return NotImplemented
     (N, K, OH, OW), (_, C, *kernel) = grad.shape, weight.shape
+    if kernel[0] * kernel[1] > FAR_LARGER * OH * OW:  # most multiplications would be by the padding's zeros
+        return NotImplemented
     x = backend.empty_channels_last(input_shape, grad.dtype, like=grad) if out is None else out
     case = ConvolutionCase("input_grad", N, C, K // groups, tuple(kernel), tuple(stride), tuple(dilation), OH, OW, groups, grad.dtype.name)
     case, groups = divided(case)
