@@ -40,6 +40,7 @@ SKIPS = (
     "starlette is not installed",
     "optuna is not installed",
     "tensorboard is not installed",
+    "pyright is not installed",
     "real data is not here",
     "the fast forms are switched off",
     "CuPy is installed",
