@@ -19,8 +19,8 @@ from minidl.tensor import HookHandle, Tensor, zero_gradients
 
 
 class _Calls(threading.local):
-    def __init__(self):
-        self.stack = []
+    def __init__(self) -> None:
+        self.stack: list[Module] = []
 
 
 calls: _Calls = _Calls()  # the modules being called in this thread, outermost first; error messages name them
