@@ -88,6 +88,14 @@ def test_a_page_is_well_formed_and_needs_no_other_file(chapter):
     assert len(body) < 400_000
 
 
+def test_results_are_folded_away_under_their_prediction():
+    body = body_of(performed(4))
+    asked, _, rest = body.partition('<details class="ask">')
+    folded, _, after = rest.partition("</details>")
+    assert "[101.0, 202.0, 303.0]" in folded and "<figure>" in folded and "It had to be a sum" in after
+    assert "101" not in asked
+
+
 def test_numbers_of_chapters_are_in_order():
     assert list(chapters()) == sorted(chapters()) and len({title_of(p) for p in chapters().values()}) == len(chapters())
     assert all(solution_of(path).is_file() for path in chapters().values())
@@ -176,8 +184,8 @@ def test_a_term_lives_where_the_glossary_says(term):
 
 
 def test_the_map_is_current():
-    """After a change of the rooms: python -m minidl tour --map benchmarks/figures/map.svg"""
-    assert (ROOT / "benchmarks" / "figures" / "map.svg").read_text(encoding="utf-8") == draw_map()
+    current = (ROOT / "benchmarks" / "figures" / "map.svg").read_text(encoding="utf-8") == draw_map()
+    assert current, "the imports have changed: python -m minidl tour --map benchmarks/figures/map.svg"
 
 
 def test_the_map_shows_every_way():
