@@ -18,7 +18,7 @@ import numpy as np
 import minidl
 from minidl import backend, nn
 from minidl.nn.module import Module
-from minidl.training import signals
+from minidl.training.together import gathered, shared_out
 
 
 class NonFiniteLoss(ArithmeticError):
@@ -62,6 +62,17 @@ class EpochMeter:
         self.sizes.append(len(labels.data))
         self.lrs.append(lr)
 
+    def put(self, loss: float, correct: int, size: int, lr: float) -> None:
+        """Take down one batch whose figures are known already."""
+        self.losses[self.done], self.correct[self.done] = loss, correct
+        self.sizes.append(size)
+        self.lrs.append(lr)
+
+    def take_back(self) -> tuple[float, int, int, float]:
+        """Forget the last step; its loss, right answers, images and learning rate."""
+        size, lr = self.sizes.pop(), self.lrs.pop()
+        return float(self.losses[self.done]), int(self.correct[self.done]), size, lr
+
     @property
     def done(self) -> Any:
         return len(self.sizes)
@@ -101,11 +112,14 @@ class EpochMeter:
         losses = backend.to_numpy(self.losses)[:steps].astype(np.float64)
         bad = np.flatnonzero(~np.isfinite(losses))
         if bad.size:
-            where = f"in epoch {self.epoch}, step {bad[0] + 1} of {self.steps}"
-            raise NonFiniteLoss(f"the loss is {losses[bad[0]]} {where}, at learning rate {self.lrs[bad[0]]:.3g}; "
-                                "a lower --lr usually helps")
+            raise self.non_finite("the loss", losses[bad[0]], bad[0], self.lrs[bad[0]])
         mean = float(losses @ np.array(self.sizes) / self.images)
         return mean, int(backend.to_numpy(self.correct)[:steps].sum()) / self.images
+
+    def non_finite(self, what: str, value: float, step: int, lr: float) -> NonFiniteLoss:
+        """The error for a loss of `value` in step number `step`, counted from 0."""
+        return NonFiniteLoss(f"{what} is {value} in epoch {self.epoch}, step {step + 1} of {self.steps}, at learning rate "
+                             f"{lr:.3g}; a lower --lr usually helps")
 
 
 @dataclass(frozen=True)
@@ -142,9 +156,9 @@ def evaluate(model: Module, loader: Any) -> Any:
     was_training = model.training
     model.eval()
     with minidl.no_grad():
-        batches = [_judge(model(images), labels) for images, labels in signals.heeded(loader)]
+        batches = [_judge(model(images), labels) for images, labels in shared_out(loader)]
     model.train(was_training)
-    losses, labels, predictions, probabilities = map(_joined, zip(*batches))
+    losses, labels, predictions, probabilities = gathered(list(map(_joined, zip(*batches))))
     loss = float(losses.mean(dtype=np.float64))
     if not math.isfinite(loss):
         raise NonFiniteLoss(f"the loss on held-out images is {loss}: the weights have run away; "

@@ -27,6 +27,7 @@ from minidl.training.info import version
 from minidl.training.machine import peak_memory_mb
 from minidl.training.metrics import evaluate
 from minidl.training.settings import flag
+from minidl.training.together import leads
 
 PRINCIPAL = ("numpy", "numba", "scikit-learn", "matplotlib")  # libraries whose version is part of a result
 DRAWN = ("epoch", "train_loss", "val_loss", "train_accuracy", "val_accuracy", "lr")
@@ -50,9 +51,15 @@ def finish(run: Any, state: Any, data: Any, loader: Any) -> Any:
         What ``summary.json`` holds.
     """
     state.model.load_state_dict(state.best_weights)
-    run.write_weights(state.best_weights)
-    run.write_history(state.history)
+    if leads():
+        run.write_weights(state.best_weights)
+        run.write_history(state.history)
     test = evaluate(state.model, loader)
+    return _written(run, state, data, test) if leads() else summarise(run.settings, state, test)
+
+
+def _written(run, state, data, test):
+    """What ``summary.json`` holds, after all results were written and shown."""
     table = classification_table(test, data.class_names)
     write_text(run.folder / "report.txt", table)
     draw(run, state, data, test)
