@@ -13,7 +13,9 @@ import pytest
 from html_checks import Reader
 
 import minidl
+import models
 from minidl import __main__ as command_line
+from minidl.tour import googlenet
 from minidl.tour.book import body_of, build
 from minidl.tour.cells import chapters, solution_of, title_of
 from minidl.tour.drawing import Drawing
@@ -24,7 +26,7 @@ from minidl.tour.stage import Stage
 from minidl.tour.tape import Value
 
 ROOT = Path(__file__).resolve().parents[1]
-SLOW = ()  # chapters of more than three seconds, kernels included
+SLOW = (5, 10, 11, 12, 14)  # chapters of more than three seconds, kernels included
 CHAPTERS = [pytest.param(n, marks=pytest.mark.slow) if n in SLOW else n for n in chapters()]
 each_chapter = pytest.mark.parametrize("chapter", CHAPTERS)
 
@@ -189,6 +191,12 @@ def test_the_tape_agrees_with_minidl():
         f(*values).backward()
         f(*tensors).backward()
         assert [v.grad for v in values] == pytest.approx([t.grad.item() for t in tensors], rel=1e-12)
+
+
+def test_the_small_googlenet_is_that_of_the_models():
+    assert googlenet.BLOCKS == models.googlenet.BLOCKS
+    count = sum(p.numel() for p in googlenet.googlenet(inputs=3).parameters())
+    assert count == sum(p.numel() for p in models.GoogLeNet("cifar").parameters())
 
 
 def test_a_moving_picture_stands_still_where_motion_is_unwanted():

@@ -205,7 +205,7 @@ def chart(curves, width=520, height=260, logx=False, logy=False, xlabel="", ylab
     for x, y, words in marks:
         px, py = place(at[0](x), at[1](y))
         drawing._put(f'<circle cx="{px:.1f}" cy="{py:.1f}" r="5" fill="currentColor"/>')
-        drawing.text(px, py - 16, words, "w")
+        drawing.text(px, py + 18, words, "w h")
     drawing.text(60 + width / 2, height + 46, xlabel, "w")
     drawing.text(60, -36 if len(curves) > 1 else -8, ylabel, "w")
     return drawing

@@ -81,6 +81,8 @@ def _weights(model):
 
 def from_first(function: Callable[[], str]) -> str:
     """What `function` returns in process 0, where alone it is called; a ValueError there is raised in all."""
+    if distributed.get_world_size() == 1:
+        return function()
     outcome = {}
     if leads():
         try:
