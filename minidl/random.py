@@ -16,6 +16,7 @@ GENERAL = 0  # the stream of initialisers, randn() and functional dropout; layer
 
 _state = {"seed": 0, "layers": 0, "uses": {}, "shard": 0}
 LAYERS = 1 << 20  # that fit under one shard
+on_draw = None  # called with each key before it is returned: a captured step draws again each time
 
 
 def manual_seed(seed: int) -> None:
@@ -35,20 +36,21 @@ def manual_seed(seed: int) -> None:
     _state.update(seed=int(seed), layers=0, uses={})
 
 
-def new_layer():
+def new_layer() -> int:
     """The number of the stream of a new layer that draws random numbers, such as a Dropout."""
     _state["layers"] += 1
     return _state["layers"]
 
 
-def next_key(layer=GENERAL):
+def next_key(layer: int = GENERAL) -> tuple[int, int, int]:
     """(seed, layer, step) for one draw of the stream `layer`; the step counts the draws."""
     step = _state["uses"].get(layer, 0)
     _state["uses"][layer] = step + 1
-    return _state["seed"], layer + LAYERS * _state["shard"], step
+    key = _state["seed"], layer + LAYERS * _state["shard"], step
+    return key if on_draw is None else on_draw(key)
 
 
-def use_shard(number):
+def use_shard(number: int) -> None:
     """Draw from the streams of shard `number` of a batch from here on; 0 is that of a batch in one piece."""
     _state["shard"] = number
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from minidl.backend import Array
 from minidl.dispatch import dispatched
 from minidl.ops.promotion import Operand, tensor_of
 from minidl.tensor import Function, Tensor
 
 
 @dispatched
-def matmul_forward(a, b):
+def matmul_forward(a: Array, b: Array) -> Array:
     """Product of `a` (..., M, K) and `b` (..., K, N), with NumPy's rules for the axes before.
 
     NumPy's own product asks the BLAS that it came with. The faster form on the CPU does not: its
@@ -27,11 +28,11 @@ def matmul_forward(a, b):
 class MatMul(Function):
     """Operands of at least two axes; the leading ones broadcast."""
 
-    def forward(self, a, b):
+    def forward(self, a: Array | float, b: Array | float) -> Array:
         self.save_factors(a, b)
         return matmul_forward(a, b)
 
-    def backward(self, grad):
+    def backward(self, grad: Tensor) -> tuple[Tensor | None, ...]:
         a, b = self.saved_tensors
         to_a = None if b is None else grad @ b.transpose(-1, -2)
         to_b = None if a is None else a.transpose(-1, -2) @ grad
@@ -69,11 +70,11 @@ def _check_dtypes(input, other, name):
 class Linear(Function):
     """x of shape (rows, in) times weight (out, in) transposed."""
 
-    def forward(self, x, weight):
+    def forward(self, x: Array, weight: Array) -> Array:
         self.save_factors(x, weight)
         return matmul_forward(x, weight.T)
 
-    def backward(self, grad):
+    def backward(self, grad: Tensor) -> tuple[Tensor | None, ...]:
         x, weight = self.saved_tensors
         to_x = None if weight is None else grad @ weight
         to_weight = None if x is None else grad.transpose() @ x

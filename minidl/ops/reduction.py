@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import functools
 import math
+from collections.abc import Callable
 from typing import Any
 
 from minidl import checks
-from minidl.backend import array_module
+from minidl.backend import Array, Shape, array_module
 from minidl.checks import Ints
 from minidl.ops.arithmetic import where
 from minidl.ops.axes import dropped_shape, kept_shape, numpy_names, reduced, with_axes
@@ -25,23 +26,29 @@ INTEGER = "int64"  # what whole numbers are summed up in
 class Sum(Function):
     """Sum over axes; its adjoint spreads one number over them."""
 
-    def forward(self, x, axes, keepdim):
+    shape: Shape
+    kept: Shape
+
+    def forward(self, x: Array, axes: Shape, keepdim: bool) -> float | Array:
         self.shape, self.kept = x.shape, kept_shape(x.shape, axes)
         return x.sum(axis=axes, keepdims=keepdim, dtype=x.dtype)
 
-    def backward(self, grad):
+    def backward(self, grad: Tensor) -> tuple[Tensor | None, ...]:
         return grad.reshape(self.kept).broadcast_to(self.shape), None, None
 
 
 class Prod(Function):
     """Product over one axis; backward multiplies the others, so zeros do no harm."""
 
-    def forward(self, x, axis, keepdim):
+    axis: int
+    keepdim: bool
+
+    def forward(self, x: Array, axis: int, keepdim: bool) -> float | Array:
         self.axis, self.keepdim = axis, keepdim
         self.save_for_backward(x)
         return x.prod(axis=axis, keepdims=keepdim, dtype=x.dtype)
 
-    def backward(self, grad):
+    def backward(self, grad: Tensor) -> tuple[Tensor | None, ...]:
         (x,) = self.saved_tensors
         grad = grad if self.keepdim else grad.unsqueeze(self.axis)
         return grad * _product_of_others(x, self.axis), None, None
@@ -155,9 +162,9 @@ def logsumexp(input: Tensor, dim: Ints | None, keepdim: bool = False) -> Tensor:
 class LogSumExp(Function):
     """The derivative is the softmax, exp(x - y)."""
 
-    def forward(self, x, axes, keepdim):
+    def forward(self, x: Array, axes: Shape, keepdim: bool) -> Array:
         xp = array_module(x)
-        self.kept = kept_shape(x.shape, axes)
+        self.kept: Shape = kept_shape(x.shape, axes)
         if x.size:
             largest = x.max(axis=axes, keepdims=True)
             shift = xp.where(xp.isfinite(largest), largest, 0)
@@ -168,12 +175,12 @@ class LogSumExp(Function):
         self.save_for_backward(x, y)
         return y
 
-    def backward(self, grad):
+    def backward(self, grad: Tensor) -> tuple[Tensor | None, ...]:
         x, y = self.saved_tensors
         return grad.reshape(self.kept) * (x - y.reshape(self.kept)).exp(), None, None
 
 
-LIMITS = {
+LIMITS: dict[float, Callable[..., Any]] = {
     math.inf: amax,
     -math.inf: amin,
     1: sum,
@@ -209,11 +216,11 @@ def norm(
 class Cumsum(Function):
     """Running sum; its adjoint runs the other way."""
 
-    def forward(self, x, axis):
-        self.axis = axis
+    def forward(self, x: Array, axis: int) -> Array:
+        self.axis: int = axis
         return x.cumsum(axis=axis)
 
-    def backward(self, grad):
+    def backward(self, grad: Tensor) -> tuple[Tensor | None, ...]:
         return cumsum(grad.flip(self.axis), self.axis).flip(self.axis), None
 
 

@@ -20,7 +20,7 @@ import contextlib
 import dataclasses
 import json
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from minidl.anomaly import AnomalyError, detect_anomaly
 from minidl.data.errors import DataError, shown
@@ -37,6 +37,12 @@ from minidl.training.log import open_log
 from minidl.training.metrics import NonFiniteLoss
 from minidl.training.settings import fail, resume_command
 from minidl.training.together import agree_on_signals, check_alike, from_first, leads
+
+if TYPE_CHECKING:
+    from minidl.data.catalogue import DataSplits
+    from minidl.data.lock import FolderLock
+    from minidl.training.signals import Listener
+    from minidl.training.state import TrainingState
 
 LOOK = 16  # steps between two looks for a loss that is NaN; a look waits for the device
 
@@ -59,15 +65,23 @@ class Run:
         If the folder holds anything already, or another process works in it.
     """
 
+    settings: Any
+    data: DataSplits
+    state: TrainingState
+    interval: Interval
+    listener: Listener
+    folder: Path
+    lock: FolderLock
+
     def __init__(self, settings: Any, data: Any, state: Any) -> None:
         self.settings, self.data, self.state = settings, data, state
         self.interval, self.listener = Interval(settings.checkpoint_every), signals.Listener()
-        self.watch = contextlib.ExitStack()  # over anomalies, while the run is entered
+        self.watch: contextlib.ExitStack[Any] = contextlib.ExitStack()  # over anomalies, while the run is entered
         state.identity = identity(settings, data)
         if get_world_size() > 1:
             check_alike(state.identity, state.model)
-        self.log = open_log(settings.log)
-        self.lock = None
+        self.log: Any = open_log(settings.log)
+        self.lock: FolderLock | None = None
         self.folder = Path(from_first(self._claim))
         try:
             self._begin()
@@ -145,7 +159,7 @@ class Run:
 
     # -- the ways in which a run can end early
 
-    def __enter__(self):
+    def __enter__(self) -> Run:
         data, count = self.data, count_parameters(self.state.model)
         sizes = f"{len(data.train):,} images to learn from, {len(data.val):,} to choose by, {len(data.test):,} to test"
         print(f"{shown(self.folder)}: {self.settings.model}, {count:,} parameters\n"
@@ -157,7 +171,7 @@ class Run:
             self.watch.enter_context(detect_anomaly())
         return self
 
-    def __exit__(self, kind, error, traceback):
+    def __exit__(self, kind: Any, error: Any, traceback: Any) -> None:
         try:
             if isinstance(error, signals.Stopped):
                 self._save_state()

@@ -34,7 +34,7 @@ def product(a, b, out=None):
     """``a @ b`` for `a` (M, K) and `b` (K, N), into `out` (M, N; rows contiguous) if given."""
     (M, K), N = a.shape, b.shape[1]
     if (K > 1 and a.strides[1] != a.itemsize) or a.strides[0] < K * a.itemsize:
-        a = np.ascontiguousarray(a)
+        a = backend.array_module(a).ascontiguousarray(a)
     y = backend.empty((M, N), a.dtype, like=a) if out is None else out
     convolve(_image(a), b.T[:, :, None, None], _image(y), (1, 1), (0, 0), (1, 1))
     return y

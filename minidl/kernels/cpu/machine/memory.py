@@ -7,6 +7,8 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
+from minidl.kernels.cpu.machine.doors import door
+
 BYTE, INT = ir.IntType(8), ir.IntType(64)
 LINE = 64  # bytes of a cache line
 
@@ -92,4 +94,6 @@ def read(typingctx, address, like):
 
 def address(array):
     """The address of the first number of `array`."""
+    if door.recorder is not None:
+        array = door.recorder.plain(array)
     return array.__array_interface__["data"][0]
