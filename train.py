@@ -22,7 +22,7 @@ import models
 from minidl import optim, training
 from minidl.data import PRESETS, DataLoader, load
 from minidl.distributed import own_shards
-from minidl.training import interval, number, one_of, option, switch, whole
+from minidl.training import device, interval, number, one_of, option, switch, whole
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ class Settings:
     # How long and how fast. Longer training is the surest way to a better result.
     epochs: int = option(None, "passes over the training images", whole(1, 100_000))
     batch_size: int = option(None, "images per step; with a larger one raise --lr too", whole(1, 1 << 20))
-    shards: int = option(0, "parts of a batch that processes share, on which the result depends; 0: 1, or 8 for several", whole(0, 4096))
+    shards: int = option(0, "parts of a batch, for processes to share; 0: one, or 8 for several processes", whole(0, 4096))
     lr: float = option(None, "peak learning rate; lower it when the loss jumps or becomes NaN", number(0, above=True))
     optimizer: str = option("sgd", "adamw needs a lower --lr, such as 0.003", one_of(training.OPTIMIZERS))
     schedule: str = option("one-cycle", "how --lr rises and falls over the run", one_of(training.SCHEDULES))
@@ -56,7 +56,7 @@ class Settings:
 
     # Where and with what it runs; of these, only seed and device change a bit of the result.
     seed: int = option(0, "another one for another run of chance", whole(0, 2**64 - 1))
-    device: str = option("cpu", "cpu or cuda")
+    device: str = option("cpu", "cpu or cuda", device)
     workers: int = option(0, "threads that prepare batches; more for folders of large pictures", whole(0, 64))
     output: str = option(None, "the run's folder, which must be new; default runs/DATA-MODEL-NUMBER")
     overwrite: bool = option(False, "replace the run in the folder --output", switch)
@@ -100,8 +100,9 @@ def create_loaders(settings, images):
     options = dict(batch_size=settings.batch_size, num_workers=settings.workers, device=settings.device)
     augmented, plain = images.transform(settings.augmentation), images.transform("none")
     shards = None if settings.lr_find else own_shards(settings.shards)
+    chance = dict(shuffle=True, seed=settings.seed, transform=augmented)
     return {
-        "train": DataLoader(images.train, shuffle=True, seed=settings.seed, transform=augmented, shards=shards, **options),
+        "train": DataLoader(images.train, shards=shards, **chance, **options),
         "val": DataLoader(images.val, transform=plain, **options),
         "test": DataLoader(images.test, transform=plain, **options),
     }

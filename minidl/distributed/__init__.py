@@ -29,6 +29,6 @@ from minidl.distributed.transport import MPITransport, Transport
 
 __all__ = [
     "DistributedDataParallel", "DistributedSampler", "Group", "MPITransport", "PeerError", "ShardedStep", "Transport",
-    "all_gather", "all_reduce", "barrier", "broadcast", "destroy_process_group", "end_all_on_error", "get_rank", "get_world_size",
-    "init_process_group", "is_initialized", "leave", "own_shards", "world",
+    "all_gather", "all_reduce", "barrier", "broadcast", "destroy_process_group", "end_all_on_error", "get_rank",
+    "get_world_size", "init_process_group", "is_initialized", "leave", "own_shards", "world",
 ]

@@ -66,7 +66,8 @@ class Group:
         while requests := [(rank, request) for rank, request in requests if not request.done()]:
             if time.monotonic() > end:
                 self.late |= {rank for rank, _ in requests}
-                raise PeerError(f"rank {', '.join(map(str, sorted(self.late)))} has not answered for {self.timeout:g} seconds")
+                late = ", ".join(map(str, sorted(self.late)))
+                raise PeerError(f"rank {late} has not answered for {self.timeout:g} seconds")
             looks += 1
             if looks > PATIENT:
                 self.answer_farewells()

@@ -150,7 +150,7 @@ def _who_died(said: str, pids: dict[int, int]) -> Any:
     --------
     >>> _who_died("=   PID 812 RUNNING AT here\\n=   EXIT CODE: 9\\n... Killed (signal 9)", {0: 811, 1: 812})
     'rank 1 died (process 812, signal 9)'
-    >>> _who_died("prterun noticed that process rank 1 with PID 0 on node b exited on\\nsignal 9 (Killed).", {0: 811, 1: 812})
+    >>> _who_died("prterun noticed that process rank 1 with PID 0 exited on\\nsignal 9 (Killed).", {0: 811, 1: 812})
     'rank 1 died (process 812, signal 9)'
     """
     by_rank, by_pid = re.search(r"process rank (\d+)", said), re.search(r"PID (\d+)", said)

@@ -34,8 +34,8 @@ def own_shards(count: int) -> Shards:
     """
     ranks = get_world_size()
     if count < ranks or count & (count - 1) or count % ranks:
-        raise ValueError(f"`shards` is {count} for {ranks} process{'es' if ranks > 1 else ''}; accepted: a power of two "
-                         "that is a multiple of the number of processes")
+        raise ValueError(f"`shards` is {count} for {ranks} process{'es' if ranks > 1 else ''}; accepted: a power of two, "
+                         "at least the number of processes, which is one as well")
     each = count // ranks
     return Shards(count, get_rank() * each, each)
 
