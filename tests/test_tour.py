@@ -88,6 +88,14 @@ def test_a_page_is_well_formed_and_needs_no_other_file(chapter):
     assert len(body) < 400_000
 
 
+def test_results_are_folded_away_under_their_prediction():
+    body = body_of(performed(4))
+    asked, _, rest = body.partition('<details class="ask">')
+    folded, _, after = rest.partition("</details>")
+    assert "[101.0, 202.0, 303.0]" in folded and "<figure>" in folded and "It had to be a sum" in after
+    assert "101" not in asked
+
+
 def test_numbers_of_chapters_are_in_order():
     assert list(chapters()) == sorted(chapters()) and len({title_of(p) for p in chapters().values()}) == len(chapters())
     assert all(solution_of(path).is_file() for path in chapters().values())
