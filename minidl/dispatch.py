@@ -108,7 +108,9 @@ class Dispatched:
         self.forms = {}  # array type: faster form or None
 
     def __call__(self, first, /, *args, **options):
-        form = self.find(first)
+        form = self.forms.get(type(first), self) if _fast == "fast" else None
+        if form is self:  # not looked up yet
+            form = self.find(first)
         if form is not None:
             result = form(first, *args, **options)
             if result is not NotImplemented:

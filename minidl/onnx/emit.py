@@ -114,7 +114,7 @@ def layer_norm(graph, call, inputs):
 
 
 def linear(graph, call, inputs):
-    return graph.add("Gemm", inputs, call.layer, transB=1)
+    return graph.add("Gemm", [x for x in inputs if x is not None], call.layer, transB=1)
 
 
 def reshape(graph, call, inputs):

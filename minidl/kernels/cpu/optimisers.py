@@ -11,7 +11,7 @@ updates of a step run as one, where they may wait for each other (`minidl.optim.
 from __future__ import annotations
 
 import math
-from ctypes import addressof, c_char
+from functools import lru_cache
 
 import numpy as np
 from numba import carray
@@ -49,25 +49,26 @@ def _run(kernel, arrays, numbers, *flags):
 
 def _launch(updates, kernel, dtype, numbers, flags):
     """Run `kernel` over the arrays of all `updates`; a row of its table, a task, is a number of elements and places."""
-    table = np.array([[a[0].size, *map(_place, a)] for a in updates])
-    if len(updates) > 1 and not _apart(table, dtype.itemsize):
+    places = tuple([(a[0].size, *[0 if x is None else address(x) for x in a]) for a in updates])
+    table = _table(places, dtype.itemsize)
+    if table is None:
         return [_launch([arrays], kernel, dtype, numbers, flags) for arrays in updates]
+    team.run(kernel, len(table), table, *map(dtype.type, numbers), *flags)
+
+
+@lru_cache(maxsize=8)
+def _table(places, itemsize):
+    """The table of tasks for arrays at these places, None if some share memory. From step to step they are the same."""
+    table = np.array(places)
+    if len(places) > 1 and not _apart(table, itemsize):
+        return None
     tasks = -(-table[:, 0] // TASK_SIZE)
     ends = tasks.cumsum()
     table = table.repeat(tasks, axis=0)
     done = (np.arange(ends[-1]) - (ends - tasks).repeat(tasks)) * TASK_SIZE
     table[:, 0] = np.minimum(table[:, 0] - done, TASK_SIZE)
-    table[:, 1:] += done[:, None] * dtype.itemsize
-    team.run(kernel, len(table), table, *map(dtype.type, numbers), *flags)
-
-
-def _place(array):
-    """The address of `array`, 0 for None; the first way is the quicker one, which many small arrays feel."""
-    if array is None:
-        return 0
-    if array.flags.c_contiguous and array.flags.writeable:
-        return addressof(c_char.from_buffer(array))
-    return address(array)
+    table[:, 1:] += done[:, None] * itemsize
+    return table
 
 
 def _apart(table, itemsize):

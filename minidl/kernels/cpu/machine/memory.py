@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from ctypes import c_size_t
+
 from llvmlite import ir
 from numba import types
 from numba.core import cgutils
@@ -9,6 +11,7 @@ from numba.extending import intrinsic
 
 BYTE, INT = ir.IntType(8), ir.IntType(64)
 LINE = 64  # bytes of a cache line
+_HEAD, _word_at = object.__basicsize__, c_size_t.from_address
 
 
 @intrinsic
@@ -91,5 +94,16 @@ def read(typingctx, address, like):
 
 
 def address(array):
-    """The address of the first number of `array`."""
-    return array.__array_interface__["data"][0]
+    """The address of the first number of `array`.
+
+    It stands right after the head that every Python object has: NumPy's C interface promises that, and asking NumPy for it
+    takes ten times as long, which small layers feel.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> x = np.arange(3)
+    >>> address(x[1:]) - address(x), address(x) == x.ctypes.data
+    (8, True)
+    """
+    return _word_at(id(array) + _HEAD).value
