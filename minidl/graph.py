@@ -7,12 +7,12 @@ other program is needed.
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from html import escape
 from typing import Any
 
 from minidl.graph_layout import GAP, LINE, Box, arrange
-from minidl.tensor import Tensor, edge_of, enable_grad
+from minidl.tensor import Tensor, edge_of, enable_grad, grad
 
 # colour of a box by the kind of operation: that of the first row with a word that is in the name
 FAMILIES = {
@@ -24,11 +24,12 @@ FAMILIES = {
     "#e4dcf4": ("Entropy", "Dropout"),
 }
 PLAIN, LEAF, RESULT = "#eceff1", "#ffffff", "#cfd8dc"
+MOST = 6  # numbers of a tensor that are written into its box
 
 
 def draw_graph(
     tensor: Tensor, path: str | os.PathLike[str] | None = None, params: Any = None,
-    expand: Sequence[str] = ("BranchesOp",),
+    expand: Sequence[str] = ("BranchesOp",), values: Mapping[str, Tensor] | None = None,
 ) -> str:
     """The graph that computed `tensor`, as SVG.
 
@@ -43,6 +44,9 @@ def draw_graph(
         the box of the operation that uses it; other leaves are boxes.
     expand : sequence of str
         Fused operations that are drawn as their definition, when their inputs are still there.
+    values : dict of str to Tensor, optional
+        Tensors of a small graph whose names, values and gradients are written into their boxes: those of the
+        (one-element) `tensor` with respect to them. Of more than six numbers there is the shape alone.
 
     Returns
     -------
@@ -52,7 +56,7 @@ def draw_graph(
     Raises
     ------
     ValueError
-        If the tensor has no graph.
+        If the tensor has no graph, or one of `values` is no part of it.
 
     Examples
     --------
@@ -65,7 +69,9 @@ def draw_graph(
     if not any(t.node for t in results):
         raise ValueError("`tensor` has no graph: compute it from a tensor that requires grad, outside of no_grad()")
     named = params.named_parameters() if hasattr(params, "named_parameters") else (params or {}).items()
-    boxes = _Reader({id(p): name for name, p in named}, expand).read(results)
+    reader = _Reader({id(p): name for name, p in named}, expand)
+    reader.annotate(results, values or {})
+    boxes = reader.read(results)
     svg = write_svg(arrange(boxes))
     if path is not None:
         with open(path, "w", encoding="utf-8") as file:
@@ -81,7 +87,20 @@ class _Reader:
 
     def __init__(self, names, expand):
         self.names, self.expand = names, expand
-        self.boxes, self.unfolded = {}, {}
+        self.boxes, self.unfolded, self.notes = {}, {}, {}
+
+    def annotate(self, results, values):
+        """Note name, value and gradient of the tensors of `values`, to be written into their boxes."""
+        if values and any(result.data.size != 1 for result in results):
+            raise ValueError(f"`values` needs one number to differentiate; `tensor` has shape {results[0].shape}")
+        wanted = {name: x for name, x in values.items() if x.requires_grad}
+        found = grad(results, list(wanted.values()), retain_graph=True, allow_unused=True) if wanted else ()
+        gradients = dict(zip(wanted, found))
+        for name, x in values.items():
+            if gradients.get(name) is None:
+                raise ValueError(f"`values` names {name!r}, which is no part of the graph of `tensor`")
+            lines = f"{name} = {_numbers(x)}", f"gradient {_numbers(gradients[name])}"
+            self.notes[self.key(edge_of(x))] = lines if x.data.size <= MOST else (name,)
 
     def read(self, results):
         """All boxes, inputs before results."""
@@ -108,11 +127,13 @@ class _Reader:
 
     def new_box(self, edge):
         node, shape = edge.node, _shape(edge.shape)
+        notes = self.notes.get(self.key(edge), ())
+        shape = () if len(notes) == 2 else (shape,)
         if node is None:
-            return Box((self.names.get(id(edge.leaf), "input"), shape), LEAF)
+            return Box((notes or (self.names.get(id(edge.leaf), "input"),)) + shape, LEAF)
         own = [f"{self.names[id(e.leaf)]} {_shape(e.shape)}" for e in filter(None, node.edges) if self.is_parameter(e)]
         above = [self.boxes[self.key(e)] for e in self.inputs(node)]
-        return Box((node.name, *own, shape), _colour(node.name), above)
+        return Box((node.name, *notes, *own, *shape), _colour(node.name), above)
 
     def inputs(self, node):
         """The edges to draw above an operation: not those to its parameters."""
@@ -146,6 +167,11 @@ def _unfold(node):
         return node.definition(*[next(saved) if given else None for given in node.given], **node.options)
 
 
+def _numbers(tensor):
+    """The numbers of a small tensor, short."""
+    return " ".join(f"{value:.4g}" for value in tensor.detach().flatten().tolist())
+
+
 def _shape(shape):
     return " × ".join(map(str, shape)) if shape else "one number"
 
@@ -157,8 +183,9 @@ def _colour(name):
 # ---------------------------------------------------------------- SVG
 
 STYLE = (
-    "text{font:11px ui-monospace,Menlo,Consolas,'DejaVu Sans Mono',monospace;text-anchor:middle;fill:#37474f}"
-    ".name{font-weight:bold;fill:#102027}.arrow{fill:none;stroke:#78909c;stroke-width:1.3}rect{stroke:#90a4ae}"
+    ".graph text{font:11px ui-monospace,Menlo,Consolas,'DejaVu Sans Mono',monospace;text-anchor:middle;fill:#37474f}"
+    ".graph .name{font-weight:bold;fill:#102027}.graph .arrow{fill:none;stroke:#78909c;stroke-width:1.3}"
+    ".graph rect{stroke:#90a4ae}"
 )
 HEAD = (
     '<defs><marker id="head" viewBox="0 0 8 8" refX="7" refY="4" markerWidth="7" markerHeight="7" orient="auto">'
@@ -172,7 +199,7 @@ def write_svg(layers):
     width = max(b.x + b.width / 2 for b in boxes) + GAP
     height = max(b.y + b.height / 2 for b in boxes) + GAP
     size = f'width="{width:.0f}" height="{height:.0f}" viewBox="0 0 {width:.0f} {height:.0f}"'
-    parts = [f'<svg xmlns="http://www.w3.org/2000/svg" {size}>', f"<style>{STYLE}</style>", HEAD]
+    parts = [f'<svg class="graph" xmlns="http://www.w3.org/2000/svg" {size}>', f"<style>{STYLE}</style>", HEAD]
     parts.append('<rect width="100%" height="100%" fill="white" style="stroke:none"/>')
     parts += [_arrow(box, k) for box in boxes if box.lines for k in range(len(box.above))]
     parts += [_box(box) for box in boxes if box.lines]

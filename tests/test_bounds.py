@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from patience import HANG
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -16,5 +17,5 @@ def test_kernels_stay_within_their_arrays(side):
     pytest.importorskip("numba", reason="Numba is not installed")
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "tests")]), "MINIDL_KERNELS": "fast"}
     command = [sys.executable, str(ROOT / "tests" / "guarded.py"), side]
-    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=500)
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=HANG)
     assert done.returncode == 0, (done.returncode, done.stdout.splitlines()[-1:], done.stderr[-2000:])

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from patience import HANG
 
 import minidl.__main__ as command_line
 from minidl import data
@@ -20,7 +21,7 @@ QUICK = ["--model", "cnn", "--width", "0.25", "--batch-size", "64"]
 
 def python(*argv, cwd, status=0):
     """What a Python process says on stdout and stderr."""
-    process = subprocess.run([sys.executable, *map(str, argv)], cwd=cwd, text=True, capture_output=True, timeout=300,
+    process = subprocess.run([sys.executable, *map(str, argv)], cwd=cwd, text=True, capture_output=True, timeout=HANG,
                              env={**os.environ, "PYTHONPATH": str(ROOT), "MPLBACKEND": "Agg"})
     assert process.returncode == status and "Traceback" not in process.stderr, (process.stdout, process.stderr)
     return process.stdout, process.stderr
@@ -174,7 +175,7 @@ def test_the_readme_shows_what_is_there():
 
 def test_a_reader_that_goes_away_is_no_error(folder):
     command = f"{sys.executable} -m minidl data digits --json | head -n 1; exit ${{PIPESTATUS[0]}}"
-    process = subprocess.run(["bash", "-c", command], cwd=folder, text=True, capture_output=True, timeout=300,
+    process = subprocess.run(["bash", "-c", command], cwd=folder, text=True, capture_output=True, timeout=HANG,
                              env={**os.environ, "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1"})
     assert process.stderr == "" and process.stdout == "{\n" and process.returncode in (0, 141)
 

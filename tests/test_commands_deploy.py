@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from patience import HANG
 
 import minidl.__main__ as command_line
 from minidl import data
@@ -20,7 +21,7 @@ ROOT = Path(__file__).resolve().parents[1]
 
 def python(*argv, cwd, status=0):
     """What a Python process says on stdout and stderr."""
-    process = subprocess.run([sys.executable, *map(str, argv)], cwd=cwd, text=True, capture_output=True, timeout=300,
+    process = subprocess.run([sys.executable, *map(str, argv)], cwd=cwd, text=True, capture_output=True, timeout=HANG,
                              env={**os.environ, "PYTHONPATH": str(ROOT)})
     assert process.returncode == status and "Traceback" not in process.stderr, (process.stdout, process.stderr)
     return process.stdout, process.stderr
@@ -108,7 +109,7 @@ import json, sys, urllib.error, urllib.request
 url, picture = sys.argv[1], open(sys.argv[2], "rb").read()
 def get(path, data=None):
     try:
-        with urllib.request.urlopen(urllib.request.Request(url + path, data), timeout=60) as response:
+        with urllib.request.urlopen(urllib.request.Request(url + path, data)) as response:
             return response.status, response.read().decode()
     except urllib.error.HTTPError as error:
         return error.code, error.read().decode()
@@ -126,13 +127,13 @@ def test_serve(folder):
     try:
         url = re.search(r"http://127\.0\.0\.1:\d+", server.stdout.readline()).group()
         client = [sys.executable, "-c", CLIENT, url, "scan.png"]
-        done = subprocess.run(client, capture_output=True, timeout=120, **options)
+        done = subprocess.run(client, capture_output=True, timeout=HANG, **options)
         answers = json.loads(done.stdout)
         assert [status for status, _ in answers] == [200, 400, 404, 200, 200], done.stderr
         assert len(json.loads(answers[3][1])["predictions"]) == 10 and "root:" not in answers[2][1]
-        busy = subprocess.run([*command, url.rpartition(":")[2]], capture_output=True, timeout=120, **options)
+        busy = subprocess.run([*command, url.rpartition(":")[2]], capture_output=True, timeout=HANG, **options)
         assert busy.returncode == 2 and "accepted: a free port" in busy.stderr and busy.stderr.count("\n") == 1
     finally:
         server.send_signal(signal.SIGINT)
-        out, err = server.communicate(timeout=30)
+        out, err = server.communicate(timeout=HANG)
     assert "Traceback" not in err and set(folder.rglob("*")) == files  # nothing was written

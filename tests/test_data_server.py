@@ -136,6 +136,12 @@ def refused(source):
     return said
 
 
+def test_the_certificate_is_good_whatever_the_clock_says():
+    """A machine whose clock lies before the day on which the file was made would refuse every download here."""
+    dates = ssl._ssl._test_decode_cert(str(CERTIFICATE))
+    assert dates["notBefore"].endswith("2000 GMT") and dates["notAfter"].endswith("2126 GMT")
+
+
 def test_a_file_is_downloaded_once(server, tmp_path):
     server.answers["/a.bin"] = whole
     for _ in range(2):

@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from patience import HANG
 
 STEPS = """
 import hashlib, sys
@@ -33,7 +34,7 @@ def _digest(threads, *arguments):
     environment = {**os.environ, "MINIDL_NUM_THREADS": str(threads)}
     command = [sys.executable, "-c", STEPS, *arguments]
     result = subprocess.run(
-        command, env=environment, cwd=Path(__file__).parents[1], capture_output=True, text=True, timeout=300
+        command, env=environment, cwd=Path(__file__).parents[1], capture_output=True, text=True, timeout=HANG
     )
     assert result.returncode == 0, result.stderr
     return result.stdout.strip()

@@ -7,6 +7,7 @@ import threading
 from pathlib import Path
 
 import pytest
+from patience import HANG
 
 from minidl import once
 
@@ -56,7 +57,7 @@ def test_threads_that_meet_an_empty_cache_train_to_the_same_bits(times, tmp_path
     for i in range(times):
         environment = {**os.environ, "NUMBA_CACHE_DIR": str(tmp_path / str(i))}
         result = subprocess.run(
-            [sys.executable, "-c", TRAINING], cwd=ROOT, env=environment, capture_output=True, text=True, timeout=400
+            [sys.executable, "-c", TRAINING], cwd=ROOT, env=environment, capture_output=True, text=True, timeout=HANG
         )
         assert result.returncode == 0 and not result.stderr, result.stderr
 
@@ -69,17 +70,17 @@ def test_what_several_threads_ask_for_is_made_once():
     def make(name):
         made.append(name)
         entered.set()
-        assert go_on.wait(60)
+        assert go_on.wait(HANG)
         return [name]
 
     threads = [threading.Thread(target=lambda: answers.append(make("a"))) for _ in range(3)]
     threads[0].start()
-    assert entered.wait(60)
+    assert entered.wait(HANG)
     for thread in threads[1:]:
         thread.start()
     go_on.set()
     for thread in threads:
-        thread.join(60)
+        thread.join(HANG)
     assert made == ["a"] and len(answers) == 3 and all(answer is answers[0] for answer in answers)
 
 
@@ -122,16 +123,16 @@ def test_a_fork_waits_for_what_another_thread_makes_and_the_child_makes_its_own(
     def hold():
         with once.LOCK:
             held.set()
-            assert waiting.wait(60)
+            assert waiting.wait(HANG)
 
     def free():
         return once.once(lambda: 42)() == 42
 
     holder = threading.Thread(target=hold)
     holder.start()
-    assert held.wait(60)
+    assert held.wait(HANG)
     releaser = threading.Thread(target=waiting.set)
     releaser.start()
     assert _in_child(free) == 0
-    holder.join(60)
-    releaser.join(60)
+    holder.join(HANG)
+    releaser.join(HANG)

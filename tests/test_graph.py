@@ -95,3 +95,29 @@ def test_deep_graphs_need_no_recursion():
 def test_no_graph_is_an_error():
     with pytest.raises(ValueError, match="has no graph"):
         draw_graph(minidl.ones(2))
+
+
+def test_values_and_gradients_of_a_small_graph():
+    a, b = minidl.tensor(2.0, requires_grad=True), minidl.tensor([3.0, -1.0], requires_grad=True)
+    c = a * b
+    L = c.sum() * a
+    svg = draw_graph(L, values={"a": a, "b": b, "c": c, "L": L})
+    texts = re.findall(r">([^<>]+)</text>", svg)
+    for name, lines in {"a": ("a = 2", "gradient 8"), "c": ("c = 6 -2", "gradient 2 2"), "L": ("L = 8", "gradient 1")}.items():
+        assert texts[texts.index(lines[0]) + 1] == lines[1], name
+    L.backward()  # the graph was not freed
+    assert a.grad.item() == 8
+
+
+def test_values_that_cannot_be_drawn_are_errors():
+    a, other = minidl.ones(2, requires_grad=True), minidl.ones(2, requires_grad=True)
+    with pytest.raises(ValueError, match=r"`values` needs one number to differentiate; `tensor` has shape \(2,\)"):
+        draw_graph(a * 2, values={"a": a})
+    with pytest.raises(ValueError, match="`values` names 'other'"):
+        draw_graph((a * 2).sum(), values={"other": other})
+
+
+def test_large_values_are_drawn_as_shapes():
+    a = minidl.ones(7, requires_grad=True)
+    svg = draw_graph((a * 2).sum(), values={"a": a})
+    assert ">a</text>" in svg and "gradient" not in svg

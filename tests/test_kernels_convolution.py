@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from patience import HANG
 
 from minidl import backend
 from minidl.dispatch import kernels_in_use, using
@@ -325,7 +326,7 @@ def test_other_vector_units(unit, tmp_path):
     command = "import test_kernels_convolution as t; t.check_all_three()"
     directory = os.path.dirname(__file__)
     environment["PYTHONPATH"] = os.pathsep.join([directory, os.path.dirname(directory)])
-    subprocess.run([sys.executable, "-c", command], env=environment, cwd=directory, check=True, timeout=300)
+    subprocess.run([sys.executable, "-c", command], env=environment, cwd=directory, check=True, timeout=HANG)
 
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -342,7 +343,7 @@ def test_an_unwritable_cache_is_one_warning():
         "    from minidl.kernels.cpu.machine import team\n"
         "assert len(seen) == 1 and 'NUMBA_CACHE_DIR' in str(seen[0].message), seen\n"
     )
-    subprocess.run([sys.executable, "-c", command], cwd=ROOT, check=True, timeout=60)
+    subprocess.run([sys.executable, "-c", command], cwd=ROOT, check=True, timeout=HANG)
 
 
 def test_machine_code_follows_an_edit_of_any_helper(tmp_path):

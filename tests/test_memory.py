@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from patience import HANG
 
 from minidl import memory
 from minidl.memory import PAGE, SMALL, Pool, Range
@@ -135,7 +136,7 @@ def test_a_training_step_needs_little_more_than_what_the_forward_leaves():
     the gradients of its largest block and what that computes again.
     """
     result = subprocess.run(
-        [sys.executable, "-c", STEP], cwd=Path(__file__).parents[1], capture_output=True, text=True, timeout=300
+        [sys.executable, "-c", STEP], cwd=Path(__file__).parents[1], capture_output=True, text=True, timeout=HANG
     )
     assert result.returncode == 0, result.stderr
     alive, used = map(int, result.stdout.split())

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from patience import HANG
 from process_lab import IMAGES, Training, digest_after, network
 
 import minidl
@@ -19,7 +20,7 @@ ROOT = Path(__file__).resolve().parents[1]
 def alone(code, **env):
     """Run `code` in a process of its own; a hang ends it, and the test."""
     paths = os.pathsep.join(map(str, (ROOT, ROOT / "tests")))
-    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=300,
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=HANG,
                           env={**os.environ, "PYTHONPATH": paths, **env})
     assert done.returncode == 0, (done.returncode, done.stdout, done.stderr[-3000:])
     return done.stdout
@@ -30,7 +31,7 @@ import os, sys
 from process_lab import Busy, digest_after, minidl
 expected = digest_after(3)
 with Busy(2):
-    for _ in range(8):
+    for _ in range(COUNT):
         read, write = os.pipe()
         pid = os.fork()
         if pid == 0:
@@ -48,8 +49,9 @@ assert digest_after(3) == expected
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork and no SIGKILL")
 @pytest.mark.parametrize("threads", ["1", "3"])
-def test_a_fork_while_threads_compute_and_allocate_works_in_the_child(threads):
-    alone(FORKS, MINIDL_NUM_THREADS=threads, PYTHONWARNINGS="ignore")
+@pytest.mark.parametrize("count", [8, pytest.param(500, marks=pytest.mark.deep)])
+def test_a_fork_while_threads_compute_and_allocate_works_in_the_child(threads, count):
+    alone(FORKS.replace("COUNT", str(count)), MINIDL_NUM_THREADS=threads, PYTHONWARNINGS="ignore")
 
 
 HELD = """
@@ -107,19 +109,22 @@ import multiprocessing
 from process_lab import Busy, digest_after, send_digest
 if __name__ == "__main__":
     context = multiprocessing.get_context("spawn")
+    expected = digest_after(3)
     with Busy(1):
-        here, there = context.Pipe()
-        process = context.Process(target=send_digest, args=(there, 3))
-        process.start()
-        there.close()
-        digest = here.recv()
-        process.join()
-    assert process.exitcode == 0 and digest == digest_after(3)
+        for _ in range(COUNT):
+            here, there = context.Pipe()
+            process = context.Process(target=send_digest, args=(there, 3))
+            process.start()
+            there.close()
+            digest = here.recv()
+            process.join()
+            assert process.exitcode == 0 and digest == expected
 """
 
 
-def test_a_spawned_process_gives_the_same_bits():
-    alone(SPAWN)
+@pytest.mark.parametrize("count", [1, pytest.param(20, marks=pytest.mark.deep)])
+def test_spawned_processes_give_the_same_bits(count):
+    alone(SPAWN.replace("COUNT", str(count)))
 
 
 def in_threads(*functions):
@@ -235,12 +240,13 @@ PLACES = {
 
 
 @pytest.mark.parametrize("place", PLACES)
-def test_an_exception_passes_through_and_leaves_nothing_behind(place):
+@pytest.mark.parametrize("count", [3, pytest.param(2000, marks=pytest.mark.deep)])
+def test_an_exception_passes_through_and_leaves_nothing_behind(place, count):
     training, other = Training(), Training()
     training.step(), other.step()
     handle = PLACES[place](training.model)
     before = training.digest()
-    for _ in range(3):
+    for _ in range(count):
         with pytest.raises(Trouble):
             training.step()
     handle.remove()

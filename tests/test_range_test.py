@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from patience import HANG
 
 import minidl
 from minidl import nn, optim
@@ -62,7 +63,7 @@ def test_the_picture_shows_the_suggestion():
 
 def call(*argv, cwd):
     command = [sys.executable, str(ROOT / "train.py"), "--lr-find", *argv]
-    return subprocess.run(command, cwd=cwd, text=True, capture_output=True, timeout=300, env=dict(os.environ))
+    return subprocess.run(command, cwd=cwd, text=True, capture_output=True, timeout=HANG, env=dict(os.environ))
 
 
 def test_from_the_command_line(tmp_path):

@@ -43,7 +43,7 @@ def ask(app, method, path, body=b"", headers=(HOST,), query=b"", parts=None):
 
     async def receive():
         if not waiting:
-            await asyncio.sleep(60)
+            await asyncio.Event().wait()  # a client that says no more
         part = waiting.pop(0)
         return {"type": "http.request", "body": part, "more_body": bool(waiting) or parts is not None}
 

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from patience import HANG
 
 from minidl.dispatch import Dispatched
 from minidl.kernels import table
@@ -40,7 +41,7 @@ def run(folder, *arguments):
     environment = {key: value for key, value in os.environ.items() if key != "MINIDL_KERNELS"}
     environment["PYTHONPATH"] = str(folder)
     command = [sys.executable, *arguments]
-    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=300)
+    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=HANG)
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
     return done.stdout
 

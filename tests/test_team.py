@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from patience import HANG
 
 team = pytest.importorskip("minidl.kernels.cpu.machine.team", reason="Numba is not installed", exc_type=ImportError)
 
@@ -88,14 +89,14 @@ def test_when_a_job_is_finished_its_arrays_are_the_callers_alone(monkeypatch):
     def held(lock):
         if threading.current_thread() is not caller:  # the job is finished, the thread still in the method that did it
             reached.set()
-            go_on.wait(60)
+            go_on.wait(HANG)
         real(lock)
 
     monkeypatch.setattr(team, "_open", held)
     argument = np.zeros(3)
     reference = weakref.ref(argument)
-    crew.run(lambda *_: both.wait(60), 2, (argument,))
-    assert reached.wait(60)
+    crew.run(lambda *_: both.wait(HANG), 2, (argument,))
+    assert reached.wait(HANG)
     del argument
     assert reference() is None
     go_on.set()
@@ -120,12 +121,12 @@ def test_a_job_sent_in_place_of_one_that_was_taken_back_comes_to_its_end():
     box = crew.workers[0].box = _SlowBox()
 
     def find(*_):
-        assert box.found.wait(60)
+        assert box.found.wait(HANG)
 
     def replace(*_):
         did.append(threading.current_thread())
         box.told.set()
-        both.wait(60)  # neither thread does both halves
+        both.wait(HANG)  # neither thread does both halves
 
     def call():
         crew.run(find, 2, ())  # the other thread has seen this job, but the caller takes it back
@@ -133,7 +134,7 @@ def test_a_job_sent_in_place_of_one_that_was_taken_back_comes_to_its_end():
 
     caller = threading.Thread(target=call, daemon=True)
     caller.start()
-    caller.join(60)
+    caller.join(HANG)
     assert not caller.is_alive() and len(set(did)) == 2
     crew.dismiss()
 
@@ -177,4 +178,4 @@ assert step() == expected and threading.active_count() == alive and interrupts >
 
 @pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="this system has no interval timer")
 def test_interrupts_at_any_moment_neither_hang_nor_change_what_comes_after():
-    subprocess.run([sys.executable, "-c", INTERRUPTIONS], cwd=ROOT, check=True, timeout=100)
+    subprocess.run([sys.executable, "-c", INTERRUPTIONS], cwd=ROOT, check=True, timeout=HANG)

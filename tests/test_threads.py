@@ -7,6 +7,7 @@ import threading
 
 import numpy as np
 import pytest
+from patience import HANG
 
 import minidl
 from minidl import nn
@@ -20,7 +21,7 @@ def together(action):
     meeting, results = threading.Barrier(THREADS), [None] * THREADS
 
     def run(number):
-        meeting.wait(60)
+        meeting.wait(HANG)
         try:
             results[number] = action(number)
         except Exception as error:
@@ -30,7 +31,7 @@ def together(action):
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(120)
+        thread.join(HANG)
     assert not any(thread.is_alive() for thread in threads)
     return results
 
@@ -89,7 +90,7 @@ def test_no_sum_is_lost_where_threads_meet_in_one_leaf(monkeypatch):
     def slow(tensor, array):
         """Stay, between finding no gradient and setting one, until the other threads are at the door."""
         first.append(threading.get_ident())
-        assert door.all_here.wait(60)
+        assert door.all_here.wait(HANG)
         return own_copy(tensor, array)
 
     monkeypatch.setattr(accumulation, "_lock", door)
@@ -110,7 +111,7 @@ def test_a_graph_that_another_thread_frees_is_refused_by_name():
         def backward(self, grad):
             if threading.current_thread() is not threading.main_thread():
                 reading.set()
-                assert freed.wait(60)
+                assert freed.wait(HANG)
             (x,) = self.saved_tensors
             return 2 * grad * x
 
@@ -124,8 +125,8 @@ def test_a_graph_that_another_thread_frees_is_refused_by_name():
 
     other = threading.Thread(target=walk, daemon=True)
     other.start()
-    assert reading.wait(60)
+    assert reading.wait(HANG)
     y.backward(retain_graph=False)
     freed.set()
-    other.join(60)
+    other.join(HANG)
     assert len(errors) == 1 and "Slow: the graph was freed by an earlier backward" in errors[0]

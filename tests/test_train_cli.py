@@ -3,6 +3,7 @@
 import importlib.util
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -10,12 +11,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from patience import HANG
 from safetensors.numpy import load_file
 
 import minidl
 import minidl.__main__ as command_line
 import models
 import train as train_script
+from minidl.training import folder as run_folder
 
 ROOT = Path(__file__).resolve().parents[1]
 QUICK = ["--model", "cnn", "--width", "0.25", "--epochs", "1", "--batch-size", "128"]
@@ -31,7 +34,7 @@ def command(*argv, cwd, **env):
 
 def train(*argv, cwd, status=0, **env):
     process = command(*argv, cwd=cwd, **env)
-    out, err = process.communicate(timeout=300)
+    out, err = process.communicate(timeout=HANG)
     assert process.returncode == status, (out, err)
     return out, err
 
@@ -68,6 +71,18 @@ def test_files_of_a_run(finished):
     assert names >= {"config.json", "metrics.jsonl", "summary.json", "model.safetensors", "report.txt",
                      "figures/learning_curves.png", "figures/confusion_matrix.png", "checkpoint-0002.safetensors"}
     assert not [name for name in names if name.endswith(".tmp")]
+
+
+def test_overwrite_removes_every_file_that_a_run_writes(finished, tmp_path):
+    shutil.copytree(finished[0], tmp_path / "run")
+    (tmp_path / "run/tensorboard").mkdir()
+    for name in ("tensorboard/events.out.tfevents.1", "figures/.mistakes.png.7.tmp", ".report.html.7.tmp", "notes"):
+        (tmp_path / "run" / name).write_text("")
+    run_folder._named_folder(tmp_path / "run", overwrite=True)[1].release()
+    left = {path.relative_to(tmp_path / "run").as_posix() for path in (tmp_path / "run").rglob("*") if path.is_file()}
+    assert left == {".lock", "notes"}
+    with pytest.raises(LookupError, match="page.html is no file of a run; accepted: checkpoint-"):
+        run_folder.own_path(tmp_path, "page.html")
 
 
 def test_metrics_have_one_object_per_epoch(finished):
@@ -172,7 +187,7 @@ def test_sigterm_is_one_line_with_the_command_that_resumes(tmp_path):
         if "1/100000" in line:  # the run goes on, however slowly, until the signal has come
             break
     process.send_signal(signal.SIGTERM)
-    out, err = process.communicate(timeout=300)
+    out, err = process.communicate(timeout=HANG)
     assert process.returncode == 143 and err.strip().count("\n") == 0
     assert "python train.py --resume runs/digits-cnn-1 goes on after epoch" in err
     assert len(list(tmp_path.rglob("checkpoint-*.safetensors"))) == 2 and not list(tmp_path.rglob("summary.json"))

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 from faulty_disk import Died, FaultyDisk
+from patience import HANG
 from run_lab import SHORT, bare, run_train
 
 from minidl.training import Run, atomic, checkpoint
@@ -125,7 +126,7 @@ def lab(*argv, **env):
 
 
 def finished(process):
-    out, err = process.communicate(timeout=3000)
+    out, err = process.communicate(timeout=HANG)
     assert process.returncode == 0, (out, err)
     return out
 

@@ -63,6 +63,19 @@ def test_meter_names_the_step_of_a_bad_loss(bad):
         meter.read()
 
 
+def test_meter_names_the_step_of_gradients_that_were_clipped_to_nothing():
+    """The norm of an infinite gradient is no number to divide by: clipping makes it NaN, and says nothing."""
+    meter, weight = EpochMeter(9), minidl.tensor([1.0, 2.0], requires_grad=True)
+    for gradient in ([3.0, 4.0], [float("inf"), 1.0], [3e38, 3e38]):
+        weight.grad = minidl.tensor(gradient)
+        with np.errstate(all="ignore"):
+            minidl.nn.utils.clip_grad_norm_([weight], 1.0)
+        meter.add(minidl.tensor(1.0), minidl.zeros(1, 2), minidl.tensor([0]), 0.1)
+        meter.watch([weight, minidl.tensor(0.0, requires_grad=True)])
+    with pytest.raises(NonFiniteLoss, match="^the norm of the gradients is nan in epoch 1, step 2 of 9, at learning"):
+        meter.read()
+
+
 def test_meter_reads_nothing_before_it_is_asked(monkeypatch):
     """No step waits for the device: the meter adds without turning a number into a Python one."""
     monkeypatch.setattr(minidl.Tensor, "item", lambda self: pytest.fail("item() in a step"))

@@ -62,6 +62,42 @@ def test_a_loss_that_is_not_finite_is_found_within_a_few_steps(run_train, spoil,
     assert "the last good checkpoint is run/checkpoint-0000.safetensors" in said
 
 
+@pytest.mark.parametrize("every, made", [("1", 11), ("0", 16)])
+@pytest.mark.parametrize("value", ["nan", "inf"])
+def test_a_gradient_that_is_not_finite_is_found_where_the_loss_and_all_weights_are(
+        run_train, tmp_path, monkeypatch, value, every, made):
+    """Before the checkpoint that is due, or else at the next look; the message names the step of the gradient."""
+    after_step, steps = TrainingState.after_step, []
+
+    def spoiled(self):
+        steps.append(f"{self.meter.lrs[-1]:.3g}")
+        if len(steps) == 11:
+            self.model.get_parameter("classifier.4.bias").grad.data[1] = value
+        after_step(self)
+
+    monkeypatch.setattr(TrainingState, "after_step", spoiled)
+    code, said = ended(run_train, *SHORT, "--checkpoint-every", every, "--output", "run")
+    assert code == 1 and said.count("\n") == 1 and len(steps) == made
+    assert f"the norm of the gradients is {value} in epoch 2, step 3 of 8, at learning rate {steps[10]};" in said
+    last = "checkpoint-0001-000002" if every == "1" else "checkpoint-0001"
+    assert f"the last good checkpoint is run/{last}.safetensors" in said
+    assert checkpoint.newest(tmp_path / "run")[0].stem == last
+
+
+@pytest.mark.filterwarnings("ignore:invalid value")  # the plain softmax of infinite logits
+def test_held_out_images_that_show_weights_run_away_name_the_step(run_train, spoil):
+    """Finite weights whose logits are not: the loss on held-out images says so before the epoch's checkpoint."""
+    def weights(state):
+        array = state.model.get_parameter("classifier.4.weight").data
+        array[...] = 3e38
+        return array
+
+    spoil(8, weights, 3e38)
+    code, said = ended(run_train, *SHORT, "--output", "run")
+    assert code == 1 and "the loss on held-out images is" in said and said.count("\n") == 1, said
+    assert "(after step 8, at learning rate 0.0" in said and "run/checkpoint-0000.safetensors" in said
+
+
 def test_a_signal_saves_no_number_that_is_not_finite(run_train, spoil, at_step, tmp_path):
     import signal
 
@@ -81,5 +117,5 @@ def test_detect_anomaly_names_the_operation_and_the_layer(run_train, tmp_path):
     code, said = ended(run_train, *argv)
     assert code == 1 and "the loss is" in said
     code, said = ended(run_train, "--resume", "run", "--detect-anomaly")
-    assert code == 1 and said.count("\n") == 1 and "in layer `" in said, said
+    assert code == 1 and said.count("\n") == 1 and "in layer `" in said and "(after step " in said, said
     assert "the last good checkpoint is run/checkpoint-0000.safetensors" in said

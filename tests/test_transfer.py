@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from patience import HANG
 from safetensors.numpy import load_file, save_file
 
 import minidl
@@ -149,7 +150,7 @@ def test_frozen_layers_cost_no_backward():
 
 def python(*argv, cwd, status=0):
     process = subprocess.run([sys.executable, str(ROOT / "train.py"), *map(str, argv)], cwd=cwd, text=True,
-                             capture_output=True, timeout=300, env={**os.environ, "PYTHONPATH": str(ROOT)})
+                             capture_output=True, timeout=HANG, env={**os.environ, "PYTHONPATH": str(ROOT)})
     assert process.returncode == status, (process.stdout, process.stderr)
     return process.stdout, process.stderr
 

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from patience import HANG
 
 from minidl.report.canvas import png
 from minidl.tuning.outcome import as_csv, importances, picture
@@ -137,6 +138,89 @@ def test_a_sweep_goes_on_where_it_was(plan, tmp_path, monkeypatch, storage):
         open_study(other)
 
 
+# Of two trials each waits for the other, so that one process alone would never come to an end.
+TOGETHER = """
+import json, pathlib, sys, time
+folder = pathlib.Path(sys.argv[sys.argv.index("--output") + 1])
+folder.mkdir()
+while len([path for path in folder.parent.glob("trial-*") if path.is_dir()]) < 2:
+    time.sleep(0.01)
+(folder / "metrics.jsonl").write_text(json.dumps({"epoch": 1, "val_accuracy": 0.5}))
+"""
+WORKER = """
+import sys
+from minidl.tuning.plan import read_plan
+from minidl.tuning.study import open_study, sweep
+plan = read_plan(sys.argv[1])
+sweep(plan, open_study(plan), "together.py", "out")
+"""
+
+
+@pytest.mark.parametrize("storage", ["small.journal", "sqlite:///small.db"])
+def test_two_processes_work_on_one_study(tmp_path, monkeypatch, storage):
+    """They begin at the same moment, with a storage that neither has made."""
+    monkeypatch.chdir(tmp_path)
+    Path("together.py").write_text(TOGETHER)
+    Path("small.ini").write_text(PLAN.replace("trials = 5", f"trials = 4\nstorage = {storage}"))
+    options = dict(stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env={**os.environ, "PYTHONPATH": str(ROOT)})
+    workers = [subprocess.Popen([sys.executable, "-c", WORKER, "small.ini"], **options) for _ in range(2)]
+    said = []
+    try:
+        for worker in workers:
+            out, err = worker.communicate(timeout=300)
+            assert worker.returncode == 0 and err == "", err
+            said.append([int(line.split()[0]) for line in out.splitlines()])
+    finally:
+        for worker in workers:
+            worker.kill()
+            worker.wait()
+    done = finished(open_study(read_plan("small.ini")))
+    assert sorted(said[0] + said[1]) == [trial.number for trial in done] == list(range(len(done)))
+    assert all(said) and 4 <= len(done) <= 5  # each ends the trial that it has begun
+    assert len({trial.params["lr"] for trial in done}) == len(done)  # none is tried twice
+
+
+def test_tables_that_another_process_is_making_are_waited_for(plan, tmp_path, monkeypatch):
+    import optuna
+    from sqlalchemy.exc import IntegrityError
+
+    create, calls = optuna.create_study, []
+
+    def at_the_third_time(**options):
+        calls.append(options)
+        if len(calls) < 3:
+            raise IntegrityError("CREATE TABLE", {}, Exception("exists already\n(in another process)"))
+        return create(**options)
+
+    monkeypatch.setattr(optuna, "create_study", at_the_third_time)
+    monkeypatch.setattr("minidl.tuning.study.RETRIES", (0, 0))
+    assert finished(open_study(plan)) == [] and len(calls) == 3
+    calls.clear()
+    monkeypatch.setattr("minidl.tuning.study.RETRIES", (0,))
+    with pytest.raises(ValueError, match="`storage` cannot be opened: IntegrityError: .*exists already$"):
+        open_study(plan)
+
+
+def test_a_database_without_its_driver_is_one_line(plan, monkeypatch):
+    for driver in ("psycopg", "psycopg2"):
+        monkeypatch.setitem(sys.modules, driver, None)
+    with pytest.raises(ValueError, match=r"needs the driver psycopg.*: pip install 'psycopg") as error:
+        open_study(dataclasses.replace(plan, storage="postgresql://me:secret@127.0.0.1/x"))
+    assert "secret" not in str(error.value)
+
+
+def test_a_storage_that_fails_in_between_is_one_line(plan, tmp_path, monkeypatch):
+    from sqlalchemy.exc import OperationalError
+
+    def gone(self):
+        raise OperationalError("SELECT", {}, Exception("the server has gone\n(more)"))
+
+    study = open_study(plan)
+    monkeypatch.setattr(type(study), "ask", gone)
+    with pytest.raises(ValueError, match="`storage` has failed, and the sweep can go on later: .*gone$"):
+        sweep(plan, study, tmp_path / "fake.py", tmp_path / "out", lambda line: None)
+
+
 def test_a_storage_that_is_none_is_one_line(plan, tmp_path):
     with pytest.raises(ValueError, match="`storage` cannot be opened") as error:
         open_study(dataclasses.replace(plan, storage="nonsense://x"))
@@ -145,7 +229,7 @@ def test_a_storage_that_is_none_is_one_line(plan, tmp_path):
 
 def call(*argv, cwd):
     return subprocess.run([sys.executable, "-m", "minidl", "sweep", *argv], cwd=cwd, text=True, capture_output=True,
-                          timeout=300, env={**os.environ, "PYTHONPATH": str(ROOT)})  # fmt: skip
+                          timeout=HANG, env={**os.environ, "PYTHONPATH": str(ROOT)})  # fmt: skip
 
 
 @pytest.mark.slow

@@ -1,22 +1,45 @@
 """The claim on a run's folder: made or found, free or given free, and of one run only.
 
 The rule of this file: nothing is overwritten unless `--overwrite` says so, and then only
-files that a run writes. A folder in which a run was started but killed before its first
-checkpoint counts as free.
+files that a run writes, all of which have their paths from `own_path`. A folder in which a
+run was started but killed before its first checkpoint counts as free.
 """
 
 from __future__ import annotations
 
+from fnmatch import fnmatchcase
 from pathlib import Path
 
 from minidl.data.errors import shown
+from minidl.data.lock import NAME, FolderLock
 from minidl.training import checkpoint
 from minidl.training.checkpoint import CheckpointError
-from minidl.data.lock import NAME, FolderLock
 
+EVENTS = "tensorboard/events.out.tfevents.*"
 OURS = ("checkpoint-*.safetensors", "config.json", "metrics.jsonl", "model.safetensors", "summary.json", "report.txt",
-        "figures/learning_curves.png", "figures/confusion_matrix.png", "figures/mistakes.png", "figures/.*.tmp")
+        "report.html", "figures/learning_curves.png", "figures/confusion_matrix.png", "figures/mistakes.png", EVENTS)
 IGNORED = (NAME, "*.tmp")  # what a killed process may leave
+
+
+def own_path(folder, name):
+    """The path of a file that a run writes into its `folder`.
+
+    Raises
+    ------
+    LookupError
+        If `OURS` does not hold `name`: `--overwrite` would leave the file of the run before.
+
+    Examples
+    --------
+    >>> print(own_path("runs/digits-cnn-1", "report.html").as_posix())
+    runs/digits-cnn-1/report.html
+    """
+    if not any(fnmatchcase(name, pattern) for pattern in OURS):
+        raise LookupError(f"{name} is no file of a run; accepted: {', '.join(OURS)}")
+    path = Path(folder) / name
+    if path.parent != Path(folder):
+        path.parent.mkdir(exist_ok=True)
+    return path
 
 
 def claimed(settings, data_name):
@@ -49,7 +72,7 @@ def _named_folder(folder, overwrite):
     lock = FolderLock(folder)
     try:
         _refuse_other_things(folder, overwrite)  # once more: a run that was started at the same time may have ended
-        for pattern in OURS:
+        for pattern in (*OURS, ".*.tmp", "figures/.*.tmp"):
             for path in folder.glob(pattern):
                 path.unlink()
     except BaseException:

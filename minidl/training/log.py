@@ -6,6 +6,8 @@ its log anew with all that the history holds, and nothing is there twice or miss
 
 from __future__ import annotations
 
+from minidl.training.folder import EVENTS, own_path
+
 LOGS = ("none", "tensorboard")
 
 
@@ -21,11 +23,10 @@ class TensorBoardLog:
         if self.writer is None:
             from tensorboard.summary import Writer
 
-            new, folder = history, folder / "tensorboard"
-            folder.mkdir(exist_ok=True)
-            for old in folder.glob("events.out.tfevents.*"):
+            new = history
+            for old in folder.glob(EVENTS):
                 old.unlink()
-            self.writer = Writer(str(folder))
+            self.writer = Writer(str(own_path(folder, EVENTS).parent))
         for entry in new:
             for name, value in scalars(entry).items():
                 self.writer.add_scalar(name, value, step=entry["epoch"])

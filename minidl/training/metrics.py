@@ -1,15 +1,16 @@
 """Loss and accuracy, summed up on the device and read only when they are shown.
 
 Asking a GPU for a number makes the program wait until the GPU has caught up. So the
-meter writes each step's loss into an array beside the data, without looking at it, and
-looks at all of them when a line is due. That is also when a NaN is found, with the step
-in which it arose.
+meter writes each step's loss into an array next to the data, without looking at it, and
+looks at all of them when a line is due. That is also when a NaN is found, in the loss or
+in the norm of the gradients, with the step in which it arose.
 """
 
 from __future__ import annotations
 
 import math
 import time
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,11 +19,22 @@ import numpy as np
 import minidl
 from minidl import backend, nn
 from minidl.nn.module import Module
+from minidl.tensor import Tensor
 from minidl.training import signals
 
 
 class NonFiniteLoss(ArithmeticError):
-    """The loss, or a number of the state, became NaN or infinite."""
+    """The loss, the norm of the gradients, or a number of the state became NaN or infinite.
+
+    Attributes
+    ----------
+    where : str or None
+        Step and learning rate, where the finder knows them; they stand in the message.
+    """
+
+    def __init__(self, found: str, where: str | None = None) -> None:
+        super().__init__(found + (f" {where}" if where else ""))
+        self.where = where
 
 
 class EpochMeter:
@@ -48,6 +60,7 @@ class EpochMeter:
     def __init__(self, steps: int, epoch: int | None = 1) -> None:
         self.steps, self.epoch = steps, epoch
         self.losses, self.correct = np.zeros(steps, np.float32), np.zeros(steps, np.int64)
+        self.squares = np.zeros(steps)  # of the gradients' norms; looked at for NaN only, so no checkpoint holds them
         self.sizes, self.lrs = [], []  # per step: images, learning rate
         self.gradient_norms = {}
         self._started = time.perf_counter()
@@ -55,12 +68,20 @@ class EpochMeter:
     def add(self, loss: Any, logits: Any, labels: Any, lr: float) -> None:
         """Take down one batch: mean `loss`, `logits` (N, classes), `labels` (N,); nothing is waited for."""
         if not isinstance(self.losses, type(loss.data)):  # the first step of this process, on a device
-            self.losses, self.correct = (backend.to_device(a, loss.device) for a in (self.losses, self.correct))
+            self.losses, self.correct, self.squares = (
+                backend.to_device(a, loss.device) for a in (self.losses, self.correct, self.squares))
         step = self.done
         self.losses[step] = loss.data
         self.correct[step] = (logits.data.argmax(axis=1) == labels.data).sum()
         self.sizes.append(len(labels.data))
         self.lrs.append(lr)
+
+    def watch(self, parameters: Iterable[Tensor]) -> None:
+        """Take down the norm of all gradients of the batch that `add` took down last; nothing is waited for."""
+        gradients = [parameter.grad.data for parameter in parameters if parameter.grad is not None]
+        xp = backend.array_module(self.squares)
+        if gradients:
+            self.squares[self.done - 1] = xp.stack([xp.vdot(g, g) for g in gradients]).sum(dtype="float64")
 
     @property
     def done(self) -> Any:
@@ -93,19 +114,25 @@ class EpochMeter:
         Raises
         ------
         NonFiniteLoss
-            If a loss was NaN or infinite; the message names epoch, step and learning rate.
+            If a loss or a norm was NaN or infinite; the message names epoch, step and learning rate.
         """
         steps = self.done
         if not steps:
             return math.nan, math.nan
-        losses = backend.to_numpy(self.losses)[:steps].astype(np.float64)
-        bad = np.flatnonzero(~np.isfinite(losses))
+        losses, squares = (backend.to_numpy(a)[:steps].astype(np.float64) for a in (self.losses, self.squares))
+        bad = np.flatnonzero(~np.isfinite(losses) | ~np.isfinite(squares))
         if bad.size:
-            where = f"in epoch {self.epoch}, step {bad[0] + 1} of {self.steps}"
-            raise NonFiniteLoss(f"the loss is {losses[bad[0]]} {where}, at learning rate {self.lrs[bad[0]]:.3g}; "
-                                "a lower --lr usually helps")
+            self._refuse(bad[0], losses, np.sqrt(squares))
         mean = float(losses @ np.array(self.sizes) / self.images)
         return mean, int(backend.to_numpy(self.correct)[:steps].sum()) / self.images
+
+    def _refuse(self, step, losses, norms):
+        """Say which of the two is not finite; where the loss is, its gradients are no surprise."""
+        found = f"the loss is {losses[step]}"
+        if np.isfinite(losses[step]):
+            found = f"the norm of the gradients is {norms[step]}"
+        where = f"in epoch {self.epoch}, step {step + 1} of {self.steps}, at learning rate {self.lrs[step]:.3g}"
+        raise NonFiniteLoss(found, where)
 
 
 @dataclass(frozen=True)
@@ -147,8 +174,7 @@ def evaluate(model: Module, loader: Any) -> Any:
     losses, labels, predictions, probabilities = map(_joined, zip(*batches))
     loss = float(losses.mean(dtype=np.float64))
     if not math.isfinite(loss):
-        raise NonFiniteLoss(f"the loss on held-out images is {loss}: the weights have run away; "
-                            "a lower --lr usually helps")
+        raise NonFiniteLoss(f"the loss on held-out images is {loss}: the weights have run away")
     return Evaluation(loss, float((predictions == labels).mean()), labels, predictions, probabilities)
 
 

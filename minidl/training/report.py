@@ -54,11 +54,11 @@ def finish(run: Any, state: Any, data: Any, loader: Any) -> Any:
     run.write_history(state.history)
     test = evaluate(state.model, loader)
     table = classification_table(test, data.class_names)
-    write_text(run.folder / "report.txt", table)
+    write_text(run.own_path("report.txt"), table)
     draw(run, state, data, test)
     summary = summarise(run.settings, state, test)
-    write_json(run.folder / "summary.json", summary)
-    write_text(run.folder / "report.html", run_page(results_of(run, state, data, test)))
+    write_json(run.own_path("summary.json"), summary)
+    write_text(run.own_path("report.html"), run_page(results_of(run, state, data, test)))
     show(run, state, summary, table)
     return summary
 
@@ -89,7 +89,7 @@ def draw(run, state, data, test):
         pictures["mistakes"] = figures.mistakes(data.test.batch(wrong)[0], *columns, data.class_names,
                                                 f"{title}: the surest of its mistakes")
     for name, figure in pictures.items():
-        write_bytes(run.figures / f"{name}.png", png(figure))
+        write_bytes(run.own_path(f"figures/{name}.png"), png(figure))
 
 
 def worst(test):

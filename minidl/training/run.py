@@ -20,6 +20,7 @@ import contextlib
 import dataclasses
 import json
 import sys
+from pathlib import Path
 from typing import Any
 
 from minidl.anomaly import AnomalyError, detect_anomaly
@@ -28,7 +29,7 @@ from minidl.nn.utils import count_parameters
 from minidl.training import checkpoint, signals
 from minidl.training.atomic import remove_leftovers, write_json, write_text
 from minidl.training.checkpoint import CheckpointError
-from minidl.training.folder import claimed
+from minidl.training.folder import claimed, own_path
 from minidl.training.identity import identity
 from minidl.training.intervals import Interval
 from minidl.training.log import open_log
@@ -78,15 +79,13 @@ class Run:
         else:
             self.state.save(self.folder)
         self.saved = self.state.place
-        if not (self.folder / "config.json").exists():
-            write_json(self.folder / "config.json", dataclasses.asdict(self.settings))
+        config = self.own_path("config.json")
+        if not config.exists():
+            write_json(config, dataclasses.asdict(self.settings))
 
-    @property
-    def figures(self) -> Any:
-        """The folder for pictures."""
-        folder = self.folder / "figures"
-        folder.mkdir(exist_ok=True)
-        return folder
+    def own_path(self, name: str) -> Path:
+        """The path of the file `name`, which has to be one of a run's."""
+        return own_path(self.folder, name)
 
     def after_step(self, state: Any) -> Any:
         """Between steps: look at the loss now and then, write a checkpoint when one is due, stop when asked to."""
@@ -113,11 +112,11 @@ class Run:
 
     def write_history(self, history: Any) -> Any:
         """``metrics.jsonl``, one object per epoch."""
-        write_text(self.folder / "metrics.jsonl", "".join(json.dumps(entry) + "\n" for entry in history))
+        write_text(self.own_path("metrics.jsonl"), "".join(json.dumps(entry) + "\n" for entry in history))
 
     def write_weights(self, weights: Any) -> Any:
         """``model.safetensors``: the weights, with what `open_run` needs to use them."""
-        checkpoint.save_arrays(self.folder / "model.safetensors", weights, {"identity": self.state.identity})
+        checkpoint.save_arrays(self.own_path("model.safetensors"), weights, {"identity": self.state.identity})
 
     # -- the ways in which a run can end early
 
@@ -156,7 +155,8 @@ class Run:
     def _explain(self, error):
         """End with one line, where the error is no bug."""
         if isinstance(error, (NonFiniteLoss, AnomalyError)):
-            fail(f"{error}; {self.last_good()}", status=1)
+            where = "" if getattr(error, "where", None) else f" ({self.state.where})"
+            fail(f"{error}{where}; a lower --lr usually helps; {self.last_good()}", status=1)
         if isinstance(error, (DataError, CheckpointError)):
             fail(error)
         if isinstance(error, OSError):

@@ -82,6 +82,12 @@ class TrainingState:
         """(epochs finished, steps made in the next): what a checkpoint's name says."""
         return self.epoch, self.meter.done if self.meter else 0
 
+    @property
+    def where(self) -> str:
+        """Step and learning rate, in words."""
+        rates = self.meter.lrs if self.meter else [entry["lr"] for entry in self.history]
+        return f"after step {self.step:,}" + (f", at learning rate {rates[-1]:.3g}" if rates else "")
+
     def begin_epoch(self, steps: int) -> None:
         """The meter of an epoch of `steps` steps; within an epoch that a resumed run goes on with, the one it had."""
         if self.meter is None:
@@ -91,8 +97,10 @@ class TrainingState:
     def after_step(self) -> Any:
         """Do all that follows an optimiser step: the average takes the new weights in, the schedule sets the next rate."""
         self.step += 1
-        if self.meter is not None and self.meter.done == self.meter.steps:
-            self.meter.gradient_norms = gradient_norms(self.model)
+        if self.meter is not None:
+            self.meter.watch(self.model.parameters())
+            if self.meter.done == self.meter.steps:
+                self.meter.gradient_norms = gradient_norms(self.model)
         if self.average is not None:
             self.average.update_parameters()
         if not isinstance(self.schedule, ReduceLROnPlateau):
@@ -166,10 +174,7 @@ class TrainingState:
     def _refuse_non_finite(self, arrays):
         for name, array in arrays.items():
             if array.dtype.kind == "f" and not np.isfinite(array).all():
-                rates = self.meter.lrs if self.meter else [entry["lr"] for entry in self.history]
-                at_rate = f", at learning rate {rates[-1]:.3g}" if rates else ""
-                raise NonFiniteLoss(f"{shown(name)} holds NaN or infinity after step {self.step:,}{at_rate}; "
-                                    "a lower --lr usually helps")
+                raise NonFiniteLoss(f"{shown(name)} holds NaN or infinity", self.where)
 
     def load(self, folder: Any) -> Any:
         """Go on from the newest checkpoint in `folder`.

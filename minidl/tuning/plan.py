@@ -2,7 +2,8 @@
 
     [sweep]
     trials = 20
-    storage = digits.journal          # or sqlite:///digits.db, postgresql://...
+    storage = digits.journal          # or sqlite:///digits.db, or postgresql://USER:PASSWORD@HOST/NAME,
+                                      # which needs a driver: pip install 'psycopg[binary]'
 
     [fixed]
     data = digits

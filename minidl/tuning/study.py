@@ -20,6 +20,9 @@ from pathlib import Path
 from minidl.data.errors import check, shown
 
 PAUSE = 0.1  # seconds between two looks at a trial
+RETRIES = (0.2, 0.5, 1.0, 2.0)  # seconds between two tries to open a database
+LOCKED = 60  # seconds for which a process waits while another writes to the SQLite file
+DRIVERS = {"psycopg": "psycopg[binary]", "psycopg2": "psycopg2-binary", "MySQLdb": "mysqlclient"}
 METRIC = "val_accuracy"
 
 
@@ -35,26 +38,56 @@ def open_study(plan):
 
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     try:
-        study = optuna.create_study(storage=_storage(plan.storage), study_name=plan.name, direction="maximize", load_if_exists=True)
+        study = _created(plan)
+    except ImportError as error:
+        raise ValueError(_driver_for(error.__cause__ or error)) from None
     except Exception as error:  # databases have errors of their own
-        raise ValueError(f"`storage` cannot be opened: {type(error).__name__}: {str(error).partition(chr(10))[0]}") from None
+        raise ValueError(f"`storage` cannot be opened: {_first_line(error)}") from None
     searched = {name: repr(domain) for name, domain in plan.search.items()} | {"fixed": plan.fixed}
     stored = study.user_attrs.get("plan", searched)
     check(stored == searched, f"the study `{shown(plan.name)}` was started with another [search] or [fixed]; "
           "name another `storage`, or rename the file")
     study.set_user_attr("plan", searched)
     pruner = optuna.pruners.MedianPruner(n_startup_trials=4) if plan.pruning else optuna.pruners.NopPruner()
-    study.pruner, study.sampler = pruner, optuna.samplers.TPESampler(seed=plan.seed + len(study.trials))
+    study.pruner = pruner
     return study
+
+
+def _created(plan):
+    """Optuna's study; tried again for a moment, since of processes that begin together only one makes the tables."""
+    import optuna
+    from sqlalchemy.exc import DBAPIError
+
+    for pause in (*RETRIES, None):
+        try:
+            return optuna.create_study(
+                storage=_storage(plan.storage), study_name=plan.name, direction="maximize", load_if_exists=True
+            )
+        except DBAPIError:
+            if pause is None:
+                raise
+            time.sleep(pause)
 
 
 def _storage(text):
     """A journal file's name, or the address of a database, as Optuna takes it."""
     import optuna
 
-    if "://" in text:
-        return text
-    return optuna.storages.JournalStorage(optuna.storages.journal.JournalFileBackend(text))
+    if "://" not in text:
+        return optuna.storages.JournalStorage(optuna.storages.journal.JournalFileBackend(text))
+    if text.startswith("sqlite:"):  # several processes write: each waits for its turn
+        return optuna.storages.RDBStorage(text, engine_kwargs={"connect_args": {"timeout": LOCKED}})
+    return text
+
+
+def _driver_for(error):
+    """The line for a database whose Python package is missing."""
+    driver = getattr(error, "name", None) or "of its database"
+    return f"`storage` needs the driver {driver}, which is not installed: pip install '{DRIVERS.get(driver, driver)}'"
+
+
+def _first_line(error):
+    return f"{type(error).__name__}: {shown(str(error).partition(chr(10))[0])}"
 
 
 def finished(study):
@@ -65,7 +98,7 @@ def finished(study):
 
 
 def sweep(plan, study, script, folder, say=print):
-    """Run trials until the study has as many as the plan wants.
+    """Run trials until the study has as many as the plan wants; where several processes do, each ends what it began.
 
     Parameters
     ----------
@@ -81,22 +114,35 @@ def sweep(plan, study, script, folder, say=print):
     Raises
     ------
     ValueError
-        train.py refuses a setting: its own line.
+        train.py refuses a setting: its own line. Or the storage has failed.
     """
-    from optuna.trial import TrialState
+    from optuna.exceptions import OptunaError
+    from sqlalchemy.exc import SQLAlchemyError
 
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    while len(finished(study)) < plan.trials:
-        trial = study.ask()
-        chosen = {name: domain.ask(trial, name) for name, domain in plan.search.items()}
-        state, value = TrialState.FAIL, None
-        try:
-            state, value = _followed(trial, [sys.executable, str(script), *options({**plan.fixed, **chosen})], folder)
-        finally:
-            study.tell(trial, value, state)
-        outcome = f"{value:.2%}" if state == TrialState.COMPLETE else "pruned"
-        say(f"{trial.number:>5}  {outcome:>8}  " + ", ".join(f"{name} {_short(v)}" for name, v in chosen.items()))
+    try:
+        while len(finished(study)) < plan.trials:
+            _try_one(plan, study, script, folder, say)
+    except (OptunaError, SQLAlchemyError) as error:  # a server that has gone, a disk that is full
+        raise ValueError(f"`storage` has failed, and the sweep can go on later: {_first_line(error.__cause__ or error)}") from None
+
+
+def _try_one(plan, study, script, folder, say):
+    """One trial, told to the study whatever happens."""
+    from optuna.samplers import TPESampler
+    from optuna.trial import TrialState
+
+    trial = study.ask()
+    study.sampler = TPESampler(seed=plan.seed + trial.number)  # of processes that begin together, each tries its own
+    chosen = {name: domain.ask(trial, name) for name, domain in plan.search.items()}
+    state, value = TrialState.FAIL, None
+    try:
+        state, value = _followed(trial, [sys.executable, str(script), *options({**plan.fixed, **chosen})], folder)
+    finally:
+        study.tell(trial, value, state)
+    outcome = f"{value:.2%}" if state == TrialState.COMPLETE else "pruned"
+    say(f"{trial.number:>5}  {outcome:>8}  " + ", ".join(f"{name} {_short(v)}" for name, v in chosen.items()))
 
 
 def options(settings):

@@ -1,0 +1,58 @@
+"""The glossary: the field's terms, each with its meaning, the file where it lives, and the chapter that teaches it."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+
+class Term(NamedTuple):
+    """One row; `place` is a file of the package, in which the term's `word` can be found."""
+
+    term: str
+    meaning: str
+    place: str
+    chapter: int
+
+
+TERMS = tuple(Term(*row) for row in (
+    ("adjoint", "The linear map A' with `<A x, y> = <x, A' y>`; a gradient goes backwards through A as A'.",
+     "minidl/ops/im2col.py", 4),
+    ("argmax", "The place of the largest value; max pooling keeps it for its backward.", "minidl/ops/max_pooling.py", 8),
+    ("backward", "The part of an operation that turns the gradient with respect to its output into those with respect "
+     "to its inputs.", "minidl/tensor/function.py", 3),
+    ("batch normalisation", "Subtract a channel's mean over the batch, and divide by its deviation.",
+     "minidl/ops/normalisation.py", 8),
+    ("broadcasting", "Stretching an axis of length 1 to match another operand; its adjoint is a sum.",
+     "minidl/ops/shape.py", 4),
+    ("central difference", "`(f(x+h) - f(x-h)) / 2h`: a slope measured to about ten digits.",
+     "minidl/gradcheck/differences.py", 1),
+    ("chain rule", "Slopes multiply along a way, and add up over ways.", "minidl/tensor/walk.py", 2),
+    ("channels-last", "The order of bytes in which all channels of a pixel are adjacent.", "minidl/backend.py", 12),
+    ("col2im", "The adjoint of im2col: windows are added back to where they lay.", "minidl/ops/im2col.py", 6),
+    ("convolution", "The same weighted sum in every window of an image.", "minidl/ops/convolution.py", 6),
+    ("cross entropy", "Minus the logarithm of the probability that was given to the right class.",
+     "minidl/ops/losses.py", 5),
+    ("Hessian", "The matrix of second derivatives; its largest eigenvalue bounds the learning rate.",
+     "minidl/gradcheck/derivatives.py", 11),
+    ("im2col", "Every window of an image as a row of a matrix, so that a convolution is one product.",
+     "minidl/ops/im2col.py", 6),
+    ("Inception", "Branches of different windows side by side, joined along the channels.", "minidl/nn/branches.py", 9),
+    ("Jacobian", "The matrix of the derivatives of all outputs with respect to all inputs; never built here.",
+     "minidl/tensor/walk.py", 3),
+    ("kernel", "A compiled loop inside a faster form.", "minidl/kernels/table.py", 12),
+    ("leaf", "A tensor that was not computed: an input or a parameter, where gradients end up.",
+     "minidl/tensor/core.py", 3),
+    ("learning rate", "The factor between a gradient and a step.", "minidl/optim/sgd.py", 10),
+    ("momentum", "The part of the last step that goes into the next.", "minidl/optim/sgd.py", 10),
+    ("node", "One call of an operation, a point of the graph that the walk visits.", "minidl/tensor/function.py", 3),
+    ("register tile", "A block of sums that stays in the processor's registers for a whole reduction.",
+     "minidl/kernels/cpu/tile/tile.py", 12),
+    ("softmax", "Exponentials divided by their sum: numbers as probabilities.", "minidl/ops/losses.py", 5),
+    ("transposed convolution", "The gradient of a convolution with respect to its input, used forwards.",
+     "minidl/ops/convolution.py", 7),
+    ("upstream gradient", "The gradient that arrives at an operation's output from what was computed after it.",
+     "minidl/tensor/core.py", 3),
+    ("vector-Jacobian product", "`J^T y'`: what a backward computes.", "minidl/tensor/function.py", 3),
+    ("Winograd", "Convolution as a product of polynomials: 4 multiplications for 6.",
+     "minidl/kernels/cpu/convolution/winograd.py", 13),
+))  # fmt: skip

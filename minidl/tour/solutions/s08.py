@@ -1,0 +1,10 @@
+"""Chapter 8: as for batch norm, with x in the place of xc, and nothing for the mean."""
+
+import numpy as np
+
+
+def rms_norm_backward(dy, x):
+    """x' = s (y' - y mean(y' y))."""
+    s = 1 / np.sqrt((x * x).mean())
+    y = s * x
+    return s * (dy - y * (dy * y).mean())
