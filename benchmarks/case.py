@@ -15,7 +15,8 @@ import numpy as np
 SAME, HALF = dict(padding=1), ("MaxPool2d", (2,), {})
 LAYERS = {
     "mlp": (
-        ("Linear", (784, 256), {}), ("ReLU", (), {}), ("Linear", (256, 128), {}), ("ReLU", (), {}), ("Linear", (128, 10), {}),
+        ("Linear", (784, 256), {}), ("ReLU", (), {}), ("Linear", (256, 128), {}), ("ReLU", (), {}),
+        ("Linear", (128, 10), {}),
     ),
     "convnet": (
         ("Conv2d", (1, 8, 3), SAME), ("ReLU", (), {}), HALF, ("Conv2d", (8, 16, 3), SAME), ("ReLU", (), {}), HALF,

@@ -1,9 +1,9 @@
 """Matrix products of a linear layer from 1 to 4,096 per axis beside PyTorch's and NumPy's.
 
-A cell is one product of A (M, K) and B (K, N), float32. The layouts are those of a layer with rows adjacent in inputs,
-weights and gradients: "forward" multiplies by a transposed weight, "input" (the gradient with respect to the input) by the
-weight as it is, "weight" a transposed gradient by the input. The ratio is the time of the quickest other contender over
-minidl's; from 16 rows on it should be at least 0.9 in nine of ten cells.
+A cell is one product of A (M, K) and B (K, N), float32. The layouts are those of a layer with rows adjacent in
+inputs, weights and gradients: "forward" multiplies by a transposed weight, "input" (the gradient with respect to the
+input) by the weight as it is, "weight" a transposed gradient by the input. The ratio is the time of the quickest other
+contender over minidl's; from 16 rows on it should be at least 0.9 in nine of ten cells.
 """
 
 from __future__ import annotations
@@ -53,7 +53,9 @@ def measure(layout, cells, workers, settings):
             seconds = 0.0 if settings.quick else TURN
             times[label].append(workers[label].call("row", layout=layout, cells=cells, seconds=seconds))
     progress("")
-    return {cell: {label: _median([turn[i] for turn in times[label]]) for label in names} for i, cell in enumerate(cells)}
+    return {
+        cell: {label: _median([turn[i] for turn in times[label]]) for label in names} for i, cell in enumerate(cells)
+    }
 
 
 def _median(found):
@@ -77,12 +79,13 @@ def summary(rows):
 def print_layout(layout, rows):
     """The ten cells with the lowest ratios, and the summary."""
     known = sorted((row for row in rows if ratio(row)), key=ratio)
-    lines = [
-        [" x ".join(map(str, row["cell"])), *[report.seconds(s) if s else "wrong" for s in row["seconds"].values()], report.times(ratio(row))]
-        for row in known[:10]
-    ]
+    lines = []
+    for row in known[:10]:
+        times = [report.seconds(seconds) if seconds else "wrong" for seconds in row["seconds"].values()]
+        lines.append([" x ".join(map(str, row["cell"])), *times, report.times(ratio(row))])
     cells, reached, median = summary(rows)
-    note = f"from {LEAST_ROWS} rows on {reached} of {cells} cells reach {LEAST_RATIO}x, wanted {SHARE:.0%}; median {report.times(median)}"
+    note = f"from {LEAST_ROWS} rows on {reached} of {cells} cells reach {LEAST_RATIO}x, wanted {SHARE:.0%}; "
+    note += f"median {report.times(median)}"
     title = f"{layout}: M x N x K, the ten lowest ratios of {len(known)}"
     report.table(title, ["", *(rows[0]["seconds"] if rows else ()), "ratio"], lines, note)
 
@@ -91,7 +94,8 @@ def draw(results, path):
     """A row of panels for each layout, one for each length of the reduction: M against N, coloured by the ratio."""
     sizes, parts = results["sizes"], results["parts"]
     picture = pictures.figure(2.2 * len(sizes) + 1, 2.5 * len(parts) + 0.8)
-    picture.suptitle(f"Products M x N x K: time of the best of PyTorch and NumPy over minidl's; {report.where(results)}", fontsize=11)
+    title = f"Products M x N x K: time of the best of PyTorch and NumPy over minidl's\n{report.where(results)}"
+    picture.suptitle(title, fontsize=11)
     grid = picture.subplots(len(parts), len(sizes), squeeze=False)
     for line, (layout, rows) in zip(grid, parts.items()):
         found = {tuple(row["cell"]): ratio(row) for row in rows}

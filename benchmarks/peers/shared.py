@@ -50,9 +50,10 @@ class Network(Job):
 
 
 class Products(Job):
-    """Products of matrices in the three layouts of a linear layer; a peer has `multiply`, `own` (its kind of array) and `array`.
+    """Products of matrices in the three layouts of a linear layer.
 
-    All matrices are the beginning of the same numbers, so that none has to be drawn anew.
+    A peer has `multiply`, `own` (its kind of array) and `array`. All matrices are the beginning of the same numbers, so
+    that none has to be drawn anew.
     """
 
     CHECKED = 24  # rows and columns of a result that are computed again, in float64
@@ -74,7 +75,7 @@ class Products(Job):
             a, b = self.matrix(M, K, layout == "weight"), self.matrix(K, N, layout == "forward")
             first, second = self.own(a), self.own(b)
             self.step = lambda first=first, second=second: self.multiply(first, second)
-            rows, columns = np.linspace(0, M - 1, self.CHECKED).astype(int), np.linspace(0, N - 1, self.CHECKED).astype(int)
+            rows, columns = [np.linspace(0, n - 1, self.CHECKED).astype(int) for n in (M, N)]
             some = self.array(self.step())[np.ix_(rows, columns)]
             wanted = a[rows].astype(np.float64) @ b[:, columns].astype(np.float64)
             error = float(np.abs(some - wanted).max() / np.sqrt(K))

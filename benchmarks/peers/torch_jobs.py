@@ -22,7 +22,8 @@ class Network(shared.Network):
     def __init__(self, folder, mode, threads, dtype="float32", channels_last=False, compile=False, bf16=False):
         torch.set_num_threads(threads)
         case, weights, images, labels = load(folder)
-        model = case.chain(torch.nn) if case.layers else GoogLeNet(case.variant, case.classes, case.width, case.channels)
+        googlenet = case.variant, case.classes, case.width, case.channels
+        model = case.chain(torch.nn) if case.layers else GoogLeNet(*googlenet)
         self.reload = functools.partial(model.load_state_dict, {n: torch.from_numpy(w) for n, w in weights.items()})
         self.reload()
         form = torch.channels_last if channels_last else torch.contiguous_format
