@@ -51,7 +51,7 @@ class Settings:
     aux_weight: float = option(0.0, "weight of GoogLeNet's two auxiliary losses; the paper has 0.3", number(0))
     ema: float = option(None, "decay of averaged weights, such as 0.998; 0 for none", number(0, 0.999999))
 
-    # Where and with what it runs; none of these but seed and device changes a bit of the result.
+    # Where and with what it runs; of these, only seed and device change a bit of the result.
     seed: int = option(0, "another one for another run of chance", whole(0, 2**64 - 1))
     device: str = option("cpu", "cpu or cuda")
     workers: int = option(0, "threads that prepare batches; more for folders of large pictures", whole(0, 64))
@@ -60,6 +60,8 @@ class Settings:
     log: str = option("none", "also write what TensorBoard shows (extra tensorboard)", one_of(training.LOGS))
     detect_anomaly: bool = option(False, "name the operation and layer of the first NaN; several times slower", switch)
     checkpoint_every: str = option("5m", "how much work a power cut may cost; epochs end with one anyway", interval)
+
+    # In place of a new run to its end.
     resume: str = option(None, "the folder of a run to go on with; its settings are kept")
     lr_find: bool = option(False, "instead of training, a range test that suggests a learning rate", switch)
     max_steps: int = option(None, "stop after so many steps, for a smoke test", whole(1))

@@ -7,7 +7,7 @@ same for the parameter where it is largest, so that one wrong small parameter sh
 A float32 row is bound by what float32 itself costs in the same run: `FACTOR` times the error of eager
 PyTorch, where it takes part. Honest float32 engines differ by up to 3, in the logits by up to 7, for they
 add in other orders. An error that is tiny by luck rules no contender out: the bound is at least that of `FLOORS`,
-twice what honest engines had at most. Nor does a wrong PyTorch excuse anybody: the bound is at most that
+twice what honest engines had at most. Nor is a wrong PyTorch an excuse: the bound is at most that
 of `BOUNDS`, which holds alone for bf16 and where PyTorch is missing.
 
 Of the many decisions that ReLUs and pooling windows take, a few are so close that other rounding decides

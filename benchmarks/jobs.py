@@ -1,4 +1,4 @@
-"""What a contender's process can be asked: the base of all jobs, and the memory that a process takes."""
+"""Jobs that a contender's process can be asked for: their base, and the memory that a process takes."""
 
 from __future__ import annotations
 

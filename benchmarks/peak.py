@@ -1,4 +1,4 @@
-"""What this machine can do at most: multiply-adds on the register tile within L1, and bytes from memory.
+"""The machine's limits: multiply-adds on the register tile within L1, and bytes from memory.
 
 Both are measured with minidl's own threads and tile, so that "92 % of the peak" means that
 the rest of a kernel costs 8 % on top of the tile. STREAM's triad is `a = b + s c`, counted
@@ -14,6 +14,7 @@ import numpy as np
 from minidl.kernels.cpu.machine import team
 from minidl.kernels.cpu.machine.compilation import jit
 from minidl.kernels.cpu.machine.team import next_slot, next_task
+from minidl.kernels.cpu.tile.operands import Operand, Reduction
 from minidl.kernels.cpu.tile.tile import shape, tile
 
 LENGTH = 128  # of the reduction: the tile's operands take about 28 KB
@@ -31,7 +32,8 @@ def _spinner():
         task = next_task(counter)
         while task < n_tasks:
             for _ in range(repeats):
-                tile(SPEC, a, a_row, 4, runs, 1, length, b, b, 0, mine, c_row, floor)
+                left, result = Operand(a, a_row, 0), Operand(mine, c_row, 0)
+                tile(SPEC, left, Reduction(runs, 1, length), b, Operand(b, 0, 0), result, floor)
             task = next_task(counter)
 
     return spin

@@ -1,4 +1,4 @@
-"""How the cost of a training step grows with the batch, the width of the network and the size of the images.
+"""Growth of the cost of a training step with the batch, the width of the network and the size of the images.
 
 One panel each, time per image over the setting, the other two held at batch 32, width 1/2 and 32x32 pixels.
 A flat line is proportional cost; what falls on the left is overhead that larger batches share.

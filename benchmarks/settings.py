@@ -1,4 +1,4 @@
-"""What every benchmark is told, and the lines that name machine, versions and threads."""
+"""Options that every benchmark takes, and the lines that name machine, versions and threads."""
 
 from __future__ import annotations
 

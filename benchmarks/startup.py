@@ -1,4 +1,4 @@
-"""How long one waits: for the import, and for the first training step after a fresh install and later.
+"""Waiting time: for the import, and for the first training step after a fresh install and later.
 
 "import" is the import statement alone in a new interpreter. "fresh" is the first training step of GoogLeNet
 with nothing compiled yet (an empty directory for Numba's or PyTorch's compiled code), "cached" the same in

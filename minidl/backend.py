@@ -1,4 +1,4 @@
-"""Which array library an array belongs to: the one file that names CuPy.
+"""The array library that an array belongs to: the one file that names CuPy.
 
 Every array type that the engine computes with is registered in one table. The
 rest of the engine asks :func:`array_module` for the namespace (``numpy``,

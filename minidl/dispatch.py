@@ -71,7 +71,7 @@ def _table():
 
 @once
 def _faster_form(operation, family):
-    """Whatever the second storey has under the name `operation` for a family of array types, or None."""
+    """The second storey's form of `operation` for a family of array types, or None."""
     table = _table()
     return None if table is None else table.find(operation, family)
 

@@ -38,7 +38,7 @@ def draw_graph(
     tensor : Tensor or tuple of Tensor
         Results that require grad; their graph must not have been freed for `expand` to work.
     path : str or path, optional
-        Where to write the picture.
+        File for the picture.
     params : dict of str to Tensor, or Module, optional
         Names of leaves, such as ``dict(model.named_parameters())``. A named parameter is a line in
         the box of the operation that uses it; other leaves are boxes.

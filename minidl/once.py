@@ -1,4 +1,4 @@
-"""What is made on first use is made once: threads that ask at the same time wait for the first and get the same thing.
+"""Anything made on first use is made once: threads that ask at the same time wait for the first and get the same thing.
 
 ``functools.cache`` calls the function in every thread that comes before the first result is there, and keeps the last
 result. That does no harm where equal results are as good as the same one. It does where identity counts: a compiled

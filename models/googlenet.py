@@ -61,7 +61,7 @@ class Variant:
     eps : float
         Of the batch normalisation.
     ceil_mode, last_pool : bool, int
-        Whether pools count windows that hang over the edge; the window of the pool before 5a.
+        Let pools count windows that hang over the edge; the window of the pool before 5a.
     dropout, aux_dropout : float
         Before the classifier, and in the auxiliary heads.
     num_classes : int

@@ -50,7 +50,7 @@ NAMES = {
     "nn.functional.upsample_bilinear": None,
     "unfold": None,  # of one axis of a tensor, not of an image's windows
 }
-# Their values are random, or nobody's: shapes and dtypes are compared.
+# Their values are random, or undefined: shapes and dtypes are compared.
 RANDOM = {
     "empty", "empty_like", "rand_like", "randn", "randn_like", "randint",
     "nn.functional.dropout", "nn.functional.dropout2d",
@@ -59,7 +59,7 @@ RANDOM = {
 
 @dataclass
 class Verdict:
-    """What came of one sample."""
+    """The outcome of one sample."""
 
     operator: str
     sample: str
@@ -260,7 +260,7 @@ def _as(kind, *lists):
 
 
 def is_clear(error):
-    """Whether minidl itself says in one line which argument is wrong, rather than an error from inside."""
+    """Return whether minidl itself says in one line which argument is wrong, rather than an error from inside."""
     if not isinstance(error, (ValueError, TypeError, RuntimeError, IndexError)) or "\n" in str(error):
         return False
     if isinstance(error, TypeError) and re.match(SIGNATURE, str(error)):

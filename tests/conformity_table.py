@@ -19,7 +19,7 @@ class Difference:
     reason: str
 
     def excuses(self, verdict):
-        """Whether this row is about that verdict."""
+        """Return whether this row is about that verdict."""
         text = f"{verdict.sample}: {verdict.text}"
         return bool(re.fullmatch(self.operators, verdict.operator) and re.search(self.where, text))
 

@@ -5,6 +5,7 @@ other reason fails it: a check that never runs anywhere is not a check.
 """
 
 import os
+import signal
 import socket
 import tempfile
 from pathlib import Path
@@ -17,6 +18,10 @@ settings.register_profile("default", max_examples=25, deadline=None, derandomize
 settings.register_profile("ci", max_examples=200, deadline=None, derandomize=True, print_blob=True)
 settings.register_profile("deep", max_examples=1000, deadline=None)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "default"))
+
+# A shell that starts the tests in the background has them, and the runs that they start, ignore Ctrl-C.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 os.environ.setdefault("MPLBACKEND", "Agg")
 if "MPLCONFIGDIR" not in os.environ and not os.access(Path("~").expanduser(), os.W_OK):

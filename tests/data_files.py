@@ -1,4 +1,4 @@
-"""What the data tests share: where the real sets lie, small files in the official forms, a measured call."""
+"""Helpers that the data tests share: where the real sets lie, small files in the official forms, a measured call."""
 
 import gzip
 import os

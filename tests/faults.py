@@ -1,4 +1,4 @@
-"""What a seeded fault is made of: how it gets in, and which check of the suite has to notice.
+"""The parts of a seeded fault: how it gets in, and which check of the suite has to notice.
 
 A fault is put in by replacing one function with one that does almost the same; a check is a function without
 arguments that raises an AssertionError. The checks are those that the suite runs anyway: rows of the drawn

@@ -1,4 +1,4 @@
-"""What every page must be: well-formed, without scripts, and in need of no other file."""
+"""Demands on every page: well-formed, without scripts, and in need of no other file."""
 
 import html.parser
 import re

@@ -1,4 +1,4 @@
-"""What the tests of processes and threads run in processes of their own: a training step with known bits."""
+"""Work that the tests of processes and threads run in processes of their own: a training step with known bits."""
 
 import hashlib
 import threading

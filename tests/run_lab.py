@@ -1,4 +1,4 @@
-"""What the tests of runs share: train.py in this process on few images, stops at a given place, states compared."""
+"""Helpers of the tests of runs: train.py in this process on few images, stops at a given place, states compared."""
 
 import contextlib
 import functools

@@ -214,7 +214,7 @@ class _Lib:
 
 
 class Module:
-    """What `array_module` returns for a stand-in: ``cupy`` as far as the documentation goes."""
+    """The module that `array_module` returns for a stand-in: ``cupy`` as far as the documentation goes."""
 
     ndarray = StrictArray
     lib = _Lib

@@ -14,7 +14,7 @@ from minidl.dispatch import using
 
 
 def outputs_and_gradients(trial, dtype=np.float64):
-    """What a trial gives, as arrays: outputs, then the gradient of each input to fixed random upstreams."""
+    """The results of a trial, as arrays: outputs, then the gradient of each input to fixed random upstreams."""
     inputs = [minidl.Tensor(np.array(x, dtype, order="K"), requires_grad=True) for x in trial.inputs]
     outputs = trial.function(*inputs)
     outputs = outputs if isinstance(outputs, tuple) else (outputs,)

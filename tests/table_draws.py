@@ -1,4 +1,4 @@
-"""What a row of the drawn table is made of: a function of Tensors, its inputs, and the same function in NumPy.
+"""The parts of a row of the drawn table: a function of Tensors, its inputs, and the same function in NumPy.
 
 Hypothesis chooses shapes and options, so that a failure shrinks to the smallest shape; the numbers come from a
 generator with a drawn seed. Shapes are tiny: what can go wrong with an index goes wrong with three pixels.
@@ -24,7 +24,7 @@ class Trial:
 
     @property
     def is_empty(self):
-        """Whether there is nothing to differentiate."""
+        """Return whether there is nothing to differentiate."""
         return any(x.size == 0 for x in self.inputs)
 
 

@@ -157,7 +157,7 @@ def pool_geometry(d):
 
 
 def pool_starts(n, k, s, p, dilation, ceil_mode):
-    """Where windows begin on one axis, counted from the first pixel."""
+    """The starts of windows on one axis, counted from the first pixel."""
     reach = dilation * (k - 1) + 1
     starts = list(range(-p, n + p - reach + 1, s))
     hangs = ceil_mode and starts[-1] + reach < n + p and starts[-1] + s < n

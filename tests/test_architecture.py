@@ -92,7 +92,7 @@ def imports_of(tree):
 
 
 def is_for_types(node):
-    """Whether this is ``if TYPE_CHECKING:``."""
+    """Return whether this is ``if TYPE_CHECKING:``."""
     return isinstance(node, ast.If) and isinstance(node.test, ast.Name) and node.test.id.endswith("TYPE_CHECKING")
 
 
@@ -269,8 +269,8 @@ MOST_ON_THE_PATH = 3500  # lines of code that a reader of the first storey has b
 OUTSIDE = {  # files of the path's rooms that teach nothing new
     "ops": "__init__ activations attention clipping comparison conv_transpose creation embedding extremes objectives products remainders"
     " resampling rescaling selecting sequences sorting tiling",
-    "nn": "__init__ activations attention conv_transpose everyday folded functional inference padding sequences utils",
-    "optim": "__init__ averaging cycles lr_scheduler onecycle plateau rmsprop schedules sequence settings",
+    "nn": "__init__ activations attention conv_transpose everyday folded inference padding sequences utils",
+    "optim": "__init__ averaging cycles lr_scheduler onecycle plateau rmsprop schedules sequence",
     "tensor": "__init__",
 }
 

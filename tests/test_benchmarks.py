@@ -174,7 +174,7 @@ def test_pytorch_takes_the_weights_by_name():
         assert names == theirs
 
 
-def test_a_case_is_the_same_for_everybody():
+def test_a_case_is_the_same_for_every_contender():
     case = Case(width=0.125, batch=3, size=8)
     with folder_of(case) as first, folder_of(case) as second:
         (found, weights, images, labels), (_, others, *_) = load(first), load(second)

@@ -20,7 +20,7 @@ ROOT = Path(__file__).resolve().parents[1]
 
 
 def python(*argv, cwd, status=0):
-    """What a Python process says on stdout and stderr."""
+    """The stdout and stderr of a Python process."""
     process = subprocess.run([sys.executable, *map(str, argv)], cwd=cwd, text=True, capture_output=True, timeout=HANG,
                              env={**os.environ, "PYTHONPATH": str(ROOT)})
     assert process.returncode == status and "Traceback" not in process.stderr, (process.stdout, process.stderr)

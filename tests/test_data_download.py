@@ -78,7 +78,7 @@ def put(folder, names=CONTENTS):
 
 
 def names(folder):
-    """What lies in `folder`, sorted, but for the lock."""
+    """The contents of `folder`, sorted, without the lock."""
     return sorted(name for name in os.listdir(folder) if name != ".lock")
 
 

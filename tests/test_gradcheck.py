@@ -281,7 +281,7 @@ def command(*arguments):
 
 
 def wrong_square(x):
-    """What the command line is to reject."""
+    """Arguments that the command line is to reject."""
     return FAULTS["half"][0].apply(x)
 
 
@@ -317,7 +317,7 @@ def tensor_defaults(w=W, *, v=W):
 
 
 def case():
-    """What is to be checked, with its inputs."""
+    """A function to check, with its inputs."""
     return lambda x, y: x * y, np.ones(2), np.full(2, 0.5)
 
 

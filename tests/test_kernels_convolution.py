@@ -247,7 +247,7 @@ def test_weights_that_cannot_change_are_packed_once(name):
     ]
     fresh = run(weight)
     before = len(_kept)
-    weight.flags.writeable = False  # a flag that anyone may set again: nothing may be kept
+    weight.flags.writeable = False  # a flag that may be set again: nothing may be kept
     run(weight)
     weight.flags.writeable = True
     weight *= 2

@@ -36,7 +36,7 @@ def test_live_arrays_never_overlap_and_nothing_is_lost():
     for step in range(600):
         if live and source.random() < 0.5:
             array = live.pop(source.choice(list(live)))
-            assert (array == array[0]).all()  # nobody else wrote into it
+            assert (array == array[0]).all()  # nothing else wrote into it
             del array
         else:
             live[step] = pool.empty(source.randrange(SMALL, 30 * SMALL), np.uint8)

@@ -1,4 +1,4 @@
-"""What layers draw at random: initial values beside PyTorch's, and dropout as a function of (seed, layer, step)."""
+"""Random draws of layers: initial values beside PyTorch's, and dropout as a function of (seed, layer, step)."""
 
 import math
 

@@ -1,4 +1,4 @@
-"""What holds for every differentiable op, over the table of `minidl.gradcheck`: memory order, purity, repeatability."""
+"""Properties of every differentiable op, over the table of `minidl.gradcheck`: memory order, purity, repeatability."""
 
 import numpy as np
 import pytest

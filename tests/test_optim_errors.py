@@ -1,4 +1,4 @@
-"""What optimisers refuse: one line that names the argument, what was found and what is accepted."""
+"""Refusals of optimisers: one line that names the argument, what was found and what is accepted."""
 
 import numpy as np
 import pytest

@@ -1,9 +1,14 @@
 """No test depends on a quiet machine: what it waits for is an event, and the one limit is that of `patience`."""
 
 import ast
+import os
+import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
+from patience import HANG
 
 WAITING = ("wait", "join", "sleep")
 # In processes that others kill or stop, a sleep is what they are busy with; a kill at a random moment needs one.
@@ -30,3 +35,17 @@ def test_tests_wait_for_events_and_not_for_seconds(path):
 def test_seconds_are_found():
     text = "event.wait(5)\ntime.sleep(0.5)\nrun(timeout=30)\nrun(timeout=HANG)\nevent.wait()\ntable.get(name)"
     assert list(seconds_in(ast.parse(text))) == [1, 2, 3]
+
+
+@pytest.mark.skipif(os.name == "nt", reason="this system has no background jobs that ignore Ctrl-C")
+def test_tests_of_signals_pass_in_the_background_too():
+    """Where a shell has started the tests with ``&``, SIGINT is ignored when they begin."""
+    command = [sys.executable, "-m", "pytest", "-q", "-n", "0", "-p", "no:cacheprovider",
+               "tests/test_training_signals.py::test_the_second_signal_ends_the_process_at_once"]
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        process = subprocess.Popen(command, cwd=Path(__file__).parents[1], stdout=subprocess.PIPE, text=True)
+    finally:
+        signal.signal(signal.SIGINT, before)
+    out, _ = process.communicate(timeout=HANG)
+    assert process.returncode == 0 and "2 passed" in out, out

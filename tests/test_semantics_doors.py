@@ -89,7 +89,7 @@ def usual(name):
 
 
 def is_clear(error):
-    """Whether the engine itself raised an error of one line that names something."""
+    """Return whether the engine itself raised an error of one line that names something."""
     trace = error.__traceback__
     while trace.tb_next is not None:
         trace = trace.tb_next

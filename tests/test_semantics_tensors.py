@@ -1,4 +1,4 @@
-"""What a tensor is made of, what may be assigned to it, and changes in place in the middle of a graph."""
+"""The arguments that make a tensor, what may be assigned to it, and changes in place in the middle of a graph."""
 
 import numpy as np
 import pytest

@@ -5,6 +5,9 @@ draws 200 of each, deep 1,000. Fixed cases of the same ops, in every memory orde
 ``test_ops_table.py`` and ``test_references.py``.
 """
 
+import importlib
+import importlib.util
+
 import pytest
 import table_rows  # noqa: F401 (fills the table)
 import table_rows_layers  # noqa: F401
@@ -17,11 +20,23 @@ from table_checks import REFERENCE_ROWS, check_fast, check_first, check_referenc
 from table_draws import ROWS, trials
 
 from minidl.gradcheck.rows_everyday import ROWS_OF_EVERYDAY
+from minidl.kernels.table import CPU
 
 patient = settings(suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
 often = settings(patient, max_examples=max(200, settings.default.max_examples))
 each_op = pytest.mark.parametrize("name", ROWS)
 pytestmark = pytest.mark.filterwarnings("ignore")
+
+
+@pytest.fixture(autouse=True, scope="module")
+def small_arrays_take_the_fast_forms():
+    """Faster forms that leave arrays below ``LARGE`` to NumPy take these small ones too: no other test would draw them."""
+    with pytest.MonkeyPatch.context() as patch:
+        if importlib.util.find_spec("numba") is not None:
+            for module in {importlib.import_module(f"minidl.kernels.{name}") for name in CPU.values()}:
+                if hasattr(module, "LARGE"):
+                    patch.setattr(module, "LARGE", 0)
+        yield
 
 
 def test_every_differentiable_op_has_a_row():

@@ -1,4 +1,4 @@
-"""The team under Ctrl-C: nobody hangs, nobody goes on writing, no thread is left behind."""
+"""The team under Ctrl-C: no thread hangs, goes on writing, or is left behind."""
 
 import collections
 import signal

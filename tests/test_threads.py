@@ -17,7 +17,7 @@ THREADS = 4
 
 
 def together(action):
-    """What each of `THREADS` threads got from `action(number)`, or the error; all begin at once."""
+    """The result that each of `THREADS` threads got from `action(number)`, or the error; all begin at once."""
     meeting, results = threading.Barrier(THREADS), [None] * THREADS
 
     def run(number):

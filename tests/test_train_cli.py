@@ -115,7 +115,7 @@ def test_weights_load_into_a_network(finished):
 def test_what_is_printed(finished):
     run, out, err = finished
     assert "2/2" in out and "precision" in out and "test accuracy" in out and os.path.join("runs", "digits-cnn-1") in out
-    assert err == "" and max(map(len, out.splitlines())) <= 120  # no bar where nobody watches
+    assert err == "" and max(map(len, out.splitlines())) <= 120  # no bar without a terminal
 
 
 def test_runs_are_numbered_and_never_overwritten(finished):

@@ -1,4 +1,4 @@
-"""What training means: small runs in which the wrong choice gives another result. No test here takes fixtures."""
+"""The meaning of training: small runs in which the wrong choice gives another result. No test here takes fixtures."""
 
 import dataclasses
 import json
@@ -20,7 +20,7 @@ from minidl.training.identity import identity
 
 
 def judged(arrays, prefix, part):
-    """What a fresh network makes of a part of the data with the arrays of a checkpoint below `prefix`."""
+    """The result of a fresh network on a part of the data with the arrays of a checkpoint below `prefix`."""
     model = models.create("cnn", in_channels=1, width=0.25)
     model.load_state_dict({n[len(prefix) :]: a for n, a in arrays.items() if n.startswith(prefix)})
     digits = few_digits()

@@ -1,4 +1,4 @@
-"""Where Numba is missing or switched off, everything runs through the plain forms, and says nothing."""
+"""Without Numba, missing or switched off, everything runs through the plain forms, and says nothing."""
 
 import os
 import subprocess

@@ -1,4 +1,4 @@
-"""Which of several runs is better, and is it more than chance?
+"""The better of several runs, and whether the difference is more than chance.
 
     python -m minidl compare runs/digits-googlenet-1 runs/digits-cnn-1
     python -m minidl compare RUN RUN RUN --picture differ.png     # the images on which they differ

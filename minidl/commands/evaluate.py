@@ -1,4 +1,4 @@
-"""How good a run's network is: accuracy, precision, recall, F1, confusion, calibration.
+"""The quality of a run's network: accuracy, precision, recall, F1, confusion, calibration.
 
     python -m minidl evaluate runs/digits-googlenet-1
     python -m minidl evaluate runs/digits-googlenet-1 --data my-scans       # another set with the same classes

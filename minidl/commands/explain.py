@@ -1,4 +1,4 @@
-"""What a run's network looked at in one picture, and what its parts contribute to the answer.
+"""The evidence in one picture for a run's network, and what its parts contribute to the answer.
 
     python -m minidl explain runs/digits-googlenet-1 scan.png
     python -m minidl explain runs/digits-googlenet-1 test:7                  # image 7 of the run's test part

@@ -11,5 +11,7 @@ def add_arguments(parser):
 
 def run(args):
     """Print a table."""
-    for name, value in facts().items():
-        print(f"{name:<12}{value}")
+    table = facts()
+    width = max(map(len, table)) + 2
+    for name, value in table.items():
+        print(f"{name:<{width}}{value}")

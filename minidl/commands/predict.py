@@ -1,4 +1,4 @@
-"""What a run's network sees in pictures: the most probable classes of each.
+"""Predictions of a run's network for pictures: the most probable classes of each.
 
     python -m minidl predict runs/my-pictures-googlenet-1 cat.jpg holiday/    # pictures, and folders of them
     python -m minidl predict RUN scans/ --json > answers.jsonl                # an object per line

@@ -1,4 +1,4 @@
-"""What a network costs, layer by layer: shapes, parameters, multiply-adds, memory, time.
+"""The cost of a network, layer by layer: shapes, parameters, multiply-adds, memory, time.
 
     python -m minidl summary googlenet                           # for 32x32 images
     python -m minidl summary googlenet-paper --batch-size 1      # as in the paper, 224x224

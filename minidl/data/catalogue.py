@@ -55,7 +55,7 @@ def load(name: str, data_dir: Any = None, *, image_size: int | None = None, down
         folder of pictures per class, or with such folders in ``train`` and ``test`` (and
         ``val``).
     data_dir : path, optional
-        Where official files are looked for first, in a folder named like the data set;
+        The folder in which official files are looked for first, in a folder named like the data set;
         then ``$MINIDL_DATA``, then the user's cache; then they are downloaded.
     image_size : int, optional
         Side to which pictures of a folder are resized.

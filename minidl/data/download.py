@@ -1,4 +1,4 @@
-"""Where official files come from: your folder, the user's cache, and only then the network.
+"""Sources of official files: your folder, the user's cache, and only then the network.
 
 The search order is one folder after the other: ``data_dir``, ``$MINIDL_DATA`` (in each a
 folder named like the data set), the cache of earlier downloads. A download is https
@@ -61,7 +61,7 @@ def find(source, data_dir=None, download=True):
     data_dir : path, optional
         Searched first.
     download : bool
-        Whether to fetch what is found nowhere.
+        Fetch what is found nowhere.
 
     Returns
     -------
@@ -161,7 +161,7 @@ def fetch_one(name, sha256, source, folder):
 
 
 def _failure(error):
-    """Why a request came to nothing."""
+    """The reason why a request came to nothing."""
     response = getattr(error, "response", None)
     if response is not None:
         return f"HTTP status {response.status_code}"
@@ -176,7 +176,7 @@ class Https:
     ----------
     size : int
     part : Path
-        Where the bytes are gathered; it stays when the connection breaks off.
+        The file in which the bytes are gathered; it stays when the connection breaks off.
     """
 
     def __init__(self, size, part):

@@ -1,4 +1,4 @@
-"""What goes wrong with data: one error type, one line, with the path in it.
+"""Errors of data: one error type, one line, with the path in it.
 
 A name that comes from a stranger's disk may hold line breaks or terminal escape
 codes, so every path passes through :func:`shown` before it reaches a message.

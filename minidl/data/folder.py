@@ -35,7 +35,7 @@ class ImageFolder(Dataset):
     ----------
     root : path
     image_size : int or (height, width), optional
-        What every picture is brought to; the default is the median shorter side of a
+        The size that every picture is brought to; the default is the median shorter side of a
         sample of the pictures, at most 64.
     channels : 1 or 3, optional
         The default is 1 where all pictures of a sample are gray.

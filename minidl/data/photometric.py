@@ -133,7 +133,7 @@ class Cutout:
 class RandomErasing:
     """With probability `p`, replace a rectangle with a share of the image from `scale` and a height/width from `ratio`.
 
-    Where the drawn rectangle is too long for the image it is cut to fit (torchvision draws again).
+    A drawn rectangle that is too long for the image is cut to fit (torchvision draws again).
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""Where the official files are published, and the sha256 of each.
+"""Addresses at which the official files are published, and the sha256 of each.
 
 The publishers give MD5 sums; the sha256 sums are those of files that match them, and
 for the CIFAR-10 archive the one that TensorFlow Datasets pins.

@@ -172,7 +172,7 @@ class RandomCrop:
     size : int or pair
     padding : int or pair (vertical, horizontal)
     fill : int or float
-        What the border is made of.
+        The pixels of the border.
     padding_mode : "constant", "edge" or "reflect"
     """
 

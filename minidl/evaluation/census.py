@@ -1,4 +1,4 @@
-"""What is in a data set: counts, sizes, pixels, and images that stand in two of its parts.
+"""The contents of a data set: counts, sizes, pixels, and images that stand in two of its parts.
 
 An image of the test part that also stands in the training part, or nearly so, makes a
 network look better than it is. B. Barz and J. Denzler, "Do We Train on Test Data? Purging

@@ -36,7 +36,7 @@ class Row:
     forward, backward : float or None
         Seconds for the whole batch, the median of several runs.
     training_only : bool
-        Whether a prediction leaves it out, as it does auxiliary heads.
+        True if a prediction leaves it out, as it does auxiliary heads.
     """
 
     name: str
@@ -61,7 +61,7 @@ def cost_of(model, shape, repeats=0):
     shape : tuple of int
         Of a batch of images, (N, C, H, W).
     repeats : int
-        How often each layer is timed; 0 for not at all.
+        Number of times that each layer is timed; 0 for not at all.
 
     Returns
     -------

@@ -33,7 +33,7 @@ def scores(labels, probabilities, class_names, loss=None, seed=0):
     Raises
     ------
     ValueError
-        Where the shapes do not fit together.
+        If the shapes do not fit together.
 
     Examples
     --------

@@ -1,4 +1,4 @@
-"""What each branch of a block sees: Grad-CAM over its channels alone, and its share of a class's logit.
+"""The view of each branch of a block: Grad-CAM over its channels alone, and its share of a class's logit.
 
 The evidence of a branch is the sum of gradient times activation over its channels and
 places. Where everything above the block is linear, as above GoogLeNet's last one, the

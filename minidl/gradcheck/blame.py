@@ -1,4 +1,4 @@
-"""Which of the operations inside a function is the wrong one.
+"""The search for the wrong operation inside a function.
 
 Every operation's result is nudged in turn, from the last to the first, and the change of the output
 is compared with the gradient that backward gives for that result. Where the gradients of all results

@@ -64,7 +64,7 @@ def check_gradients(
     rtol, atol : float
         Relative and absolute tolerance of the comparison with central differences.
     directions : int
-        How many random directions to try for each argument.
+        Number of random directions to try for each argument.
     full_limit : int
         The whole Jacobian is checked if neither inputs nor outputs have more elements than this.
     zero : sequence of str or int
@@ -72,7 +72,7 @@ def check_gradients(
     zero_blocks : sequence of pairs of str or int
         Pairs of arguments whose second derivative must be exactly 0.
     on_kink : "raise" or "ignore"
-        What to do where the function has no derivative.
+        Reaction where the function has no derivative.
     float32 : bool
         Compare with single precision as well.
     largest_step : float

@@ -31,7 +31,7 @@ def vjp(func: Callable[..., Any], inputs: Any, v: Any = None, create_graph: bool
     v : Tensor or sequence of Tensor, optional
         Shaped like the outputs; may be left out for a one-element output.
     create_graph : bool
-        Whether the results can be differentiated again.
+        Let the results be differentiated again.
 
     Returns
     -------

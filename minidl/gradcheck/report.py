@@ -1,4 +1,4 @@
-"""What the checker found: a table of checks, and an error that a student can act on."""
+"""The checker's findings: a table of checks, and an error that a student can act on."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class GradientError(AssertionError):
     Attributes
     ----------
     function, argument, check : str
-        What was checked, to which argument, and by which check of the table.
+        The function, the argument that was checked, and by which check of the table.
     order : int
         1 for the gradient, 2 for the gradient of the gradient.
     index : tuple of int

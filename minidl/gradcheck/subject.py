@@ -1,4 +1,4 @@
-"""What all checks of one map share: the point, the random upstream, and what backward says there."""
+"""The subject that all checks of a map share: the point, the random upstream gradient, backward's result there."""
 
 from __future__ import annotations
 

@@ -13,6 +13,20 @@ from typing import Any
 
 from minidl.tensor import Tensor
 
+TABLES = {"_parameters": "Parameter", "_buffers": "Tensor", "_modules": "Module"}
+
+
+class Parameter(Tensor):
+    """A Tensor that a module trains; it requires grad by default."""
+
+    def __init__(self, data: Any, requires_grad: bool = True) -> None:
+        super().__init__(data, requires_grad)
+
+    def __repr__(self):
+        return f"Parameter containing:\n{super().__repr__()}"
+
+
+# Changes are counted for what is derived from modules, such as the plan of a block that runs as one operation.
 _changes = itertools.count()
 _last_change = next(_changes)
 
@@ -47,19 +61,6 @@ def unnoticed():
         yield
     finally:
         _quiet.on = False
-
-
-TABLES = {"_parameters": "Parameter", "_buffers": "Tensor", "_modules": "Module"}
-
-
-class Parameter(Tensor):
-    """A Tensor that a module trains; it requires grad by default."""
-
-    def __init__(self, data: Any, requires_grad: bool = True) -> None:
-        super().__init__(data, requires_grad)
-
-    def __repr__(self):
-        return f"Parameter containing:\n{super().__repr__()}"
 
 
 class Hooks(dict):

@@ -26,7 +26,7 @@ class Sub(Function):
         return a - b
 
     def backward(self, grad):
-        return grad, -grad if self.needs_input_grad[1] else None
+        return grad, (-grad if self.needs_input_grad[1] else None)
 
 
 class Mul(Function):
@@ -36,7 +36,9 @@ class Mul(Function):
 
     def backward(self, grad):
         a, b = self.saved_tensors
-        return None if b is None else grad * b, None if a is None else grad * a
+        to_a = None if b is None else grad * b
+        to_b = None if a is None else grad * a
+        return to_a, to_b
 
 
 class Div(Function):
@@ -50,7 +52,8 @@ class Div(Function):
     def backward(self, grad):
         b, y = self.saved_tensors
         to_a = grad / b
-        return to_a if self.needs_input_grad[0] else None, None if y is None else -to_a * y
+        to_b = None if y is None else -to_a * y
+        return (to_a if self.needs_input_grad[0] else None), to_b
 
 
 class RoundedQuotient(Function):
@@ -138,7 +141,7 @@ def _data(*operands):
 
 
 def _share(grad, larger, smaller):
-    """The gradient of the one that should be larger: all, half at a tie, nothing where it is not; all beside a NaN."""
+    """The gradient with respect to `larger`: whole where it is larger or one is NaN, half at a tie, else 0."""
     lost, tied = larger < smaller, larger == smaller
     return grad * Tensor((1 - 0.5 * tied - lost).astype(grad.dtype))
 

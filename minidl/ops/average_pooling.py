@@ -1,4 +1,4 @@
-"""Average pooling: the mean of each window. It is linear, so its backward is its adjoint, and the adjoint's its own."""
+"""Average pooling: the mean of each window. Linear: its backward is its adjoint, whose backward is the pooling again."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which axes an option names: the conventions that reductions and shape ops share."""
+"""The axes that an option names: the conventions that reductions and shape ops share."""
 
 from __future__ import annotations
 

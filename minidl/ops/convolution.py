@@ -63,7 +63,7 @@ def conv2d_forward(
     relu : bool
         Clip the result at zero from below.
     out : array of shape (N, K, OH, OW), optional
-        Where to write the result, such as the channels of a wider channels-last array.
+        Memory for the result, such as the channels of a wider channels-last array.
 
     Examples
     --------
@@ -227,5 +227,5 @@ def conv2d(
     stride, dilation = positive_pair(stride, "stride"), positive_pair(dilation, "dilation")
     padding = paddings(padding, weight.shape[2:], stride, dilation)
     check_window(input, weight, padding, dilation)
-    stride = reachable(stride, input.shape[2:], padding)
+    stride = reachable(stride, input.shape[2:], padding)  # past the image there is one window: addresses stay small
     return Conv2d.apply(input, weight, bias, stride=stride, padding=padding, dilation=dilation, groups=groups)

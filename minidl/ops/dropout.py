@@ -39,7 +39,7 @@ def dropout_mask(shape, p, seed, layer, step, like):
 def dropout_forward(x, p, seed, layer, step):
     """Zero each element of `x` with probability `p` < 1 and multiply the others by ``1 / (1 - p)``.
 
-    Which ones is `dropout_mask`'s decision, so the same key on the gradient is the backward pass.
+    `dropout_mask` decides which ones, so the same key on the gradient is the backward pass.
 
     Examples
     --------

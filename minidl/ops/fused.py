@@ -15,7 +15,7 @@ from minidl.tensor import Function, Tensor, enable_grad, grad, is_grad_enabled, 
 
 
 class Alias(Function):
-    """The same values as a younger node, where a walk can stop."""
+    """A new node with the same values: a walk that is asked for it ends here, not at the history of the input."""
 
     def forward(self, x):
         return x.view()
@@ -40,7 +40,7 @@ class Fused(Function):
     returns arrays of the gradients of the inputs. Either may return NotImplemented; then the definition runs.
     """
 
-    outputs = 1  # number of outputs with a gradient; a definition may return more, such as statistics
+    n_outputs = 1  # outputs with a gradient; a definition may return more, such as statistics
 
     @staticmethod
     def definition(*inputs, **options):
@@ -60,7 +60,7 @@ class Fused(Function):
                 tensors = [None if a is None else Tensor(a) for a in arrays]
                 result = tuple(y.data for y in self.definition(*tensors, **options)), ()
         outputs, kept = result
-        self.mark_non_differentiable(*outputs[self.outputs :])
+        self.mark_non_differentiable(*outputs[self.n_outputs :])
         self.given = [a is not None for a in arrays]
         self.save_for_backward(*[a for a in arrays if a is not None], *kept)
         return outputs if len(outputs) > 1 else outputs[0]
@@ -68,7 +68,7 @@ class Fused(Function):
     def backward(self, *grads):
         values = iter(self.saved_tensors)
         inputs = [next(values) if given else None for given in self.given]
-        grads = grads[: self.outputs]
+        grads = grads[: self.n_outputs]
         if self.form is not None and not is_grad_enabled():
             saved = Saved(_arrays(inputs), _arrays(values), self.needs_input_grad)
             result = self.form.backward(_arrays(grads), saved, **self.options)
@@ -77,14 +77,14 @@ class Fused(Function):
         return self.through_definition(grads, inputs)
 
     def through_definition(self, grads, inputs):
-        """Differentiate the definition, on aliases of the inputs so that the walk stops there."""
+        """Compute the definition again and differentiate it, on aliases of the inputs so that the walk stops there."""
         wanted = [i for i, need in enumerate(self.needs_input_grad) if need]
         create_graph = is_grad_enabled()
         with enable_grad():
             aliases = list(inputs)
             for i in wanted:
                 aliases[i] = Alias.apply(inputs[i]) if create_graph else inputs[i].detach().requires_grad_()
-            outputs = self.definition(*aliases, **self.options)[: self.outputs]
+            outputs = self.definition(*aliases, **self.options)[: self.n_outputs]
         found = grad(outputs, [aliases[i] for i in wanted], grads, create_graph=create_graph, materialize_grads=True)
         result = [None] * len(inputs)
         for i, gradient in zip(wanted, found):

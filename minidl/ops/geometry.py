@@ -26,7 +26,7 @@ def reachable(stride, size, padding):
 
 
 def on_images(function, input, *name):
-    """``function(input)`` of images (N, C, H, W), or of one (C, H, W), which leaves without a batch as it came.
+    """``function(input)`` of images (N, C, H, W), or of one image (C, H, W), whose result has no batch axis either.
 
     A result may be a tuple, such as values and indices.
     """

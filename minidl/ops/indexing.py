@@ -100,7 +100,7 @@ class Put(Function):
 def _sum_at(x, positions, distinct, size):
     """Sums of the elements of `x` with equal positions: stable sort, then one sum per run.
 
-    How many runs there are, the CPU has to wait for; distinct positions need neither sum nor wait.
+    Python waits for the device to know how many runs there are; distinct positions need neither sum nor wait.
     """
     xp = array_module(x)
     out = xp.zeros(size, dtype=x.dtype)
@@ -170,7 +170,7 @@ def gather(input: Tensor, dim: int, index: Tensor) -> Tensor:
     ValueError
         If its shape does not fit: it may be shorter than `input` along every axis but `dim`, where it may be longer.
     IndexError
-        If it holds a number that is no index. Looked at on the CPU only: elsewhere it would mean to wait.
+        If it holds a number that is no index. Checked on the CPU only: a GPU would have to be waited for.
     """
     axis = checks.axis(dim, tensor_of(input).ndim)
     _check_indices(index, "index")
@@ -196,7 +196,7 @@ def _check_indices(indices, name):
 
 
 def _check_range(indices, name, least, end):
-    """Every index is one. Looked at on the CPU only: elsewhere it would mean to wait for the device."""
+    """Every index is in range. Checked on the CPU only: on a GPU, Python would have to wait for the device."""
     array = indices.data
     if device_of(array) == "cpu" and array.size and not least <= array.min() <= array.max() < end:
         wrong = array[(array < least) | (array >= end)][0]
@@ -237,7 +237,7 @@ def setitem(input, index, value):
 def one_hot(tensor: Tensor, num_classes: int = -1) -> Tensor:
     """1 at each label, 0 elsewhere: shape ``(*tensor.shape, num_classes)``, int64.
 
-    -1 classes means the largest label + 1, for which the device is waited for.
+    -1 classes means the largest label + 1, for which Python waits for the device.
 
     Raises
     ------

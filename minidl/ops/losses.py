@@ -107,7 +107,7 @@ def _at_labels(log_p, labels, weight, ignore_index):
 
 
 def _check_classes(labels, ignore_index, K):
-    """Every label names a class. Looked at on the CPU only: elsewhere it would mean to wait for the device."""
+    """Every label names a class. Checked on the CPU only: on a GPU, Python would have to wait for the device."""
     if labels.device == "cpu":
         wrong = (labels.data != ignore_index) & ((labels.data < 0) | (labels.data >= K))
         if wrong.any():

@@ -1,4 +1,4 @@
-"""Matrix products: all of them are batches of 2-D products on the kernel's tile."""
+"""Matrix products: all of them are batches of 2-D products."""
 
 from __future__ import annotations
 
@@ -33,7 +33,9 @@ class MatMul(Function):
 
     def backward(self, grad):
         a, b = self.saved_tensors
-        return None if b is None else grad @ b.transpose(-1, -2), None if a is None else a.transpose(-1, -2) @ grad
+        to_a = None if b is None else grad @ b.transpose(-1, -2)
+        to_b = None if a is None else a.transpose(-1, -2) @ grad
+        return to_a, to_b
 
 
 def matmul(input: Tensor, other: Operand) -> Tensor:
@@ -87,11 +89,9 @@ class Linear(Function):
 
     def backward(self, grad):
         x, weight = self.saved_tensors
-        return (
-            None if weight is None else grad @ weight,
-            None if x is None else grad.transpose() @ x,
-            grad.sum(0) if self.needs_input_grad[2] else None,
-        )
+        to_x = None if weight is None else grad @ weight
+        to_weight = None if x is None else grad.transpose() @ x
+        return to_x, to_weight, grad.sum(0) if self.needs_input_grad[2] else None
 
 
 def linear(input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:

@@ -47,9 +47,9 @@ def max_pool2d_forward(x, kernel_size, stride, padding, dilation=(1, 1), ceil_mo
     kernel_size, stride, padding, dilation : pairs of int
         Padding counts as minus infinity, and is at most half the window's reach.
     ceil_mode : bool
-        Whether a last window may hang over the edge.
+        Let a last window hang over the edge.
     out : array, shape (N, C, OH, OW), optional
-        Where to write the maxima; may be a slice of channels.
+        Memory for the maxima; may be a slice of channels.
 
     Returns
     -------
@@ -71,6 +71,7 @@ def max_pool2d_forward(x, kernel_size, stride, padding, dilation=(1, 1), ceil_mo
     row, column = (_first_taps(xp, *axis) for axis in zip(pooled[2:], kernel_size, stride, padding, dilation))
     y = backend.empty_channels_last(pooled, x.dtype, like=x)
     argmax = backend.empty_channels_last(pooled, argmax_dtype(kernel_size), like=x)
+    # A window that holds nothing larger has a winner all the same: its first cell inside the image.
     y[...], argmax[...] = _lowest(xp, x.dtype), row[:, None] * kernel_size[1] + column
     for tap, value in enumerate(taps(canvas, pooled, kernel_size, stride, dilation)):
         better = (value > y) | xp.isnan(value)
@@ -98,7 +99,8 @@ def max_pool2d_scatter(
 ):
     """Backward of `max_pool2d_forward`: each number of `grad` goes to the pixel its window's maximum came from.
 
-    Written as a gather: a pixel sums the windows whose `argmax` points at it.
+    For each tap, the gradients of the windows that it won are added to one slice: no write goes to an address
+    computed from data.
 
     Parameters
     ----------
@@ -107,7 +109,7 @@ def max_pool2d_scatter(
     input_shape : tuple
         ``(N, C, H, W)`` of the image that was pooled.
     out : array, shape `input_shape`, optional
-        Where to write the result, or with `accumulate` to add it.
+        Memory for the result, or with `accumulate` for the sum.
 
     Examples
     --------

@@ -2,7 +2,7 @@
 
 Both are linear: the adjoint of a constant's frame crops, that of picked elements adds
 them where they came from. Positions along an axis are plain numbers, known without the
-device, so the sums are taken in a fixed order and nothing waits.
+device, so the sums are taken in a fixed order and Python does not wait for a GPU.
 """
 
 from __future__ import annotations
@@ -76,7 +76,7 @@ def _rounds(positions):
     return rounds
 
 
-# mode: (a position outside of an axis of length n -> the one inside that it repeats, the widest frame, in words)
+# mode: (from a position outside an axis of length n to the one inside that it repeats, the widest frame, its words)
 MODES = {
     "reflect": (lambda i, n: n - 1 - abs(n - 1 - abs(i)), lambda n: n - 1, "less than the length"),
     "replicate": (lambda i, n: min(max(i, 0), n - 1), lambda n: float("inf") if n else 0, "an axis that is not empty"),

@@ -74,7 +74,7 @@ def interpolate(
     mode : str
         ``"nearest"``, ``"nearest-exact"``, ``"linear"`` (one axis), ``"bilinear"``, ``"bicubic"``, ``"area"``.
     align_corners : bool, optional
-        Whether the outermost elements lie on each other, rather than their outer edges.
+        Lay the outermost elements on each other, rather than their outer edges.
     recompute_scale_factor : bool, optional
         Scale by the ratio of the lengths, which are whole, rather than by `scale_factor`.
     antialias : bool
@@ -228,7 +228,7 @@ def grid_sample(
     padding_mode : str
         Outside lie ``"zeros"``, the ``"border"``'s elements, or the image's ``"reflection"``.
     align_corners : bool, optional
-        Whether -1 and 1 are the middles of the outermost pixels, rather than their outer edges.
+        Take -1 and 1 for the middles of the outermost pixels, rather than their outer edges.
 
     Returns
     -------

@@ -51,7 +51,7 @@ def _slices(input, dim, index):
 
 
 def _check_index(index, size):
-    """Integers within an axis. Looked at on the CPU only: elsewhere it would mean to wait for the device."""
+    """Integers within an axis. Checked on the CPU only: on a GPU, Python would have to wait for the device."""
     if index.dtype.kind not in "iu":
         raise TypeError(f"`index` is of dtype {index.dtype}; accepted: integers")
     if index.device == "cpu" and index.data.size:
@@ -160,7 +160,7 @@ def _check_mask(mask):
 
 
 def masked_select(input: Tensor, mask: Tensor) -> Tensor:
-    """The elements of `input` where `mask` is true, one after another: shape (n,). The device is waited for."""
+    """The elements of `input` where `mask` is true, one after another: shape (n,). Python waits for the device."""
     _check_mask(mask)
     shape = np.broadcast_shapes(tensor_of(input).shape, mask.shape)
     chosen = array_module(mask.data).broadcast_to(mask.data, shape)
@@ -169,7 +169,7 @@ def masked_select(input: Tensor, mask: Tensor) -> Tensor:
 
 
 def nonzero(input: Tensor, *, as_tuple: bool = False) -> Any:
-    """Indices of the elements that are not 0: (count, axes), or one tensor for each axis. The device is waited for."""
+    """Indices of the elements that are not 0: (count, axes), or a tensor for each axis. Python waits for the device."""
     xp = array_module(tensor_of(input).data)
     found = xp.nonzero(input.data.reshape(input.shape or (1,)))
     if as_tuple:

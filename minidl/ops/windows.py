@@ -62,9 +62,7 @@ def taps(canvas, pooled, kernel_size, stride, dilation):
     for i in range(kernel_size[0]):
         for j in range(kernel_size[1]):
             h, w = i * dilation[0], j * dilation[1]
-            yield canvas[:, :, h : h + pooled[2] * stride[0] : stride[0], w : w + pooled[3] * stride[1] : stride[1]][
-                :, :, : pooled[2], : pooled[3]
-            ]
+            yield canvas[:, :, h : h + pooled[2] * stride[0] : stride[0], w : w + pooled[3] * stride[1] : stride[1]]
 
 
 def deliver(value, out, accumulate=False):

@@ -213,7 +213,7 @@ def _loaded_slots(current, saved, param):
 def slot(state, name, param):
     """The array ``state[name]``, zeros at first: the count ``"step"`` is 0-d and exact, other slots are like `param`.
 
-    The count is on the device as well, so that a captured step increments it when replayed.
+    The count is on the device as well, so that a step recorded as a CUDA graph increments it when replayed.
     """
     if name not in state:
         xp = backend.array_module(param)

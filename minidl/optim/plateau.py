@@ -33,7 +33,7 @@ class ReduceLROnPlateau(LRScheduler):
     optimizer : Optimizer
         Whose groups get their ``"lr"`` reduced.
     mode : {"min", "max"}
-        Whether less or more is better.
+        The better direction.
     factor : float
         Below 1.
     patience, cooldown : int

@@ -54,7 +54,7 @@ class RMSprop(Optimizer):
     Parameters
     ----------
     params : iterable of Tensor or dict
-        What to optimise, see `Optimizer`.
+        The parameters, see `Optimizer`.
     lr : float or 0-d array
         Learning rate.
     alpha : float
@@ -64,7 +64,7 @@ class RMSprop(Optimizer):
     weight_decay : float
         L2 penalty: this times the parameter is added to its gradient.
     momentum : float
-        How much of the last step is repeated.
+        The share of the last step that is repeated.
     centered : bool
         Divide by the deviation instead of the root mean square.
     maximize : bool

@@ -48,11 +48,11 @@ class SGD(Optimizer):
     Parameters
     ----------
     params : iterable of Tensor or dict
-        What to optimise, see `Optimizer`.
+        The parameters, see `Optimizer`.
     lr : float or 0-d array
         Learning rate.
     momentum, dampening : float
-        How much of the old direction stays, and how much of the new gradient is held back.
+        The shares of the old direction that stays, and of the new gradient that is held back.
     weight_decay : float
         L2 penalty: this times the parameter is added to its gradient.
     nesterov : bool

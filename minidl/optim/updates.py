@@ -1,7 +1,7 @@
 """Arithmetic that the updates of several optimisers share; all of it changes arrays in place.
 
 Operations are in PyTorch's order. A learning rate may be a 0-d array on the device of the parameter, so that a
-schedule needs no transfer and a captured step can be replayed.
+schedule needs no transfer, and a step that was recorded (a CUDA graph, say) can be replayed.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ def gradient_to_descend(param, grad, weight_decay, maximize):
 
 @dispatched
 def lerp(start, end, weight):
-    """Move `start` towards `end` by the share `weight`, a number or 0-d array, from the nearer side.
+    """Move `start` towards `end` by the share `weight`, a number or 0-d array; from the nearer end, to round less.
 
     Examples
     --------

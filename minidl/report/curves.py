@@ -1,4 +1,4 @@
-"""What a run did over its epochs: loss, accuracy, learning rate, the gradient in every layer."""
+"""The course of a run over its epochs: loss, accuracy, learning rate, the gradient in every layer."""
 
 from __future__ import annotations
 

@@ -22,7 +22,7 @@ def data_page(splits, found, preset="default"):
     ----------
     splits : DataSplits
     found : dict
-        What `census` says of it.
+        The result of `census` for it.
     preset : str
         The augmentation that is shown.
     """

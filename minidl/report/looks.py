@@ -1,4 +1,4 @@
-"""What a network looks at, as figures of a page: heat over images, the first filters, the use of the branches."""
+"""The evidence that a network uses, as figures of a page: heat over images, the first filters, use of the branches."""
 
 from __future__ import annotations
 

@@ -22,7 +22,7 @@ def draw_network(model, rows, shape):
     ----------
     model : Module
     rows : list of Row
-        What `cost_of` says of it.
+        The result of `cost_of` for it.
     shape : tuple of int
         Of a batch of images, (N, C, H, W).
 

@@ -30,7 +30,7 @@ class RunResults:
         The history's entry of the epoch whose weights were kept.
     settings : dict
     command : str
-        What repeats the run.
+        The command that repeats the run.
     versions : dict
     class_names : sequence of str
     evaluation : Evaluation
@@ -39,7 +39,7 @@ class RunResults:
         ``images(indices)`` gives test images, (N, H, W, C).
     model : Module
     rows : list of Row
-        What `cost_of` says of `model`, for `shape`.
+        The result of `cost_of` for `model`, for `shape`.
     shape : tuple of int
     looks : list of str
         Figures, as HTML, of what the network looks at.

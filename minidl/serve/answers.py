@@ -1,4 +1,4 @@
-"""What the page is told about a picture: probabilities, Grad-CAM and the picture as the network sees it.
+"""Answers about a picture, as the page gets them: probabilities, Grad-CAM and the picture as the network sees it.
 
 Pictures come in as bytes of a file and go out as PNG in ``data:`` addresses; nothing is
 written and no path is opened.

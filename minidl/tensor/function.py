@@ -19,7 +19,7 @@ from minidl import backend
 from minidl.tensor.core import Tensor, _wrap
 from minidl.tensor.mode import _state, no_grad
 from minidl.tensor.observer import observers, the_observer
-from minidl.tensor.records import Edge, Saved, Version, fields_of_edge
+from minidl.tensor.records import Edge, SavedArray, Version, fields_of_edge
 
 _order = itertools.count()
 _FREED = object()
@@ -29,8 +29,9 @@ class Function:
     """One differentiable operation; an instance is one call of it, a node of the graph.
 
     Subclasses define ``forward``, which takes and returns arrays, and ``backward``,
-    which takes the gradients of the outputs as Tensors and returns one gradient per
-    input (or None), computed with Tensor operations. PyTorch's spelling with
+    which takes the gradients of the outputs as Tensors and returns, computed with Tensor
+    operations, one gradient for each *positional* argument of ``apply``: None where it is no
+    Tensor or needs none. Keyword arguments are options and get none. PyTorch's spelling with
     ``@staticmethod`` and ``ctx`` works too: the instance is the context, and ``forward``
     takes and returns Tensors.
 
@@ -166,7 +167,7 @@ class Function:
         return tuple([self._restored(*entry) for entry in saved])
 
     def _restored(self, value, node, index, version, changes):
-        """The Tensor of one `Saved`."""
+        """The Tensor of one `SavedArray`."""
         if version is None:
             return value
         if version.changes != changes:
@@ -187,7 +188,7 @@ class Function:
         version = tensor._version_record()
         self._saved = [
             one._replace(value=one.value.copy(), version=Version(), changes=0) if one.version is version else one
-            for one in map(Saved._make, self._saved)
+            for one in map(SavedArray._make, self._saved)
         ]
 
     def release(self) -> None:
@@ -234,7 +235,7 @@ def _alias(x):
 
 
 def _saved(array, inputs, results, outputs):
-    """The fields of the `Saved` that leads an array back to its tensor."""
+    """The fields of the `SavedArray` that leads an array back to its tensor."""
     for x in inputs:
         if isinstance(x, Tensor) and x._data is array:
             version = x._version_record()

@@ -58,7 +58,7 @@ class set_grad_enabled(GradMode):
         return self
 
     def __call__(self, function: Any) -> Callable[..., Any]:
-        _state.grad_enabled = self.outer
+        _state.grad_enabled = self.outer  # a decorator switches the mode when the function is called, not before
         return super().__call__(function)
 
 

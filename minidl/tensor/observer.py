@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from threading import get_ident
 from typing import Any, TypeVar
 
-observers: dict[int, Observer] = {}  # by thread; an operation asks only if it is empty, as it is as a rule
+observers: dict[int, Observer] = {}  # by thread; empty as a rule, and an operation looks no further then
 
 
 class Observer:

@@ -1,4 +1,4 @@
-"""The records of the graph: `Edge`, `Saved` and `Version`.
+"""The records of the graph: `Edge`, `SavedArray` and `Version`.
 
 Every operation makes some, so a node stores them as plain tuples of their fields, in a fifth of the time of a call
 of the class; `Function.edges` returns them by name.
@@ -19,7 +19,7 @@ class Edge(NamedTuple):
     dtype: Any
 
 
-class Saved(NamedTuple):
+class SavedArray(NamedTuple):
     """An array saved for the backward, with its place in the graph and its version at that time.
 
     The node that saves its own output stands as None: a node that owned itself would be a cycle, and so would a

@@ -10,7 +10,8 @@ computes the product J^T y' alone, the vector-Jacobian product. Where x is used 
 y'^T J_y dx + z'^T J_z dx, so x' is the sum of what arrives on both ways.
 
 Age is a topological order, since a node is always younger than what it was computed from; so a heap of the nodes
-at which gradients wait is all that the walk needs. This file knows tensors by their attributes only, so that the
+at which gradients wait is all that the walk needs. ``.grad`` is written after the whole walk, so an error half-way
+leaves it as it was. This file knows tensors by their attributes only, so that the
 file of Tensor can import it.
 """
 
@@ -198,7 +199,7 @@ class _Walk:
         results = results if type(results) is tuple else (results,)
         if len(results) != len(node._edges):
             raise RuntimeError(f"{node.name}.backward returned {len(results)} gradients for {len(node._edges)} inputs")
-        del grads
+        del grads  # freed before the next ones are added
         for edge, gradient in zip(node._edges, results):
             if edge is not None and gradient is not None:
                 self.deliver(edge, gradient if isinstance(gradient, Assigned) else _as_tensor(gradient, self.output))

@@ -1,4 +1,4 @@
-"""What a training script needs besides the lesson: settings, run folders, checkpoints, metrics, reports.
+"""Everything that a training script needs besides the lesson: settings, run folders, checkpoints, metrics, reports.
 
 ``train.py`` at the top of the repository reads as a tutorial because this package does
 the rest. Read it in the order of the imports below, which is the order of a run.

@@ -1,4 +1,4 @@
-"""What the parts of a resumed run must have in common: settings and data, compared field by field."""
+"""The identity of a resumed run: settings and data, compared field by field."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How often a checkpoint is written within an epoch: after so many steps, or after so many minutes."""
+"""The interval between checkpoints within an epoch: after so many steps, or after so many minutes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the operating system knows about this process."""
+"""Facts that the operating system knows about this process."""
 
 from __future__ import annotations
 

@@ -52,7 +52,7 @@ class EpochMeter:
     done : int
         Steps made.
     seconds : float
-        What the epoch has taken so far, in all processes that worked on it.
+        Time that the epoch has taken so far, in all processes that worked on it.
     gradient_norms : dict of str to float
         By layer, of the epoch's last step (see `gradient_norms`).
     """

@@ -1,4 +1,4 @@
-"""What a run shows while it goes on: a bar per epoch, and a table with a line per epoch."""
+"""The progress that a run shows: a bar per epoch, and a table with a line per epoch."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Progress:
     epochs : int
     steps_per_epoch : int
     max_steps : int, optional
-        Where a smoke test ends.
+        The step at which a smoke test ends.
     every : float
         Seconds between two looks at loss and accuracy.
 

@@ -47,7 +47,7 @@ def finish(run: Any, state: Any, data: Any, loader: Any) -> Any:
     Returns
     -------
     dict
-        What ``summary.json`` holds.
+        The contents of ``summary.json``.
     """
     state.model.load_state_dict(state.best_weights)
     run.write_weights(state.best_weights)

@@ -131,7 +131,7 @@ def parse(settings_type: type, recipes: Any, description: str | None = None, arg
     recipes : dict
         Defaults by data set; "folder" is for folders of pictures.
     description : str, optional
-        What ``--help`` shows above the options.
+        The text that ``--help`` shows above the options.
     argv : list of str, optional
         The default is the command line of this process.
 

@@ -48,7 +48,7 @@ class TrainingState:
     Attributes
     ----------
     identity : dict of dicts
-        What must not change between the parts of a run: settings and data.
+        Facts that must not change between the parts of a run: settings and data.
     epoch : int
         Epochs finished.
     step : int

@@ -40,7 +40,7 @@ class TrainedNetwork:
     mean, std : tuples of one float per channel
         In units where white is 1.
     settings : dict
-        What train.py was called with.
+        The settings that train.py was called with.
     path : Path
         The weights file.
     """

@@ -66,7 +66,7 @@ def load_weights(model: Module, path: str | os.PathLike[str], class_names: Seque
         A run's folder, its weights file, or any safetensors file with PyTorch's names, such
         as torchvision's GoogLeNet.
     class_names : sequence of str, optional
-        What the network shall tell apart: where the file's network knew other classes, or
+        Classes that the network shall tell apart: where the file's network knew other classes, or
         another number of them, the heads begin anew.
 
     Returns

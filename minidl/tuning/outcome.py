@@ -1,4 +1,4 @@
-"""What a sweep found: a table of its trials, and a picture of what mattered.
+"""The outcome of a sweep: a table of its trials, and a picture of what mattered.
 
 Importance is the share of the variance of the accuracy that a setting explains alone, in
 a forest fitted to the trials (F. Hutter et al., "An Efficient Approach for Assessing

@@ -30,7 +30,7 @@ class Format:
     bits, fraction, bias : int
         Of the whole number, of its fraction, and what is added to the exponent where it is stored.
     low, high : float
-        What is below has the exponential 0, what is above infinity.
+        A number below has the exponential 0, what is above infinity.
     ln2 : pair of float
         They add up to ln 2; the first has so few bits that its multiples are exact.
     terms : int

@@ -33,7 +33,8 @@ def _sum_lines(counter, n_tasks, x, ld, width, total, lines, size, sums, zero):
         for p in range(start, fours, 4):
             i, j, k, l = p * ld, (p + 1) * ld, (p + 2) * ld, (p + 3) * ld
             for c in range(width):
-                put(sums, at + c, own(sums, at + c) + ((get(x, i + c) + get(x, j + c)) + (get(x, k + c) + get(x, l + c))))
+                four = (get(x, i + c) + get(x, j + c)) + (get(x, k + c) + get(x, l + c))
+                put(sums, at + c, own(sums, at + c) + four)
         for p in range(fours, end):
             for c in range(width if p < whole else total - p * width):
                 put(sums, at + c, own(sums, at + c) + get(x, p * ld + c))

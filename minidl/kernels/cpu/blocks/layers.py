@@ -1,4 +1,4 @@
-"""What a block has to know of its layers: their geometry, and whether they may run as part of the whole.
+"""The facts about layers that a block needs: their geometry, and whether they may run as part of the whole.
 
 A layer may if it keeps height and width, is of exactly the class that is known here, and has no hook.
 """

@@ -1,16 +1,17 @@
-"""Which algorithm computes which convolution: one table, read from the top, the first row that fits.
+"""The choice of an algorithm for a convolution: one table, read from the top, the first row that fits.
 
 The table knows shapes and dtypes only. It never times anything, so a network runs the same way, and
 gives the same bits, today and tomorrow. Print it, or switch rows off:
 
     print(algorithms.table())
+    print(algorithms.chosen((64, 192, 32, 32), (208, 192, 3, 3), padding=1))
     with algorithms.override(winograd_f4_3=False):
         ...
 
 ``MINIDL_WINOGRAD=0`` switches both Winograd rows off from the start: they trade a little
-precision (about 2 to 4 times the rounding error) for a quarter of the multiplications. Theirs
-is float32 arithmetic only; an infinity or NaN spreads over its tile of the output, the infinity
-perhaps as NaN, and inputs beyond about 1e36 overflow. The table counts the channels of a group.
+precision (about 2 to 4 times the rounding error) for fewer multiplications: 4 times fewer for 3x3
+windows, 2.8 times for 5x5. They compute in float32 only; an infinity or NaN spreads over its tile
+of the output, the infinity perhaps as NaN, and inputs beyond about 1e36 overflow. The table counts the channels of a group.
 Groups of channels are convolutions of their own, on slices that cost no copies: the last row
 fits every convolution of one group, and one of many groups is *divided* into those, unless
 a row takes it as a whole. A row's functions may still decline arrays that lie in an unusual
@@ -24,7 +25,9 @@ import functools
 import os
 from typing import Callable, NamedTuple
 
+from minidl.checks import positive_pair
 from minidl.kernels.cpu.convolution import depthwise, direct, weight, winograd_forward, winograd_weight
+from minidl.ops.geometry import output_size, paddings
 
 
 class ConvolutionCase(NamedTuple):
@@ -151,6 +154,23 @@ def _fitting(case, off):
     return [rule for rule in RULES if rule.name not in off and rule.fits(case)]
 
 
+def chosen(shape, weight_shape, stride=1, padding=0, dilation=1, groups=1, dtype="float32"):
+    """The row that each stage of a convolution uses: of `shape` (N, C, H, W) with weights (K, C / groups, kh, kw).
+
+    Examples
+    --------
+    >>> chosen((64, 192, 32, 32), (208, 192, 3, 3), padding=1)["forward"]
+    'winograd_f4_3'
+    """
+    (N, C, H, W), (K, _, *kernel) = shape, weight_shape
+    stride, dilation = positive_pair(stride, "stride"), positive_pair(dilation, "dilation")
+    frame = paddings(padding, kernel, stride, dilation)
+    OH, OW = output_size((H, W), kernel, stride, frame, dilation)
+    case = ConvolutionCase("", N, C // groups, K // groups, tuple(kernel), stride, dilation, OH, OW, groups, dtype)
+    stages = {stage: divided(case._replace(stage=stage))[0] for stage in ("forward", "input_grad", "weight_grad")}
+    return {stage: algorithms(case)[0] for stage, case in stages.items()}
+
+
 def divided(case):
     """`case` and 1 where a row takes all its groups at once; else the case of one group, and how many there are.
 
@@ -164,7 +184,10 @@ def divided(case):
 
 
 def run(case, *args, **options):
-    """Do `case` with the first row that fits it and takes the arguments: its result, or a Launch of the forward."""
+    """Do `case` with the first row that fits it and takes the arguments: its result, or a Launch of the forward.
+
+    The last row declines nothing that has one group.
+    """
     for rule in _fitting(case, _off):
         result = function_of(rule, case.stage)(*args, **options)
         if result is not NotImplemented:

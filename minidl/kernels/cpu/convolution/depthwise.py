@@ -34,6 +34,7 @@ from minidl.kernels.cpu.machine.launch import Launch
 from minidl.kernels.cpu.machine.memory import LINE, address, zero_bytes
 from minidl.kernels.cpu.machine.team import next_task
 from minidl.kernels.cpu.tile.lanes import ROWS, LanesSize, multiply_all, prefetch_bytes, spec_of
+from minidl.kernels.cpu.tile.operands import Count, Operand, Window
 from minidl.once import once
 
 FAR = 1 << 25  # bytes of both arrays that processors with a good deal of cache do not keep
@@ -144,11 +145,12 @@ def kernel_of(dtype):
                     if p.far:
                         prefetch_below(p, column, top, pixels)
                         prefetch_bytes(target + p.y_row, pixels * p.y_pixel)
+                    seen = Window(column + (top + u * p.dilation) * p.x_row, p.stride_across * p.x_pixel, down, across)
+                    weights = Window(packed + (u * p.columns + v) * p.step, 0, p.columns * p.step, p.step)
+                    y_tile = Operand(target, p.y_pixel, 0)
+                    first = y_tile if add else Operand(start, 0, 0)
                     multiply_all(
-                        SPEC, SIZE, p.channels, pixels,
-                        column + (top + u * p.dilation) * p.x_row, p.stride_across * p.x_pixel, down, across,
-                        packed + (u * p.columns + v) * p.step, p.columns * p.step, p.step, end - u, last - v,
-                        target if add else start, p.y_pixel if add else 0, target, p.y_pixel, floor,
+                        SPEC, SIZE, p.channels, pixels, seen, weights, Count(end - u, last - v), first, y_tile, floor,
                     )  # fmt: skip
             task = next_task(counter)
 
@@ -208,12 +210,12 @@ def _summing(dtype):
                         j, pixels, begin, end = table[s]
                         for v in range(begin, end, ROWS):
                             left = j * p.stride_across - p.origin_across + v * p.dilation_across
-                            place = total + (u * p.columns + v) * p.step
+                            place = Operand(total + (u * p.columns + v) * p.step, p.step, 0)
+                            seen = Window(row + left * p.x_pixel, across, 0, p.stride_across * p.x_pixel)
+                            slopes = Window(grad + n * p.y_image + i * p.y_row + j * p.y_pixel, 0, 0, p.y_pixel)
                             multiply_all(
-                                SPEC, SIZE, p.channels, min(ROWS, end - v),
-                                row + left * p.x_pixel, across, 0, p.stride_across * p.x_pixel,
-                                grad + n * p.y_image + i * p.y_row + j * p.y_pixel, 0, p.y_pixel,
-                                1, pixels, place, p.step, place, p.step, FLOOR,
+                                SPEC, SIZE, p.channels, min(ROWS, end - v), seen, slopes, Count(1, pixels), place,
+                                place, FLOOR,
                             )  # fmt: skip
             task = next_task(counter)
 

@@ -32,6 +32,7 @@ from minidl.kernels.cpu.machine.compilation import jit
 from minidl.kernels.cpu.machine.launch import Launch
 from minidl.kernels.cpu.machine.memory import address
 from minidl.kernels.cpu.machine.team import next_slot, next_task
+from minidl.kernels.cpu.tile.operands import Operand, Panel
 from minidl.kernels.cpu.tile.panels import panel, panels_of
 from minidl.kernels.cpu.tile.sweep import TileSize, sweep
 from minidl.kernels.cpu.tile.tile import shape
@@ -45,7 +46,7 @@ def kernel_of(dtype):
 
     @jit
     def direct(counter, n_tasks, x, y, scratch, p, g, rows, runs, packed, start, floor):
-        edge = scratch[next_slot(counter)].ctypes.data
+        edge = np.int64(scratch[next_slot(counter)].ctypes.data)
         vectors = -(-p.channels // SIZE.lanes)
         panels = -(-vectors // SIZE.vectors)
         task = next_task(counter)
@@ -58,13 +59,13 @@ def kernel_of(dtype):
                 first, count = panel(j, panels, vectors)
                 skip = first * SIZE.lanes * SIZE.bytes
                 valid = min(count * SIZE.lanes, p.channels - first * SIZE.lanes)
+                columns = Panel(packed + skip * r.runs * r.length, count, valid)
                 for line in range(t.images * t.lines):
                     i, k = line // t.lines, line % t.lines
+                    target = Operand(y + (t.image + i) * p.image + (t.top + k) * p.row + skip, p.pixel, 0)
                     sweep(
-                        SPEC, SIZE, r, a_image + i * a_stride + k * p.down, runs,
-                        packed + skip * r.runs * r.length, count, valid, start + skip,
-                        y + (t.image + i) * p.image + (t.top + k) * p.row + skip, p.pixel, p.accumulate, floor, edge,
-                        a_image + SIZE.rows * r.stride, near,
+                        SPEC, SIZE, r, a_image + i * a_stride + k * p.down, runs, columns, start + skip, target,
+                        p.accumulate, floor, edge, Operand(a_image + SIZE.rows * r.stride, 0, near),
                     )  # fmt: skip
             task = next_task(counter)
 

@@ -1,4 +1,4 @@
-"""How a convolution is cut into tasks: by its shape alone, never by the number of threads.
+"""The division of a convolution into tasks: by its shape alone, never by the number of threads.
 
 A task should find its input in the second-level cache (`BAND` bytes, as rows of one
 image or several small images), there should be enough tasks for all threads to be

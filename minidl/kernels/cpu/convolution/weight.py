@@ -35,6 +35,7 @@ from minidl.kernels.cpu.machine import team
 from minidl.kernels.cpu.machine.compilation import jit
 from minidl.kernels.cpu.machine.memory import address, copy_bytes, pointer, zero_bytes
 from minidl.kernels.cpu.machine.team import next_slot, next_task
+from minidl.kernels.cpu.tile.operands import Operand, Panel
 from minidl.kernels.cpu.tile.panels import panel
 from minidl.kernels.cpu.tile.sweep import Rows, TileSize, sweep
 from minidl.kernels.cpu.tile.tile import gather, shape
@@ -90,13 +91,14 @@ def add_products(spec, size, r, a, lines, columns, count, start, c, accumulate, 
     early = count if r.total >= (count + size.rows) * size.rows else 0  # what is left then divides into whole tiles
     width, left = count * size.lanes, r.total - early * size.rows
     for i in range(early + 1):
-        total, near, step = left, ahead, share * size.rows // left
+        total, near = left, Operand(ahead, 0, share * size.rows // left)
         if i < early:
-            total, near, step = size.rows, wanted + i * size.lanes * size.bytes, gap
+            total, near = size.rows, Operand(wanted + i * size.lanes * size.bytes, 0, gap)
         part, done = Rows(total, r.overhang, r.stride, r.step, r.runs, r.length), i * size.rows
+        target = Operand(c + done * width * size.bytes, width * size.bytes, 0)
         sweep(
-            spec, size, part, a + done * r.stride, lines, columns, count, width, start,
-            c + done * width * size.bytes, width * size.bytes, accumulate, floor, edge, near, step,
+            spec, size, part, a + done * r.stride, lines, Panel(columns, count, width), start, target, accumulate,
+            floor, edge, near,
         )  # fmt: skip
 
 

@@ -10,8 +10,8 @@ image stays in one core's cache:
     out                      = A^T M A        + bias, relu, straight into its place
 
 U = G g G^T is made once per call, in the order in which the products will read it: then
-the processor's prefetcher brings it from the outer cache in time. A *panel* is the width
-of the register tile, two vectors of output channels. A task is one block of tiles (for
+the processor's prefetcher brings it from the outer cache in time. A *panel* has, in all
+Winograd files, two vectors of output channels. A task is one block of tiles (for
 small images also one part of the output channels), so no two tasks write the same pixel
 and nothing depends on the number of threads.
 """
@@ -50,6 +50,7 @@ from minidl.kernels.cpu.machine.kept import kept
 from minidl.kernels.cpu.machine.launch import Launch
 from minidl.kernels.cpu.machine.memory import address
 from minidl.kernels.cpu.machine.team import next_slot, next_task
+from minidl.kernels.cpu.tile.operands import Operand, Reduction
 from minidl.kernels.cpu.tile.tile import tile
 
 GROUP = 2 * PANEL  # output channels whose products are held before their last transform
@@ -143,11 +144,12 @@ def multiply(wide, narrow, p, count, begin, end, V, U, M, zeros):
         B = U + (group * POINTS + e * channels + begin - group) * p.C * 4
         for k in range(begin, end, PANEL):
             for row in range(0, count, ROWS):
-                A, out = V + e * p.v_plane + row * p.v_row, M + e * p.m_plane + (row * GROUP + k - begin) * 4
+                A = Operand(V + e * p.v_plane + row * p.v_row, p.v_row, 0)
+                out = Operand(M + e * p.m_plane + (row * GROUP + k - begin) * 4, GROUP * 4, 0)
                 if width_of(p.K, k) == PANEL:
-                    tile(wide, A, p.v_row, 0, zeros, 1, p.C, B, zeros, 0, out, GROUP * 4, none)
+                    tile(wide, A, Reduction(zeros, 1, p.C), B, Operand(zeros, 0, 0), out, none)
                 else:
-                    tile(narrow, A, p.v_row, 0, zeros, 1, p.C, B, zeros, 0, out, GROUP * 4, none)
+                    tile(narrow, A, Reduction(zeros, 1, p.C), B, Operand(zeros, 0, 0), out, none)
             B += p.C * PANEL * 4
 
 

@@ -44,6 +44,7 @@ from minidl.kernels.cpu.machine.compilation import jit
 from minidl.kernels.cpu.machine.flat import own, put
 from minidl.kernels.cpu.machine.memory import address
 from minidl.kernels.cpu.machine.team import next_slot, next_task
+from minidl.kernels.cpu.tile.operands import Operand, Reduction
 from minidl.kernels.cpu.tile.tile import tile
 
 SPAN = 1024  # tiles of one task at most
@@ -131,13 +132,13 @@ def multiply(wide, narrow, p, length, channels, count, V, D, M, begin, zeros):
         for k in range(0, count, PANEL):
             B, width = D + e * p.d_plane + k * BLOCK * 4, width_of(count, k)
             for c in range(0, channels, ROWS):
-                A, row = V + e * p.v_plane + c * 4, width * 4
-                out = M + e * p.m_plane + (k * p.c_part + c * width) * 4
-                start, start_row = (zeros, 0) if begin else (out, row)
+                A = Operand(V + e * p.v_plane + c * 4, 0, p.v_row)
+                out = Operand(M + e * p.m_plane + (k * p.c_part + c * width) * 4, width * 4, 0)
+                start = Operand(zeros, 0, 0) if begin else out
                 if width == PANEL:
-                    tile(wide, A, 0, p.v_row, zeros, 1, length, B, start, start_row, out, row, none)
+                    tile(wide, A, Reduction(zeros, 1, length), B, start, out, none)
                 else:
-                    tile(narrow, A, 0, p.v_row, zeros, 1, length, B, start, start_row, out, row, none)
+                    tile(narrow, A, Reduction(zeros, 1, length), B, start, out, none)
 
 
 @jit(inline="always")

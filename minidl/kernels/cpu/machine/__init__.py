@@ -1,4 +1,4 @@
-"""What every CPU kernel stands on: compilation, vector unit, raw memory, threads."""
+"""The ground that every CPU kernel stands on: compilation, vector unit, raw memory, threads."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""How the CPU kernels see an activation: one row of memory, and the step between its pixels.
+"""An activation as the CPU kernels see it: one row of memory, and the step between its pixels.
 
 An activation of shape ``(N, C, H, W)`` with channels-last bytes is a list of pixels, each
-of ``C`` adjacent numbers, ``ld >= C`` numbers apart (more where it is a slice of a wider
+of ``C`` adjacent numbers, ``ld >= C`` numbers apart: the leading dimension (more where it is a slice of a wider
 array). A kernel that takes the memory as a one-dimensional array and ``ld`` as a number
 is compiled once for all of them, and the compiler sees that channels are adjacent.
 
@@ -25,7 +25,7 @@ from minidl.kernels.cpu.machine.memory import LINE, address, stream_bytes
 
 EXACT = frozenset()  # no fast-math flag: the same rounding wherever an expression is compiled
 TASK_SIZE = 1 << 15  # numbers that one task works on: they fit a core's L2 cache many times over
-FAR = 1 << 22  # bytes of a result that will have left the caches before anybody reads it
+FAR = 1 << 22  # bytes of a result that will have left the caches before it is read
 
 
 def flat(x):

@@ -1,4 +1,4 @@
-"""What kernels keep of arrays that cannot change: packed or transformed weights, made once.
+"""A cache of what kernels derive from arrays that cannot change: packed or transformed weights, made once.
 
 A constant (`minidl.backend.constant`) lies in memory that no flag makes writeable, so what was derived from it may be
 kept for as long as it lives. Folded networks (:mod:`minidl.nn.inference`) rely on that. Any other array may change at any

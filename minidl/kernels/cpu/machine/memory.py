@@ -96,8 +96,8 @@ def read(typingctx, address, like):
 def address(array):
     """The address of the first number of `array`.
 
-    It stands right after the head that every Python object has: NumPy's C interface promises that, and asking NumPy for it
-    takes ten times as long, which small layers feel.
+    It stands right after the head that every Python object has: NumPy's C interface promises that, and asking NumPy for
+    it takes ten times as long, which small layers feel.
 
     Examples
     --------

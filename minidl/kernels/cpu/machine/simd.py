@@ -20,7 +20,7 @@ class Simd:
     fma: bool
 
     def lanes(self, dtype):
-        """Count of numbers of `dtype` a register holds."""
+        """Numbers of `dtype` in a register."""
         return self.bytes // dtype.itemsize
 
 

@@ -1,4 +1,4 @@
-"""Batch normalisation on the CPU: a forward pass reads twice and writes once, a backward reads 2 x 2 and writes once.
+"""Batch normalisation on the CPU: a forward reads x twice and writes once, a backward reads grad and x twice each.
 
 The pixels are cut into pieces of fixed size, which are the tasks. Sums over pixels are
 those of the pieces, added in order, in float64.
@@ -97,9 +97,9 @@ def batch_norms_train(xs, weights, biases, eps, relu, outs):
     eps : list of float
         Added to the variance.
     relu : bool
-        Whether a ReLU follows.
+        Let a ReLU follow.
     outs : list of arrays, shape (N, C, H, W), or None
-        Where to write `y`, not overlapping the input; may be a slice of channels.
+        Memory for `y`, not overlapping the input; may be a slice of channels.
 
     Returns
     -------
@@ -171,7 +171,7 @@ def _input_grad(counter, n_tasks, parts, streamed, pixels, C, size, mean, scale,
                 g, i, o = p * ldg, p * ldx, 0 if streamed[part] else p * ldd
                 prefetch_pixels(x, ldx, C, p, p + 1)
                 prefetch_pixels(grad, ldg, C, p, p + 1)
-                for c in range(C):
+                for c in range(C):  # dx = s (h - mean(h) - d slope): the sixth line of ops/normalisation.py
                     s, d = get(scale, at + c), get(x, i + c) - get(mean, at + c)
                     h = _unclipped(get(grad, g + c), d * s + get(bias, at + c), floor)
                     put(place, o + c, ((h - get(mean_grad, at + c)) - d * get(slope, at + c)) * s)

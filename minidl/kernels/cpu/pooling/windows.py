@@ -1,4 +1,4 @@
-"""What a window sees, and who sees a pixel: the tables that the CPU's pooling kernels walk over.
+"""The pixels of a window and the windows of a pixel: the tables that the CPU's pooling kernels walk over.
 
 Windows are worked out per axis, beforehand. The backward's table (which windows see a
 pixel) is the forward's read the other way, so that the backward is a gather, too.

@@ -10,8 +10,8 @@ not depend on its batch. Print the table, or switch a row off:
         ...
 
 What the numbers in it come from: a tile of 8 rows spends 12 cycles on a row of a panel (48 columns). To copy that row
-costs some 3 cycles, and 17 where its numbers have to be transposed. So copies pay from some rows on, and of two operands
-that could be transposed it is the smaller one that is.
+costs some 3 cycles, and 17 where its numbers have to be transposed. So copies pay from some rows on, and of two
+operands that could be transposed it is the smaller one that is.
 """
 
 from __future__ import annotations

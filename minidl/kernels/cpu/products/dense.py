@@ -1,15 +1,15 @@
 """The kernel of all matrix products: C = start + A B, in tasks that share nothing.
 
-A task is a block of rows and columns of C. It goes over the reduction in stretches of `DEPTH`, and in each over panels of
-up to three vectors of columns, which all its rows are multiplied with, by tiles of 8, 4, 2 and 1 rows:
+A task is a block of rows and columns of C. It goes over the reduction in stretches of `DEPTH`, and in each over panels
+of up to three vectors of columns, which all its rows are multiplied with, by tiles of 8, 4, 2 and 1 rows:
 
     for each stretch of the reduction:
         for each panel of columns:                   # packed: copied to scratch, row after row
             for each tile of 8 rows:                 # continues from C after the first stretch
                 C[8 rows, 48 columns] += A . B
 
-Nothing is added in another order than k = 0, 1, 2 ..., so the form of a product, its blocks and the number of threads are
-not seen in the bits of the result.
+Nothing is added in another order than k = 0, 1, 2 ..., so the form of a product, its blocks and the number of threads
+are not seen in the bits of the result.
 
 Two things may be copied, by each task for itself, where they would be slow to read from where they lie. A *panel* of B:
 always if its last vector is not full, or columns are not adjacent (then by blocks in registers, `transposed`). A *slab*
@@ -26,6 +26,7 @@ import numpy as np
 from minidl.kernels.cpu.machine.compilation import jit
 from minidl.kernels.cpu.machine.memory import copy_bytes, pointer, zero_bytes
 from minidl.kernels.cpu.machine.team import next_slot, next_task
+from minidl.kernels.cpu.tile.operands import Operand
 from minidl.kernels.cpu.tile.panels import panel
 from minidl.kernels.cpu.tile.strided import multiply, spec_of, transposed
 from minidl.kernels.cpu.tile.sweep import TileSize
@@ -51,10 +52,9 @@ def _packing(dtype):
         elif b_k == BYTES:
             for j in range(0, columns, LANES):
                 for k in range(0, length, LANES):
-                    transposed(
-                        SPEC, b + j * b_n + k * BYTES, b_n, min(LANES, columns - j), min(LANES, length - k),
-                        target + k * row + j * BYTES, row,
-                    )  # fmt: skip
+                    source = Operand(b + j * b_n + k * BYTES, b_n, BYTES)
+                    to = Operand(target + k * row + j * BYTES, row, BYTES)
+                    transposed(SPEC, source, min(LANES, columns - j), min(LANES, length - k), to)
         else:
             for k in range(length):
                 for j in range(columns):
@@ -95,11 +95,10 @@ def _multiplying(dtype):
                     rows = SIZE.rows
                     while rows > m - i:
                         rows //= 2
-                    c_tile = c + i * c_m + skip * BYTES
-                    multiply(
-                        SPEC, rows, count, a_now + i * a_row, a_row, a_step, length, b_now, b_step,
-                        start + skip * BYTES if begins else c_tile, 0 if begins else c_m, c_tile, c_m, last,
-                    )  # fmt: skip
+                    to = Operand(c + i * c_m + skip * BYTES, c_m, BYTES)
+                    since = Operand(start + skip * BYTES, 0, BYTES) if begins else to
+                    a_tile, b_tile = Operand(a_now + i * a_row, a_row, a_step), Operand(b_now, 0, b_step)
+                    multiply(SPEC, rows, count, a_tile, b_tile, length, since, to, last)
                     i += rows
 
     return block
@@ -108,7 +107,8 @@ def _multiplying(dtype):
 @once
 def _turning(dtype):
     """The parts that begin and end a block of C' in scratch memory, whose rows have `width` numbers."""
-    SPEC, LANES, BYTES, ZERO = spec_of(dtype), TileSize.of(dtype).lanes, np.dtype(dtype).itemsize, np.dtype(dtype).type(0)
+    SPEC, SIZE, ZERO = spec_of(dtype), TileSize.of(dtype), np.dtype(dtype).type(0)
+    LANES, BYTES = SIZE.lanes, SIZE.bytes
 
     @jit
     def begin(target, width, m, n, bias):
@@ -125,10 +125,9 @@ def _turning(dtype):
         """Write C' to C, transposed."""
         for p in range(0, m, LANES):
             for q in range(0, n, LANES):
-                transposed(
-                    SPEC, source + (p * width + q) * BYTES, width * BYTES, min(LANES, m - p), min(LANES, n - q),
-                    c + q * c_m + p * BYTES, c_m,
-                )  # fmt: skip
+                block = Operand(source + (p * width + q) * BYTES, width * BYTES, BYTES)
+                to = Operand(c + q * c_m + p * BYTES, c_m, BYTES)
+                transposed(SPEC, block, min(LANES, m - p), min(LANES, n - q), to)
 
     return begin, end
 

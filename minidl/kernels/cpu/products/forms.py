@@ -35,7 +35,7 @@ def linear_forward(x, weight, bias):
 
 
 def product(a, b, out=None, bias=None):
-    """``a @ b + bias`` for `a` (M, K) and `b` (K, N), into `out` (M, N; rows contiguous) if given; none of them empty."""
+    """``a @ b + bias`` for `a` (M, K) and `b` (K, N), not empty; into `out` (M, N; rows contiguous) if given."""
     (M, K), N = a.shape, b.shape[1]
     if N == 1 and M > 1 and out is bias is None and a.strides[0] == a.itemsize != a.strides[1]:
         return product(b.T, a.T).T  # the rows of what is now the second operand are adjacent
@@ -52,7 +52,7 @@ def product(a, b, out=None, bias=None):
     first, second = (b, a) if plan.turned else (a, b)
     scratch = team.scratch(plan.scratch, np.uint8)
     team.run(
-        kernel_of(a.dtype), plan.tasks, address(first), *plan.first, address(second), *plan.second, address(y), plan.row,
-        start, *plan.sizes, scratch,
+        kernel_of(a.dtype), plan.tasks, address(first), *plan.first, address(second), *plan.second, address(y),
+        plan.row, start, *plan.sizes, scratch,
     )  # fmt: skip
     return y

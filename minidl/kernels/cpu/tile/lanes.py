@@ -8,17 +8,17 @@ storing sums: `rows` times `vectors` of them stay in registers during the whole 
     for run in range(runs):
         for k in range(length):
             for v in range(vectors):
-                w = W[run * w_run + k * w_step + v]                                # a vector
+                weight = W[run * w.run + k * w.step + v]                                # a vector
                 for r in range(rows):
-                    sum[r, v] += w * X[r * x_row + run * x_run + k * x_step + v]   # where it lies
+                    sum[r, v] += weight * X[r * x.row + run * x.run + k * x.step + v]   # where it lies
 
 Forward, the rows are neighbouring pixels and the reduction goes over the window. In the
 gradient with respect to the weight, rows are the window's columns, the reduction goes over pixels, and
 the gradient takes the weights' place. Where there are few rows there are more vectors: a
 processor begins the next multiply-add long before the last one has ended, but not on the same sum.
 
-Sum r begins as the vector at ``start + r * start_row`` and is stored, not below `floor`
-(NaN stays NaN), at ``y + r * y_row``; vectors are adjacent everywhere. The last vector of
+Sum r begins as the vector in row r of `start` and is stored, not below `floor` (NaN stays
+NaN), in row r of `y`; vectors are adjacent everywhere. The last vector of
 the channels may be incomplete: masked loads and stores leave alone what is not theirs.
 """
 
@@ -35,6 +35,7 @@ from numba.extending import intrinsic
 from minidl.kernels.cpu.machine.compilation import jit
 from minidl.kernels.cpu.machine.memory import LINE
 from minidl.kernels.cpu.machine.simd import simd
+from minidl.kernels.cpu.tile.operands import Operand, Window, unpacked
 from minidl.kernels.cpu.tile.tile import INT, Emitter, shape
 
 ROWS = 8  # of a tile, at most
@@ -60,11 +61,11 @@ class LanesSize(NamedTuple):
 
 
 @jit
-def multiply_all(
-    spec, size, channels, rows, x, x_row, x_run, x_step, w, w_run, w_step, runs, length, start, start_row, y, y_row,
-    floor,
-):  # fmt: skip
-    """Tiles of `rows` over all `channels`: as many vectors together as there are registers for, then one by one."""
+def multiply_all(spec, size, channels, rows, x, w, count, start, y, floor):
+    """Tiles of `rows` over all `channels`: as many vectors together as there are registers for, then one by one.
+
+    `x` and `w` are Windows, `count` a Count, `start` and `y` Operands.
+    """
     literally(spec)
     c, width = 0, size.lanes * size.bytes
     many = size.sums // rows
@@ -72,28 +73,23 @@ def multiply_all(
         vectors = many if c + many * size.lanes <= channels else 1
         skip = c * size.bytes
         multiply(
-            spec, rows, vectors, channels - c, x + skip, x_row, x_run, x_step, w + skip, w_run, w_step, runs, length,
-            start + skip, start_row, y + skip, y_row, floor,
+            spec, rows, vectors, channels - c,
+            Window(x.address + skip, x.row, x.run, x.step), Window(w.address + skip, w.row, w.run, w.step), count,
+            Operand(start.address + skip, start.row, 0), Operand(y.address + skip, y.row, 0), floor,
         )  # fmt: skip
         c += vectors * size.lanes
 
 
 @intrinsic(prefer_literal=True)
-def multiply(
-    typingctx, spec, rows, vectors, valid, x, x_row, x_run, x_step, w, w_run, w_step, runs, length, start, start_row,
-    y, y_row, floor,
-):  # fmt: skip
-    """One tile of 1 to 8 `rows`, of one vector, of which `valid` lanes count, or of as many as that allows.
-
-    Addresses and strides are in bytes. There may be no `runs`, or none of a `length`.
-    """
+def multiply(typingctx, spec, rows, vectors, valid, x, w, count, start, y, floor):
+    """One tile of 1 to 8 `rows`, of one vector, of which `valid` lanes count, or of as many as that allows."""
     emitter = Lanes(spec)
 
     def codegen(context, builder, signature, args):
-        emitter.choose(builder, *args[1:])
+        emitter.choose(builder, *unpacked(context, builder, signature, args)[1:])
         return context.get_dummy_value()
 
-    return types.void(spec, *[types.int64] * 16, emitter.number), codegen
+    return types.void(spec, *[types.int64] * 3, x, w, count, start, y, emitter.number), codegen
 
 
 @intrinsic
@@ -132,24 +128,23 @@ class Lanes(Emitter):
                 builder.branch(done)
         builder.position_at_end(done)
 
-    def emit(
-        self, builder, valid, x, x_row, x_run, x_step, w, w_run, w_step, runs, length, start, start_row, y, y_row, floor
-    ):
+    def emit(self, builder, valid, x, w, count, start, y, floor):
         """The code of one tile, at the builder's place."""
         self.builder, add = builder, builder.add
         if valid is not None:
             self.mask = self._first(valid)
 
-        def step(k, x, w, *sums):
-            weights = [self._load(self._at(w, 0, None, j)) for j in range(self.vectors)]
-            xs = [self._load(self._at(x, i, x_row, j)) for i, j in self._cells()]
-            return [add(x, x_step), add(w, w_step), *map(self._multiply_add, xs, weights * self.rows, sums)]
+        def step(k, at_x, at_w, *sums):
+            weights = [self._load(self._at(w._replace(address=at_w), 0, j)) for j in range(self.vectors)]
+            xs = [self._load(self._at(x._replace(address=at_x), i, j)) for i, j in self._cells()]
+            return [add(at_x, x.step), add(at_w, w.step), *map(self._multiply_add, xs, weights * self.rows, sums)]
 
-        def run(r, x, w, *sums):
-            return [add(x, x_run), add(w, w_run), *self._loop(length, [x, w, *sums], step)[2:]]
+        def run(r, at_x, at_w, *sums):
+            sums = self._loop(count.length, [at_x, at_w, *sums], step)[2:]
+            return [add(at_x, x.run), add(at_w, w.run), *sums]
 
-        first = [self._load(self._at(start, i, start_row, j)) for i, j in self._cells()]
-        self._store(self._loop(runs, [x, w, *first], run)[2:], y, y_row, floor)
+        first = [self._load(self._at(start, i, j)) for i, j in self._cells()]
+        self._store(self._loop(count.runs, [x.address, w.address, *first], run)[2:], y, floor)
 
     def _loop(self, count, state, body):
         """``for k in range(count): state = body(k, *state)``, the state in phi nodes."""

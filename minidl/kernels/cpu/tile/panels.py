@@ -33,7 +33,7 @@ BLOCK = 16  # input channels packed at a time: what is read and written stays in
 
 
 class Band(NamedTuple):
-    """Way in which a task's images are read; strides and lengths in bytes."""
+    """The layout in which a task reads its images; strides and lengths in bytes."""
 
     height: int  # of the image
     width: int

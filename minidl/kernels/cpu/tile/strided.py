@@ -1,15 +1,15 @@
 """The register tile of matrix products: A and B are read where they lie, and C ends at any column.
 
-It is the loop of :mod:`.tile`, with what a convolution does not need: a stride between the numbers of a row of A (so that A
-may be transposed), a stride between the rows of B (so that B need not be packed), 1, 2 or 4 rows as well as 8, and stores
-that leave out what lies beyond the last column. Every number of C is
+It is the loop of :mod:`.tile`, with what a convolution does not need: a stride between the numbers of a row of A (so
+that A may be transposed), a stride between the rows of B (so that B need not be packed), 1, 2 or 4 rows as well as 8,
+and stores that leave out what lies beyond the last column. Every number of C is
 
     c = start;  for k in order: c = a[k] * b[k] + c        in one rounding where the processor has it
 
 whatever the size of the tile, so how a product is cut into tiles is not seen in its bits.
 
-`transposed` copies a block of a matrix with rows and columns exchanged: as many rows as a vector has lanes are loaded, and
-log2(lanes) rounds of shuffles exchange first single numbers, then pairs, then fours.
+`transposed` copies a block of a matrix with rows and columns exchanged: as many rows as a vector has lanes are loaded,
+and log2(lanes) rounds of shuffles exchange first single numbers, then pairs, then fours.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
+from minidl.kernels.cpu.tile.operands import unpacked
 from minidl.kernels.cpu.tile.tile import INT, Emitter, shape
 
 BIT, SHORT = ir.IntType(1), ir.IntType(32)
@@ -30,35 +31,38 @@ def spec_of(dtype):
 
 
 @intrinsic(prefer_literal=True)
-def multiply(typingctx, spec, rows, vectors, a, a_row, a_step, length, b, b_step, start, start_row, c, c_row, last):
+def multiply(typingctx, spec, rows, vectors, a, b, length, start, c, last):
     """One tile of `rows` (a power of two up to the spec's) times `vectors` (1 to the spec's); see the module's text.
 
     Parameters
     ----------
-    a, b, start, c : int
-        Addresses. All vectors of a row of B are read whole; of the last one of `start` and C only `last` lanes.
-    a_row, a_step, b_step, start_row, c_row : int
-        Strides in bytes: from row to row, and for the steps of the reduction, of which there are `length`, at least 1.
+    a, b, start, c : Operand
+        The reduction takes `length` steps, at least 1, through A and B. All vectors of a step of B are read whole; of
+        the last one of `start` and C only `last` lanes.
     """
     emitter = Strided(spec)
 
     def codegen(context, builder, signature, args):
-        emitter.choose(builder, *args[1:])
+        emitter.choose(builder, *unpacked(context, builder, signature, args)[1:])
         return context.get_dummy_value()
 
-    return types.void(spec, *[types.int64] * 13), codegen
+    integer = types.int64
+    return types.void(spec, integer, integer, a, b, integer, start, c, integer), codegen
 
 
 @intrinsic(prefer_literal=True)
-def transposed(typingctx, spec, source, source_row, rows, columns, target, target_row):
-    """Write the block of `rows` x `columns` (each from 1 to the number of lanes) at `source` to `target`, transposed."""
+def transposed(typingctx, spec, source, rows, columns, target):
+    """Write the block of `rows` x `columns` (each from 1 to the number of lanes) at `source` to `target`, transposed.
+
+    Both are Operands, whose steps are the next number.
+    """
     emitter = Strided(spec)
 
     def codegen(context, builder, signature, args):
-        emitter.transpose(builder, *args[1:])
+        emitter.transpose(builder, *unpacked(context, builder, signature, args)[1:])
         return context.get_dummy_value()
 
-    return types.void(spec, *[types.int64] * 6), codegen
+    return types.void(spec, source, types.int64, types.int64, target), codegen
 
 
 class Strided(Emitter):
@@ -77,24 +81,25 @@ class Strided(Emitter):
                 builder.branch(done)
         builder.position_at_end(done)
 
-    def emit(self, builder, a, a_row, a_step, length, b, b_step, start, start_row, c, c_row, last):
+    def emit(self, builder, a, b, length, start, c, last):
         """The code of one tile, at the builder's place."""
-        self.builder, self.a_row, self.a_step, self.steps = builder, a_row, a_step, [b_step]
+        self.builder, self.a, self.steps = builder, a, [b.step]
         self.mask = self._first_lanes(last)
-        first = [self._load_some(self._at(start, i, start_row, j), j) for i, j in self._cells()]
-        _, _, *sums = self._loop(length, [a, b, *first], lambda k, a, *state: self._step(a, list(state)))
+        first = [self._load_some(self._at(start, i, j), j) for i, j in self._cells()]
+        state = [a.address, b.address, *first]
+        _, _, *sums = self._loop(length, state, lambda k, a, *state: self._step(a, list(state)))
         for (i, j), value in zip(self._cells(), sums):
-            self._store_some(value, self._at(c, i, c_row, j), j)
+            self._store_some(value, self._at(c, i, j), j)
 
-    def transpose(self, builder, source, source_row, rows, columns, target, target_row):
+    def transpose(self, builder, source, rows, columns, target):
         """Whole blocks at once; others with loads and stores that leave out what is not there."""
         self.builder, lanes = builder, INT(self.lanes)
         whole = builder.and_(builder.icmp_signed("==", rows, lanes), builder.icmp_signed("==", columns, lanes))
         with builder.if_else(whole) as (then, otherwise):
             with then:
-                block = [self._load(self._at(source, i, source_row)) for i in range(self.lanes)]
+                block = [self._load(self._at(source, i)) for i in range(self.lanes)]
                 for i, row in enumerate(self._exchanged(block)):
-                    self._write(row, self._at(target, i, target_row))
+                    self._write(row, self._at(target, i))
             with otherwise:
                 nothing, there = ir.Constant(ir.VectorType(BIT, self.lanes), None), []
                 for count in (rows, columns):
@@ -105,10 +110,10 @@ class Strided(Emitter):
                 block = []
                 for i in range(self.lanes):
                     self.mask = builder.select(row_there[i], column_mask, nothing)
-                    block.append(self._load_some(self._at(source, i, source_row)))
+                    block.append(self._load_some(self._at(source, i)))
                 for i, row in enumerate(self._exchanged(block)):
                     self.mask = builder.select(column_there[i], row_mask, nothing)
-                    self._store_some(row, self._at(target, i, target_row))
+                    self._store_some(row, self._at(target, i))
 
     def _exchanged(self, block):
         """The rows of a block of vectors, transposed."""

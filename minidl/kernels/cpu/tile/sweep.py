@@ -16,6 +16,7 @@ from numba import literally
 
 from minidl.kernels.cpu.machine.compilation import jit
 from minidl.kernels.cpu.machine.memory import pointer
+from minidl.kernels.cpu.tile.operands import Operand, Reduction
 from minidl.kernels.cpu.tile.tile import shape, tiles
 
 
@@ -52,7 +53,7 @@ class Rows(NamedTuple):
 
 @jit
 def divide(total, rows):
-    """Number of tiles of `rows`, then of ``rows - 1``, cover `total`; what is left over comes last, in a tile of `rows`.
+    """The numbers of tiles of `rows`, and of ``rows - 1``, that cover `total`; a rest comes last, in a tile of `rows`.
 
     Examples
     --------
@@ -66,38 +67,38 @@ def divide(total, rows):
 
 
 @jit
-def sweep(spec, size, r, a, a_runs, b, count, valid, start, c, c_row, accumulate, floor, edge, ahead, ahead_step):
-    """Multiply the rows `r` at `a` with the panel at `b`, of `count` vectors, into `valid` columns of the rows at `c`.
+def sweep(spec, size, r, a, offsets, panel, start, c, accumulate, floor, edge, ahead):
+    """Multiply the rows `r` at `a` with a panel into the rows of `c`, and prefetch what is `ahead`.
 
-    Starts from the row of numbers at `start` or, with `accumulate`, adds to `c`; `edge` is a scratch tile.
+    Starts from the row of numbers at `start` or, with `accumulate`, adds to `c`; `edge` is a scratch tile. `c` and
+    `ahead` are Operands, the others addresses; ``offsets[r]`` is where run r of the reduction begins.
     """
     literally(spec)
     wide, narrow = divide(r.total, size.rows)
-    width, done, i = count * size.lanes, 0, 0
+    width, reduction = panel.vectors * size.lanes, Reduction(offsets, r.runs, r.length)
+    near, done, i = ahead.address, 0, 0
     while done < r.total:
         rows = size.rows - 1 if wide <= i < wide + narrow else size.rows
         missing = max(0, done + rows - r.total)
         back = 0 if r.overhang else missing  # a last tile that may not hang over ends with the last row
-        a_tile, c_tile = a + (done - back) * r.stride, c + (done - back) * c_row
-        if valid == width and missing == 0:
-            s, s_row, d, d_row = (c_tile if accumulate else start), (c_row if accumulate else 0), c_tile, c_row
-        else:
-            s, s_row, d, d_row = start, 0, edge, width * size.bytes
+        part, target = a + (done - back) * r.stride, Operand(c.address + (done - back) * c.row, c.row, 0)
+        whole = panel.valid == width and missing == 0
+        first = target if whole and accumulate else Operand(start, 0, 0)
         tiles(
-            spec, rows, count, a_tile, r.stride, r.step, a_runs, r.runs, r.length, b, s, s_row, d, d_row, floor,
-            ahead, ahead_step,
+            spec, rows, panel.vectors, Operand(part, r.stride, r.step), reduction, panel.address, first,
+            target if whole else Operand(edge, width * size.bytes, 0), floor, Operand(near, 0, ahead.step),
         )  # fmt: skip
-        ahead += r.runs * r.length * ahead_step
-        if d == edge:
-            keep(size, edge, width, back, rows - missing + back, c_tile, c_row, valid, accumulate, floor)
+        near += r.runs * r.length * ahead.step
+        if not whole:
+            keep(size, edge, width, back, rows - missing + back, target, panel.valid, accumulate, floor)
         done, i = done + rows - missing, i + 1
 
 
 @jit
-def keep(size, edge, width, first, last, c, c_row, valid, accumulate, floor):
+def keep(size, edge, width, first, last, c, valid, accumulate, floor):
     """Copy rows `first` to `last` of the scratch tile, `valid` columns, to `c`, or add them."""
     for i in range(first, last):
         source = pointer(edge + i * width * size.bytes, floor)
-        target = pointer(c + i * c_row, floor)
+        target = pointer(c.address + i * c.row, floor)
         for j in range(valid):
             target[j] = target[j] + source[j] if accumulate else source[j]

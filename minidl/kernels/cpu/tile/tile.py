@@ -9,7 +9,7 @@ registers (Goto & van de Geijn, "Anatomy of high-performance matrix multiplicati
         for j: b[j] = B[k, j-th vector]          # `vectors` loads of `lanes` numbers
         for i: C[i, :] += A[i, k] * b[:]         # `rows` x `vectors` multiply-adds
 
-With 8 rows and 3 vectors of 16 floats (AVX-512) that is 24 multiply-adds for 11 loads,
+With 8 rows and 3 vectors of 16 floats (AVX-512) that is 24 multiply-adds for 11 loads (3 of B, 8 of A),
 and 24 + 3 + 1 of the 32 registers: the arithmetic, not the memory, sets the pace.
 
 Why 24 sums at once reach the peak. A multiply-add takes 4 cycles before its result can be
@@ -21,28 +21,28 @@ and its 11 loads take 11 / 2 = 6 cycles on the two load ports, next to them. So 
 tile reaches 248 to 255 (``python -m benchmarks convolution`` measures the processor's own).
 
 `tile` writes this loop as LLVM code through Numba's ``@intrinsic``: the accumulators
-are phi nodes, so they stay in registers by construction. What makes it a *convolution*
+are loop variables of that code (phi nodes), so they stay in registers by construction. What makes it a *convolution*
 without a copy (no im2col matrix) is where A points. With channels-last bytes, the
 inputs that one row of the window covers (kw pixels of C channels) are adjacent, so
 
 - row i of the tile is the i-th of `rows` neighbouring output pixels: its input starts
-  `a_row` bytes after that of row i-1 (one pixel, times the convolution's stride);
+  ``a.row`` bytes after that of row i-1 (one pixel, times the convolution's stride);
 - the reduction is a number of *runs*, one per row of the window: run r reads `length`
-  = kw C adjacent numbers that start ``a_runs[r]`` bytes from A;
+  = kw C adjacent numbers that start ``offsets[r]`` bytes from A;
 - B holds the weights in the order in which they are used, packed once per call:
   ``[kh kw C][vectors * lanes]``, so that its pointer only ever moves forward.
 
 The same tile with rows and reduction exchanged (``kind="rows"``) multiplies A transposed:
 row i is the i-th of `rows` adjacent numbers, and each step of the reduction moves
-`a_step` bytes on. That is the gradient with respect to the weight: rows are input channels, and the
+``a.step`` bytes on. That is the gradient with respect to the weight: rows are input channels, and the
 reduction runs over pixels.
 
-Where a tile begins: accumulator (i, j) starts as vector j at ``start + i * start_row``.
-So a bias is ``start_row = 0``, and accumulation onto C is ``start = c``. Where it ends:
-``max(accumulator, floor)`` is stored at ``c + i * c_row + j``, with `floor` 0 for ReLU and
-minus infinity otherwise; NaN passes through either. The tile always computes and stores
-all its rows and columns: at an edge, the caller lets it write to a scratch tile (`c_row`
-= the panel's width) and copies what is valid, and must own what it reads.
+Where a tile begins: accumulator (i, j) starts as vector j of row i of `start`. So a bias
+is a `start` whose rows are 0 bytes apart, and accumulation onto C is ``start = c``. Where it
+ends: ``max(accumulator, floor)`` is stored as vector j of row i of C, with `floor` 0 for ReLU
+and minus infinity otherwise; NaN passes through either. The tile always computes and stores
+all its rows and columns: at an edge, the caller lets it write to a scratch tile (its rows the
+panel's width apart) and copies what is valid, and must own what it reads.
 """
 
 from __future__ import annotations
@@ -58,6 +58,7 @@ from numba.core.errors import RequireLiteralValue
 from numba.extending import intrinsic
 
 from minidl.kernels.cpu.machine.simd import simd
+from minidl.kernels.cpu.tile.operands import Operand, unpacked
 
 INT = ir.IntType(64)
 
@@ -68,7 +69,7 @@ SHAPES = {32: (8, 3), 16: (4, 3)}
 
 @dataclass(frozen=True)
 class Shape:
-    """Shape of a tile of `dtype` looks like on this processor: its largest size, and numbers per vector."""
+    """Shape of a tile of `dtype` on this processor: its largest size, and numbers per vector."""
 
     rows: int
     vectors: int
@@ -96,48 +97,45 @@ def shape(dtype) -> Shape:
 
 
 @intrinsic(prefer_literal=True)
-def tile(typingctx, spec, a, a_row, a_step, a_runs, runs, length, b, start, start_row, c, c_row, floor):
+def tile(typingctx, spec, a, reduction, b, start, c, floor):
     """One tile; see the module's text. A kernel's call, with `SPEC` a constant of the kernel.
 
     Parameters
     ----------
     spec : str
         From `Shape.spec`: kind, rows, vectors, lanes, dtype.
-    a, b, start, c, a_runs : int
-        Addresses (``array.ctypes.data``); `a_runs` of int64 byte offsets, one per run.
-    a_row, a_step, start_row, c_row : int
-        Strides in bytes. `a_step` is used by ``kind="rows"`` only, `a_row` by ``"pixels"`` only.
-    runs, length : int
-        The reduction: `runs` times `length` steps, both at least 1.
+    a, start, c : Operand
+        ``a.step`` is used by ``kind="rows"`` only, ``a.row`` by ``"pixels"`` only.
+    reduction : Reduction
+    b : int
+        Address of a panel (:mod:`minidl.kernels.cpu.tile.panels`).
     floor : float
         Lower bound of what is stored.
     """
     emitter = Emitter(spec)
 
     def codegen(context, builder, signature, args):
-        emitter.emit(builder, *args[1:])
+        emitter.emit(builder, *unpacked(context, builder, signature, args)[1:])
         return context.get_dummy_value()
 
-    return types.void(spec, *[types.int64] * 11, emitter.number), codegen
+    return types.void(spec, a, reduction, types.int64, start, c, emitter.number), codegen
 
 
 @intrinsic(prefer_literal=True)
-def tiles(
-    typingctx, spec, rows, vectors, a, a_row, a_step, a_runs, runs, length, b, start, start_row, c, c_row, floor,
-    ahead, ahead_step,
-):  # fmt: skip
+def tiles(typingctx, spec, rows, vectors, a, reduction, b, start, c, floor, ahead):
     """A `tile` whose size is chosen at run time: the spec's `rows` or one less, and 1 to the spec's `vectors`.
 
-    Each step also asks for the memory at `ahead`, which moves `ahead_step` bytes on, to be brought to the
+    Each step also prefetches the memory at `ahead`, an Operand that moves ``ahead.step`` bytes on, into the
     second-level cache: what will be wanted next. Any address will do; no memory needs to be there.
     """
     emitter = Emitter(spec)
 
     def codegen(context, builder, signature, args):
-        emitter.choose(builder, *args[1:])
+        emitter.choose(builder, *unpacked(context, builder, signature, args)[1:])
         return context.get_dummy_value()
 
-    return types.void(spec, *[types.int64] * 13, emitter.number, types.int64, types.int64), codegen
+    number, integer = emitter.number, types.int64
+    return types.void(spec, integer, integer, a, reduction, integer, start, c, number, ahead), codegen
 
 
 @intrinsic(prefer_literal=True)
@@ -192,27 +190,25 @@ class Emitter:
 
         self._loop(count, [source, target], row)
 
-    def emit(
-        self, builder, a, a_row, a_step, a_runs, runs, length, b, start, start_row, c, c_row, floor,
-        ahead=None, ahead_step=None,
-    ):  # fmt: skip
+    def emit(self, builder, a, reduction, b, start, c, floor, ahead=None):
         """The code of one tile, at the builder's place."""
-        self.builder = builder
-        self.a_row, self.a_step = (a_row, INT(self.size)) if self.kind == "pixels" else (INT(self.size), a_step)
-        self.steps = [INT(self.vectors * self.lanes * self.size)] + [ahead_step] * (ahead is not None)
-        moving = [b] + [ahead] * (ahead is not None)  # pointers that never go back
-        first = [self._load(self._at(start, i, start_row, j)) for i, j in self._cells()]
-        last = self._loop(runs, [*moving, *first], lambda r, *state: self._run(r, a, a_runs, length, state))
-        self._store(last[len(moving) :], c, c_row, floor)
+        self.builder, size = builder, INT(self.size)
+        self.a = a._replace(step=size) if self.kind == "pixels" else a._replace(row=size)
+        forward = [Operand(b, None, INT(self.vectors * self.lanes * self.size)), *([] if ahead is None else [ahead])]
+        self.steps = [operand.step for operand in forward]
+        moving = [operand.address for operand in forward]  # pointers that never go back
+        first = [self._load(self._at(start, i, j)) for i, j in self._cells()]
+        last = self._loop(reduction.runs, [*moving, *first], lambda r, *state: self._run(r, reduction, state))
+        self._store(last[len(moving) :], c, floor)
 
     def _cells(self):
         return [(i, j) for i in range(self.rows) for j in range(self.vectors)]
 
-    def _run(self, r, a, a_runs, length, state):
-        """One run of the reduction: `length` steps from where ``a_runs[r]`` points."""
-        add, mul = self.builder.add, self.builder.mul
-        a = add(a, self.builder.load(self._pointer(add(a_runs, mul(r, INT(8))), INT)))
-        return self._loop(length, [a, *state], lambda k, a, *state: self._step(a, state))[1:]
+    def _run(self, r, reduction, state):
+        """One run of the reduction: `length` steps from where ``offsets[r]`` points."""
+        add, offset = self.builder.add, self.builder.mul(r, INT(8))
+        a = add(self.a.address, self.builder.load(self._pointer(add(reduction.offsets, offset), INT)))
+        return self._loop(reduction.length, [a, *state], lambda k, a, *state: self._step(a, state))[1:]
 
     def _step(self, a, state):
         """One step: `rows` numbers of A times `vectors` vectors of B."""
@@ -222,10 +218,11 @@ class Emitter:
             self._prefetch(ahead)
         bs = [self._load(add(moving[0], INT(j * self.lanes * self.size))) for j in range(self.vectors)]
         for i in range(self.rows):
-            x = self._spread(self.builder.load(self._pointer(self._at(a, i, self.a_row), self.scalar), align=self.size))
+            place = self._at(self.a._replace(address=a), i)
+            x = self._spread(self.builder.load(self._pointer(place, self.scalar), align=self.size))
             for j in range(self.vectors):
                 sums[i * self.vectors + j] = self._multiply_add(x, bs[j], sums[i * self.vectors + j])
-        return [add(a, self.a_step), *[add(p, step) for p, step in zip(moving, self.steps)], *sums]
+        return [add(a, self.a.step), *[add(p, step) for p, step in zip(moving, self.steps)], *sums]
 
     def _prefetch(self, address):
         byte, number = ir.IntType(8).as_pointer(), ir.IntType(32)
@@ -233,11 +230,11 @@ class Emitter:
         function = cgutils.get_or_insert_function(self.builder.module, kind, "llvm.prefetch.p0")
         self.builder.call(function, [self.builder.inttoptr(address, byte), number(0), number(2), number(1)])
 
-    def _store(self, sums, c, c_row, floor):
+    def _store(self, sums, c, floor):
         floor = self._spread(floor)
         for (i, j), value in zip(self._cells(), sums):
             value = self.builder.select(self.builder.fcmp_ordered("<", value, floor), floor, value)
-            self._write(value, self._at(c, i, c_row, j))
+            self._write(value, self._at(c, i, j))
 
     def _loop(self, count, state, body):
         """``for k in range(count): state = body(k, *state)`` for `count` >= 1, the state in phi nodes."""
@@ -255,9 +252,10 @@ class Emitter:
         builder.position_at_end(done)
         return after[1:]
 
-    def _at(self, base, i, row, j=0):
+    def _at(self, operand, i, j=0):
         """Address of row `i`, vector `j`."""
-        address = self.builder.add(base, self.builder.mul(INT(i), row)) if i else base
+        base = operand.address
+        address = self.builder.add(base, self.builder.mul(INT(i), operand.row)) if i else base
         return self.builder.add(address, INT(j * self.lanes * self.size)) if j else address
 
     def _pointer(self, address, kind):
