@@ -14,6 +14,7 @@ from typing import Any as _Any
 from numpy import float16, float32, float64, int8, int16, int32, int64, uint8
 
 from minidl import nn, optim
+from minidl.captured import CaptureError, CaptureWarning, capture
 from minidl.graph import draw_graph
 from minidl.ops.activations import (
     elu, gelu, glu, hardswish, hardtanh, leaky_relu, logsigmoid, prelu, relu6, selu, silu,
@@ -90,6 +91,8 @@ __all__ = [
     # tensors and their derivatives
     "Function", "Tensor", "enable_grad", "grad", "is_grad_enabled", "no_grad", "set_grad_enabled", "tensor",
     "check_gradients", "detect_anomaly", "draw_graph",
+    # steps that are replayed
+    "capture", "CaptureError", "CaptureWarning",
     # dtypes
     "float16", "float32", "float64", "int8", "int16", "int32", "int64", "uint8",
     # weights in files

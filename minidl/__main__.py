@@ -10,8 +10,10 @@ import argparse
 import ast
 import os
 import sys
+from collections.abc import Sequence
 from importlib import import_module
 from pathlib import Path
+from types import ModuleType
 
 from minidl.training.settings import Parser, fail, usage_errors
 
@@ -22,7 +24,7 @@ COMMANDS = (  # in the order of a project's life
 )  # fmt: skip
 
 
-def main(argv=None):
+def main(argv: Sequence[str] | None = None) -> int | None:
     """Run one command; returns its exit status."""
     argv = sys.argv[1:] if argv is None else list(argv)
     parser = Parser(prog="python -m minidl", description=DESCRIPTION, formatter_class=_formatter)
@@ -61,13 +63,13 @@ def _formatter(prog):
     return formatter
 
 
-def docstring(name):
+def docstring(name: str) -> str:
     """That of a command, read without importing it."""
     source = (Path(__file__).parent / "commands" / f"{name}.py").read_text(encoding="utf-8")
     return ast.get_docstring(ast.parse(source))
 
 
-def imported(name):
+def imported(name: str) -> ModuleType:
     """The module of a command."""
     try:
         return import_module(f"minidl.commands.{name}")

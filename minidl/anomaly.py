@@ -13,6 +13,7 @@ import os
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -38,7 +39,13 @@ class AnomalyError(RuntimeError):
         "forward" or "backward".
     """
 
-    def __init__(self, message, phase, origin):
+    phase: str
+    op: str
+    layer: str
+    file: str
+    line: int
+
+    def __init__(self, message: str, phase: str, origin: Any) -> None:
         super().__init__(message)
         self.phase, self.op, self.layer = phase, origin.op, origin.layer
         self.file, self.line = origin.file, origin.line
@@ -54,16 +61,16 @@ class Origin:
     line: int
 
     @property
-    def source(self):
+    def source(self) -> str:
         """The text of the line."""
         return linecache.getline(self.file, self.line).strip()
 
-    def __str__(self):
+    def __str__(self) -> str:
         layer = f", in layer `{self.layer}`" if self.layer else ""
         return f"`{self.op}`{layer}, at {self.file}:{self.line}:\n    {self.source}"
 
 
-def origin_of(node):
+def origin_of(node: Function) -> Origin:
     """The :class:`Origin` of the call that is being reported."""
     frame, outer, place = sys._getframe(1), [], None
     while frame is not None:
@@ -76,7 +83,7 @@ def origin_of(node):
     return Origin(name, layer_path(calls.stack), *(place or ("<unknown>", 0)))
 
 
-def layer_path(stack):
+def layer_path(stack: Any) -> str:
     """Dotted name of the innermost of the modules being called, counted from the outermost."""
     if not stack:
         return ""

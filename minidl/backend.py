@@ -10,11 +10,17 @@ from __future__ import annotations
 
 import importlib
 from dataclasses import dataclass
-from typing import Any, Callable
+from types import ModuleType
+from typing import Any, Callable, TypeAlias
 
 import numpy as np
+from numpy.typing import DTypeLike
 
 from minidl.memory import pool
+
+Array: TypeAlias = np.ndarray  # in hints: NumPy's, or one with the same attributes, such as CuPy's
+Shape: TypeAlias = tuple[int, ...]
+Function: TypeAlias = Callable[..., Any] | None
 
 
 @dataclass(frozen=True)
@@ -37,19 +43,22 @@ class ArrayKind:
         The error function, the one function that NumPy's names lack.
     """
 
-    xp: Any
+    xp: ModuleType
     device: str
     family: str
-    from_numpy: Callable
-    to_numpy: Callable
-    empty: Callable
-    erf: Callable
+    from_numpy: Callable[[np.ndarray], Any]
+    to_numpy: Callable[[Any], np.ndarray]
+    empty: Callable[..., Any]
+    erf: Callable[[Any], Any]
 
 
 _kinds: dict[type, ArrayKind] = {}
 
 
-def register(array_type, xp, device, *, family="none", from_numpy=None, to_numpy=None, empty=None, erf=None):
+def register(
+    array_type: type, xp: Any, device: str, *, family: str = "none", from_numpy: Function = None,
+    to_numpy: Function = None, empty: Function = None, erf: Function = None,
+) -> None:  # fmt: skip
     """Make the engine compute with arrays of `array_type` (see `ArrayKind`).
 
     Examples
@@ -70,7 +79,7 @@ def register(array_type, xp, device, *, family="none", from_numpy=None, to_numpy
     )
 
 
-def kind_of(array) -> ArrayKind:
+def kind_of(array: Any) -> ArrayKind:
     """The table's row for `array`; a `TypeError` that lists the known types otherwise."""
     try:
         return _kinds[type(array)]
@@ -91,22 +100,22 @@ def _late_kind(array):
     raise error
 
 
-def is_array(value) -> bool:
+def is_array(value: object) -> bool:
     """Return whether `value` is an array of a registered type."""
     return type(value) in _kinds or type(value).__module__.partition(".")[0] == "cupy"
 
 
-def array_module(array):
+def array_module(array: Array) -> Any:
     """The namespace (``numpy`` or its look-alike) whose functions take `array`."""
     return kind_of(array).xp
 
 
-def device_of(array) -> str:
+def device_of(array: Array) -> str:
     """The name of the device that holds `array`: ``"cpu"``, ``"cuda"`` ..."""
     return kind_of(array).device
 
 
-def check_same_device(*named_arrays):
+def check_same_device(*named_arrays: tuple[str, Array]) -> None:
     """Raise a `TypeError` naming both arrays when two of the ``(name, array)`` pairs differ in device."""
     first_name, first = named_arrays[0]
     for name, array in named_arrays[1:]:
@@ -117,7 +126,7 @@ def check_same_device(*named_arrays):
             )
 
 
-def kind_named(device) -> ArrayKind:
+def kind_named(device: str) -> ArrayKind:
     """The row of the table for a device's name; a `ValueError` that says what there is otherwise."""
     name = str(device).partition(":")[0]
     if name == "cuda":
@@ -129,13 +138,13 @@ def kind_named(device) -> ArrayKind:
     raise ValueError(f"`device` is {device!r}; accepted: {names}")
 
 
-def is_device_name(value) -> bool:
+def is_device_name(value: object) -> bool:
     """Return whether `value` is the name of a device, and not of a dtype, say."""
     name = value.partition(":")[0] if isinstance(value, str) else None
     return name == "cuda" or any(kind.device == name for kind in _kinds.values())
 
 
-def to_device(array, device):
+def to_device(array: Array, device: str) -> Array:
     """`array` on `device`: itself if it is there already, else a copy."""
     target = kind_named(device)
     source = kind_of(array)
@@ -144,7 +153,7 @@ def to_device(array, device):
     return target.from_numpy(source.to_numpy(array))
 
 
-def to_numpy(array) -> np.ndarray:
+def to_numpy(array: Array) -> np.ndarray:
     """`array` as a NumPy array on the CPU (itself if it is one already)."""
     return kind_of(array).to_numpy(array)
 
@@ -166,7 +175,7 @@ def _erf_of(library):
     return lambda x: importlib.import_module(f"{library}.special").erf(x)
 
 
-def erf(x):
+def erf(x: Array) -> Array:
     """The error function, 2 / sqrt(pi) times the integral of exp(-t * t) from 0 to `x`, of an array.
 
     Examples
@@ -177,18 +186,18 @@ def erf(x):
     return kind_of(x).erf(x)
 
 
-def empty(shape, dtype, like):
+def empty(shape: int | Shape, dtype: DTypeLike, like: Array) -> Array:
     """Uninitialised C-ordered array on the device of the array `like`, from the buffer pool on the CPU."""
     return kind_of(like).empty(shape, dtype)
 
 
-def empty_channels_last(shape, dtype, like):
+def empty_channels_last(shape: Shape, dtype: DTypeLike, like: Array) -> Array:
     """Uninitialised array of shape ``(N, C, H, W)`` whose bytes lie ``(N, H, W, C)``."""
     N, C, H, W = shape
     return kind_of(like).empty((N, H, W, C), dtype).transpose(0, 3, 1, 2)
 
 
-def constant(array):
+def constant(array: Array) -> Array:
     """A copy of `array` that cannot change: on the CPU its memory is a `bytes` object, which no flag makes writeable.
 
     Examples
@@ -201,7 +210,7 @@ def constant(array):
     return np.frombuffer(array.tobytes(), array.dtype).reshape(array.shape) if array.size else array.copy()
 
 
-def is_constant(array) -> bool:
+def is_constant(array: Array) -> bool:
     """Return whether `array` is a view of memory that cannot change, see `constant`."""
     base = getattr(array, "base", None)
     while isinstance(base, np.ndarray):
@@ -209,14 +218,14 @@ def is_constant(array) -> bool:
     return isinstance(base, bytes)
 
 
-def full_in_order_of(x, shape, value):
+def full_in_order_of(x: Array, shape: Shape, value: float) -> Array:
     """A new array of `shape` filled with `value`, its axes in memory in the order of those of `x`."""
     order = sorted(range(x.ndim), key=lambda axis: -abs(x.strides[axis]))
     inverse = sorted(range(x.ndim), key=order.__getitem__)
     return array_module(x).full([shape[axis] for axis in order], value, dtype=x.dtype).transpose(inverse)
 
 
-def channels_last(x):
+def channels_last(x: Array) -> Array:
     """`x` of shape ``(N, C, H, W)`` with channels adjacent in memory: itself if so already, else a copy.
 
     A slice of a wider channels-last array passes as it is: only the channels of one
@@ -229,7 +238,7 @@ def channels_last(x):
     return y
 
 
-def is_channels_last(x) -> bool:
+def is_channels_last(x: Array) -> bool:
     """Return whether the channels of a pixel are adjacent and the pixels of `x` evenly spaced, row by row."""
     N, C, H, W = x.shape
     sn, sc, sh, sw = x.strides

@@ -11,17 +11,19 @@ import math
 import operator
 from collections.abc import Sequence
 from numbers import Real
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 
 from minidl import backend
 
 Ints: TypeAlias = int | Sequence[int]  # one number for all axes, or one for each
+Pair: TypeAlias = tuple[int, int]
+Sides: TypeAlias = tuple[Pair, Pair]  # padding: ((top, bottom), (left, right))
 MOST = 2**31 - 1  # of a window, a stride, a padding: beyond it addresses no longer fit
 
 
-def refused(name, value, accepted, error=ValueError):
+def refused(name: str, value: Any, accepted: str, error: type[Exception] = ValueError) -> Exception:
     """The error for an argument, to be raised.
 
     Examples
@@ -32,7 +34,7 @@ def refused(name, value, accepted, error=ValueError):
     return error(f"`{name}` is {shown(value)}; accepted: {accepted}")
 
 
-def shown(value) -> str:
+def shown(value: Any) -> str:
     """`value` on one line: numbers, texts and small containers as they are, anything else by its type."""
     if isinstance(value, np.generic):
         value = value.item()
@@ -51,7 +53,7 @@ def _cut(text):
 # -- numbers
 
 
-def is_integer(value) -> bool:
+def is_integer(value: Any) -> bool:
     """Return whether `value` is an integer: it has ``__index__``, and is neither a truth value nor a float in disguise."""
     if type(value) is int:
         return True
@@ -64,7 +66,7 @@ def is_integer(value) -> bool:
     return True
 
 
-def integer(value, name, least=None, most=None) -> int:
+def integer(value: Any, name: str, least: float | None = None, most: float | None = None) -> int:
     """`value` as an int from `least` to `most`.
 
     Examples
@@ -88,12 +90,12 @@ def _integers(least, most):
     return words
 
 
-def positive_integers(**values):
+def positive_integers(**values: Any) -> list[int]:
     """Refuse the first of the named `values` that is no integer >= 1; the ints, in their order."""
     return [integer(value, name, least=1) for name, value in values.items()]
 
 
-def number(value, name, least=None, most=None):
+def number(value: Any, name: str, least: float | None = None, most: float | None = None) -> float:
     """`value`, a real number of Python or NumPy from `least` to `most`, as Python has it."""
     if isinstance(value, np.generic):
         value = value.item()
@@ -107,7 +109,7 @@ def number(value, name, least=None, most=None):
     return value
 
 
-def probability(value, name="p"):
+def probability(value: Any, name: str = "p") -> float:
     """`value` as a number from 0 to 1."""
     if not isinstance(value, (Real, np.generic)):
         raise refused(name, value, "0 to 1", TypeError)
@@ -116,7 +118,7 @@ def probability(value, name="p"):
     return float(value)
 
 
-def choice(value, name, choices):
+def choice(value: Any, name: str, choices: Any) -> Any:
     """`value` if it is one of `choices`."""
     if not any(value is c or (type(value) is type(c) and value == c) for c in choices):
         raise refused(name, value, ", ".join(map(repr, choices)))
@@ -126,7 +128,7 @@ def choice(value, name, choices):
 # -- pairs and sizes
 
 
-def integers(values, name, accepted="integers") -> tuple:
+def integers(values: Any, name: str, accepted: str = "integers") -> tuple:
     """A sequence of integers as a tuple of ints."""
     if isinstance(values, (str, bytes, dict, set)) or not _is_sequence(values) or not all(map(is_integer, values)):
         raise refused(name, values, accepted, TypeError)
@@ -137,7 +139,7 @@ def _is_sequence(values):
     return isinstance(values, (tuple, list, range)) or hasattr(values, "__iter__")
 
 
-def pair(value, name, least=None) -> tuple:
+def pair(value: Any, name: str, least: float | None = None) -> tuple:
     """`value` as a pair of ints, each at least `least`: a number counts for both axes."""
     if type(value) is int or is_integer(value):
         values = (operator.index(value),) * 2
@@ -153,19 +155,19 @@ def pair(value, name, least=None) -> tuple:
     return values
 
 
-def positive_pair(value, name) -> tuple:
+def positive_pair(value: Any, name: str) -> tuple:
     """`pair` whose numbers must be at least 1."""
     return pair(value, name, least=1)
 
 
-def size(arguments, name="size") -> tuple:
+def size(arguments: Any, name: str = "size") -> tuple:
     """``(2, 3)`` from the arguments of both ``f(2, 3)`` and ``f((2, 3))``."""
     if len(arguments) == 1 and not is_integer(arguments[0]):
         arguments = arguments[0]
     return integers(arguments, name, "integers, or a tuple of them")
 
 
-def lengths(arguments, name="size") -> tuple:
+def lengths(arguments: Any, name: str = "size") -> tuple:
     """`size` of a new array: no length is negative, and all of it fits into memory's addresses."""
     values = size(arguments, name)
     if any(n < 0 for n in values):
@@ -178,7 +180,7 @@ def lengths(arguments, name="size") -> tuple:
 # -- axes
 
 
-def axis(dim, ndim, name="dim") -> int:
+def axis(dim: Any, ndim: int, name: str = "dim") -> int:
     """`dim` of a tensor of `ndim` axes, counted from the front; a 0-d tensor has an axis 0 here, as in PyTorch."""
     if type(dim) is not int:
         dim = integer(dim, name)
@@ -189,7 +191,7 @@ def axis(dim, ndim, name="dim") -> int:
     return dim % reach
 
 
-def axes(dim, ndim, name="dim") -> tuple:
+def axes(dim: Any, ndim: int, name: str = "dim") -> tuple:
     """`dim` (None for all, an int, or ints that differ) as a sorted tuple of axes, counted from the front."""
     if dim is None:
         return tuple(range(ndim))
@@ -205,7 +207,7 @@ def axes(dim, ndim, name="dim") -> tuple:
 # -- dtypes
 
 
-def dtype(value, name="dtype") -> np.dtype:
+def dtype(value: Any, name: str = "dtype") -> np.dtype:
     """`value` as a NumPy dtype of numbers in this machine's byte order."""
     try:
         found = np.dtype(value) if value is not None else None
@@ -216,7 +218,7 @@ def dtype(value, name="dtype") -> np.dtype:
     return found
 
 
-def floating_dtype(value, name="dtype") -> np.dtype:
+def floating_dtype(value: Any, name: str = "dtype") -> np.dtype:
     """`dtype` that is floating-point."""
     found = dtype(value, name)
     if found.kind not in "fc":
@@ -224,7 +226,7 @@ def floating_dtype(value, name="dtype") -> np.dtype:
     return found
 
 
-def device(value, name="device"):
+def device(value: Any, name: str = "device") -> backend.ArrayKind:
     """The backend's record of the device named `value`; None means the CPU."""
     if value is None:
         value = "cpu"

@@ -20,10 +20,16 @@ import functools
 import importlib
 import importlib.util
 import os
+from collections.abc import Callable, Iterator
+from typing import Any, Generic, ParamSpec, TypeVar
 
 from minidl import backend
+from minidl.backend import Array
 from minidl.once import once
 
+P = ParamSpec("P")
+R = TypeVar("R")
+F = TypeVar("F", bound=Callable[..., Any])
 TABLE = "minidl.kernels.table"
 
 _fast = os.environ.get("MINIDL_KERNELS", "fast")
@@ -31,7 +37,7 @@ if _fast not in ("fast", "plain"):
     raise ValueError(f"`MINIDL_KERNELS` is {_fast!r}; accepted: fast, plain")
 
 
-def kernels_in_use():
+def kernels_in_use() -> str:
     """Return ``"fast"`` or ``"plain"``: the forms that operations run in now (see `using`).
 
     Examples
@@ -44,7 +50,7 @@ def kernels_in_use():
 
 
 @contextlib.contextmanager
-def using(forms):
+def using(forms: str) -> Iterator[None]:
     """Run the block with the ``"fast"`` forms of operations where there are any, or with the ``"plain"`` ones only.
 
     Raises
@@ -76,7 +82,7 @@ def _faster_form(operation, family):
     return None if table is None else table.find(operation, family)
 
 
-def form_for(operation, array):
+def form_for(operation: str, array: Array) -> Any:
     """The faster form of `operation` for arrays like `array`, or None where the plain one is to run.
 
     Parameters
@@ -88,7 +94,7 @@ def form_for(operation, array):
     return _faster_form(operation, backend.kind_of(array).family) if _fast == "fast" else None
 
 
-class Dispatched:
+class Dispatched(Generic[P, R]):
     """A plain function that gives way to a faster form of it for the type of its first argument.
 
     An operation on several arrays takes them as a list, and the first one decides.
@@ -101,23 +107,21 @@ class Dispatched:
         The operation's name in the table: module and function, below ``minidl``.
     """
 
-    def __init__(self, plain):
+    def __init__(self, plain: Callable[P, R]) -> None:
         functools.update_wrapper(self, plain)
-        self.plain = plain
-        self.name = f"{plain.__module__}.{plain.__name__}".removeprefix("minidl.")
-        self.forms = {}  # array type: faster form or None
+        self.plain: Callable[P, R] = plain
+        self.name: str = f"{plain.__module__}.{plain.__name__}".removeprefix("minidl.")
+        self.forms: dict[type, Any] = {}  # array type: faster form or None
 
-    def __call__(self, first, /, *args, **options):
-        form = self.forms.get(type(first), self) if _fast == "fast" else None
-        if form is self:  # not looked up yet
-            form = self.find(first)
+    def __call__(self, *args: P.args, **options: P.kwargs) -> R:
+        form = self.find(args[0])
         if form is not None:
-            result = form(first, *args, **options)
+            result = form(*args, **options)
             if result is not NotImplemented:
                 return result
-        return self.plain(first, *args, **options)
+        return self.plain(*args, **options)
 
-    def find(self, first):
+    def find(self, first: Any) -> Any:
         """The faster form for arrays like `first`, or None."""
         if _fast != "fast":
             return None
@@ -132,7 +136,7 @@ class Dispatched:
 dispatched = Dispatched
 
 
-def dispatched_method(plain):
+def dispatched_method(plain: F) -> F:
     """Let the method ``plain(self, x, ...)`` of a module give way to a faster form for the array of the Tensor `x`."""
     name = f"{plain.__module__}.{plain.__qualname__}".removeprefix("minidl.")
 
@@ -145,7 +149,7 @@ def dispatched_method(plain):
     return method
 
 
-def machine():
+def machine() -> dict[str, str]:
     """Facts of this processor as the second storey knows them: names and values to print; {} where there is none."""
     table = _table()
     return {} if table is None else table.machine()

@@ -15,7 +15,7 @@ from minidl.graph_layout import GAP, LINE, Box, arrange
 from minidl.tensor import Tensor, edge_of, enable_grad, grad
 
 # colour of a box by the kind of operation: that of the first row with a word that is in the name
-FAMILIES = {
+FAMILIES: dict[str, tuple[str, ...]] = {
     "#d6e4f5": ("Conv", "MatMul", "Linear", "Im2Col", "Col2Im"),
     "#dcefdc": ("Norm",),
     "#fde3cf": ("Relu", "Sigmoid", "Tanh", "Elu", "Softmax", "Softplus"),
@@ -193,7 +193,7 @@ HEAD = (
 )
 
 
-def write_svg(layers):
+def write_svg(layers: list[list[Box]]) -> str:
     """The SVG picture of boxes that have been placed."""
     boxes = [box for layer in layers for box in layer]
     width = max(b.x + b.width / 2 for b in boxes) + GAP

@@ -19,10 +19,10 @@ CHARACTER, LINE, PADDING, GAP, RISE = 6.6, 15, 9, 26, 40  # of a letter, a line,
 class Box:
     """One operation, input or result; without lines of text, a bend of a long arrow."""
 
-    lines: tuple = ()
+    lines: tuple[str, ...] = ()
     colour: str = "#eceff1"
-    above: list = field(default_factory=list)  # the boxes it takes its inputs from
-    below: list = field(default_factory=list)
+    above: list[Box] = field(default_factory=list)  # the boxes it takes its inputs from
+    below: list[Box] = field(default_factory=list)
     layer: int = 0
     x: float = 0.0
     y: float = 0.0
@@ -30,17 +30,17 @@ class Box:
     slot: float = 0.0  # width kept free for it: that of the widest box of its chain, so that chains can be straight
 
     @property
-    def width(self):
+    def width(self) -> float:
         """In pixels."""
         return max(map(len, self.lines)) * CHARACTER + 2 * PADDING if self.lines else 2.0
 
     @property
-    def height(self):
+    def height(self) -> float:
         """In pixels."""
         return len(self.lines) * LINE + PADDING if self.lines else 0.0
 
 
-def arrange(boxes):
+def arrange(boxes: list[Box]) -> list[list[Box]]:
     """Place every box; returns the layers, which also hold the bends of long arrows."""
     for box in boxes:  # inputs come before what uses them, so one pass is enough
         box.layer = max((b.layer + 1 for b in box.above), default=0)

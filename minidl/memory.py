@@ -17,8 +17,10 @@ import sys
 import threading
 import weakref
 from collections import deque
+from typing import Any
 
 import numpy as np
+from numpy.typing import DTypeLike
 
 SMALL = 1 << 16  # below this many bytes malloc is as good
 RANGE = 1 << 32  # bytes of address space reserved at a time; untouched pages cost nothing
@@ -29,12 +31,12 @@ PAGE = max(4096, mmap.PAGESIZE)
 class Range:
     """A range of address space, and which parts of it are free: pairs (start, end), in order, none adjacent."""
 
-    def __init__(self, size):
-        self.memory = _reserve(size)
-        self.free = [(0, size)]
-        self.top = 0  # nothing at or above it has been touched
+    def __init__(self, size: int) -> None:
+        self.memory: Any = _reserve(size)
+        self.free: list[tuple[int, int]] = [(0, size)]
+        self.top: int = 0  # nothing at or above it has been touched
 
-    def take(self, size):
+    def take(self, size: int) -> int | None:
         """The start of `size` bytes, now in use; None if there is no such place."""
         for i, (start, end) in enumerate(self.free):
             if end - start >= size:
@@ -43,7 +45,7 @@ class Range:
                 return start
         return None
 
-    def give(self, start, size):
+    def give(self, start: int, size: int) -> None:
         """Make `size` bytes at `start` free again."""
         end = start + size
         i = bisect.bisect(self.free, (start,))
@@ -54,7 +56,7 @@ class Range:
             start = self.free.pop(i)[0]
         self.free.insert(i, (start, end))
 
-    def drop(self):
+    def drop(self) -> None:
         """Return the pages of all free parts to the operating system."""
         for start, end in self.free:
             if start < self.top and hasattr(self.memory, "madvise"):
@@ -72,15 +74,17 @@ class Watch(weakref.ref):
 class Pool:
     """`empty` finds a block for an array; the block is returned when the array is freed."""
 
-    def __init__(self):
-        self.ranges = []
-        self.watches = {}  # weak references to the arrays' roots; they must be kept for their callbacks to run
-        self.returned = deque()  # the watches of arrays that have been freed
-        self.lock = threading.RLock()
-        self.busy = False
-        self.freed = 0  # bytes given back since pages were last returned to the operating system
+    watches: dict[int, Watch]
 
-    def empty(self, shape, dtype):
+    def __init__(self) -> None:
+        self.ranges: list[Range] = []
+        self.watches = {}  # weak references to the arrays' roots; they must be kept for their callbacks to run
+        self.returned: Any = deque()  # the watches of arrays that have been freed
+        self.lock: Any = threading.RLock()
+        self.busy: bool = False
+        self.freed: int = 0  # bytes given back since pages were last returned to the operating system
+
+    def empty(self, shape: int | tuple[int, ...], dtype: DTypeLike) -> np.ndarray:
         """Like ``numpy.empty(shape, dtype)``, in memory used before where there is some."""
         dtype = np.dtype(dtype)
         shape = (shape,) if isinstance(shape, int) else tuple(shape)
@@ -130,12 +134,12 @@ class Pool:
                 home.drop()
 
     @property
-    def idle_bytes(self):
+    def idle_bytes(self) -> int:
         """Bytes that were used once and are free now."""
         tops = [(home.top, start, end) for home in self.ranges for start, end in home.free]
         return sum(max(0, min(end, top) - start) for top, start, end in tops)
 
-    def clear(self):
+    def clear(self) -> None:
         """Return all idle pages to the operating system."""
         with self.lock:
             self._collect()
@@ -163,7 +167,7 @@ def _half_of_memory():
 
 
 KEEP = _half_of_memory()  # idle bytes beyond which pages are returned to the operating system
-pool = Pool()
+pool: Pool = Pool()
 
 
 def _renew_lock():

@@ -13,12 +13,15 @@ from __future__ import annotations
 import functools
 import os
 import threading
+from collections.abc import Callable
+from typing import Any, TypeVar
 
+F = TypeVar("F", bound=Callable[..., Any])
 LOCK = threading.RLock()
 _guards = []  # the locks that a fork waits for
 
 
-def once(make):
+def once(make: F) -> F:
     """Let `make` be called once for the same arguments, which have to be hashable and positional.
 
     Examples
@@ -45,7 +48,7 @@ def once(make):
     return found
 
 
-def whole_at_fork(lock):
+def whole_at_fork(lock: Any) -> None:
     """Let every fork wait for `lock`: what it guards is whole in the child, and no thread holds it there.
 
     Locks are taken in the reverse of the order in which they are named here, LOCK first: as they are by threads

@@ -14,6 +14,7 @@ from __future__ import annotations
 import math
 
 from minidl import backend
+from minidl.backend import Array
 from minidl.dispatch import dispatched
 
 MULTIPLIERS = 0xD2511F53, 0xCD9E8D57
@@ -22,7 +23,7 @@ ROUNDS = 10
 WORD = 0xFFFFFFFF
 
 
-def philox(counter, key):
+def philox(counter: tuple[Array, ...], key: tuple[int, int]) -> tuple[Array, ...]:
     """One block: the four 32-bit words of `counter`, enciphered under the two words of `key`.
 
     Parameters
@@ -44,7 +45,7 @@ def philox(counter, key):
     return c0, c1, c2, c3
 
 
-def split(seed, layer, step):
+def split(seed: int, layer: int, step: int) -> tuple[tuple[int, ...], ...]:
     """Key ``(seed, seed's high word)`` and the upper counter words ``(layer, step, step's high word)``.
 
     `seed` and `step` count modulo 2**64, `layer` modulo 2**32.
@@ -53,7 +54,7 @@ def split(seed, layer, step):
 
 
 @dispatched
-def fill_uint32(out, seed, layer, step):
+def fill_uint32(out: Array, seed: int, layer: int, step: int) -> Array:
     """Fill the C-contiguous uint32 array `out`, of at most 2**34 numbers, with the stream (seed, layer, step).
 
     Examples
@@ -70,12 +71,12 @@ def fill_uint32(out, seed, layer, step):
     return out
 
 
-def random_uint32(shape, seed, layer, step, like):
+def random_uint32(shape: tuple[int, ...], seed: int, layer: int, step: int, like: Array) -> Array:
     """uint32 array of `shape`, the stream (seed, layer, step) in C order, on the device of the array `like`."""
     return fill_uint32(backend.empty(shape, "uint32", like=like), seed, layer, step)
 
 
-def uniform(shape, seed, layer, step, like):
+def uniform(shape: tuple[int, ...], seed: int, layer: int, step: int, like: Array) -> Array:
     """Numbers from [0, 1) in the dtype of the array `like`: 24 random bits each in float32, 53 in float64.
 
     Examples
@@ -91,7 +92,7 @@ def uniform(shape, seed, layer, step, like):
     return ((words[..., 0] >> 5) * 2**26 + (words[..., 1] >> 6)).astype(like.dtype) * 2.0**-53
 
 
-def normal(shape, seed, layer, step, like):
+def normal(shape: tuple[int, ...], seed: int, layer: int, step: int, like: Array) -> Array:
     """Standard normal numbers in the dtype of the array `like`, by the transform of Box and Muller.
 
     Computed in float64, so devices agree to rounding.

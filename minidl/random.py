@@ -15,6 +15,7 @@ from minidl.checks import is_integer, refused
 GENERAL = 0  # the stream of initialisers, randn() and functional dropout; layers count from 1
 
 _state = {"seed": 0, "layers": 0, "uses": {}}
+on_draw = None  # called with each key before it is returned: a captured step draws again each time
 
 
 def manual_seed(seed: int) -> None:
@@ -34,17 +35,18 @@ def manual_seed(seed: int) -> None:
     _state.update(seed=int(seed), layers=0, uses={})
 
 
-def new_layer():
+def new_layer() -> int:
     """The number of the stream of a new layer that draws random numbers, such as a Dropout."""
     _state["layers"] += 1
     return _state["layers"]
 
 
-def next_key(layer=GENERAL):
+def next_key(layer: int = GENERAL) -> tuple[int, int, int]:
     """(seed, layer, step) for one draw of the stream `layer`; the step counts the draws."""
     step = _state["uses"].get(layer, 0)
     _state["uses"][layer] = step + 1
-    return _state["seed"], layer, step
+    key = _state["seed"], layer, step
+    return key if on_draw is None else on_draw(key)
 
 
 def generator(layer: int = GENERAL) -> np.random.Generator:

@@ -6,12 +6,17 @@ import copy
 import random
 from pathlib import Path
 
+import numpy as np
 import pytest
 from mutants import mutant
 from run_lab import SHORT, ended, run_train
 from strangers import KINDS, NAME, read_config, read_picture, refused
 
-from minidl.training import checkpoint, load_arrays, save_arrays
+import models
+from minidl import training
+from minidl.data.errors import shown
+from minidl.training import CheckpointError, checkpoint, load_arrays, save_arrays
+from minidl.training.facts import check_like
 
 COUNTS = pytest.mark.parametrize("count", [50, pytest.param(1000, marks=pytest.mark.deep)])
 
@@ -64,7 +69,7 @@ def values_below(value, trail=()):
         yield from values_below(inner, (*trail, key))
 
 
-ODD = [None, True, -1, 2**70, 10**12, 0.5, float("nan"), "", "../../x", [], {}, [[]], {"a": 1}, "\x1b[31m"]
+ODD = [None, True, -1, 2**70, 10**12, 10**400, -(10**400), 0.5, float("nan"), "", "../../x", [], {}, [[]], {"a": 1}, "\x1b[31m"]
 
 
 def changed_facts(facts, rng):
@@ -105,6 +110,34 @@ def test_a_stranger_can_sign_a_checkpoint_but_not_upset_a_run(run_train, tmp_pat
         except BaseException as error:
             raise AssertionError(f"{trail}: {error!r}") from error
     assert refused > count // 2
+
+
+@pytest.mark.parametrize("number", [10**400, -(2**64)])
+def test_a_number_that_no_float_can_hold_is_refused_before_it_is_used(number):
+    with pytest.raises(ValueError, match="`meter norms fc` is -?1[0-9]+; accepted: a value like 0.0"):
+        check_like("meter norms", {"fc": number}, {"fc": 0.0})
+
+
+@pytest.mark.parametrize("count", [100, pytest.param(10_000, marks=pytest.mark.deep)])
+def test_a_stranger_can_sign_weights_but_not_upset_who_asks_them(run_train, tmp_path, count):
+    """The same of what a network's file says: the network answers, or one line refuses; its data is found, or not."""
+    run_train(*SHORT, "--max-steps", "1", "--output", "run")
+    weights, facts = load_arrays("run/model.safetensors")
+    rng, path, refused = random.Random(0), tmp_path / "model.safetensors", 0
+    for _ in range(count):
+        bad, trail = changed_facts(facts, rng)
+        save_arrays(path, weights, bad)
+        try:
+            trained = training.open_run(path, models.create)
+            side = trained.image_size
+            answer = trained.probabilities(np.zeros((2, side, side, trained.channels), np.uint8))
+            assert answer.shape == (2, 10) and shown(trained.name) and len(trained.class_names) == 10
+        except CheckpointError as error:
+            assert str(path) in str(error) and str(error).isprintable(), (trail, error)
+            refused += 1
+        except BaseException as error:
+            raise AssertionError(f"{trail}: {error!r}") from error
+    assert refused > count // 4
 
 
 def test_saved_settings_are_held_to_what_the_command_line_accepts(run_train, tmp_path):

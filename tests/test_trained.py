@@ -59,7 +59,8 @@ def test_data_with_other_classes_is_refused(run, tmp_path):
 WRONG = [
     ("settings", "model", "resnet"), ("settings", "model", ["cnn"]), ("settings", "width", 1e9),
     ("settings", "width", 8), ("settings", "width", True), ("settings", "width", 0.5),
-    ("settings", "aux_weight", float("nan")),
+    ("settings", "aux_weight", float("nan")), ("settings", "aux_weight", 10**400), ("data", "image_size", True),
+    ("data", "mean", [-(10**400)]), ("data", "std", [10**400]),
     ("settings", "aux_weight", 0.3), ("settings", "data", None), ("data", "class_names", ["0", "1"]),
     ("data", "class_names", "0123456789"), ("data", "class_names", [3] * 10), ("data", "channels", 2),
     ("data", "channels", 3), ("data", "image_size", -1), ("data", "image_size", 10**9), ("data", "mean", [0.1, 0.2]),

@@ -11,7 +11,9 @@ from __future__ import annotations
 
 import itertools
 import json
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -22,8 +24,13 @@ from minidl.report import figures
 from minidl.report.canvas import png
 from minidl.training.atomic import write_bytes
 
+if TYPE_CHECKING:
+    from argparse import ArgumentParser, Namespace
 
-def add_arguments(parser):
+    from minidl.data.dataset import Dataset
+
+
+def add_arguments(parser: ArgumentParser) -> None:
     """Declare the options."""
     add_run(parser, nargs="+")
     add_data(parser)
@@ -31,7 +38,7 @@ def add_arguments(parser):
     parser.add_argument("--picture", type=Path, metavar="FILE.png", help="draw the images on which the runs differ")
 
 
-def run(args):
+def run(args: Namespace) -> None:
     """Print the verdict on each pair, and where they differ."""
     check(len(args.run) > 1, f"`RUN` was given {len(args.run)} time; accepted: two runs or more")
     runs = [opened(path, args.device) for path in args.run]
@@ -51,7 +58,7 @@ def run(args):
         write_bytes(args.picture, png(figure))
 
 
-def compared(names, answers):
+def compared(names: Sequence[str], answers: Any) -> dict[str, Any]:
     """Accuracy and loss of every run, the best first, and the tests of every pair."""
     order = sorted(range(len(names)), key=lambda k: (-answers[k].accuracy, answers[k].loss))
     pairs = list(itertools.combinations(order, 2))
@@ -67,7 +74,7 @@ def compared(names, answers):
     }  # fmt: skip
 
 
-def differing(dataset, answers, class_names):
+def differing(dataset: Dataset, answers: Any, class_names: Sequence[str]) -> list[Any]:
     """A row for each image that at least one run gets right and another wrong, the most certain answers first."""
     labels = answers[0].labels
     right = np.stack([one.predictions == labels for one in answers])
@@ -84,14 +91,14 @@ def differing(dataset, answers, class_names):
     return rows
 
 
-def path_of(dataset, index):
+def path_of(dataset: Dataset, index: int) -> str | None:
     """The path of an image of a folder, through all subsets; None for other data."""
     while hasattr(dataset, "indices"):
         dataset, index = dataset.dataset, int(dataset.indices[index])
     return dataset.path(index) if hasattr(dataset, "path") else None
 
 
-def lines(result, most=12):
+def lines(result: Any, most: int = 12) -> Iterator[str]:
     """The lines that are printed."""
     yield f"{shown(result['data'])}, {result['part']}, {result['images']:,} images\n"
     width = max(len(shown(row["run"])) for row in result["runs"])
@@ -111,7 +118,7 @@ def lines(result, most=12):
         yield f"  {shown(where)} is {shown(row['true'])}: {said}"
 
 
-def verdict(pair, several):
+def verdict(pair: dict[str, Any], several: bool) -> Iterator[str]:
     """Verdict of the tests on a pair, in words."""
     first, second = shown(pair["first"]), shown(pair["second"])
     p = pair["p_adjusted"]

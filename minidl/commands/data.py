@@ -8,7 +8,9 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from minidl.data import PRESETS, load
 from minidl.data.errors import check, shown
@@ -18,8 +20,11 @@ from minidl.report.data_page import data_page, data_picture
 from minidl.training import whole
 from minidl.training.atomic import write_bytes, write_text
 
+if TYPE_CHECKING:
+    from argparse import ArgumentParser, Namespace
 
-def add_arguments(parser):
+
+def add_arguments(parser: ArgumentParser) -> None:
     """Declare the options."""
     parser.add_argument("data", metavar="NAME|PATH", help="a data set that train.py knows, or a folder of pictures")
     parser.add_argument("--data-dir", help="where official files lie, as for train.py")
@@ -31,7 +36,7 @@ def add_arguments(parser):
     parser.add_argument("--json", action="store_true", help="print one JSON object")
 
 
-def run(args):
+def run(args: Namespace) -> None:
     """Print the card."""
     for path in filter(None, (args.html, args.picture)):
         check(path.absolute().parent.is_dir(), f"{shown(path)} is in a folder that does not exist")
@@ -44,7 +49,7 @@ def run(args):
     print(json.dumps(found, indent=1) if args.json else "\n".join(lines(found)))
 
 
-def lines(found):
+def lines(found: Any) -> Iterator[str]:
     """The lines that are printed."""
     height, width, channels = found["image"]
     yield f"{shown(found['name'])}: {len(found['classes'])} classes, images of {height}x{width}x{channels}\n"

@@ -10,7 +10,9 @@ Intervals hold what other test images of the same kind would give, 19 times out 
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from minidl.commands.opening import add_data, add_run, judge, opened
 from minidl.data.errors import shown
@@ -19,8 +21,11 @@ from minidl.report import figures
 from minidl.report.canvas import png
 from minidl.training.atomic import write_bytes
 
+if TYPE_CHECKING:
+    from argparse import ArgumentParser, Namespace
 
-def add_arguments(parser):
+
+def add_arguments(parser: ArgumentParser) -> None:
     """Declare the options."""
     add_run(parser)
     add_data(parser)
@@ -30,7 +35,7 @@ def add_arguments(parser):
                         help="draw the confusion matrix and the reliability diagram there")
 
 
-def run(args):
+def run(args: Namespace) -> None:
     """Print the scores."""
     trained = opened(args.run, args.device)
     images = trained.load_data(args.data, args.data_dir)
@@ -49,7 +54,7 @@ def run(args):
         write_bytes(args.pictures / "reliability.png", png(figures.reliability(result["calibration"], title)))
 
 
-def lines(facts, result):
+def lines(facts: dict[str, Any], result: Any) -> Iterator[str]:
     """The lines that are printed."""
     views = ", shifted and mirrored views" if facts["test_time_augmentation"] else ""
     yield f"{shown(facts['run'])} on {shown(facts['data'])}, {facts['part']}, {result['images']:,} images{views}\n"
@@ -72,7 +77,7 @@ def _range(pair):
     return f"95 % interval {pair[0]:.4f} to {pair[1]:.4f}"
 
 
-def class_table(result):
+def class_table(result: Any) -> Iterator[str]:
     """Precision, recall and F1 by class, then their averages."""
     width = max(13, *(len(shown(row["name"])) for row in result["classes"]))
     yield f"{'':>{width}}  precision  recall      F1  images"
@@ -86,7 +91,7 @@ def _three(row):
     return f"{row['precision']:>9.4f}  {row['recall']:>6.4f}  {row['f1']:>6.4f}"
 
 
-def confusions(result, most=8):
+def confusions(result: Any, most: int = 8) -> Iterator[str]:
     """The largest entries off the diagonal of the confusion matrix."""
     names, counts = [shown(row["name"]) for row in result["classes"]], result["confusion_matrix"]
     wrong = [(count, row, column) for row, line in enumerate(counts) for column, count in enumerate(line)

@@ -11,10 +11,12 @@ the nearest training images by the last features into a folder, and prints what 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from minidl import backend, explain
+from minidl.backend import Array
 from minidl.commands.opening import add_run, opened
 from minidl.data.errors import check, shown
 from minidl.data.folder import decode, spread
@@ -23,8 +25,13 @@ from minidl.report.canvas import name_of, new_figure, png
 from minidl.training import whole
 from minidl.training.atomic import write_bytes
 
+if TYPE_CHECKING:
+    from argparse import ArgumentParser, Namespace
 
-def add_arguments(parser):
+    from minidl.training.trained import TrainedNetwork
+
+
+def add_arguments(parser: ArgumentParser) -> None:
     """Declare the options."""
     add_run(parser)
     parser.add_argument("image", metavar="IMAGE", help="a picture, or test:N for a test image of the run's data")
@@ -39,7 +46,7 @@ def add_arguments(parser):
     parser.add_argument("--output", help="the folder to draw into (explain/IMAGE next to the weights)")
 
 
-def run(args):
+def run(args: Namespace) -> None:
     """Draw everything, print what it says."""
     trained = opened(args.run, args.device)
     image, name, label = read_image(trained, args.image, args.data_dir)
@@ -78,7 +85,7 @@ def run(args):
     print(f"drawn into {shown(output)}: " + ", ".join(sorted(path.name for path in output.glob('*.png'))))
 
 
-def read_image(trained, text, data_dir=None):
+def read_image(trained: TrainedNetwork, text: str, data_dir: Path | str | None = None) -> tuple[Array, str, int | None]:
     """(bytes (H, W, C), a name for its folder, its label or None) of a file, or of test image N for ``test:N``."""
     part, colon, number = text.partition(":")
     if part == "test" and colon and not Path(text).exists():
@@ -91,19 +98,19 @@ def read_image(trained, text, data_dir=None):
     return image, Path(text).stem, None
 
 
-def class_index(trained, name):
+def class_index(trained: TrainedNetwork, name: str | None) -> int | None:
     """The number of the class called `name`, None for None."""
     known = ", ".join(shown(c) for c in trained.class_names[:12])
     check(name is None or name in trained.class_names, f"`--class` is {shown(name)}; accepted: {known}")
     return None if name is None else trained.class_names.index(name)
 
 
-def prepared(trained, images):
+def prepared(trained: TrainedNetwork, images: Array) -> Array:
     """Bytes (N, H, W, C) as the network takes them, (N, C, H, W) on its device."""
     return backend.to_device(trained.transform()(images), trained.device).transpose(0, 3, 1, 2)
 
 
-def neighbours(trained, x, args):
+def neighbours(trained: TrainedNetwork, x: Array, args: Namespace) -> tuple[Array, Array, Array]:
     """(images, labels, cosines) of the training images nearest to `x`."""
     train = trained.load_data(data_dir=args.data_dir).train
     chosen = spread(len(train), args.bank)
@@ -113,7 +120,7 @@ def neighbours(trained, x, args):
     return *train.batch(chosen[found.indices[0]]), found.cosines[0]
 
 
-def say_answer(trained, cam, label):
+def say_answer(trained: TrainedNetwork, cam: Any, label: int | None) -> None:
     """The classes that the network thinks most probable."""
     logits = cam.logits[0].astype(np.float64)
     odds = np.exp(logits - logits.max())
@@ -124,7 +131,7 @@ def say_answer(trained, cam, label):
     print(f"explained: {shown(trained.class_names[cam.classes[0]])}")
 
 
-def say_grad_cam(cam):
+def say_grad_cam(cam: Any) -> None:
     """Place at which Grad-CAM is highest."""
     heat = cam.maps[0]
     if not heat.any():
@@ -135,14 +142,14 @@ def say_grad_cam(cam):
           f"{np.mean(heat > 0.5):.0%} of the image is above half of that")
 
 
-def say_occlusion(found):
+def say_occlusion(found: Any) -> None:
     """Place at which covering lowers the probability most."""
     row, column = np.unravel_index(found.falls.argmax(), found.falls.shape)
     print(f"occlusion by squares of side {found.window}: probability {found.probability:.1%} falls by up to "
           f"{100 * found.falls.max():.1f} points, at row {row}, column {column}")
 
 
-def say_branches(views):
+def say_branches(views: Any) -> None:
     """The evidence of each branch of each block."""
     print("evidence for the class by branch, in logits (gradient times activation):")
     for view in views:

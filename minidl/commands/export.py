@@ -12,6 +12,7 @@ from __future__ import annotations
 import json
 from importlib.util import find_spec
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -21,17 +22,22 @@ from minidl.data.errors import check, shown
 from minidl.onnx import as_onnx
 from minidl.training.atomic import write_bytes
 
+if TYPE_CHECKING:
+    from argparse import ArgumentParser, Namespace
+
+    from minidl.training.trained import TrainedNetwork
+
 TOLERANCE = 1e-4  # of the largest logit, and at least absolute
 
 
-def add_arguments(parser):
+def add_arguments(parser: ArgumentParser) -> None:
     """Declare the options."""
     add_run(parser)
     parser.add_argument("path", metavar="FILE", help="the ONNX file to write")
     parser.add_argument("--no-fold", action="store_true", help="keep batch normalisation apart from convolutions")
 
 
-def run(args):
+def run(args: Namespace) -> None:
     """Export, compare, write."""
     check(find_spec("onnx"), "ONNX needs a package that is not installed: pip install 'minidl[onnx]'")
     path = Path(args.path)
@@ -48,7 +54,7 @@ def run(args):
     print(compared)
 
 
-def metadata(trained):
+def metadata(trained: TrainedNetwork) -> dict[str, str]:
     """Metadata about the images, as text: JSON where it is more than a number."""
     facts = {
         "class_names": list(trained.class_names), "channels": trained.channels, "image_size": trained.image_size,
@@ -59,7 +65,7 @@ def metadata(trained):
     return {name: json.dumps(value, ensure_ascii=False) for name, value in facts.items()} | {"preprocessing": told}
 
 
-def compare(contents, trained):
+def compare(contents: bytes, trained: TrainedNetwork) -> str:
     """A line that says how far ONNX Runtime's logits are from minidl's on random images; too far is an error."""
     if not find_spec("onnxruntime"):
         return "not compared: ONNX Runtime is not installed"

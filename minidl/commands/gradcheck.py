@@ -15,6 +15,8 @@ import argparse
 import importlib
 import sys
 import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -24,11 +26,14 @@ from minidl.gradcheck.check import check_gradients
 from minidl.gradcheck.picture import draw_heat_map
 from minidl.gradcheck.report import GradientError, Report, Row
 
+if TYPE_CHECKING:
+    from argparse import ArgumentParser, Namespace
+
 VALUES = ("direction", "jacobian", "complex step")
 COLUMNS = (*((check, 1) for check in (*VALUES, "float32")), *((check, 2) for check in VALUES))
 
 
-def add_arguments(parser):
+def add_arguments(parser: ArgumentParser) -> None:
     """Declare the options."""
     parser.add_argument("targets", nargs="*", metavar="TARGET", help="op, row, model or MODULE:FUNCTION (all ops)")
     parser.add_argument("--picture", metavar="FILE", help="save a heat map, op x check, as PNG")
@@ -46,7 +51,7 @@ def _shape(text):
         raise argparse.ArgumentTypeError(f"{text!r} is no shape; write 2,3") from None
 
 
-def run(args):
+def run(args: Namespace) -> int:
     """Check the targets, print the table, return the exit status."""
     try:
         found = [jobs_of(target, args) for target in args.targets] or [_table(CASES, args)]
@@ -89,7 +94,7 @@ def _cell(value):
     return "-" if np.isnan(value) else f"{value:.0e}" if value else "0"
 
 
-def jobs_of(target, args):
+def jobs_of(target: str, args: Namespace) -> list[tuple[str, Callable[..., Any]]]:
     """(name, function that returns a report) for everything that `target` stands for."""
     if ":" in target:
         module, _, attribute = target.partition(":")

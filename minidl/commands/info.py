@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from minidl.training.info import facts
 
+if TYPE_CHECKING:
+    from argparse import ArgumentParser, Namespace
 
-def add_arguments(parser):
+
+def add_arguments(parser: ArgumentParser) -> None:
     """`info` has no options."""
 
 
-def run(args):
+def run(args: Namespace) -> None:
     """Print a table."""
     table = facts()
     width = max(map(len, table)) + 2

@@ -11,14 +11,18 @@ from __future__ import annotations
 
 import json
 import sys
+from typing import TYPE_CHECKING, Any
 
 from minidl.commands.opening import add_batches, add_run, opened
 from minidl.data.errors import shown
 from minidl.training import whole
 from minidl.training.prediction import Broken, pictures_in, predict
 
+if TYPE_CHECKING:
+    from argparse import ArgumentParser, Namespace
 
-def add_arguments(parser):
+
+def add_arguments(parser: ArgumentParser) -> None:
     """Declare the options."""
     add_run(parser)
     parser.add_argument("images", nargs="+", metavar="IMAGE|FOLDER", help="pictures, and folders with pictures below")
@@ -28,7 +32,7 @@ def add_arguments(parser):
     add_batches(parser)
 
 
-def run(args):
+def run(args: Namespace) -> int:
     """Print a line for each picture as soon as its batch is done; 3 where one could not be read."""
     from tqdm import tqdm
 
@@ -46,7 +50,7 @@ def run(args):
     return 3 if broken else 0
 
 
-def as_json(answer):
+def as_json(answer: Any) -> str:
     """One object on one line."""
     if isinstance(answer, Broken):
         return json.dumps({"image": answer.path, "error": answer.reason})
@@ -54,7 +58,7 @@ def as_json(answer):
     return json.dumps({"image": answer.path, "predictions": found})
 
 
-def as_text(answer):
+def as_text(answer: Any) -> str:
     """The path and the classes with their probabilities."""
     if isinstance(answer, Broken):
         return f"{shown(answer.path)}  cannot be read"

@@ -12,6 +12,7 @@ from __future__ import annotations
 import logging
 import socket
 from importlib.util import find_spec
+from typing import TYPE_CHECKING
 
 from minidl.commands.opening import add_run, opened
 from minidl.data.errors import check, shown
@@ -19,14 +20,17 @@ from minidl.serve.answers import Answerer
 from minidl.serve.application import application
 from minidl.training import whole
 
+if TYPE_CHECKING:
+    from argparse import ArgumentParser, Namespace
 
-def add_arguments(parser):
+
+def add_arguments(parser: ArgumentParser) -> None:
     """Declare the options."""
     add_run(parser)
     parser.add_argument("--port", type=whole(0, 65535), default=8000, help="0 takes a free one (default: %(default)s)")
 
 
-def run(args):
+def run(args: Namespace) -> None:
     """Listen on 127.0.0.1 until interrupted."""
     check(find_spec("starlette") and find_spec("uvicorn"),
           "serving needs packages that are not installed: pip install 'minidl[serve]'")

@@ -10,8 +10,10 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import models
 from minidl.commands.opening import add_device, opened
@@ -21,8 +23,11 @@ from minidl.report.network import draw_network
 from minidl.training import number, whole
 from minidl.training.atomic import write_text
 
+if TYPE_CHECKING:
+    from argparse import ArgumentParser, Namespace
 
-def add_arguments(parser):
+
+def add_arguments(parser: ArgumentParser) -> None:
     """Declare the options."""
     parser.add_argument("model", metavar="MODEL", help=f"{', '.join(models.MODELS)}, or a run's folder")
     parser.add_argument("--width", type=number(0, 8, above=True), help="factor on all channel counts (1)")
@@ -37,7 +42,7 @@ def add_arguments(parser):
     add_device(parser)
 
 
-def run(args):
+def run(args: Namespace) -> None:
     """Print the table."""
     is_svg = args.picture is None or args.picture.suffix == ".svg"
     check(is_svg, f"`--picture` is {args.picture}; accepted: a .svg file")
@@ -73,7 +78,7 @@ def _network(args):
     return model, (args.batch_size, options["in_channels"], size, size), args.model
 
 
-def table(rows, shape, title):
+def table(rows: list[dict[str, Any]], shape: tuple[int, ...], title: str) -> Iterator[str]:
     """The lines that are printed."""
     N, C, H, W = shape
     yield f"{shown(title)}, images of {C}x{H}x{W}; memory and time for a batch of {N}"

@@ -18,6 +18,7 @@ from __future__ import annotations
 import dataclasses
 from importlib.util import find_spec
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import models
 from minidl.data.errors import check, shown
@@ -28,15 +29,18 @@ from minidl.tuning.outcome import as_csv, importances, picture
 from minidl.tuning.plan import read_plan
 from minidl.tuning.study import finished, open_study, options, sweep
 
+if TYPE_CHECKING:
+    from argparse import ArgumentParser, Namespace
 
-def add_arguments(parser):
+
+def add_arguments(parser: ArgumentParser) -> None:
     """Declare the options."""
     parser.add_argument("file", metavar="FILE", help="what to search, see above")
     parser.add_argument("--trials", type=whole(1), help="how many there are to be in the end (the file's, or 20)")
     parser.add_argument("--output", help="the folder for runs, table and picture (sweeps/NAME)")
 
 
-def run(args):
+def run(args: Namespace) -> None:
     """Run trials, then say what came out."""
     check(find_spec("optuna"), "sweeps need a package that is not installed: pip install 'minidl[tune]'")
     plan = read_plan(args.file)
@@ -51,7 +55,7 @@ def run(args):
     say_outcome(plan, study, shares, folder)
 
 
-def say_outcome(plan, study, shares, folder):
+def say_outcome(plan: Any, study: Any, shares: Any, folder: Path | str) -> None:
     """The best trial, what mattered, where things are."""
     if shares:
         print("\nwhat explains the accuracy: " + ", ".join(f"{shown(name)} {share:.0%}" for name, share in shares.items()))

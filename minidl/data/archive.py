@@ -11,11 +11,17 @@ import hashlib
 import os
 import tarfile
 import zlib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 from minidl.data.errors import broken
 
+if TYPE_CHECKING:
+    from minidl.data.download import Source
 
-def unpack(archive, inside, source, folder):
+
+def unpack(archive: Path | str, inside: Sequence[str], source: Source, folder: Path | str) -> None:
     """Read the named members of a tar.gz, check each, and write it under its own name; ignore all else."""
     wanted = {f"{inside}/{name}": name for name in source.sha256}
     cap = 2 * source.size + (1 << 20)

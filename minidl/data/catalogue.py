@@ -9,6 +9,7 @@ deviations are those of the training images.
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -32,11 +33,11 @@ class DataSplits:
     train: Dataset
     val: Dataset
     test: Dataset
-    class_names: tuple
+    class_names: tuple[str, ...]
     channels: int
     image_size: int
-    mean: tuple
-    std: tuple
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
     augmentation: str = "standard"  # the preset that "default" stands for
     flips: bool = False  # whether a mirrored image is still one of its class
 
@@ -196,7 +197,7 @@ DIGITS_MEAN, DIGITS_STD = (0.3050,), (0.3183,)
 CLOTHES = ("T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot")
 NUMERALS = tuple("0123456789")
 
-LOADERS = {
+LOADERS: dict[str, Callable[..., Any]] = {
     "digits": _digits,
     "mnist": _idx(MNIST, NUMERALS, mean=(0.1307,), std=(0.3081,), augmentation="shift"),
     "fashion-mnist": _idx(FASHION_MNIST, CLOTHES, mean=(0.2860,), std=(0.3530,), flips=True),

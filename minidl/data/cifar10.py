@@ -9,9 +9,12 @@ Source: A. Krizhevsky, "Learning Multiple Layers of Features from Tiny Images", 
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 
+from minidl.backend import Array
 from minidl.data.errors import broken
 
 TRAIN_FILES = tuple(f"data_batch_{k}.bin" for k in range(1, 6))
@@ -21,7 +24,7 @@ RECORDS = 10_000
 CLASS_NAMES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 
 
-def read(paths, records=RECORDS):
+def read(paths: Sequence[Path | str], records: int = RECORDS) -> tuple[Array, Array]:
     """Images and labels of binary files, one after the other.
 
     Every file's size and labels are checked before memory for the images is asked for.

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from minidl.backend import Array
 from minidl.data.errors import check
 from minidl.data.random import SPLIT, permutation
 from minidl.tensor import Tensor
@@ -28,10 +29,10 @@ class Dataset:
 
     layout = None
 
-    def __len__(self):
+    def __len__(self) -> int:
         raise NotImplementedError(f"{type(self).__name__} defines no __len__")
 
-    def __getitem__(self, index):
+    def __getitem__(self, index: int) -> Any:
         raise NotImplementedError(f"{type(self).__name__} defines no __getitem__")
 
     def batch(self, indices: Tensor) -> Any:
@@ -39,7 +40,7 @@ class Dataset:
         return stacked([self[int(index)] for index in indices])
 
 
-def stacked(items):
+def stacked(items: Sequence[Any]) -> tuple[Array, ...]:
     """Items (tuples of values, or single values) as a tuple of arrays with one row per item."""
     rows = [item if isinstance(item, (tuple, list)) else (item,) for item in items]
     return tuple(np.stack([_array(value) for value in field]) for field in zip(*rows))
@@ -62,15 +63,15 @@ class TensorDataset(Dataset):
 
     def __init__(self, *tensors: Tensor) -> None:
         check(tensors, "`tensors` is empty: TensorDataset takes at least one array")
-        self.tensors = tuple(_array(t) for t in tensors)
+        self.tensors: tuple[Array, ...] = tuple(_array(t) for t in tensors)
         lengths = [len(t) if t.ndim else None for t in self.tensors]
         check(None not in lengths, "`tensors` holds a 0-d array; each needs a first dimension of items")
         check(len(set(lengths)) == 1, f"`tensors` have different lengths: {lengths}")
 
-    def __len__(self):
+    def __len__(self) -> int:
         return len(self.tensors[0])
 
-    def __getitem__(self, index):
+    def __getitem__(self, index: int) -> tuple[Any, ...]:
         check(-len(self) <= index < len(self), f"`index` is {index} but the data set has {len(self)} items")
         return tuple(t[index] for t in self.tensors)
 
@@ -89,6 +90,8 @@ class ArrayDataset(TensorDataset):
         The default is the labels' numbers as text.
     """
 
+    images: Array
+
     layout = "HWC"
 
     def __init__(self, images: Any, labels: Any, class_names: Sequence[str] | None = None) -> None:
@@ -97,14 +100,14 @@ class ArrayDataset(TensorDataset):
         check(self.images.ndim == 4, f"`images` has shape {self.images.shape}; accepted: (N, H, W, C)")
         check(labels.ndim == 1 and labels.dtype.kind in "iu", f"`labels` is {labels.dtype} of shape {labels.shape}; "
               "accepted: whole numbers of shape (N,)")
-        self.labels = labels.astype(np.int64)
-        self.tensors = self.images, self.labels
-        self.class_names = class_names or [str(c) for c in range(self.labels.max(initial=-1) + 1)]
+        self.labels: Array = labels.astype(np.int64)
+        self.tensors: tuple[Array, ...] = self.images, self.labels
+        self.class_names: list[str] = class_names or [str(c) for c in range(self.labels.max(initial=-1) + 1)]
         check(not len(labels) or 0 <= self.labels.min() and self.labels.max() < len(self.class_names),
               f"`labels` run from {labels.min(initial=0)} to {labels.max(initial=0)} but there are "
               f"{len(self.class_names)} classes")
 
-    def __getitem__(self, index):
+    def __getitem__(self, index: int) -> tuple[Array, int]:
         image, label = super().__getitem__(index)
         return image, int(label)
 
@@ -115,11 +118,14 @@ class ArrayDataset(TensorDataset):
 class Subset(Dataset):
     """The items of `dataset` at `indices`, in that order."""
 
+    dataset: Dataset
+    indices: Array
+
     def __init__(self, dataset: Any, indices: Tensor) -> None:
         self.dataset, self.indices = dataset, np.asarray(indices, np.int64)
         inside = (self.indices >= 0) & (self.indices < len(dataset))
         check(inside.all(), f"`indices` holds {self.indices[~inside][:1]} but the data set has {len(dataset)} items")
-        self.layout = getattr(dataset, "layout", None)
+        self.layout: str | None = getattr(dataset, "layout", None)
 
     @property
     def labels(self) -> Any:
@@ -130,10 +136,10 @@ class Subset(Dataset):
     def class_names(self) -> Any:
         return self.dataset.class_names
 
-    def __len__(self):
+    def __len__(self) -> int:
         return len(self.indices)
 
-    def __getitem__(self, index):
+    def __getitem__(self, index: int) -> Any:
         return self.dataset[int(self.indices[index])]
 
     def batch(self, indices: Tensor) -> Any:

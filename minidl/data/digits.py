@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import numpy as np
 
+from minidl.backend import Array
 from minidl.data.transforms import Resize
 
 
-def read(side=16):
+def read(side: int = 16) -> tuple[Array, Array]:
     """The digits, enlarged from 8x8 by bilinear interpolation, ink 0..16 spread over 0..255.
 
     Returns

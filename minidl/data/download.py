@@ -11,6 +11,7 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 from urllib.parse import urljoin
 
 from minidl.data.archive import unpack
@@ -36,14 +37,14 @@ class Source:
     """
 
     name: str
-    folders: tuple
-    sha256: dict
+    folders: tuple[str, ...]
+    sha256: dict[str, str]
     size: int
-    mirrors: tuple
-    archive: tuple = field(default=())
+    mirrors: tuple[str, ...]
+    archive: tuple[str, ...] = field(default=())
 
 
-def cache_root():
+def cache_root() -> Path:
     """Folder of downloads: ``$MINIDL_CACHE`` or the system's folder for caches."""
     if os.environ.get("MINIDL_CACHE"):
         return Path(os.environ["MINIDL_CACHE"])
@@ -52,7 +53,7 @@ def cache_root():
     return Path(pooch.os_cache("minidl"))
 
 
-def find(source, data_dir=None, download=True):
+def find(source: Source, data_dir: Path | str | None = None, download: bool = True) -> dict[str, Path]:
     """The files of a data set.
 
     Parameters
@@ -117,7 +118,7 @@ def _files_in(folder, source):
     return found, [name for name in source.sha256 if name not in found]
 
 
-def fetch(source, folder):
+def fetch(source: Source, folder: Path | str) -> dict[str, Path]:
     """Download the files of `source` into `folder`, one process at a time; their paths by name."""
     os.makedirs(folder, exist_ok=True)
     with FolderLock(folder, wait=True):
@@ -132,7 +133,7 @@ def fetch(source, folder):
     return {name: found.get(name, folder / name) for name in source.sha256}
 
 
-def fetch_one(name, sha256, source, folder):
+def fetch_one(name: str, sha256: str, source: Source, folder: Path | str) -> Path:
     """Download one file from the first mirror that has it, checked by its sha256.
 
     What a download that broke off has brought stays as ``.NAME.part`` and is not asked for again; if the whole
@@ -179,10 +180,11 @@ class Https:
         The file in which the bytes are gathered; it stays when the connection breaks off.
     """
 
-    def __init__(self, size, part):
-        self.size, self.part = size, part
+    def __init__(self, size: int, part: Path) -> None:
+        self.size: int = size
+        self.part: Path = part
 
-    def __call__(self, url, output_file, pooch):
+    def __call__(self, url: str, output_file: str | Path, pooch: Any) -> None:
         there = self.part.stat().st_size if self.part.exists() else 0
         with _request(url, there) as response:
             if there and response.status_code == 416:  # nothing comes after it: not the beginning of this file

@@ -13,10 +13,12 @@ import itertools
 import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from minidl.backend import Array
 from minidl.checks import positive_pair
 from minidl.data.dataset import Dataset
 from minidl.data.errors import DataError, broken, check, check_file, shown
@@ -53,6 +55,8 @@ class ImageFolder(Dataset):
         No folder, no class folders, a class without pictures.
     """
 
+    image_size: tuple[int, int]
+
     layout = "HWC"
 
     def __init__(
@@ -60,27 +64,27 @@ class ImageFolder(Dataset):
         class_names: Sequence[str] | None = None,
     ) -> None:
         check(channels in (None, 1, 3), f"`channels` is {channels!r}; accepted: 1 (gray), 3 (colour) or None")
-        self.root = os.fspath(root)
-        self.class_names = class_folders(self.root) if class_names is None else list(class_names)
+        self.root: str = os.fspath(root)
+        self.class_names: list[str] = class_folders(self.root) if class_names is None else list(class_names)
         if not self.class_names:
             raise broken(self.root, "one folder of pictures per class", "no folders")
         names = [pictures(os.path.join(self.root, c), required=class_names is None) for c in self.class_names]
-        self.names = list(itertools.chain.from_iterable(names))
-        self.labels = np.repeat(np.arange(len(names)), [len(n) for n in names])
+        self.names: list[str] = list(itertools.chain.from_iterable(names))
+        self.labels: Array = np.repeat(np.arange(len(names)), [len(n) for n in names])
         if not self.names:
             raise broken(self.root, f"pictures ({', '.join(FORMATS)}) in the class folders", "none")
         sizes, gray = zip(*(_size_and_gray(self.path(i)) for i in spread(len(self), 100)))
         self.image_size = positive_pair(image_size or min(64, int(np.median(np.min(sizes, axis=1)))), "image_size")
-        self.channels = channels or (1 if all(gray) else 3)
+        self.channels: int = channels or (1 if all(gray) else 3)
 
-    def __len__(self):
+    def __len__(self) -> int:
         return len(self.names)
 
     def path(self, index: Tensor) -> Any:
         """The path of picture number `index`."""
         return os.path.join(self.root, self.class_names[self.labels[index]], self.names[index])
 
-    def __getitem__(self, index):
+    def __getitem__(self, index: int) -> tuple[Array, int]:
         return decode(self.path(index), self.image_size, self.channels), int(self.labels[index])
 
     def batch(self, indices: Tensor) -> Any:
@@ -96,14 +100,14 @@ def _entries(folder):
         return sorted((entry for entry in entries if not entry.name.startswith((".", "__"))), key=lambda e: e.name)
 
 
-def class_folders(root):
+def class_folders(root: Path | str) -> list[str]:
     """Names of the folders in `root`, sorted; hidden ones are left out."""
     if not os.path.isdir(root):
         raise DataError(f"{shown(root)}: there is no such folder")
     return [entry.name for entry in _entries(root) if entry.is_dir()]
 
 
-def pictures(folder, required=True):
+def pictures(folder: Path | str, required: bool = True) -> list[str]:
     """Names of the picture files in `folder`, sorted; hidden files and other endings are left out."""
     if not required and not os.path.isdir(folder):
         return []
@@ -115,12 +119,12 @@ def pictures(folder, required=True):
     return names
 
 
-def spread(n, at_most):
+def spread(n: int, at_most: int) -> Array:
     """Up to `at_most` of the numbers 0 to n-1, evenly spread."""
     return np.unique(np.linspace(0, n - 1, min(n, at_most)).astype(np.int64))
 
 
-def open_picture(path, size=None):
+def open_picture(path: Path | str, size: tuple[int, int] | None = None) -> Any:
     """A Pillow image, its header read; a JPEG prepared to be decoded at no more than it takes for `size`."""
     return _opened(_bytes(path), path, size)  # a file would make room for whatever length a chunk claims to have
 
@@ -152,12 +156,12 @@ def _reason(error):
     return "something else" if type(error).__name__ == "UnidentifiedImageError" else text or type(error).__name__
 
 
-def decode(path, size, channels):
+def decode(path: Path | str, size: tuple[int, int], channels: int) -> Array:
     """The picture at `path` as bytes (height, width, channels): upright, its middle, resized to `size`."""
     return decode_bytes(_bytes(path), path, size, channels)
 
 
-def decode_bytes(contents, path, size, channels):
+def decode_bytes(contents: bytes, path: Path | str, size: tuple[int, int], channels: int) -> Array:
     """The same of the bytes of a file, whose name `path` is for messages only."""
     from PIL import Image, ImageOps
 
@@ -179,7 +183,7 @@ def _size_and_gray(path):
         return image.size, image.mode in GRAY_MODES
 
 
-def survey(dataset, at_most=1000):
+def survey(dataset: Dataset, at_most: int = 1000) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
     """Decode up to `at_most` pictures, evenly spread: finds broken ones before training does.
 
     Returns

@@ -7,15 +7,17 @@ of pixel centres; what lies outside is `fill`.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
+from minidl.backend import Array
 from minidl.data.errors import check
 from minidl.data.transforms import check_batch, check_random, like
 
 
-def sample(batch, x, y, fill=0):
+def sample(batch: Array, x: Array, y: Array, fill: float | Sequence[float] = 0) -> Array:
     """Values of `batch` (N, H, W, C) at the places `x`, `y` (N, h, w), in pixels: float32 (N, h, w, C)."""
     N, H, W, C = batch.shape
     padded = np.full((N, H + 2, W + 2, C), fill, np.float32)  # a border, where all that is outside ends up
@@ -34,7 +36,9 @@ def sample(batch, x, y, fill=0):
     return upper + (lower - upper) * bottom_share
 
 
-def affine(batch, angle, shift, scale, shear, fill=0):
+def affine(
+    batch: Array, angle: Array, shift: Array, scale: Array, shear: Array, fill: float | Sequence[float] = 0
+) -> Array:
     """Turn, move, enlarge and shear each image about its centre.
 
     Parameters
@@ -72,14 +76,16 @@ class RandomAffine:
     fill : float
     """
 
+    translate: tuple[float, ...]
+
     def __init__(
         self, degrees: float | tuple[float, float], translate: tuple[float, float] | None = None,
         scale: tuple[float, float] | None = None, shear: float | tuple[float, float] | None = None, fill: float = 0,
     ) -> None:
-        self.degrees = _range("degrees", degrees)
+        self.degrees: tuple[float, ...] = _range("degrees", degrees)
         self.translate = _range("translate", (0, 0) if translate is None else translate, ordered=False)
-        self.scale = _range("scale", (1, 1) if scale is None else scale)
-        self.shear = _range("shear", 0 if shear is None else shear)
+        self.scale: tuple[float, ...] = _range("scale", (1, 1) if scale is None else scale)
+        self.shear: tuple[float, ...] = _range("shear", 0 if shear is None else shear)
         self.fill = fill
         check(all(0 <= t <= 1 for t in self.translate), f"`translate` is {translate!r}; accepted: fractions, 0 to 1")
         check(self.scale[0] > 0, f"`scale` is {scale!r}; accepted: numbers above 0")

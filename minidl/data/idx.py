@@ -12,9 +12,11 @@ from __future__ import annotations
 import os
 import struct
 import zlib
+from pathlib import Path
 
 import numpy as np
 
+from minidl.backend import Array
 from minidl.data.errors import broken
 
 IMAGES, LABELS = 2051, 2049  # 0x0803 and 0x0801: unsigned bytes, three dimensions and one
@@ -56,7 +58,7 @@ class _Bytes:
             raise broken(self.path, "the end of the file after the announced data", "more bytes")
 
 
-def read_images(path, size=(28, 28), at_most=60_000):
+def read_images(path: Path | str, size: tuple[int, int] = (28, 28), at_most: int = 60_000) -> Array:
     """Images of an IDX file, plain or gzip.
 
     Parameters
@@ -78,7 +80,7 @@ def read_images(path, size=(28, 28), at_most=60_000):
     return _read(path, IMAGES, size, at_most)
 
 
-def read_labels(path, classes=10, at_most=60_000):
+def read_labels(path: Path | str, classes: int = 10, at_most: int = 60_000) -> Array:
     """Labels of an IDX file, plain or gzip: int64, shape (N,), each below `classes` (errors as `read_images`)."""
     labels = _read(path, LABELS, (), at_most)
     if labels.max() >= classes:

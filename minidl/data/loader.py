@@ -11,8 +11,9 @@ from __future__ import annotations
 
 import math
 from collections import deque
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -23,6 +24,9 @@ from minidl.data.errors import check
 from minidl.data.random import ImageRandom, permutation
 from minidl.data.transforms import to_float
 from minidl.tensor import Tensor
+
+if TYPE_CHECKING:
+    from minidl.data.dataset import Dataset
 
 
 class DataLoader:
@@ -71,6 +75,16 @@ class DataLoader:
     1 (1, 3, 4, 4) [2]
     """
 
+    dataset: Dataset
+    batch_size: int
+    shuffle: bool
+    num_workers: int
+    drop_last: bool
+    seed: int
+    transform: Callable[..., Any] | None
+    device: str | None
+    prefetch_factor: int
+
     def __init__(
         self, dataset: Any, batch_size: int = 1, shuffle: bool = False, *, num_workers: int = 0,
         drop_last: bool = False, seed: int = 0, transform: Any = None, device: str = "cpu", prefetch_factor: int = 2,
@@ -87,13 +101,13 @@ class DataLoader:
         self.dataset, self.batch_size, self.shuffle = dataset, batch_size, bool(shuffle)
         self.num_workers, self.drop_last, self.seed = num_workers, bool(drop_last), seed
         self.transform, self.device, self.prefetch_factor = transform, device, prefetch_factor
-        self.epoch = 0
+        self.epoch: int = 0
         self._first = 0  # the batch that the next iteration starts with
         self._given = 0  # batches of this epoch handed out so far
         check(len(self) > 0, f"`dataset` has {len(dataset)} items: not one batch of {batch_size}"
               + (" with `drop_last`" if drop_last else ""))
 
-    def __len__(self):
+    def __len__(self) -> int:
         """Batches per epoch."""
         whole = len(self.dataset) / self.batch_size
         return math.floor(whole) if self.drop_last else math.ceil(whole)
@@ -125,7 +139,7 @@ class DataLoader:
         return {"items": len(self.dataset), "batch_size": self.batch_size, "shuffle": self.shuffle,
                 "drop_last": self.drop_last, "seed": self.seed}
 
-    def __iter__(self):
+    def __iter__(self) -> Iterator[tuple[Tensor, ...]]:
         first, self._first = self._first, 0
         self._given = first
         for arrays in self._batches(first):

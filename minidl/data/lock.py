@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import IO
 
 from minidl.data.errors import shown
 
@@ -52,8 +53,8 @@ class FolderLock:
     True
     """
 
-    def __init__(self, folder, wait=False):
-        self.file = open(Path(folder) / NAME, "a+")
+    def __init__(self, folder: Path | str, wait: bool = False) -> None:
+        self.file: IO[str] = open(Path(folder) / NAME, "a+")
         try:
             _lock(self.file, wait)
         except (BlockingIOError, PermissionError):
@@ -66,14 +67,14 @@ class FolderLock:
         self.file.write(f"process {os.getpid()}\n")
         self.file.flush()
 
-    def release(self):
+    def release(self) -> None:
         """Let others in."""
         self.file.close()
 
-    def __enter__(self):
+    def __enter__(self) -> FolderLock:
         return self
 
-    def __exit__(self, *exception):
+    def __exit__(self, *exception: object) -> None:
         self.release()
 
 

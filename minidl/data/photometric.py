@@ -7,22 +7,24 @@ augmentation", arXiv 1708.04896.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
+from minidl.backend import Array
 from minidl.checks import Ints, positive_pair, probability
 from minidl.data.errors import check
 from minidl.data.transforms import check_batch, check_random, like
 
 
-def grayscale(values):
+def grayscale(values: Array) -> Array:
     """Luma (ITU-R BT.601) of float images (N, H, W, 3): shape (N, H, W, 1)."""
     r, g, b = (values[..., c] for c in range(3))
     return (np.float32(0.299) * r + np.float32(0.587) * g + np.float32(0.114) * b)[..., None]
 
 
-def turn_hue(values, turns):
+def turn_hue(values: Array, turns: Array) -> Array:
     """Colours of float images in 0..1 moved round the colour circle by `turns`, shape (N, 1, 1).
 
     Through hue h (in sixths of the circle), saturation and value v; back by
@@ -72,6 +74,11 @@ class ColorJitter:
     Images with other than three channels have no saturation and hue: these are left alone.
     """
 
+    brightness: tuple[float, float]
+    contrast: tuple[float, float]
+    saturation: tuple[float, float]
+    hue: tuple[float, float]
+
     def __init__(
         self, brightness: float = 0.0, contrast: float = 0.0, saturation: float = 0.0, hue: float = 0.0
     ) -> None:
@@ -105,7 +112,9 @@ def _blended(values, neutral, factor):
     return np.clip(neutral + (values - neutral) * factor, 0, 1)
 
 
-def erase(batch, top, left, height, width, fill=0):
+def erase(
+    batch: Array, top: Array, left: Array, height: Array, width: Array, fill: float | Sequence[float] = 0
+) -> Array:
     """A copy of `batch` with a rectangle of each image replaced by `fill` (a number, or one per channel)."""
     N, H, W, C = batch.shape
     rows, columns = np.arange(H), np.arange(W)
@@ -118,6 +127,9 @@ def erase(batch, top, left, height, width, fill=0):
 
 class Cutout:
     """Replace a square of side `size` around a random pixel; near the border part of it falls outside."""
+
+    size: tuple[int, int]
+    fill: float | Sequence[float]
 
     def __init__(self, size: Ints, fill: float = 0) -> None:
         self.size, self.fill = positive_pair(size, "size"), fill
@@ -135,6 +147,11 @@ class RandomErasing:
 
     A drawn rectangle that is too long for the image is cut to fit (torchvision draws again).
     """
+
+    p: float
+    scale: tuple[float, float]
+    ratio: tuple[float, float]
+    value: float | Sequence[float]
 
     def __init__(
         self, p: float = 0.5, scale: tuple[float, float] = (0.02, 0.33), ratio: tuple[float, float] = (0.3, 3.3),

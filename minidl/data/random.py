@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from minidl.backend import Array
 from minidl.philox import philox
 from minidl.tensor import Tensor
 
@@ -20,13 +21,13 @@ ORDER, AUGMENT, SPLIT = 1, 2, 3  # purposes, so that no two of them share number
 _WORD = np.uint64(0xFFFFFFFF)
 
 
-def words_at(index, epoch, draw, purpose, seed):
+def words_at(index: int | Array, epoch: int, draw: int | Array, purpose: int, seed: int) -> tuple[Array, ...]:
     """Four random words (arrays of uint64 below 2**32) for each counter (index, epoch, draw, purpose)."""
     counter = [np.asarray(word, np.uint64) & _WORD for word in (index, epoch, draw, purpose)]
     return philox(np.broadcast_arrays(*counter), (seed & 0xFFFFFFFF, (seed >> 32) & 0xFFFFFFFF))
 
 
-def permutation(n, seed, epoch=0, purpose=ORDER):
+def permutation(n: int, seed: int, epoch: int = 0, purpose: int = ORDER) -> Array:
     """The numbers 0 to n-1 in an order that is a function of (n, seed, epoch, purpose).
 
     Every number draws a random 64-bit ticket; the tickets are sorted.
@@ -53,10 +54,13 @@ class ImageRandom:
     True
     """
 
+    seed: int
+    epoch: int
+
     def __init__(self, seed: int, epoch: int | None, indices: Tensor) -> None:
         self.seed, self.epoch = seed, epoch
-        self.indices = np.asarray(indices, np.int64)[:, None]
-        self.drawn = 0
+        self.indices: Array = np.asarray(indices, np.int64)[:, None]
+        self.drawn: int = 0
 
     def uniform(self, k: int) -> Any:
         """The next `k` numbers of every image: float32, shape (N, k), in [0, 1)."""

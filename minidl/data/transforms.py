@@ -9,16 +9,21 @@ torchvision's. Crops and flips are one gather for the batch; resizing follows Pi
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from minidl import backend
+from minidl.backend import Array
 from minidl.checks import Ints, pair, positive_pair, probability
 from minidl.data.errors import check
 
+if TYPE_CHECKING:
+    from minidl.data.random import ImageRandom
 
-def check_batch(batch):
+
+def check_batch(batch: Array) -> tuple[int, ...]:
     """The shape (N, H, W, C) of `batch`, or a `ValueError` that says what it is instead."""
     check(getattr(batch, "ndim", 0) == 4 and batch.dtype in (np.uint8, np.float32),
           f"`batch` is {getattr(batch, 'dtype', type(batch).__name__)} of shape {np.shape(batch)}; "
@@ -26,13 +31,13 @@ def check_batch(batch):
     return batch.shape
 
 
-def check_random(transform, random):
+def check_random(transform: object, random: ImageRandom | None) -> None:
     """A random transform called without its source of random numbers is a mistake, not "do nothing"."""
     name = type(transform).__name__
     check(random is not None, f"{name} needs `random`: call it as transform(batch, ImageRandom(...))")
 
 
-def like(batch, values):
+def like(batch: Array, values: Array) -> Array:
     """Computed float `values` in the type of `batch`: bytes are rounded and held to 0..255."""
     if batch.dtype == np.uint8:
         return np.clip(np.rint(values), 0, 255).astype(np.uint8)
@@ -52,7 +57,7 @@ class Compose:
     """
 
     def __init__(self, transforms: Any) -> None:
-        self.transforms = list(transforms)
+        self.transforms: list[Callable[..., Any]] = list(transforms)
         for t in self.transforms:
             check(callable(t), f"`transforms` holds {t!r}; accepted: functions of (batch, random)")
 
@@ -72,7 +77,7 @@ def _scaled(batch, scale, shift):
     return out
 
 
-def to_float(batch):
+def to_float(batch: Array) -> Array:
     """`batch` as float32, C-ordered: bytes scaled to 0..1, floats as they are."""
     if batch.dtype == np.uint8:
         return np.multiply(batch, np.float32(1 / 255), dtype=np.float32,
@@ -95,6 +100,9 @@ class Normalize:
     ----------
     mean, std : sequences of one float per channel
     """
+
+    mean: Array
+    std: Array
 
     def __init__(self, mean: Any, std: Any) -> None:
         self.mean, self.std = np.atleast_1d(np.asarray(mean, np.float64)), np.atleast_1d(np.asarray(std, np.float64))
@@ -140,7 +148,7 @@ class Resize:
     """
 
     def __init__(self, size: Ints) -> None:
-        self.size = positive_pair(size, "size")
+        self.size: tuple[int, int] = positive_pair(size, "size")
 
     def __call__(self, batch: Any, random: Any = None) -> Any:
         check_batch(batch)
@@ -154,7 +162,7 @@ class CenterCrop:
     """The middle `size` (height, width) of every image."""
 
     def __init__(self, size: Ints) -> None:
-        self.size = positive_pair(size, "size")
+        self.size: tuple[int, int] = positive_pair(size, "size")
 
     def __call__(self, batch: Any, random: Any = None) -> Any:
         N, H, W, C = check_batch(batch)
@@ -176,7 +184,11 @@ class RandomCrop:
     padding_mode : "constant", "edge" or "reflect"
     """
 
-    modes = ("constant", "edge", "reflect")
+    size: tuple[int, int]
+    padding: tuple[int, int]
+    options: dict[str, Any]
+
+    modes: tuple[str, ...] = ("constant", "edge", "reflect")
 
     def __init__(self, size: Ints, padding: Ints = 0, fill: float = 0, padding_mode: str = "constant") -> None:
         self.size, self.padding = positive_pair(size, "size"), pair(padding or 0, "padding", least=0)
@@ -197,7 +209,7 @@ class RandomCrop:
         return windows(padded, top, left, h, w)
 
 
-def windows(batch, top, left, h, w):
+def windows(batch: Array, top: Array, left: Array, h: int, w: int) -> Array:
     """The h x w window at (`top`, `left`) of each image, in one gather: pixels of a row lie together, so C joins W."""
     N, H, W, C = batch.shape
     rows = np.ascontiguousarray(batch).reshape(N, H, W * C)

@@ -5,12 +5,17 @@ C. Guo et al., "On Calibration of Modern Neural Networks", arXiv 1706.04599.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any
+
 import numpy as np
+
+from minidl.backend import Array
 
 BINS = 15
 
 
-def calibration(labels, probabilities, bins=BINS):
+def calibration(labels: Sequence[int] | Array, probabilities: Array, bins: int = BINS) -> dict[str, Any]:
     """Expected calibration error, and the bins of the reliability diagram.
 
     ECE is the mean over images of |accuracy - confidence| of the image's bin, where a bin

@@ -9,11 +9,18 @@ from __future__ import annotations
 
 import hashlib
 import itertools
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from minidl.backend import Array
 from minidl.data import Resize, ToChannels
 from minidl.data.folder import spread
+
+if TYPE_CHECKING:
+    from minidl.data.catalogue import DataSplits
+    from minidl.data.dataset import Dataset
 
 PARTS = ("train", "val", "test")
 SIDE = 16  # near-duplicates are looked for in gray images of so many pixels
@@ -21,7 +28,7 @@ NEAR = 0.99  # correlation from which two images are called near-duplicates
 SHOWN = 12  # pairs that are told
 
 
-def census(splits, most=100_000):
+def census(splits: DataSplits, most: int = 100_000) -> dict[str, Any]:
     """Everything that is said about a data set.
 
     Parameters
@@ -58,7 +65,7 @@ def census(splits, most=100_000):
     }
 
 
-def pixels(images):
+def pixels(images: Array) -> list[dict[str, Any]]:
     """Mean, deviation, range and histogram (32 bins) of the bytes of each channel, in units where white is 1."""
     rows = []
     for c in range(images.shape[-1]):
@@ -76,7 +83,7 @@ def pixels(images):
     return rows
 
 
-def class_means(dataset, K, most=2000):
+def class_means(dataset: Dataset, K: int, most: int = 2000) -> Array:
     """The mean image of each class, uint8 (K, H, W, C), over up to `most` evenly spread images; and their numbers."""
     chosen = spread(len(dataset), most)
     images, labels = dataset.batch(chosen)
@@ -86,7 +93,7 @@ def class_means(dataset, K, most=2000):
     return np.rint(sums / np.maximum(counts, 1)[:, None, None, None]).astype(np.uint8), counts
 
 
-def duplicates(images, indices, parts):
+def duplicates(images: dict[str, Array], indices: dict[str, Array], parts: Sequence[str]) -> list[dict[str, Any]]:
     """For each two parts, how many images of the second stand in the first as well: exactly, and nearly.
 
     Returns

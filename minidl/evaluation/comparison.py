@@ -7,15 +7,19 @@ with probability 1/2. (Q. McNemar, 1947; the exact form is a binomial test.)
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any
+
 import numpy as np
 
+from minidl.backend import Array
 from minidl.data.errors import check
 from minidl.evaluation.scores import interval, resampled, surprise
 
 ALPHA = 0.05
 
 
-def compare_pair(labels, first, second, seed=0):
+def compare_pair(labels: Sequence[int] | Array, first: Array, second: Array, seed: int = 0) -> dict[str, Any]:
     """McNemar's test and a paired bootstrap of two classifiers' answers to the same images.
 
     Parameters
@@ -62,7 +66,7 @@ def compare_pair(labels, first, second, seed=0):
     }
 
 
-def holm(p_values):
+def holm(p_values: Sequence[float]) -> list[float]:
     """p-values of several tests made together, raised so that all hold at once (S. Holm, 1979).
 
     Examples

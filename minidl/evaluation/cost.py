@@ -11,10 +11,14 @@ import copy
 import statistics
 import time
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 import minidl
 from minidl import backend, nn
 from minidl.tensor import Tensor
+
+if TYPE_CHECKING:
+    from minidl.nn.module import Module
 
 
 @dataclass
@@ -41,8 +45,8 @@ class Row:
 
     name: str
     kind: str
-    shape: tuple
-    sources: tuple
+    shape: tuple[int, ...]
+    sources: tuple[str, ...]
     parameters: int
     multiply_adds: int
     kept: int
@@ -51,7 +55,7 @@ class Row:
     training_only: bool = False
 
 
-def cost_of(model, shape, repeats=0):
+def cost_of(model: Module, shape: tuple[int, ...], repeats: int = 0) -> list[Row]:
     """The cost of each layer of `model`, in the order in which the layers are called.
 
     Parameters
@@ -92,7 +96,7 @@ def cost_of(model, shape, repeats=0):
     return rows
 
 
-def layers_of(model):
+def layers_of(model: Module) -> list[tuple[str, Module]]:
     """(name, module) of the layers, in the sense of this file."""
     layers = []
     for name, child in model.named_children():
@@ -107,9 +111,9 @@ class _Call:
 
     name: str
     module: object
-    inputs: tuple
+    inputs: tuple[Any, ...]
     output: object
-    sources: tuple
+    sources: tuple[str, ...]
     kept: int
 
 

@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
+from typing import Any
+
 import numpy as np
 
+from minidl.backend import Array
 from minidl.data.errors import check
 from minidl.evaluation.calibration import calibration
 
 LEVEL, RESAMPLES = 0.95, 1000
 
 
-def scores(labels, probabilities, class_names, loss=None, seed=0):
+def scores(
+    labels: Sequence[int] | Array, probabilities: Array, class_names: Sequence[str], loss: float | None = None,
+    seed: int = 0,
+) -> dict[str, Any]:  # fmt: skip
     """Everything that is said about a classifier's answers.
 
     Parameters
@@ -68,13 +75,13 @@ def _checked(labels, probabilities, class_names):
     return labels, probabilities
 
 
-def surprise(labels, probabilities):
+def surprise(labels: Array, probabilities: Array) -> Array:
     """Minus the logarithm of the probability given to the true class, shape (N,); the mean is the cross-entropy."""
     given = probabilities[np.arange(len(labels)), labels]
     return -np.log(np.maximum(given, np.finfo(np.float32).tiny))
 
 
-def top_k(labels, probabilities, k):
+def top_k(labels: Sequence[int] | Array, probabilities: Array, k: int) -> float:
     """Share of images whose class is among the `k` most probable; of equal probabilities the lower class comes first.
 
     Examples
@@ -86,7 +93,9 @@ def top_k(labels, probabilities, k):
     return float((order == np.asarray(labels)[:, None]).any(axis=1).mean())
 
 
-def per_class(labels, predictions, class_names):
+def per_class(
+    labels: Array, predictions: Array, class_names: Sequence[str]
+) -> tuple[list[dict[str, Any]], dict[str, Any]]:
     """Precision, recall and F1 of every class, and their averages over classes (macro) and over images (weighted).
 
     Returns
@@ -111,12 +120,12 @@ def per_class(labels, predictions, class_names):
     return rows, averages
 
 
-def interval(values):
+def interval(values: Array) -> list[float]:
     """The middle 95 % of bootstrap values: [low, high] (percentile method; B. Efron, 1979)."""
     return [float(v) for v in np.quantile(values, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])]
 
 
-def resampled(n, seed=0, times=RESAMPLES):
+def resampled(n: int, seed: int = 0, times: int = RESAMPLES) -> Iterator[Array]:
     """Index arrays of shape (n,), drawn with replacement: what another `n` images might have been."""
     rng = np.random.default_rng(seed)
     return (rng.integers(0, n, n) for _ in range(times))

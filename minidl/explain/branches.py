@@ -7,26 +7,31 @@ branches' evidence adds up to the logit without its bias.
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from minidl.backend import to_numpy
+from minidl.backend import Array, to_numpy
 from minidl.explain.gradcam import enlarged, heat
 from minidl.explain.watching import chosen, gradients, watch
 from minidl.nn import Branches
+
+if TYPE_CHECKING:
+    from minidl.nn.module import Module
+    from minidl.tensor import Tensor
 
 
 class BlockView(NamedTuple):
     """A block of branches: `maps` (B, N, H, W) from 0 to 1 on one scale per image, `evidence` (B, N) in logits."""
 
     block: str
-    branches: tuple
+    branches: tuple[Any, ...]
     maps: np.ndarray
     evidence: np.ndarray
 
 
-def branch_views(model, images, classes=None):
+def branch_views(model: Module, images: Tensor | Array, classes: int | Sequence[int] | None = None) -> list[BlockView]:
     """Maps and evidence of every branch of every `minidl.nn.Branches` block, in the order of the forward.
 
     Parameters

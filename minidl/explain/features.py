@@ -6,14 +6,18 @@ classes, so the nearest training images say what an answer rests on.
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
 import minidl
 from minidl import backend, nn
+from minidl.backend import Array
 from minidl.explain.watching import as_images, evaluation_mode
 from minidl.tensor import Tensor
+
+if TYPE_CHECKING:
+    from minidl.nn.module import Module
 
 
 class Neighbours(NamedTuple):
@@ -23,7 +27,7 @@ class Neighbours(NamedTuple):
     cosines: np.ndarray
 
 
-def first_filters(model):
+def first_filters(model: Module) -> tuple[str, Array]:
     """(dotted name, weights) of the first convolution, weights a NumPy array (filters, channels, kh, kw).
 
     Examples
@@ -40,7 +44,7 @@ def first_filters(model):
     raise ValueError(f"`model` is a {type(model).__name__} without a convolution, so it has no filters to show")
 
 
-def last_features(model, images):
+def last_features(model: Module, images: Tensor | Array) -> Array:
     """The input of the last `Linear` that `model` calls, for each image: a NumPy array (N, features).
 
     Parameters
@@ -62,7 +66,7 @@ def last_features(model, images):
     return backend.to_numpy(inputs[-1].data)
 
 
-def nearest(queries, bank, k=5):
+def nearest(queries: Array, bank: Array, k: int = 5) -> Neighbours:
     """The `k` rows of `bank` that point most nearly in the direction of each row of `queries`.
 
     Parameters

@@ -6,14 +6,18 @@ Gradient-based Localization", arXiv 1610.02391, equations 1 and 2.
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from minidl.backend import to_numpy
+from minidl.backend import Array, to_numpy
 from minidl.data.transforms import Resize
 from minidl.explain.watching import chosen, gradients, watch
 from minidl.tensor import Tensor
+
+if TYPE_CHECKING:
+    from minidl.nn.module import Module
 
 
 class GradCAM(NamedTuple):
@@ -25,7 +29,9 @@ class GradCAM(NamedTuple):
     layer: str
 
 
-def grad_cam(model, images, classes=None, layer=None):
+def grad_cam(
+    model: Module, images: Tensor | Array, classes: int | Sequence[int] | None = None, layer: str | None = None
+) -> GradCAM:
     """Grad-CAM of each image: ``relu(sum over k of a_k * A_k)``, `a_k` the mean of the gradient over channel k.
 
     Parameters
@@ -81,18 +87,18 @@ def _has_places(output):
     return isinstance(output, Tensor) and output.ndim == 4 and output.shape[2] * output.shape[3] > 1
 
 
-def heat(activation, gradient):
+def heat(activation: Array, gradient: Array) -> Array:
     """Equations 1 and 2: arrays (N, C, h, w) to maps (N, h, w)."""
     weights = gradient.mean(axis=(2, 3), keepdims=True)
     return np.maximum((weights * activation).sum(axis=1), 0)
 
 
-def enlarged(maps, size):
+def enlarged(maps: Array, size: tuple[int, int]) -> Array:
     """Maps (N, h, w) at another size (H, W), by bilinear interpolation."""
     return Resize(tuple(size))(np.ascontiguousarray(maps, np.float32)[..., None])[..., 0]
 
 
-def scaled(maps):
+def scaled(maps: Array) -> Array:
     """Maps (N, H, W), each divided by its largest value unless that is 0."""
     largest = maps.max(axis=(1, 2), keepdims=True)
     return maps / np.where(largest > 0, largest, 1)

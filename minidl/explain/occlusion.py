@@ -6,14 +6,18 @@ arXiv 1311.2901, section 4.2.
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
 import minidl
 from minidl import backend
+from minidl.backend import Array
 from minidl.explain.watching import as_images, chosen, evaluation_mode
 from minidl.tensor import Tensor
+
+if TYPE_CHECKING:
+    from minidl.nn.module import Module
 
 
 class Occlusion(NamedTuple):
@@ -25,7 +29,10 @@ class Occlusion(NamedTuple):
     window: int
 
 
-def occlusion(model, image, class_index=None, window=None, stride=None, fill=0.0, batch_size=64):
+def occlusion(
+    model: Module, image: Tensor | Array, class_index: int | None = None, window: int | None = None,
+    stride: int | None = None, fill: float = 0.0, batch_size: int = 64,
+) -> Occlusion:  # fmt: skip
     """The fall of a class's probability under a square that covers each place in turn.
 
     Parameters
@@ -81,7 +88,7 @@ def occlusion(model, image, class_index=None, window=None, stride=None, fill=0.0
     return Occlusion(_spread(falls, places, window, (H, W)), class_index, whole, window)
 
 
-def starts(length, window, stride):
+def starts(length: int, window: int, stride: int) -> list[int]:
     """Starts of the windows along an axis; the last one ends at the edge."""
     return sorted({*range(0, length - window + 1, stride), length - window})
 

@@ -8,12 +8,21 @@ that come from data.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
 import numpy as np
+
+from minidl.backend import Array
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 SCALE = "cividis"
 
 
-def grad_cam_picture(figure, images, maps, titles):
+def grad_cam_picture(figure: Figure, images: Array, maps: Array, titles: Sequence[str]) -> None:
     """A column per image: above the image, below it what the network looked at."""
     N = len(images)
     figure.set_size_inches(max(4.5, 2.0 * N + 0.8), 4.6)
@@ -25,7 +34,7 @@ def grad_cam_picture(figure, images, maps, titles):
     _bar(figure, rows[1].tolist(), 0, 1, "evidence, at most 1")
 
 
-def show(axes, image, title=None):
+def show(axes: Axes, image: Array, title: str | None = None) -> None:
     """An image without axes, its pixels sharp."""
     axes.axis("off")
     axes.imshow(image.squeeze(), cmap="gray", vmin=0, vmax=255, interpolation="nearest")
@@ -33,14 +42,14 @@ def show(axes, image, title=None):
         axes.set_title(title, fontsize=9)
 
 
-def overlay(axes, heat):
+def overlay(axes: Axes, heat: Array) -> None:
     """A map from 0 to 1 over an image: opaque where it is high, with a line at half of its largest value."""
     axes.imshow(heat, cmap=SCALE, vmin=0, vmax=1, alpha=0.15 + 0.65 * np.clip(heat, 0, 1), interpolation="bilinear")
     if heat.min() < 0.5 < heat.max():
         axes.contour(heat, [0.5], colors="white", linewidths=1.2)
 
 
-def occlusion_picture(figure, image, found, title):
+def occlusion_picture(figure: Figure, image: Array, found: Any, title: str | None) -> None:
     """The image, and the fall of the probability at each pixel."""
     figure.set_size_inches(7.5, 3.6)
     left, right = figure.subplots(1, 2)
@@ -52,7 +61,7 @@ def occlusion_picture(figure, image, found, title):
     _bar(figure, [right], -largest, largest, "fall of the probability")
 
 
-def branches_picture(figure, image, views):
+def branches_picture(figure: Figure, image: Array, views: Any) -> None:
     """A row per block and a column per branch for the first image of `views`; each title is the branch's evidence."""
     columns = max(len(view.branches) for view in views)
     figure.set_size_inches(1.5 * columns + 1.2, 1.6 * len(views) + 0.5)
@@ -67,7 +76,7 @@ def branches_picture(figure, image, views):
     _bar(figure, grid.ravel().tolist(), 0, 1, "evidence, at most 1 in each block")
 
 
-def filters_picture(figure, filters, title):
+def filters_picture(figure: Figure, filters: Array, title: str | None) -> None:
     """Filters (F, C, kh, kw) as tiles: colours where C is 3, else the mean over C; mid-gray is 0."""
     F, C = filters.shape[:2]
     columns = min(F, 16)
@@ -83,7 +92,7 @@ def filters_picture(figure, filters, title):
             axes.imshow(tiles[k], cmap="gray", vmin=0, vmax=1, interpolation="nearest")
 
 
-def neighbours_picture(figure, image, title, others, titles):
+def neighbours_picture(figure: Figure, image: Array, title: str | None, others: Array, titles: Sequence[str]) -> None:
     """The image, and next to it the images nearest to it, the nearest first."""
     figure.set_size_inches(1.7 * (len(others) + 1), 2.2)
     first, *row = figure.subplots(1, len(others) + 1, squeeze=False)[0]

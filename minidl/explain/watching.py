@@ -8,16 +8,22 @@ network, its mode and its parameters' gradients are left as they were.
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 import minidl
 from minidl import backend
+from minidl.backend import Array
 from minidl.tensor import Tensor
+
+if TYPE_CHECKING:
+    from minidl.nn.module import Module
 
 
 @contextlib.contextmanager
-def evaluation_mode(model):
+def evaluation_mode(model: Module) -> Iterator[None]:
     """Inside, `model` is in evaluation mode; afterwards each module is in the mode that it was in."""
     training = [module for module in model.modules() if module.training]
     model.eval()
@@ -29,7 +35,7 @@ def evaluation_mode(model):
 
 
 @contextlib.contextmanager
-def kept_outputs(model, wanted):
+def kept_outputs(model: Module, wanted: Callable[..., Any]) -> Iterator[list[Any]]:
     """A list that fills with (name, output) as the modules for which ``wanted(name, module)`` holds return."""
     kept, handles = [], []
     for name, module in model.named_modules():
@@ -43,7 +49,7 @@ def kept_outputs(model, wanted):
             handle.remove()
 
 
-def as_images(model, images):
+def as_images(model: Module, images: Tensor | Array) -> Tensor:
     """`images` as a new leaf Tensor (N, C, H, W) on the network's device that asks for a gradient."""
     array = images.data if isinstance(images, Tensor) else images
     if getattr(array, "ndim", 0) != 4 or array.dtype.kind != "f":
@@ -55,7 +61,7 @@ def as_images(model, images):
     return Tensor(array, requires_grad=True)
 
 
-def watch(model, images, wanted):
+def watch(model: Module, images: Tensor | Array, wanted: Callable[..., Any]) -> tuple[Tensor, list[tuple[str, Tensor]]]:
     """Logits (N, classes) of `images` and the list of (name, output) of the modules that are `wanted`, on a graph.
 
     Raises
@@ -72,7 +78,7 @@ def watch(model, images, wanted):
     return logits, kept
 
 
-def chosen(logits, classes):
+def chosen(logits: Tensor, classes: int | Sequence[int] | None) -> Array:
     """The class of each image as int64 (N,): `classes`, one for all, or where None the predicted ones."""
     N, K = logits.shape
     if classes is None:
@@ -83,7 +89,7 @@ def chosen(logits, classes):
     return classes.astype(np.int64)
 
 
-def gradients(logits, classes, activations):
+def gradients(logits: Tensor, classes: Array, activations: list[Tensor]) -> list[Array]:
     """Gradients of each image's logit of its class with respect to `activations`, a list of arrays.
 
     In evaluation mode no image depends on another, so the gradient of the sum holds them all.

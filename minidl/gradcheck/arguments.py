@@ -9,6 +9,8 @@ a function and its inputs.
 from __future__ import annotations
 
 import inspect
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -18,7 +20,9 @@ from minidl.tensor import Function, Tensor
 SHAPE = (3, 4)  # where none is given
 
 
-def inputs_for(function, name, shapes, seed):
+def inputs_for(
+    function: Callable[..., Any], name: str, shapes: Sequence[tuple[int, ...]], seed: int
+) -> tuple[Callable[..., Any], list[Any]]:
     """`function`, or what stands for it, and a list of inputs.
 
     Parameters

@@ -8,12 +8,17 @@ one at fault.
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 
 from minidl.anomaly import origin_of
-from minidl.backend import array_module, to_device, to_numpy
+from minidl.backend import Array, array_module, to_device, to_numpy
 from minidl.gradcheck.differences import directional
 from minidl.tensor import Observer, grad, observe
+
+if TYPE_CHECKING:
+    from minidl.gradcheck.maps import GradientMap, Map
 
 MOST_OPS = 400  # longer graphs would take too long
 
@@ -33,7 +38,9 @@ class _Recorder(Observer):
         self.calls.append((node, inputs, outputs, origin_of(node) if self.nudge is None else None))
 
 
-def culprit(map_, upstream, rtol, atol, noise, rng):
+def culprit(
+    map_: GradientMap | Map, upstream: list[Array], rtol: float, atol: float, noise: float, rng: np.random.Generator
+) -> str | None:
     """A sentence that names the operation whose backward is wrong, or None if it cannot be told."""
     recorder, outputs = _observed(map_, None)
     if not 1 < len(recorder.calls) <= MOST_OPS:

@@ -7,7 +7,7 @@ Inputs stay away from kinks by construction: `away_from_zero` for ReLU and |x|, 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Callable
+from typing import Any, Callable
 
 import numpy as np
 
@@ -41,35 +41,35 @@ class Case:
     function: Callable
     make_inputs: Callable
     order: int = 2
-    zero: tuple = ()
-    zero_blocks: tuple = ()
+    zero: tuple[int, ...] = ()
+    zero_blocks: tuple[Any, ...] = ()
     reference: Callable | None = field(default=None, repr=False)
     tolerance: float = 1e-7
 
     @property
-    def op(self):
+    def op(self) -> str:
         """Name of the public function that the row covers."""
         return self.name.partition("/")[0]
 
     @property
-    def options(self):
+    def options(self) -> dict[str, Any]:
         """The keyword arguments that `check_gradients` takes from this row."""
         return dict(
             order=self.order, zero=self.zero, zero_blocks=self.zero_blocks, rtol=self.tolerance, atol=self.tolerance
         )
 
 
-def normal(*shapes):
+def normal(*shapes: Any) -> Callable[..., Any]:
     """Standard normal numbers."""
     return lambda rng: [rng.standard_normal(shape) for shape in shapes]
 
 
-def uniform(low, high, *shapes):
+def uniform(low: float, high: float, *shapes: Any) -> Callable[..., Any]:
     """Evenly distributed numbers from `low` to `high`."""
     return lambda rng: [rng.uniform(low, high, shape) for shape in shapes]
 
 
-def away_from_zero(*shapes, margin=0.1):
+def away_from_zero(*shapes: Any, margin: float = 0.1) -> Callable[..., Any]:
     """Normal numbers pushed outwards, so that none is closer to 0 than `margin`."""
 
     def make(rng):
@@ -79,7 +79,7 @@ def away_from_zero(*shapes, margin=0.1):
     return make
 
 
-def apart(*shapes, gap=0.05):
+def apart(*shapes: Any, gap: float = 0.05) -> Callable[..., Any]:
     """Numbers around 0 of which any two, over all inputs, differ by at least `gap`, in random order."""
 
     def make(rng):
@@ -91,6 +91,6 @@ def apart(*shapes, gap=0.05):
     return make
 
 
-def both(*factories):
+def both(*factories: Any) -> Callable[..., Any]:
     """The inputs of several factories, one after the other."""
     return lambda rng: [x for factory in factories for x in factory(rng)]

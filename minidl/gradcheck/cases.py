@@ -10,6 +10,7 @@ import difflib
 
 import numpy as np
 
+from minidl.backend import Array
 from minidl.gradcheck.case import Case
 from minidl.gradcheck.rows_calculus import ROWS_OF_CALCULUS
 from minidl.gradcheck.rows_everyday import ROWS_OF_EVERYDAY
@@ -18,7 +19,7 @@ from minidl.gradcheck.rows_layers import ROWS_OF_LAYERS
 CASES: list[Case] = ROWS_OF_CALCULUS + ROWS_OF_LAYERS + ROWS_OF_EVERYDAY
 
 
-def cases_named(name):
+def cases_named(name: str) -> list[Case]:
     """The rows of one op (``"conv2d"``), or one row (``"conv2d/groups"``).
 
     Raises
@@ -39,6 +40,6 @@ def cases_named(name):
     return found
 
 
-def inputs_of(case, seed=0):
+def inputs_of(case: Case, seed: int = 0) -> list[Array]:
     """The inputs of a case: float64 arrays that depend on its name and `seed` alone."""
     return case.make_inputs(np.random.default_rng([seed, *case.name.encode()]))

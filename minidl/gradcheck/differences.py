@@ -15,11 +15,17 @@ from __future__ import annotations
 
 import math
 import warnings
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from minidl import backend
+from minidl.backend import Array
+
+if TYPE_CHECKING:
+    from minidl.gradcheck.maps import GradientMap, Map
 
 STEPS = tuple(2.0**-k for k in (10, 13, 16, 19, 22, 25))
 COMPLEX_STEP = 1e-20
@@ -30,16 +36,16 @@ ROUNDING = 32  # how many units in the last place an output of the function may 
 class Point:
     """A map at fixed arrays: ``along(...)`` gives it as a function of one number t."""
 
-    def __init__(self, map_):
+    def __init__(self, map_: GradientMap | Map) -> None:
         self.map = map_
-        self.arrays = [leaf.data for leaf in map_.leaves]
-        self.centre = self.flat(map_.evaluate(self.arrays))
+        self.arrays: list[Array] = [leaf.data for leaf in map_.leaves]
+        self.centre: Array = self.flat(map_.evaluate(self.arrays))
 
-    def flat(self, arrays):
+    def flat(self, arrays: list[Array]) -> Array:
         """All outputs as one vector on the host."""
         return np.concatenate([backend.to_numpy(a).reshape(-1) for a in arrays] or [np.zeros(0)])
 
-    def along(self, directions):
+    def along(self, directions: Array) -> Callable[..., Any]:
         """``phi(t)``: the outputs at x + t v; `directions` maps the number of a leaf to its v."""
 
         def phi(t):
@@ -48,7 +54,7 @@ class Point:
 
         return phi
 
-    def noise(self, upstream):
+    def noise(self, upstream: Array) -> float:
         """Rounding error of ``upstream @ outputs``; divided by h, that of a difference quotient."""
         size = max(float(np.linalg.norm(upstream * self.centre)), float(np.linalg.norm(upstream)))
         return ROUNDING * EPS * size  # at least that of numbers around 1, which may have cancelled
@@ -60,7 +66,7 @@ def _moved(x, t, direction):
     return np.asarray(moved) if isinstance(moved, np.generic) else moved
 
 
-def richardson(phi, h):
+def richardson(phi: Callable[..., Any], h: float) -> tuple[Any, Any]:
     """The derivative of ``phi`` at 0, and how far its two central differences are apart."""
     outer = (phi(h) - phi(-h)) / (2 * h)
     inner = (phi(h / 2) - phi(-h / 2)) / h
@@ -77,7 +83,9 @@ class Estimate:
     agrees: bool
 
 
-def directional(phi, expected, rtol, atol, noise, steps=STEPS):
+def directional(
+    phi: Callable[..., Any], expected: float, rtol: float, atol: float, noise: float, steps: Sequence[float] = STEPS
+) -> Estimate:
     """The derivative of the number ``phi(t)`` at 0, with the largest step at which it equals `expected`.
 
     If there is none, the estimate whose two differences lie closest together.
@@ -92,7 +100,7 @@ def directional(phi, expected, rtol, atol, noise, steps=STEPS):
     return min(tried, key=lambda pair: pair[0])[1]
 
 
-def kink(phi, centre, noise):
+def kink(phi: Callable[..., Any], centre: float, noise: float) -> float:
     """Distance by which the slopes to the left and right stay as h goes to 0, relative to them; 0 if smooth.
 
     Between smooth sides the difference falls with h; on a kink it stays, and on a jump it grows.
@@ -106,7 +114,7 @@ def _one_sided_gap(phi, centre, h, noise):
     return max(abs(right - left) - 4 * noise / h, 0.0) / max(abs(right), abs(left), 1e-300)
 
 
-def complex_step(point, directions, upstream):
+def complex_step(point: Array, directions: Array, upstream: Array) -> float | None:
     """Im f(x + i h v) / h, free of cancellation; None where the ops refuse complex numbers."""
     with warnings.catch_warnings():
         warnings.simplefilter("error")
@@ -119,7 +127,7 @@ def complex_step(point, directions, upstream):
     return float(upstream @ (outputs.imag / COMPLEX_STEP))
 
 
-def taylor_slope(phi, centre, slope, noise, largest_step):
+def taylor_slope(phi: Callable[..., Any], centre: float, slope: float, noise: float, largest_step: float) -> float:
     """Rate at which |phi(h) - phi(0) - h slope| falls: its order in h, 2 for a right slope and 1 for a wrong one.
 
     Infinite where the remainder is nothing but rounding, as for a linear function.

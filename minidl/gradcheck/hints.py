@@ -12,6 +12,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from minidl.backend import Array
+
 
 @dataclass
 class Evidence:
@@ -25,22 +27,22 @@ class Evidence:
 
     backward: np.ndarray
     numeric: np.ndarray
-    sizes: dict = field(default_factory=dict)
-    factors: dict = field(default_factory=dict)
-    others: dict = field(default_factory=dict)
-    matrices: dict = field(default_factory=dict)
+    sizes: dict[str, int] = field(default_factory=dict)
+    factors: dict[str, float] = field(default_factory=dict)
+    others: dict[str, Array] = field(default_factory=dict)
+    matrices: dict[str, Array] = field(default_factory=dict)
 
-    def same(self, a, b):
+    def same(self, a: Array, b: Array) -> bool:
         """Return whether two arrays agree to the precision of the differences."""
         return a.shape == b.shape and np.allclose(a, b, rtol=1e-4, atol=1e-6 * self.scale)
 
     @property
-    def scale(self):
+    def scale(self) -> float:
         """The largest true value."""
         return float(np.max(np.abs(self.numeric), initial=0.0)) or 1.0
 
     @property
-    def ratio(self):
+    def ratio(self) -> float | None:
         """backward / numeric if it is one number everywhere, else None."""
         solid = np.abs(self.numeric) > 1e-3 * self.scale
         if not solid.any():
@@ -49,7 +51,7 @@ class Evidence:
         return ratio if math.isfinite(ratio) and self.same(self.backward, ratio * self.numeric) else None
 
 
-def guess(evidence):
+def guess(evidence: Evidence) -> str:
     """The likeliest mistake in one sentence."""
     if not np.all(np.isfinite(evidence.backward)):
         return "backward gives NaN or Inf: look for a division by 0 or a logarithm of 0 (see minidl.detect_anomaly)"

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import math
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from minidl import backend
 from minidl.gradcheck.maps import GradientMap
 from minidl.tensor import Observer, Tensor, grad, observe
+
+if TYPE_CHECKING:
+    from minidl.gradcheck.subject import Subject
 
 
 def _arrays(gradients):
@@ -27,7 +31,7 @@ def _gap(found, expected):
     return max(gaps)
 
 
-def check_same_bits(s):
+def check_same_bits(s: Subject) -> None:
     """Backward twice from the same point gives the same bits."""
     runs = [_arrays(s.map.gradients(s.upstream)) for _ in range(2)]
     same = [a is b or np.array_equal(a, b, equal_nan=True) for a, b in zip(*runs)]
@@ -40,7 +44,7 @@ def check_same_bits(s):
     s.report.add(s.order, "same bits", "", _gap(*runs), 0.0, failure is None, failure=failure)
 
 
-def check_unmutated(s):
+def check_unmutated(s: Subject) -> None:
     """Neither forward nor backward writes into the inputs or the upstream gradient."""
     watched = [*zip(s.map.names, s.map.leaves), *((f"upstream[{k}]", u) for k, u in enumerate(map(Tensor, s.upstream)))]
     before = [(t.data.copy(), t._version) for _, t in watched]
@@ -94,7 +98,7 @@ def _broadcasts(shape, to):
     return lead >= 0 and all(n in (1, m) for n, m in zip(shape, to[lead:]))
 
 
-def check_shapes(s):
+def check_shapes(s: Subject) -> None:
     """Every backward returns gradients of its inputs' shapes and dtypes; returns whether it does."""
     problem = None
     with observe(_Shapes()) as watch:
@@ -112,7 +116,7 @@ def check_shapes(s):
     s.report.add(s.order, "shapes", "", math.nan, math.nan, failure is None, failure=failure)
 
 
-def check_layout(s):
+def check_layout(s: Subject) -> None:
     """The same gradients from inputs and upstreams that lie otherwise in memory."""
     expected = _arrays(s.map.gradients(s.upstream))
     for name, rearrange in LAYOUTS.items():
@@ -145,7 +149,7 @@ def _channels_last(x):
 LAYOUTS = {"strided": _strided, "channels-last": _channels_last}
 
 
-def check_both_backwards(s):
+def check_both_backwards(s: Subject) -> None:
     """The backward whose graph is recorded equals the one that is not: a kernel against its definition."""
     plain, recorded = (_arrays(s.map.gradients(s.upstream, create_graph=graph)) for graph in (False, True))
     gap, failure = _gap(recorded, plain), None
@@ -155,7 +159,7 @@ def check_both_backwards(s):
     s.report.add(s.order, "both backwards", "", gap, 1e-9, failure is None, failure=failure)
 
 
-def check_float32(s):
+def check_float32(s: Subject) -> None:
     """Single precision gives the same gradients to single precision."""
     if not s.settings.float32 or isinstance(s.map, GradientMap):
         return

@@ -10,10 +10,14 @@ Evaluations repeat exactly: before each one the random streams and a module's bu
 from __future__ import annotations
 
 import inspect
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
+from numpy.typing import DTypeLike
 
 from minidl import backend
+from minidl.backend import Array
 from minidl.random import get_rng_state, set_rng_state
 from minidl.tensor import Function, Tensor, grad, set_grad_enabled
 
@@ -21,13 +25,19 @@ from minidl.tensor import Function, Tensor, grad, set_grad_enabled
 class Map:
     """Leaves (Tensors) to outputs; `call(record)` computes the outputs from the leaves as they are."""
 
-    def __init__(self, name, call, leaves, names, buffers=()):
-        self.name, self.call, self.leaves, self.names = name, call, leaves, names
-        self.buffers = [(buffer, buffer.data.copy()) for buffer in buffers]
-        self.random_state = get_rng_state()
-        self.active = None  # which outputs can be differentiated; known after the first call
+    def __init__(
+        self, name: str, call: Callable[..., Any], leaves: list[Tensor], names: list[str],
+        buffers: Sequence[Tensor] = (),
+    ) -> None:  # fmt: skip
+        self.name: str = name
+        self.call: Callable[..., Any] = call
+        self.leaves: list[Tensor] = leaves
+        self.names: list[str] = names
+        self.buffers: list[tuple[Tensor, Array]] = [(buffer, buffer.data.copy()) for buffer in buffers]
+        self.random_state: dict[str, Any] = get_rng_state()
+        self.active: list[int] | None = None  # which outputs can be differentiated; known after the first call
 
-    def outputs(self, record=True):
+    def outputs(self, record: bool = True) -> list[Tensor]:
         """The differentiable outputs, with or without their graph."""
         if self.active is None:
             self.active = [i for i, y in enumerate(self._all(True)) if isinstance(y, Tensor) and y.requires_grad]
@@ -42,13 +52,13 @@ class Map:
             result = self.call(record)
         return result if isinstance(result, (tuple, list)) else (result,)
 
-    def place(self, arrays):
+    def place(self, arrays: list[Array]) -> None:
         """Give the leaves new values."""
         for leaf, array in zip(self.leaves, arrays):
             leaf.data = array
             leaf.bump_version()
 
-    def evaluate(self, arrays):
+    def evaluate(self, arrays: list[Array]) -> list[Array]:
         """The outputs at `arrays`, as arrays; the leaves are put back."""
         before = [leaf.data for leaf in self.leaves]
         try:
@@ -57,7 +67,7 @@ class Map:
         finally:
             self.place(before)
 
-    def gradients(self, upstream, create_graph=False):
+    def gradients(self, upstream: list[Array], create_graph: bool = False) -> list[Tensor]:
         """Gradients by backward: one Tensor or None per leaf, for the arrays `upstream`, one per output."""
         outputs = self.outputs()
         if not outputs:
@@ -68,9 +78,9 @@ class Map:
 class GradientMap(Map):
     """(leaves of `inner`, upstream gradients) -> gradients of the leaves."""
 
-    def __init__(self, inner, upstream):
+    def __init__(self, inner: GradientMap | Map, upstream: list[Array]) -> None:
         self.inner = inner
-        self.upstream = [Tensor(u, requires_grad=True) for u in upstream]
+        self.upstream: list[Tensor] = [Tensor(u, requires_grad=True) for u in upstream]
         suffix = [f"[{i}]" for i in range(len(upstream))] if len(upstream) > 1 else [""]
         prime = "upstream" if not isinstance(inner, GradientMap) else "upstream'"
         names = list(inner.names) + [prime + s for s in suffix]
@@ -82,12 +92,14 @@ class GradientMap(Map):
         return grad(outputs, self.inner.leaves, self.upstream, create_graph=record, materialize_grads=True)
 
 
-def is_module(f):
+def is_module(f: Callable[..., Any]) -> bool:
     """Return whether `f` has parameters of its own, as an nn.Module does."""
     return hasattr(f, "named_parameters") and callable(f)
 
 
-def map_of(f, inputs, name=None, dtype=np.float64):
+def map_of(
+    f: Callable[..., Any], inputs: Sequence[Tensor], name: str | None = None, dtype: DTypeLike = np.float64
+) -> Map:
     """`f` with `inputs` as a :class:`Map` in precision `dtype`.
 
     Differentiated are the inputs that require grad or, where none does, all floating-point arrays
@@ -112,12 +124,12 @@ def map_of(f, inputs, name=None, dtype=np.float64):
     return Map(name or name_of(f), lambda record: call(*arguments), leaves, names, buffers)
 
 
-def name_of(f):
+def name_of(f: Callable[..., Any]) -> str:
     """Name of `f` in messages."""
     return getattr(f, "__name__", None) or type(f).__name__
 
 
-def argument_names(f, count):
+def argument_names(f: Callable[..., Any], count: int) -> list[str]:
     """The first `count` parameter names of `f`, invented where it has none."""
     if isinstance(f, type) and issubclass(f, Function):
         f = f.forward

@@ -4,8 +4,13 @@ from __future__ import annotations
 
 import math
 import textwrap
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
+
+if TYPE_CHECKING:
+    from minidl.gradcheck.report import Report
 
 TINY, HUGE = 1e-17, 1.0  # ends of the colour scale of relative errors
 WRONG, RIGHT, INK = "#c0392b", "#2471a3", "#2c3e50"
@@ -21,7 +26,7 @@ def _figure(size):
     return figure
 
 
-def draw_errors(error, path):
+def draw_errors(error: Exception, path: Path | str) -> None:
     """Save two panels for a `GradientError`: backward over differences, and the error at every element.
 
     Raises
@@ -69,7 +74,7 @@ def _draw_image(figure, axes, error):
         axes.set_yticks([])
 
 
-def draw_heat_map(reports, path):
+def draw_heat_map(reports: list[Report], path: Path | str) -> None:
     """Save a heat map, op x check, of the largest relative error; grey where a check does not apply.
 
     Parameters

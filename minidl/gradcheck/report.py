@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from minidl.gradcheck.picture import draw_errors
+
+if TYPE_CHECKING:
+    from minidl.gradcheck.differences import Estimate
 
 
 class GradientError(AssertionError):
@@ -38,6 +41,11 @@ class GradientError(AssertionError):
         The whole table.
     """
 
+    check: str
+    order: int
+    function: str
+    argument: str | None
+
     def __init__(
         self, message: str, check: str, order: str = 1, function: Any = "", argument: str = "", **found: Any
     ) -> None:
@@ -45,7 +53,7 @@ class GradientError(AssertionError):
         self.check, self.order, self.function, self.argument = check, order, function, argument
         for name in ("index", "backward", "numeric", "ratio", "hint", "culprit", "gradient", "expected", "report"):
             setattr(self, name, found.get(name))
-        self.direction = found.get("direction", {})
+        self.direction: dict[str, Any] = found.get("direction", {})
 
     def save_picture(self, path: str | os.PathLike[str]) -> None:
         """Draw where the errors lie and how the two gradients compare; a PNG or SVG file."""
@@ -77,7 +85,7 @@ class Report:
     """
 
     function: str
-    rows: list = field(default_factory=list)
+    rows: list[Row] = field(default_factory=list)
 
     @property
     def passed(self) -> bool:
@@ -99,7 +107,7 @@ class Report:
         errors = [r.error for r in self.rows if check in (None, r.check) and order in (None, r.order)]
         return max(errors, default=float("nan"))
 
-    def __str__(self):
+    def __str__(self) -> str:
         head = f"{self.function}: {'all checks passed' if self.passed else 'FAILED'}"
         titles = ("order", "check", "argument", "error", "limit", "", "")
         body = [
@@ -118,7 +126,7 @@ def _number(x):
 ORDERS = {1: "gradient", 2: "second derivative", 3: "third derivative", 4: "fourth derivative"}
 
 
-def wrong_gradient(map_name, argument, order, estimate, **found):
+def wrong_gradient(map_name: str, argument: str, order: int, estimate: Estimate, **found: Any) -> GradientError:
     """The message of a wrong derivative, as a :class:`GradientError`."""
     index, backward, numeric = found["index"], found["backward"], found["numeric"]
     ratio = found["ratio"] = backward / numeric if numeric else float("inf")

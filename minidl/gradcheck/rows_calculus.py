@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 
 import minidl as op
+from minidl.backend import Array
 from minidl.gradcheck.case import Case, apart, away_from_zero, both, normal, uniform
 from minidl.tensor import Tensor
 
@@ -44,14 +47,14 @@ ARITHMETIC = [
 ]
 
 
-def gelu_by_tanh(x):
+def gelu_by_tanh(x: Array) -> Array:
     """GELU when the normal distribution is approximated."""
     return 0.5 * x * (1 + np.tanh(np.sqrt(2 / np.pi) * (x + 0.044715 * x**3)))
 
 
 ANYWHERE, INSIDE, POSITIVE = normal((2, 3)), uniform(-0.9, 0.9, (2, 3)), uniform(0.3, 3, (2, 3))
 ERF = np.vectorize(math.erf, otypes=[float])
-SMOOTH = {
+SMOOTH: dict[str, tuple[Callable[..., Any], Any]] = {
     "square": (ANYWHERE, np.square),
     "sqrt": (POSITIVE, np.sqrt),
     "rsqrt": (POSITIVE, lambda x: x**-0.5),
@@ -77,12 +80,12 @@ SMOOTH = {
     "logsigmoid": (away_from_zero((2, 3)), lambda x: -np.log(1 + np.exp(-x))),
     "elu": (away_from_zero((2, 3)), lambda x: np.where(x > 0, x, np.expm1(x))),
 }
-PIECEWISE = {
+PIECEWISE: dict[str, Callable[..., Any]] = {
     "abs": np.abs,
     "relu": lambda x: np.maximum(x, 0),
     "leaky_relu": lambda x: np.where(x > 0, x, 0.01 * x),
 }
-FLAT = {"sign": np.sign, "floor": np.floor, "ceil": np.ceil, "round": np.rint}
+FLAT: dict[str, Callable[..., Any]] = {"sign": np.sign, "floor": np.floor, "ceil": np.ceil, "round": np.rint}
 
 ELEMENTWISE = (
     [Case(name, getattr(op, name), make, reference=reference) for name, (make, reference) in SMOOTH.items()]
@@ -121,7 +124,7 @@ REDUCTIONS = [
 ]
 
 
-def moving(name, function, reference, make=CUBE):
+def moving(name: str, function: Callable[..., Any], reference: Any, make: Callable[..., Any] = CUBE) -> Case:
     """A case for an op that moves elements about, and so is linear."""
     return Case(name, function, make, zero_blocks=LINEAR, reference=reference)
 
@@ -178,7 +181,7 @@ def _assigned(x, value):
     return y
 
 
-def product(name, function, reference, *shapes):
+def product(name: str, function: Callable[..., Any], reference: Any, *shapes: Any) -> Case:
     """A case for a product of two inputs, linear in each."""
     return Case(name, function, normal(*shapes), zero_blocks=PRODUCT, reference=reference)
 

@@ -2,11 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import numpy as np
 
 from minidl.gradcheck.case import Case, apart, away_from_zero, both, normal, uniform
-from minidl.ops import activations, attention, embedding, objectives, products, remainders, resampling, rescaling
-from minidl.ops import selecting, sequences, sorting, tiling
+from minidl.ops import (
+    activations,
+    attention,
+    embedding,
+    objectives,
+    products,
+    remainders,
+    resampling,
+    rescaling,
+    selecting,
+    sequences,
+    sorting,
+    tiling,
+)
 from minidl.random import get_rng_state, manual_seed, set_rng_state
 from minidl.tensor import Tensor
 
@@ -16,17 +31,17 @@ PRODUCT = ((0, 0), (1, 1))
 CUBE, SQUARE, IMAGE = normal((2, 3, 4)), normal((3, 4)), normal((2, 2, 3, 4))
 
 
-def linear(name, function, reference=None, make=CUBE):
+def linear(name: str, function: Callable[..., Any], reference: Any = None, make: Callable[..., Any] = CUBE) -> Case:
     """A case for a linear op."""
     return Case(name, function, make, zero_blocks=LINEAR, reference=reference)
 
 
-def product(name, function, reference, *shapes):
+def product(name: str, function: Callable[..., Any], reference: Any, *shapes: Any) -> Case:
     """A case for a product of two inputs, linear in each."""
     return Case(name, function, normal(*shapes), zero_blocks=PRODUCT, reference=reference)
 
 
-def einsum(equation, *shapes, zero_blocks=PRODUCT):
+def einsum(equation: str, *shapes: Any, zero_blocks: Any = PRODUCT) -> Case:
     """A case for one equation, which NumPy reads alike."""
     return Case(f"einsum/{equation}", lambda *xs: products.einsum(equation, *xs), normal(*shapes),
                 zero_blocks=zero_blocks, reference=lambda *xs: np.einsum(equation, *xs))
@@ -129,13 +144,13 @@ REMAINDERS = [
 
 
 
-def resized(mode, *shape, **options):
+def resized(mode: str, *shape: Any, **options: Any) -> Case:
     """A case of `interpolate`."""
     name = "_".join(["interpolate/" + mode, *(str(value) for value in options.values())]).replace(" ", "")
     return linear(name, lambda x: resampling.interpolate(x, mode=mode, **options), make=normal(shape))
 
 
-def sampled(mode, padding_mode, align_corners=False):
+def sampled(mode: str, padding_mode: str, align_corners: bool = False) -> Case:
     """A case of `grid_sample` whose places stay off the lattice, where the weights have kinks."""
     def make(rng):
         positions = rng.integers(-2, 5, (2, 2, 3, 2)) + rng.uniform(0.1, 0.4, (2, 2, 3, 2))

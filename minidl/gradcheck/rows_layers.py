@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import numpy as np
 
 import minidl as op
@@ -14,12 +17,14 @@ PRODUCT = ((0, 0), (1, 1))
 AFFINE = PRODUCT + ((2, 2), (0, 2), (1, 2))
 
 
-def bound(name, *fixed, **options):
+def bound(name: str, *fixed: Any, **options: Any) -> Callable[..., Any]:
     """The op with its trailing arguments and options filled in."""
     return lambda *inputs: getattr(op, name)(*inputs, *fixed, **options)
 
 
-def convolution(variant, x, weight, bias=False, name="conv2d", **options):
+def convolution(
+    variant: Any, x: tuple[int, ...], weight: tuple[int, ...], bias: bool = False, name: str = "conv2d", **options: Any
+) -> Case:
     """A case of `conv2d` or `conv_transpose2d` from the shapes of its operands."""
     outputs = weight[0] if name == "conv2d" else weight[1] * options.get("groups", 1)
     shapes = (x, weight) + (((outputs,),) if bias else ())
@@ -51,7 +56,7 @@ CONVOLUTION = [
 IMAGE = (2, 3, 5, 6)
 
 
-def pooling(variant, *fixed, name="max_pool2d", **options):
+def pooling(variant: Any, *fixed: Any, name: str = "max_pool2d", **options: Any) -> Case:
     """A case of a pooling op: distinct values, so that no maximum is tied."""
     return Case(name + variant, bound(name, *fixed, **options), apart(IMAGE), zero_blocks=LINEAR)
 
@@ -107,7 +112,10 @@ WEIGHT = np.array([0.5, 2.0, 1.25])
 PROBABILITIES = np.array([[0.1, 0.7, 0.2], [0.5, 0.5, 0.0], [0.2, 0.3, 0.5], [1.0, 0.0, 0.0]])
 
 
-def loss(name, target, variant="", make=normal((4, 3)), zero_blocks=(), reference=None, **options):
+def loss(
+    name: str, target: Any, variant: Any = "", make: Callable[..., Any] = normal((4, 3)), zero_blocks: Any = (),
+    reference: Any = None, **options: Any,
+) -> Case:  # fmt: skip
     """A case of a loss whose target is fixed."""
     function = getattr(op, name)
     return Case(name + variant, lambda x: function(x, Tensor(target), **options), make, zero_blocks=zero_blocks,

@@ -10,12 +10,13 @@ Stability", arXiv 2103.00065.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 
 from minidl import backend
+from minidl.backend import Array
 from minidl.random import get_rng_state, set_rng_state
 from minidl.tensor import Tensor, enable_grad, grad
 
@@ -69,7 +70,9 @@ def largest_eigenvalue(
     return value, [Tensor(v) for v in vector]
 
 
-def hessian_product(loss_fn, params, vector, state=None):
+def hessian_product(
+    loss_fn: Callable[..., Any], params: Sequence[Tensor], vector: list[Array], state: dict[str, Any] | None = None
+) -> list[Array]:
     """The Hessian of ``loss_fn()`` to `params` times `vector`: lists of arrays shaped like `params`."""
     if state is not None:
         set_rng_state(state)

@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from minidl import backend
+from minidl.backend import Array
 from minidl.gradcheck import blame
 from minidl.gradcheck.differences import STEPS, Point, directional
 from minidl.gradcheck.hints import Evidence, guess
 from minidl.gradcheck.report import ORDERS, GradientError, wrong_gradient
+
+if TYPE_CHECKING:
+    from minidl.gradcheck.differences import Estimate
+    from minidl.tensor.core import Tensor
 
 SAMPLES = 64  # elements that are looked at one by one where an argument has more than MOST_ELEMENTS
 MOST_ELEMENTS = 600
@@ -25,11 +32,11 @@ class Settings:
     atol: float = 1e-7
     directions: int = 2
     full_limit: int = 64
-    zero: tuple = ()
-    zero_blocks: tuple = ()
+    zero: tuple[int, ...] = ()
+    zero_blocks: tuple[Any, ...] = ()
     on_kink: str = "raise"
     float32: bool = False
-    steps: tuple = STEPS
+    steps: tuple[float, ...] = STEPS
 
 
 @dataclass
@@ -42,57 +49,57 @@ class Subject:
     report: object
     rng: np.random.Generator
 
-    def __post_init__(self):
-        self.point = Point(self.map)
+    def __post_init__(self) -> None:
+        self.point: Point = Point(self.map)
         arrays = self.map.evaluate(self.point.arrays)
-        self.upstream = [self.random_like(y) for y in arrays]
-        self.flat_upstream = self.point.flat(self.upstream)
-        self.noise = self.point.noise(self.flat_upstream)
+        self.upstream: list[Array] = [self.random_like(y) for y in arrays]
+        self.flat_upstream: Array = self.point.flat(self.upstream)
+        self.noise: float = self.point.noise(self.flat_upstream)
         total = sum(x.size for x in self.point.arrays)
-        self.joint = {i: self.direction(x, total) for i, x in enumerate(self.point.arrays)}
+        self.joint: dict[int, Array] = {i: self.direction(x, total) for i, x in enumerate(self.point.arrays)}
 
-    def differentiate(self):
+    def differentiate(self) -> None:
         """Run backward once and keep what it says."""
         found = self.map.gradients(self.upstream)
-        self.gradients = filled(found, self.map.leaves)
+        self.gradients: list[Array] = filled(found, self.map.leaves)
 
-    def random_like(self, array):
+    def random_like(self, array: Array) -> Array:
         """Standard normal numbers with the shape, dtype and device of `array`."""
         values = np.asarray(self.rng.standard_normal(array.shape)).astype(array.dtype)
         return backend.to_device(values, backend.device_of(array))
 
-    def direction(self, array, size=None):
+    def direction(self, array: Array, size: int | None = None) -> Array:
         """Normal numbers like `array`; many at once are made smaller, since every unit sums over them."""
         size = array.size if size is None else size
         return self.random_like(array) * array.dtype.type(min(1.0, LENGTH / max(size, 1) ** 0.5))
 
-    def number(self, directions):
+    def number(self, directions: Array) -> Callable[..., Any]:
         """``t -> upstream @ (f(x + t v) - f(x))``: differences first, so that little is lost to rounding."""
         phi, centre, weights = self.point.along(directions), self.point.centre, self.flat_upstream
         return lambda t: float(weights @ (phi(t) - centre))
 
-    def expected(self, directions):
+    def expected(self, directions: Array) -> float:
         """Slope by backward along `directions`."""
         return float(sum((self.gradients[i] * backend.to_numpy(v)).sum() for i, v in directions.items()))
 
-    def along(self, directions):
+    def along(self, directions: Array) -> Estimate:
         """The numerical slope along `directions`, compared with backward's."""
         s = self.settings
         expected = self.expected(directions)
         return directional(self.number(directions), expected, s.rtol, s.atol, self.noise, s.steps)
 
-    def unit(self, i, index):
+    def unit(self, i: int, index: tuple[int, ...]) -> dict[int, Array]:
         """The direction that moves one element of leaf `i`."""
         array = self.point.arrays[i]
         direction = backend.array_module(array).zeros_like(array)
         direction[index] = 1
         return {i: direction}
 
-    def slope_at(self, i, index):
+    def slope_at(self, i: int, index: tuple[int, ...]) -> float:
         """The numerical derivative to one element, at a step small enough not to cross a kink."""
         return self.along(self.unit(i, index)).value
 
-    def elements(self, i):
+    def elements(self, i: int) -> list[tuple[int, ...]]:
         """The elements of leaf `i` to look at: all, or the largest gradients and some at random."""
         gradient = self.gradients[i]
         if sum(g.size for g in self.gradients) <= MOST_ELEMENTS:
@@ -101,7 +108,7 @@ class Subject:
         picked = np.concatenate([largest, self.rng.integers(0, gradient.size, SAMPLES // 2)])
         return [tuple(int(k) for k in np.unravel_index(p, gradient.shape)) for p in np.unique(picked)]
 
-    def numeric_gradient(self, i):
+    def numeric_gradient(self, i: int) -> tuple[Array, list[tuple[int, ...]]]:
         """(elements, backward's values there, numerical values there), shaped like the leaf if it is whole."""
         places = self.elements(i)
         backward = np.array([self.gradients[i][p] for p in places])
@@ -112,14 +119,14 @@ class Subject:
 
     # -- failing
 
-    def fail(self, check, argument, message, **found):
+    def fail(self, check: str, argument: str, message: str, **found: Any) -> GradientError:
         """A :class:`GradientError` about this map."""
         hint = found.get("hint")
         message = f"{message}\n  hint: {hint}" if hint else message
         message = f"{ORDERS[self.order]}: {message}" if self.order > 1 else message
         return GradientError(message, check, self.order, self.map.name, argument, **found)
 
-    def wrong(self, i, directions, estimate):
+    def wrong(self, i: int, directions: Array, estimate: Estimate) -> GradientError:
         """The error that explains a wrong gradient of leaf `i`."""
         places, backward, numeric = self.numeric_gradient(i)
         gap = np.abs(backward - numeric)
@@ -144,7 +151,7 @@ class Subject:
             direction={self.map.names[k]: backend.to_numpy(v) for k, v in directions.items()},
         )
 
-    def evidence(self, i, places, backward, numeric):
+    def evidence(self, i: int, places: list[tuple[int, ...]], backward: Callable[..., Any], numeric: Array) -> Evidence:
         """Facts that the guesses may draw on."""
         whole = backward.shape == self.gradients[i].shape
         pick = (lambda a: a) if whole else (lambda a: np.array([a[p] for p in places]))
@@ -158,7 +165,7 @@ class Subject:
         matrices = {name: array for name, array in self.known_arrays(i) if array.ndim == 2} if whole else {}
         return Evidence(backward, numeric, self.sizes(i), factors, others, matrices)
 
-    def known_arrays(self, i):
+    def known_arrays(self, i: int) -> Iterator[tuple[str, Array]]:
         """(name, array) of what a derivative is usually made of."""
         x = backend.to_numpy(self.point.arrays[i])
         outputs = [backend.to_numpy(y) for y in self.map.evaluate(self.point.arrays)]
@@ -174,7 +181,7 @@ class Subject:
                 yield f"upstream * `{self.map.names[i]}`", u * x
                 yield "upstream * output", u * y
 
-    def sizes(self, i):
+    def sizes(self, i: int) -> dict[str, int]:
         """Named lengths that a mean may divide by."""
         shape, name = self.point.arrays[i].shape, self.map.names[i]
         named = {f"the number of elements of `{name}`": int(np.prod(shape))}
@@ -187,6 +194,6 @@ class Subject:
         return named
 
 
-def filled(gradients, leaves):
+def filled(gradients: Sequence[Tensor | None], leaves: list[Tensor]) -> list[Array]:
     """Gradients as NumPy arrays, zeros for None."""
     return [np.zeros(x.shape) if g is None else backend.to_numpy(g.data) for g, x in zip(gradients, leaves)]

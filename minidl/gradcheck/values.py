@@ -3,24 +3,21 @@
 from __future__ import annotations
 
 import math
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from minidl import backend
-from minidl.gradcheck.differences import (
-    COMPLEX_STEP,
-    EPS,
-    ROUNDING,
-    complex_step,
-    kink,
-    richardson,
-    taylor_slope,
-)
+from minidl.gradcheck.differences import COMPLEX_STEP, EPS, ROUNDING, complex_step, kink, richardson, taylor_slope
 from minidl.gradcheck.subject import MOST_ELEMENTS, filled
 from minidl.tensor import grad
 
+if TYPE_CHECKING:
+    from minidl.gradcheck.subject import Subject
+    from minidl.tensor.core import Tensor
 
-def check_graph(s):
+
+def check_graph(s: Subject) -> None:
     """There is something to differentiate, and it is finite."""
     failure = None
     if not s.map.active:
@@ -32,7 +29,7 @@ def check_graph(s):
     s.report.add(s.order, "finite", "", math.nan, math.nan, failure is None, failure=failure)
 
 
-def check_kinks(s):
+def check_kinks(s: Subject) -> None:
     """Nothing can be checked where the function has no derivative."""
     gap = kink(s.number(s.joint), 0.0, s.noise)
     failure = None
@@ -61,7 +58,7 @@ def _kinks(s):
     return "; ".join(lists)
 
 
-def check_directions(s):
+def check_directions(s: Subject) -> None:
     """Every argument alone, along random directions: the cost of a few evaluations."""
     alive = False
     for i, name in enumerate(s.map.names):
@@ -123,7 +120,7 @@ def _check_zero(s, i, name):
     s.report.add(s.order, "zero", name, largest, s.noise, failure is None, failure=failure)
 
 
-def check_jacobian(s):
+def check_jacobian(s: Subject) -> None:
     """Every output against every element of small arguments."""
     size = sum(g.size for g in s.gradients)
     outputs = s.flat_upstream.size
@@ -184,7 +181,7 @@ def _add_jacobian_row(s, i, name, backward, numeric):
     s.report.add(s.order, "jacobian", name, error, s.settings.rtol, failure is None, note=note, failure=failure)
 
 
-def check_complex_step(s):
+def check_complex_step(s: Subject) -> None:
     """Sixteen digits where the ops take complex numbers, silence where they do not."""
     value, expected, real = complex_step(s.point, s.joint, s.flat_upstream), s.expected(s.joint), s.along(s.joint)
     scale = sum(float(np.linalg.norm(g)) for g in s.gradients) or 1.0
@@ -201,7 +198,7 @@ def check_complex_step(s):
     s.report.add(s.order, "complex step", "", error, 1e-9, failure is None, note=note, failure=failure)
 
 
-def check_taylor(s):
+def check_taylor(s: Subject) -> None:
     """|f(x + h v) - f(x) - h <gradient, v>| falls with h squared: a test without a tolerance."""
     real = s.along(s.joint)
     order = taylor_slope(s.number(s.joint), 0.0, s.expected(s.joint), s.noise, real.step)
@@ -213,7 +210,7 @@ def check_taylor(s):
     s.report.add(s.order, "Taylor slope", "", math.nan, math.nan, failure is None, note=note, failure=failure)
 
 
-def check_zero_blocks(s):
+def check_zero_blocks(s: Subject) -> None:
     """Second derivatives that are declared to vanish do so exactly; `s` is the gradient map."""
     for i, j in s.settings.zero_blocks:
         gradients = grad_of_gradient(s, i)
@@ -226,7 +223,7 @@ def check_zero_blocks(s):
         s.report.add(s.order, "zero block", names, value, 0.0, failure is None, failure=failure)
 
 
-def grad_of_gradient(s, i):
+def grad_of_gradient(s: Subject, i: int) -> tuple[Tensor | None, ...]:
     """The derivative of the gradient to input `i` alone, to all leaves."""
     if i not in s.map.active:
         return [None] * len(s.map.leaves)

@@ -12,6 +12,7 @@ import importlib.util
 import os
 
 CPU = {
+    "captured.Replays": "cpu.capture.replays",
     "nn.branches.Branches.join": "cpu.blocks.branches",
     "ops.average_pooling.adaptive_avg_pool2d_adjoint": "cpu.pooling.average",
     "ops.average_pooling.adaptive_avg_pool2d_forward": "cpu.pooling.average",

@@ -5,6 +5,7 @@ PyTorch's option `inplace` is taken and has no effect: a module leaves its input
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from minidl.nn import functional as F
@@ -19,7 +20,7 @@ class Applied(Module):
 
     def __init__(self, **options: Any) -> None:
         super().__init__()
-        self.names = tuple(options)
+        self.names: tuple[str, ...] = tuple(options)
         for name, value in options.items():
             if name in TENSORS:
                 self.register_buffer(name, value)
@@ -45,7 +46,7 @@ TENSORS = ("weight", "pos_weight")  # options of the losses, which move and are 
 class ReLU(Applied):
     """`minidl.relu` as a module."""
 
-    op = staticmethod(F.relu)
+    op: Callable[..., Any] = staticmethod(F.relu)
 
     def __init__(self, inplace: bool = False) -> None:
         super().__init__()
@@ -54,7 +55,7 @@ class ReLU(Applied):
 class LeakyReLU(Applied):
     """`minidl.leaky_relu` as a module."""
 
-    op = staticmethod(F.leaky_relu)
+    op: Callable[..., Any] = staticmethod(F.leaky_relu)
 
     def __init__(self, negative_slope: float = 0.01, inplace: bool = False) -> None:
         super().__init__(negative_slope=negative_slope)
@@ -63,7 +64,7 @@ class LeakyReLU(Applied):
 class ELU(Applied):
     """`minidl.elu` as a module."""
 
-    op = staticmethod(F.elu)
+    op: Callable[..., Any] = staticmethod(F.elu)
 
     def __init__(self, alpha: float = 1.0, inplace: bool = False) -> None:
         super().__init__(alpha=alpha)
@@ -72,7 +73,7 @@ class ELU(Applied):
 class SiLU(Applied):
     """`minidl.silu` as a module."""
 
-    op = staticmethod(F.silu)
+    op: Callable[..., Any] = staticmethod(F.silu)
 
     def __init__(self, inplace: bool = False) -> None:
         super().__init__()
@@ -81,7 +82,7 @@ class SiLU(Applied):
 class GELU(Applied):
     """`minidl.gelu` as a module."""
 
-    op = staticmethod(F.gelu)
+    op: Callable[..., Any] = staticmethod(F.gelu)
 
     def __init__(self, approximate: str = "none") -> None:
         super().__init__(approximate=approximate)
@@ -90,7 +91,7 @@ class GELU(Applied):
 class Sigmoid(Applied):
     """`minidl.sigmoid` as a module."""
 
-    op = staticmethod(F.sigmoid)
+    op: Callable[..., Any] = staticmethod(F.sigmoid)
 
     def __init__(self) -> None:
         super().__init__()
@@ -99,7 +100,7 @@ class Sigmoid(Applied):
 class Tanh(Applied):
     """`minidl.tanh` as a module."""
 
-    op = staticmethod(F.tanh)
+    op: Callable[..., Any] = staticmethod(F.tanh)
 
     def __init__(self) -> None:
         super().__init__()
@@ -108,7 +109,7 @@ class Tanh(Applied):
 class Softplus(Applied):
     """`minidl.softplus` as a module."""
 
-    op = staticmethod(F.softplus)
+    op: Callable[..., Any] = staticmethod(F.softplus)
 
     def __init__(self, beta: float = 1.0, threshold: float = 20.0) -> None:
         super().__init__(beta=beta, threshold=threshold)
@@ -117,7 +118,7 @@ class Softplus(Applied):
 class LogSigmoid(Applied):
     """`minidl.logsigmoid` as a module."""
 
-    op = staticmethod(F.logsigmoid)
+    op: Callable[..., Any] = staticmethod(F.logsigmoid)
 
     def __init__(self) -> None:
         super().__init__()
@@ -126,7 +127,7 @@ class LogSigmoid(Applied):
 class Softmax(Applied):
     """`minidl.softmax` as a module."""
 
-    op = staticmethod(F.softmax)
+    op: Callable[..., Any] = staticmethod(F.softmax)
 
     def __init__(self, dim: int | None = None) -> None:
         super().__init__(dim=dim)
@@ -135,7 +136,7 @@ class Softmax(Applied):
 class LogSoftmax(Applied):
     """`minidl.log_softmax` as a module."""
 
-    op = staticmethod(F.log_softmax)
+    op: Callable[..., Any] = staticmethod(F.log_softmax)
 
     def __init__(self, dim: int | None = None) -> None:
         super().__init__(dim=dim)
@@ -144,7 +145,7 @@ class LogSoftmax(Applied):
 class CrossEntropyLoss(Applied):
     """`minidl.cross_entropy` as a module."""
 
-    op = staticmethod(F.cross_entropy)
+    op: Callable[..., Any] = staticmethod(F.cross_entropy)
 
     def __init__(
         self,
@@ -159,7 +160,7 @@ class CrossEntropyLoss(Applied):
 class NLLLoss(Applied):
     """`minidl.nll_loss` as a module."""
 
-    op = staticmethod(F.nll_loss)
+    op: Callable[..., Any] = staticmethod(F.nll_loss)
 
     def __init__(self, weight: Tensor | None = None, ignore_index: int = -100, reduction: str = "mean") -> None:
         super().__init__(weight=weight, ignore_index=ignore_index, reduction=reduction)
@@ -168,7 +169,7 @@ class NLLLoss(Applied):
 class MSELoss(Applied):
     """`minidl.mse_loss` as a module."""
 
-    op = staticmethod(F.mse_loss)
+    op: Callable[..., Any] = staticmethod(F.mse_loss)
 
     def __init__(self, reduction: str = "mean") -> None:
         super().__init__(reduction=reduction)
@@ -177,7 +178,7 @@ class MSELoss(Applied):
 class L1Loss(Applied):
     """`minidl.l1_loss` as a module."""
 
-    op = staticmethod(F.l1_loss)
+    op: Callable[..., Any] = staticmethod(F.l1_loss)
 
     def __init__(self, reduction: str = "mean") -> None:
         super().__init__(reduction=reduction)
@@ -186,7 +187,7 @@ class L1Loss(Applied):
 class BCEWithLogitsLoss(Applied):
     """`minidl.binary_cross_entropy_with_logits` as a module."""
 
-    op = staticmethod(F.binary_cross_entropy_with_logits)
+    op: Callable[..., Any] = staticmethod(F.binary_cross_entropy_with_logits)
 
     def __init__(self, weight: Tensor | None = None, reduction: str = "mean", pos_weight: Tensor | None = None) -> None:
         super().__init__(weight=weight, reduction=reduction, pos_weight=pos_weight)

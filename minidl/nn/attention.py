@@ -51,6 +51,12 @@ class MultiheadAttention(Module):
     ((3, 5, 4), (3, 5, 5))
     """
 
+    embed_dim: int
+    num_heads: int
+    dropout: float
+    batch_first: bool
+    layer: int
+
     def __init__(
         self, embed_dim: int, num_heads: int, dropout: float = 0.0, bias: bool = True, add_bias_kv: bool = False,
         add_zero_attn: bool = False, kdim: int | None = None, vdim: int | None = None, batch_first: bool = False,
@@ -72,7 +78,7 @@ class MultiheadAttention(Module):
         self.register_parameter("in_proj_bias", init.zeros_(new_parameter(3 * embed_dim, **place)) if bias else None)
         for name in ("bias_k", "bias_v"):
             self.register_parameter(name, new_parameter(1, 1, embed_dim, **place) if add_bias_kv else None)
-        self.out_proj = Linear(embed_dim, embed_dim, bias=bias, **place)
+        self.out_proj: Linear = Linear(embed_dim, embed_dim, bias=bias, **place)
         for weight in self._weights() if joint is None else [joint]:
             init.xavier_uniform_(weight)
         for extra in (self.bias_k, self.bias_v) if add_bias_kv else ():

@@ -34,9 +34,9 @@ class ConvNormReLU(Module):
     ) -> None:
         super().__init__()
         bias = not norm if bias is None else bias
-        self.conv = Conv2d(in_channels, out_channels, kernel_size, stride, padding, bias=bias)
+        self.conv: Conv2d = Conv2d(in_channels, out_channels, kernel_size, stride, padding, bias=bias)
         if norm:
-            self.bn = BatchNorm2d(out_channels, eps=eps)
+            self.bn: BatchNorm2d = BatchNorm2d(out_channels, eps=eps)
         self.norm = norm
 
     def forward(self, x: Tensor) -> Tensor:

@@ -13,7 +13,7 @@ from minidl.tensor import Tensor
 class ConvTranspose2d(Conv2d):
     """Transposed convolution; see `minidl.conv_transpose2d`."""
 
-    padding_modes = ("zeros",)
+    padding_modes: tuple[str, ...] = ("zeros",)
 
     def __init__(
         self, in_channels: int, out_channels: int, kernel_size: Ints, stride: Ints = 1, padding: Ints = 0,
@@ -22,7 +22,7 @@ class ConvTranspose2d(Conv2d):
     ) -> None:
         options = stride, padding, dilation, groups, bias, padding_mode, device, dtype
         super().__init__(in_channels, out_channels, kernel_size, *options)
-        self.output_padding = checks.pair(output_padding, "output_padding", least=0)
+        self.output_padding: tuple[int, int] = checks.pair(output_padding, "output_padding", least=0)
 
     def _extra_options(self):
         return f", output_padding={self.output_padding}" if self.output_padding != (0, 0) else ""

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
 
 from minidl import checks, ops
 from minidl.checks import Ints
@@ -16,11 +16,14 @@ from minidl.nn.normalisation import _BatchNorm
 from minidl.ops.embedding import check_options
 from minidl.tensor import Tensor
 
+if TYPE_CHECKING:
+    from minidl.nn import Parameter
+
 
 class ReLU6(Applied):
     """`minidl.relu6` as a module."""
 
-    op = staticmethod(F.relu6)
+    op: Callable[..., Any] = staticmethod(F.relu6)
 
     def __init__(self, inplace: bool = False) -> None:
         super().__init__()
@@ -29,7 +32,7 @@ class ReLU6(Applied):
 class Hardtanh(Applied):
     """`minidl.hardtanh` as a module."""
 
-    op = staticmethod(F.hardtanh)
+    op: Callable[..., Any] = staticmethod(F.hardtanh)
 
     def __init__(self, min_val: float = -1.0, max_val: float = 1.0, inplace: bool = False) -> None:
         super().__init__(min_val=min_val, max_val=max_val)
@@ -38,7 +41,7 @@ class Hardtanh(Applied):
 class Hardswish(Applied):
     """`minidl.hardswish` as a module."""
 
-    op = staticmethod(F.hardswish)
+    op: Callable[..., Any] = staticmethod(F.hardswish)
 
     def __init__(self, inplace: bool = False) -> None:
         super().__init__()
@@ -47,7 +50,7 @@ class Hardswish(Applied):
 class SELU(Applied):
     """`minidl.selu` as a module."""
 
-    op = staticmethod(F.selu)
+    op: Callable[..., Any] = staticmethod(F.selu)
 
     def __init__(self, inplace: bool = False) -> None:
         super().__init__()
@@ -56,7 +59,7 @@ class SELU(Applied):
 class GLU(Applied):
     """`minidl.glu` as a module."""
 
-    op = staticmethod(F.glu)
+    op: Callable[..., Any] = staticmethod(F.glu)
 
     def __init__(self, dim: int = -1) -> None:
         super().__init__(dim=dim)
@@ -65,7 +68,7 @@ class GLU(Applied):
 class SmoothL1Loss(Applied):
     """`minidl.smooth_l1_loss` as a module."""
 
-    op = staticmethod(F.smooth_l1_loss)
+    op: Callable[..., Any] = staticmethod(F.smooth_l1_loss)
 
     def __init__(self, reduction: str = "mean", beta: float = 1.0) -> None:
         super().__init__(reduction=reduction, beta=beta)
@@ -74,7 +77,7 @@ class SmoothL1Loss(Applied):
 class HuberLoss(Applied):
     """`minidl.huber_loss` as a module."""
 
-    op = staticmethod(F.huber_loss)
+    op: Callable[..., Any] = staticmethod(F.huber_loss)
 
     def __init__(self, reduction: str = "mean", delta: float = 1.0) -> None:
         super().__init__(reduction=reduction, delta=delta)
@@ -83,7 +86,7 @@ class HuberLoss(Applied):
 class BCELoss(Applied):
     """`minidl.binary_cross_entropy` as a module."""
 
-    op = staticmethod(F.binary_cross_entropy)
+    op: Callable[..., Any] = staticmethod(F.binary_cross_entropy)
 
     def __init__(self, weight: Tensor | None = None, reduction: str = "mean") -> None:
         super().__init__(weight=weight, reduction=reduction)
@@ -92,7 +95,7 @@ class BCELoss(Applied):
 class KLDivLoss(Applied):
     """`minidl.kl_div` as a module."""
 
-    op = staticmethod(F.kl_div)
+    op: Callable[..., Any] = staticmethod(F.kl_div)
 
     def __init__(self, reduction: str = "mean", log_target: bool = False) -> None:
         super().__init__(reduction=reduction, log_target=log_target)
@@ -101,7 +104,7 @@ class KLDivLoss(Applied):
 class CosineSimilarity(Applied):
     """`minidl.cosine_similarity` as a module."""
 
-    op = staticmethod(F.cosine_similarity)
+    op: Callable[..., Any] = staticmethod(F.cosine_similarity)
 
     def __init__(self, dim: int = 1, eps: float = 1e-8) -> None:
         super().__init__(dim=dim, eps=eps)
@@ -110,7 +113,7 @@ class CosineSimilarity(Applied):
 class PixelShuffle(Applied):
     """`minidl.pixel_shuffle` as a module."""
 
-    op = staticmethod(F.pixel_shuffle)
+    op: Callable[..., Any] = staticmethod(F.pixel_shuffle)
 
     def __init__(self, upscale_factor: int) -> None:
         super().__init__(upscale_factor=upscale_factor)
@@ -119,7 +122,7 @@ class PixelShuffle(Applied):
 class PixelUnshuffle(Applied):
     """`minidl.pixel_unshuffle` as a module."""
 
-    op = staticmethod(F.pixel_unshuffle)
+    op: Callable[..., Any] = staticmethod(F.pixel_unshuffle)
 
     def __init__(self, downscale_factor: int) -> None:
         super().__init__(downscale_factor=downscale_factor)
@@ -135,7 +138,7 @@ class Upsample(Applied):
     (1, 3, 8, 10)
     """
 
-    op = staticmethod(F.interpolate)
+    op: Callable[..., Any] = staticmethod(F.interpolate)
 
     def __init__(
         self,
@@ -157,12 +160,14 @@ class Upsample(Applied):
 class PReLU(Module):
     """Applies `minidl.prelu` with learned slopes: one for all channels, or one for each."""
 
+    num_parameters: int
+
     def __init__(
         self, num_parameters: int = 1, init: float = 0.25, device: str | None = None, dtype: Any = None
     ) -> None:
         super().__init__()
         (self.num_parameters,) = checks.positive_integers(num_parameters=num_parameters)
-        self.weight = new_parameter(self.num_parameters, device=device, dtype=dtype)
+        self.weight: Parameter = new_parameter(self.num_parameters, device=device, dtype=dtype)
         self.weight.data[...] = init
 
     def forward(self, input: Tensor) -> Tensor:
@@ -175,12 +180,15 @@ class PReLU(Module):
 class RMSNorm(Module):
     """Division by the root of the mean square over the last axes; see `minidl.rms_norm`."""
 
+    eps: float | None
+    elementwise_affine: bool
+
     def __init__(
         self, normalized_shape: Ints, eps: float | None = None, elementwise_affine: bool = True,
         device: str | None = None, dtype: Any = None,
     ) -> None:
         super().__init__()
-        self.normalized_shape = checks.size((normalized_shape,), "normalized_shape")
+        self.normalized_shape: tuple[int, ...] = checks.size((normalized_shape,), "normalized_shape")
         self.eps, self.elementwise_affine = eps, elementwise_affine
         weight = new_parameter(*self.normalized_shape, device=device, dtype=dtype) if elementwise_affine else None
         self.register_parameter("weight", init.ones_(weight) if elementwise_affine else None)
@@ -202,7 +210,7 @@ class InstanceNorm2d(_BatchNorm):
     tensor(True)
     """
 
-    axes = (4, 3)
+    axes: tuple[int, ...] = (4, 3)
 
     def __init__(
         self, num_features: int, eps: float = 1e-5, momentum: float = 0.1, affine: bool = False,
@@ -222,7 +230,7 @@ class InstanceNorm2d(_BatchNorm):
 class InstanceNorm1d(InstanceNorm2d):
     """Normalisation of every channel of every sequence by its own statistics."""
 
-    axes = (3, 2)
+    axes: tuple[int, ...] = (3, 2)
 
 
 class Embedding(Module):
@@ -230,6 +238,9 @@ class Embedding(Module):
 
     The row `padding_idx` is ignored: it is 0 at first and receives no gradient.
     """
+
+    num_embeddings: int
+    embedding_dim: int
 
     def __init__(
         self, num_embeddings: int, embedding_dim: int, padding_idx: int | None = None, max_norm: float | None = None,
@@ -245,7 +256,7 @@ class Embedding(Module):
             self.padding_idx = checks.integer(padding_idx, "padding_idx", -num_embeddings, num_embeddings - 1)
             self.padding_idx %= num_embeddings
         check_options(max_norm=max_norm, scale_grad_by_freq=scale_grad_by_freq, sparse=sparse)
-        self.weight = init.normal_(new_parameter(num_embeddings, embedding_dim, device=device, dtype=dtype))
+        self.weight: Parameter = init.normal_(new_parameter(num_embeddings, embedding_dim, device=device, dtype=dtype))
         if padding_idx is not None:
             self.weight.data[self.padding_idx] = 0
 
@@ -266,6 +277,9 @@ class Dropout2d(Dropout):
 
 class Unflatten(Module):
     """Split the axis `dim` into several of the given lengths."""
+
+    dim: int
+    unflattened_size: tuple[int, ...]
 
     def __init__(self, dim: int, unflattened_size: Sequence[int]) -> None:
         super().__init__()

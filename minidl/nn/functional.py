@@ -7,7 +7,17 @@ import math
 from minidl import checks
 from minidl.ops import elementwise
 from minidl.ops.activations import (
-    elu, gelu, glu, hardswish, hardtanh, leaky_relu, logsigmoid, prelu, relu6, selu, silu,
+    elu,
+    gelu,
+    glu,
+    hardswish,
+    hardtanh,
+    leaky_relu,
+    logsigmoid,
+    prelu,
+    relu6,
+    selu,
+    silu,
 )  # fmt: skip
 from minidl.ops.arithmetic import where
 from minidl.ops.attention import scaled_dot_product_attention
@@ -17,10 +27,16 @@ from minidl.ops.convolution import conv2d
 from minidl.ops.dropout import dropout
 from minidl.ops.elementwise import relu, sigmoid, tanh
 from minidl.ops.embedding import embedding
-from minidl.ops.indexing import one_hot
 from minidl.ops.im2col import fold, unfold
+from minidl.ops.indexing import one_hot
 from minidl.ops.losses import (
-    binary_cross_entropy_with_logits, cross_entropy, l1_loss, log_softmax, mse_loss, nll_loss, softmax,
+    binary_cross_entropy_with_logits,
+    cross_entropy,
+    l1_loss,
+    log_softmax,
+    mse_loss,
+    nll_loss,
+    softmax,
 )  # fmt: skip
 from minidl.ops.matmul import linear
 from minidl.ops.max_pooling import adaptive_max_pool2d, max_pool2d
@@ -31,7 +47,12 @@ from minidl.ops.promotion import floating, tensor_of
 from minidl.ops.resampling import grid_sample, interpolate, pixel_shuffle, pixel_unshuffle
 from minidl.ops.rescaling import dropout2d, instance_norm_train, rms_norm
 from minidl.ops.sequences import (
-    adaptive_avg_pool1d, adaptive_max_pool1d, avg_pool1d, conv1d, conv_transpose1d, max_pool1d,
+    adaptive_avg_pool1d,
+    adaptive_max_pool1d,
+    avg_pool1d,
+    conv1d,
+    conv_transpose1d,
+    max_pool1d,
 )  # fmt: skip
 from minidl.tensor import Tensor
 
@@ -120,7 +141,9 @@ def softplus(input: Tensor, beta: float = 1.0, threshold: float = 20.0) -> Tenso
     return where(scaled > threshold, input, elementwise.softplus(scaled) / beta)
 
 
-def update_running(running_mean, running_var, mean, var, count, momentum):
+def update_running(
+    running_mean: Tensor, running_var: Tensor, mean: Tensor, var: Tensor, count: int, momentum: float
+) -> None:
     """Move the running statistics towards those of a batch, with the unbiased variance; in place."""
     for running, new in ((running_mean, mean.data), (running_var, var.data * (count / (count - 1)))):
         running.data *= 1 - momentum

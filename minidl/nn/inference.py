@@ -9,6 +9,7 @@ one layer. Modules with a hook stay as they are.
 from __future__ import annotations
 
 import copy
+from typing import Any
 
 from minidl.nn.activations import ReLU
 from minidl.nn.branches import ConvNormReLU
@@ -20,7 +21,7 @@ from minidl.nn.normalisation import BatchNorm2d
 from minidl.tensor import no_grad
 
 
-def fold(module):
+def fold(module: Module) -> Module:
     """A copy of `module` for prediction, in evaluation mode.
 
     Parameters
@@ -47,16 +48,16 @@ def fold(module):
 class Predictor(Module):
     """Call of the folded network without recording."""
 
-    def __init__(self, network):
+    def __init__(self, network: Module) -> None:
         super().__init__()
         self.network = network
         self.training = False
 
-    def forward(self, *inputs):
+    def forward(self, *inputs: Any) -> Any:
         with no_grad():
             return self.network(*inputs)
 
-    def load_state_dict(self, *args, **options):
+    def load_state_dict(self, *args: Any, **options: Any) -> None:
         """Not supported: the weights of a folded network are constants.
 
         Raises
@@ -66,7 +67,7 @@ class Predictor(Module):
         """
         raise TypeError("a folded network keeps its weights: load into the original network and fold it again")
 
-    def __len__(self):
+    def __len__(self) -> int:
         return len(self.network)
 
 

@@ -8,6 +8,8 @@ from __future__ import annotations
 import math
 from typing import Any
 
+from numpy.typing import DTypeLike
+
 from minidl import checks, ops
 from minidl.checks import Ints
 from minidl.nn import init
@@ -17,7 +19,7 @@ from minidl.random import new_layer
 from minidl.tensor import Tensor
 
 
-def new_parameter(*shape, dtype=None, device=None):
+def new_parameter(*shape: int, dtype: DTypeLike | None = None, device: str | None = None) -> Parameter:
     """A Parameter (float32 by default) without initial values."""
     dtype = checks.floating_dtype("float32" if dtype is None else dtype)
     return Parameter(ops.creation.empty(shape, dtype=dtype, device=device))
@@ -41,6 +43,9 @@ class Linear(Module):
     (5, 2)
     """
 
+    in_features: int
+    out_features: int
+
     def __init__(
         self, in_features: int, out_features: int, bias: bool = True, device: str | None = None, dtype: Any = None
     ) -> None:
@@ -49,7 +54,7 @@ class Linear(Module):
             in_features=in_features, out_features=out_features
         )
         place = dict(device=device, dtype=dtype)
-        self.weight = new_parameter(self.out_features, self.in_features, **place)
+        self.weight: Parameter = new_parameter(self.out_features, self.in_features, **place)
         self.register_parameter("bias", new_parameter(self.out_features, **place) if bias else None)
         _init_like_pytorch(self.weight, self.bias)
 
@@ -66,7 +71,13 @@ class Conv2d(Module):
     With a `padding_mode` other than "zeros", padding is filled from the image, as by `minidl.pad`.
     """
 
-    padding_modes = ("zeros", "reflect", "replicate", "circular")
+    in_channels: int
+    out_channels: int
+    groups: int
+    stride: tuple[int, int]
+    dilation: tuple[int, int]
+
+    padding_modes: tuple[str, ...] = ("zeros", "reflect", "replicate", "circular")
 
     def __init__(
         self, in_channels: int, out_channels: int, kernel_size: Ints, stride: Ints = 1, padding: Ints | str = 0,
@@ -79,13 +90,13 @@ class Conv2d(Module):
         )
         if in_channels % groups or out_channels % groups:
             raise ValueError(f"`groups` is {groups}, which must divide {in_channels} and {out_channels} channels")
-        self.kernel_size = checks.positive_pair(kernel_size, "kernel_size")
+        self.kernel_size: tuple[int, int] = checks.positive_pair(kernel_size, "kernel_size")
         self.stride, self.dilation = checks.positive_pair(stride, "stride"), checks.positive_pair(dilation, "dilation")
-        self.padding = padding if isinstance(padding, str) else checks.pair(padding, "padding")
-        self.padding_mode = checks.choice(padding_mode, "padding_mode", self.padding_modes)
+        self.padding: str | tuple[int, int] = padding if isinstance(padding, str) else checks.pair(padding, "padding")
+        self.padding_mode: str = checks.choice(padding_mode, "padding_mode", self.padding_modes)
         self._frame = paddings(padding, self.kernel_size, self.stride, self.dilation)  # raises now
         place = dict(device=device, dtype=dtype)
-        self.weight = new_parameter(*self._weight_shape(), **place)
+        self.weight: Parameter = new_parameter(*self._weight_shape(), **place)
         self.register_parameter("bias", new_parameter(self.out_channels, **place) if bias else None)
         _init_like_pytorch(self.weight, self.bias)
 
@@ -117,6 +128,9 @@ class Conv2d(Module):
 class Dropout(Module):
     """Zero each element with probability `p` while training; every layer has its own random stream."""
 
+    p: float
+    layer: int
+
     def __init__(self, p: float = 0.5, inplace: bool = False) -> None:
         super().__init__()
         self.p, self.layer = checks.probability(p), new_layer()
@@ -131,6 +145,9 @@ class Dropout(Module):
 
 class Flatten(Module):
     """Join the axes from `start_dim` to `end_dim`."""
+
+    start_dim: int
+    end_dim: int
 
     def __init__(self, start_dim: int = 1, end_dim: int = -1) -> None:
         super().__init__()

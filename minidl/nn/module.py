@@ -23,7 +23,7 @@ class _Calls(threading.local):
         self.stack = []
 
 
-calls = _Calls()  # the modules being called in this thread, outermost first; error messages name them
+calls: _Calls = _Calls()  # the modules being called in this thread, outermost first; error messages name them
 
 
 def _plainer(error, module, inputs, options):
@@ -235,7 +235,7 @@ class Module(Registry):
         """The text in the parentheses of the line of this module in ``print(model)``."""
         return ""
 
-    def __repr__(self):
+    def __repr__(self) -> str:
         lines = [f"  ({name}): " + repr(child).replace("\n", "\n  ") for name, child in self._modules.items()]
         inside = "\n" + "\n".join(lines) + "\n" if lines else self.extra_repr()
         return f"{type(self).__name__}({inside})"

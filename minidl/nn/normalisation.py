@@ -103,17 +103,21 @@ class BatchNorm2d(_BatchNorm):
     ((2, 3, 4, 4), tensor([0.1, 0.1, 0.1]))
     """
 
-    axes = (4,)
+    axes: tuple[int, ...] = (4,)
 
 
 class BatchNorm1d(_BatchNorm):
     """Batch normalisation of rows (N, C) or sequences (N, C, L), per channel."""
 
-    axes = (2, 3)
+    axes: tuple[int, ...] = (2, 3)
 
 
 class LayerNorm(Module):
     """Normalisation over the last axes of each row; see `minidl.layer_norm`."""
+
+    normalized_shape: tuple[int, ...]
+    eps: float
+    elementwise_affine: bool
 
     def __init__(
         self, normalized_shape: Ints, eps: float = 1e-5, elementwise_affine: bool = True, bias: bool = True,
@@ -133,6 +137,11 @@ class LayerNorm(Module):
 
 class GroupNorm(Module):
     """Normalisation of each group of channels of each image (Y. Wu and K. He, arXiv 1803.08494)."""
+
+    num_groups: int
+    num_channels: int
+    eps: float
+    affine: bool
 
     def __init__(
         self, num_groups: int, num_channels: int, eps: float = 1e-5, affine: bool = True, device: str | None = None,
@@ -154,6 +163,11 @@ class GroupNorm(Module):
 
 class LocalResponseNorm(Module):
     """Normalisation across neighbouring channels; see `minidl.local_response_norm`."""
+
+    size: int
+    alpha: float
+    beta: float
+    k: float
 
     def __init__(self, size: int, alpha: float = 1e-4, beta: float = 0.75, k: float = 1.0) -> None:
         super().__init__()

@@ -11,6 +11,8 @@ from minidl.tensor import Tensor
 class ZeroPad2d(Module):
     """Pad images with zeros: (left, right, top, bottom), or one number for all."""
 
+    padding: tuple[int, ...]
+
     mode = "constant"
 
     def __init__(self, padding: Ints) -> None:

@@ -34,6 +34,10 @@ class MaxPool2d(_Pool2d):
     (1, 2, 4, 4)
     """
 
+    dilation: Ints
+    return_indices: bool
+    ceil_mode: bool
+
     def __init__(
         self, kernel_size: Ints, stride: Ints | None = None, padding: Ints = 0, dilation: Ints = 1,
         return_indices: bool = False, ceil_mode: bool = False,
@@ -52,6 +56,10 @@ class MaxPool2d(_Pool2d):
 
 class AvgPool2d(_Pool2d):
     """Mean of each window; see `minidl.avg_pool2d`."""
+
+    ceil_mode: bool
+    count_include_pad: bool
+    divisor_override: int | None
 
     def __init__(
         self, kernel_size: Ints, stride: Ints | None = None, padding: Ints = 0, ceil_mode: bool = False,
@@ -81,6 +89,9 @@ class AdaptiveAvgPool2d(Module):
 
 class AdaptiveMaxPool2d(Module):
     """Largest value in windows chosen to give `output_size`; see `minidl.adaptive_max_pool2d`."""
+
+    output_size: Any
+    return_indices: bool
 
     def __init__(self, output_size: Ints, return_indices: bool = False) -> None:
         super().__init__()

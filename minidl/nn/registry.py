@@ -9,9 +9,13 @@ from __future__ import annotations
 import contextlib
 import itertools
 import threading
-from typing import Any
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any
 
 from minidl.tensor import Tensor
+
+if TYPE_CHECKING:
+    from minidl.nn.module import Module
 
 TABLES = {"_parameters": "Parameter", "_buffers": "Tensor", "_modules": "Module"}
 
@@ -22,7 +26,7 @@ class Parameter(Tensor):
     def __init__(self, data: Any, requires_grad: bool = True) -> None:
         super().__init__(data, requires_grad)
 
-    def __repr__(self):
+    def __repr__(self) -> str:
         return f"Parameter containing:\n{super().__repr__()}"
 
 
@@ -31,7 +35,7 @@ _changes = itertools.count()
 _last_change = next(_changes)
 
 
-def changes():
+def changes() -> int:
     """The number of changes of all modules so far: of an attribute, a parameter, a hook, the training mode.
 
     A result derived from modules is valid as long as this number stays the same.
@@ -39,7 +43,7 @@ def changes():
     return _last_change
 
 
-def note_change():
+def note_change() -> None:
     """Count a change of a module."""
     global _last_change
     if not _quiet.on:
@@ -54,7 +58,7 @@ _quiet = _Quiet()
 
 
 @contextlib.contextmanager
-def unnoticed():
+def unnoticed() -> Iterator[None]:
     """Make new modules in this block without counting changes: nothing was worked out from them yet."""
     _quiet.on = True
     try:
@@ -63,14 +67,14 @@ def unnoticed():
         _quiet.on = False
 
 
-class Hooks(dict):
+class Hooks(dict[int, Callable[..., Any]]):
     """Hooks of a module by number; adding or removing one is a change."""
 
-    def __setitem__(self, number, hook):
+    def __setitem__(self, number: int, hook: Callable[..., Any]) -> None:
         note_change()
         super().__setitem__(number, hook)
 
-    def pop(self, number, default=None):
+    def pop(self, number: int, default: Any = None) -> Callable[..., Any] | None:
         """Remove a hook."""
         note_change()
         return super().pop(number, default)
@@ -79,12 +83,12 @@ class Hooks(dict):
 class Registry:
     """The attributes of a `Module`."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         for table in TABLES:
             object.__setattr__(self, table, {})
         self._temporary_buffers = set()  # names of the buffers that are not saved
 
-    def __setattr__(self, name, value):
+    def __setattr__(self, name: str, value: Any) -> None:
         note_change()
         table = _table_of(value)
         if table is not None and table not in self.__dict__:
@@ -114,21 +118,21 @@ class Registry:
         for table in TABLES:
             self.__dict__[table].pop(name, None)
 
-    def __getattr__(self, name):
+    def __getattr__(self, name: str) -> Any:
         for table in TABLES:
             found = self.__dict__.get(table, {})
             if name in found:
                 return found[name]
         raise AttributeError(f"'{type(self).__name__}' object has no attribute '{name}'")
 
-    def __delattr__(self, name):
+    def __delattr__(self, name: str) -> None:
         note_change()
         if any(name in self.__dict__[table] for table in TABLES):
             self._forget(name)
         else:
             object.__delattr__(self, name)
 
-    def __dir__(self):
+    def __dir__(self) -> list[str]:
         return sorted({*super().__dir__(), *(name for table in TABLES for name in self.__dict__[table])})
 
     def _register(self, table, name, value, kind):
@@ -142,16 +146,16 @@ class Registry:
         note_change()
         self.__dict__[table][name] = value
 
-    def register_parameter(self, name, parameter):
+    def register_parameter(self, name: str, parameter: Parameter | None) -> None:
         """Register a parameter, or None for an optional one that this layer does not have."""
         self._register("_parameters", name, parameter, Parameter)
 
-    def register_buffer(self, name, tensor, persistent=True):
+    def register_buffer(self, name: str, tensor: Tensor | None, persistent: bool = True) -> None:
         """Register a Tensor that is state but not trained; saved with the parameters if `persistent`."""
         self._register("_buffers", name, tensor, Tensor)
         (self._temporary_buffers.discard if persistent else self._temporary_buffers.add)(name)
 
-    def add_module(self, name, module):
+    def add_module(self, name: str, module: Module | None) -> None:
         """Register a child module."""
         self._register("_modules", name, module, Registry)
 

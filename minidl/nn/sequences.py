@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from minidl import checks, ops
 from minidl.checks import Ints
@@ -11,6 +11,9 @@ from minidl.nn.module import Module
 from minidl.nn.padding import ZeroPad2d
 from minidl.ops.sequences import single
 from minidl.tensor import Tensor
+
+if TYPE_CHECKING:
+    from minidl.nn.registry import Parameter
 
 
 class Conv1d(Module):
@@ -23,7 +26,11 @@ class Conv1d(Module):
     (1, 3, 8)
     """
 
-    padding_modes = ("zeros", "reflect", "replicate", "circular")
+    in_channels: int
+    out_channels: int
+    groups: int
+
+    padding_modes: tuple[str, ...] = ("zeros", "reflect", "replicate", "circular")
 
     def __init__(
         self, in_channels: int, out_channels: int, kernel_size: Ints, stride: Ints = 1, padding: Ints | str = 0,
@@ -40,14 +47,14 @@ class Conv1d(Module):
         for name, value in lengths.items():
             setattr(self, name, (checks.integer(single(value, name), name, least=1),))
         if isinstance(padding, str):
-            self.padding = checks.choice(padding, "padding", ("same", "valid"))
+            self.padding: str | tuple[int, ...] = checks.choice(padding, "padding", ("same", "valid"))
         else:
             self.padding = (checks.integer(single(padding, "padding"), "padding", least=0),)
         if padding == "same" and self.stride != (1,):
             raise ValueError(f"`padding` is 'same' but `stride` is {stride}; 'same' needs stride 1")
-        self.padding_mode = checks.choice(padding_mode, "padding_mode", self.padding_modes)
+        self.padding_mode: str = checks.choice(padding_mode, "padding_mode", self.padding_modes)
         place = dict(device=device, dtype=dtype)
-        self.weight = new_parameter(*self._weight_shape(), **place)
+        self.weight: Parameter = new_parameter(*self._weight_shape(), **place)
         self.register_parameter("bias", new_parameter(self.out_channels, **place) if bias else None)
         _init_like_pytorch(self.weight, self.bias)
 
@@ -76,7 +83,9 @@ class Conv1d(Module):
 class ConvTranspose1d(Conv1d):
     """Transposed convolution of sequences; see `minidl.conv_transpose1d`."""
 
-    padding_modes = ("zeros",)
+    output_padding: tuple[int, ...]
+
+    padding_modes: tuple[str, ...] = ("zeros",)
 
     def __init__(
         self, in_channels: int, out_channels: int, kernel_size: Ints, stride: Ints = 1, padding: Ints = 0,
@@ -115,7 +124,7 @@ class _Windows(Module):
 class MaxPool1d(_Windows):
     """Largest value in each window of a sequence; see `minidl.max_pool1d`."""
 
-    names = ("kernel_size", "stride", "padding", "dilation", "return_indices", "ceil_mode")
+    names: tuple[str, ...] = ("kernel_size", "stride", "padding", "dilation", "return_indices", "ceil_mode")
 
     def __init__(
         self, kernel_size: Ints, stride: Ints | None = None, padding: Ints = 0, dilation: Ints = 1,
@@ -132,7 +141,7 @@ class MaxPool1d(_Windows):
 class AvgPool1d(_Windows):
     """Mean of each window of a sequence; see `minidl.avg_pool1d`."""
 
-    names = ("kernel_size", "stride", "padding", "ceil_mode", "count_include_pad")
+    names: tuple[str, ...] = ("kernel_size", "stride", "padding", "ceil_mode", "count_include_pad")
 
     def __init__(
         self, kernel_size: Ints, stride: Ints | None = None, padding: Ints = 0, ceil_mode: bool = False,
@@ -149,7 +158,7 @@ class AvgPool1d(_Windows):
 class AdaptiveAvgPool1d(_Windows):
     """Mean over windows of a sequence chosen to give `output_size`."""
 
-    names = ("output_size",)
+    names: tuple[str, ...] = ("output_size",)
 
     def __init__(self, output_size: Ints) -> None:
         super().__init__(output_size)
@@ -161,7 +170,7 @@ class AdaptiveAvgPool1d(_Windows):
 class AdaptiveMaxPool1d(_Windows):
     """Largest value in windows of a sequence chosen to give `output_size`."""
 
-    names = ("output_size", "return_indices")
+    names: tuple[str, ...] = ("output_size", "return_indices")
 
     def __init__(self, output_size: Ints, return_indices: bool = False) -> None:
         super().__init__(output_size, return_indices)
@@ -173,7 +182,9 @@ class AdaptiveMaxPool1d(_Windows):
 class ZeroPad1d(Module):
     """Pad sequences with zeros: (left, right), or one number for both."""
 
-    mode, value = "constant", 0.0
+    padding: tuple[int, ...]
+    mode: str = "constant"
+    value: float = 0.0
 
     def __init__(self, padding: Ints) -> None:
         super().__init__()

@@ -6,12 +6,15 @@ places of the tree is listed at both.
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from minidl import backend
 from minidl.tensor import Tensor
+
+if TYPE_CHECKING:
+    from minidl.nn.module import Module
 
 OPTIONAL = "num_batches_tracked"  # the one entry that only ``momentum=None`` needs
 
@@ -19,11 +22,11 @@ OPTIONAL = "num_batches_tracked"  # the one entry that only ``momentum=None`` ne
 class LoadResult(NamedTuple):
     """The names that did not match in `load`."""
 
-    missing_keys: list
-    unexpected_keys: list
+    missing_keys: list[str]
+    unexpected_keys: list[str]
 
 
-def collect(module, prefix=""):
+def collect(module: Module, prefix: str = "") -> dict[str, Tensor]:
     """Dotted names to Tensors that share memory with `module`: parameters and persistent buffers."""
     own = {**module._parameters, **module._buffers}
     state = {
@@ -36,7 +39,7 @@ def collect(module, prefix=""):
     return state
 
 
-def load(module, state_dict, strict=True):
+def load(module: Module, state_dict: dict[str, Any], strict: bool = True) -> LoadResult:
     """Copy values into parameters and buffers, in place.
 
     Parameters
@@ -100,7 +103,7 @@ def _write(tensor, array):
     tensor.bump_version()
 
 
-def move(module, target):
+def move(module: Module, target: Any) -> None:
     """Move every parameter and buffer to new memory on a device, or of a floating dtype; gradients are dropped.
 
     Raises

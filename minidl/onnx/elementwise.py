@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import functools
 import math
+from collections.abc import Callable
+from typing import Any
 
 import minidl
 from minidl import backend
@@ -19,7 +21,7 @@ def _whole(*tensors):
     return all(x.dtype.kind in "iu" for x in tensors)
 
 
-def div(a, b):
+def div(a: Tensor, b: Tensor) -> Tensor:
     """Quotient; of whole numbers it is cut towards 0."""
     if not _whole(a, b):
         return a / b
@@ -29,7 +31,7 @@ def div(a, b):
     return Tensor((quotient * signs).astype(a.dtype))
 
 
-def power(a, b):
+def power(a: Tensor, b: Tensor) -> Tensor:
     """``a ** b`` in the type of `a`; of whole numbers it is exact."""
     if _whole(a):
         xp = backend.array_module(a.data)
@@ -41,7 +43,7 @@ def _variadic(function):
     return lambda *inputs: functools.reduce(function, inputs)
 
 
-def clip(x, low=None, high=None, min=None, max=None):
+def clip(x: Tensor, low: float | None = None, high: float | None = None, min: Any = None, max: Any = None) -> Tensor:
     """The bounds are inputs, or before opset 11 attributes; with ``low > high`` the result is `high`."""
     low = low if low is not None else None if min is None else minidl.tensor(min, dtype=x.dtype)
     high = high if high is not None else None if max is None else minidl.tensor(max, dtype=x.dtype)
@@ -49,39 +51,39 @@ def clip(x, low=None, high=None, min=None, max=None):
     return x if high is None else minidl.minimum(x, high)
 
 
-def gelu(x, approximate=b"none"):
+def gelu(x: Tensor, approximate: bytes = b"none") -> Tensor:
     """``x`` times the normal distribution function, or its approximation by tanh."""
     if approximate == b"tanh":
         return 0.5 * x * (1 + (math.sqrt(2 / math.pi) * (x + 0.044715 * x * x * x)).tanh())
     return 0.5 * x * (1 + (x / math.sqrt(2)).erf())
 
 
-def elu(x, alpha=1.0):
+def elu(x: Tensor, alpha: float = 1.0) -> Tensor:
     """x, below 0 ``alpha * (exp(x) - 1)``."""
     return minidl.where(x > 0, x, alpha * (x.clamp(max=0.0).exp() - 1))
 
 
-def celu(x, alpha=1.0):
+def celu(x: Tensor, alpha: float = 1.0) -> Tensor:
     """x, below 0 ``alpha * (exp(x / alpha) - 1)``."""
     return minidl.where(x > 0, x, alpha * ((x.clamp(max=0.0) / alpha).exp() - 1))
 
 
-def shrink(x, bias=0.0, lambd=0.5):
+def shrink(x: Tensor, bias: Any = 0.0, lambd: float = 0.5) -> Tensor:
     """Moved by `bias` towards 0 outside of -lambd to lambd, 0 inside."""
     return minidl.where(x < -lambd, x + bias, minidl.where(x > lambd, x - bias, x * 0)).astype(x.dtype)
 
 
-def hard_sigmoid(x, alpha=0.2, beta=0.5):
+def hard_sigmoid(x: Tensor, alpha: float = 0.2, beta: float = 0.5) -> Tensor:
     """``alpha * x + beta`` held to 0..1."""
     return (alpha * x + beta).clamp(0.0, 1.0)
 
 
-def prelu(x, slope):
+def prelu(x: Tensor, slope: Any) -> Tensor:
     """x, below 0 times `slope`."""
     return minidl.where(x > 0, x, x * slope).astype(x.dtype)
 
 
-OPERATORS = {
+OPERATORS: dict[str, Callable[..., Any]] = {
     "Abs": minidl.abs,
     "Sqrt": minidl.sqrt,
     "Reciprocal": minidl.reciprocal,

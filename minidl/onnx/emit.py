@@ -7,9 +7,15 @@ operation without a row is refused by name.
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, Any
+
 import numpy as np
 
 from minidl.onnx.trace import IMAGES, TraceError, Value
+
+if TYPE_CHECKING:
+    from minidl.onnx.graph import Graph
+    from minidl.onnx.trace import Call
 
 SAME_NAME = "abs sqrt reciprocal exp log sin cos tan sinh cosh tanh sigmoid softplus erf sign floor ceil round"
 SAME = {name.capitalize(): name.capitalize() for name in SAME_NAME.split()} | {
@@ -18,26 +24,26 @@ SAME = {name.capitalize(): name.capitalize() for name in SAME_NAME.split()} | {
 }  # fmt: skip
 
 
-def same(graph, call, inputs):
+def same(graph: Graph, call: Call, inputs: Any) -> str:
     numbers = (float, int, bool)
     inputs = [np.asarray(x, call.result.tensor.dtype) if isinstance(x, numbers) else x for x in inputs]
     return graph.add(SAME[call.kind], inputs, call.layer)
 
 
-def pads(padding):
+def pads(padding: Any) -> Any:
     """((top, bottom), (left, right)) or (vertical, horizontal), as ONNX has it: all beginnings, then all ends."""
     both = [(p, p) if isinstance(p, int) else p for p in padding]
     return [start for start, _ in both] + [end for _, end in both]
 
 
-def conv(graph, call, inputs):
+def conv(graph: Graph, call: Call, inputs: Any) -> str:
     g = call.options
     window = _constant(call, inputs[1]).shape[2:]
     options = dict(kernel_shape=window, pads=pads(g["padding"]), strides=g["stride"], dilations=g["dilation"])
     return graph.add("Conv", [x for x in inputs if x is not None], call.layer, group=g["groups"], **options)
 
 
-def conv_transpose(graph, call, inputs):
+def conv_transpose(graph: Graph, call: Call, inputs: Any) -> str:
     g, window = call.options, _constant(call, inputs[1]).shape[2:]
     sizes = zip(call.inputs[0].tensor.shape[2:], g["stride"], g["padding"], g["dilation"], window, g["input_shape"][2:])
     extra = [size - ((n - 1) * s - sum(p) + d * (k - 1) + 1) for n, s, p, d, k, size in sizes]
@@ -51,7 +57,7 @@ def _constant(call, array):
     return array
 
 
-def batch_norm(graph, call, inputs):
+def batch_norm(graph: Graph, call: Call, inputs: Any) -> str:
     x, mean, var, weight, bias = inputs
     weight = np.ones_like(mean) if weight is None else weight
     bias = np.zeros_like(mean) if bias is None else bias
@@ -59,13 +65,13 @@ def batch_norm(graph, call, inputs):
     return graph.add("Relu", [y], call.layer) if call.options["relu"] else y
 
 
-def max_pool(graph, call, inputs):
+def max_pool(graph: Graph, call: Call, inputs: Any) -> str:
     g = call.options
     options = dict(kernel_shape=g["kernel_size"], strides=g["stride"], pads=pads(g["padding"]), dilations=g["dilation"])
     return graph.add("MaxPool", inputs, call.layer, ceil_mode=int(g["ceil_mode"]), **options)
 
 
-def avg_pool(graph, call, inputs):
+def avg_pool(graph: Graph, call: Call, inputs: Any) -> str:
     g = call.options
     if g["divisor_override"] is not None:
         raise TraceError(f"`divisor_override` in layer `{call.layer}` has no ONNX form")
@@ -74,7 +80,7 @@ def avg_pool(graph, call, inputs):
     return graph.add("AveragePool", inputs, call.layer, ceil_mode=int(g["ceil_mode"]), count_include_pad=counted, **options)
 
 
-def adaptive_avg_pool(graph, call, inputs):
+def adaptive_avg_pool(graph: Graph, call: Call, inputs: Any) -> str:
     """The mean over all places; or over equal windows; or, where they differ, a product with a matrix of means."""
     x, size = inputs
     sides = call.inputs[0].tensor.shape[2:]
@@ -97,14 +103,14 @@ def _means(length, count):
     return means
 
 
-def local_response_norm(graph, call, inputs):
+def local_response_norm(graph: Graph, call: Call, inputs: Any) -> str:
     g = {name: float(value) for name, value in call.options.items() if name != "size"}
     if call.options["size"] % 2 == 0:
         raise TraceError(f"`size` of the normalisation in layer `{call.layer}` is even, which ONNX Runtime does not take")
     return graph.add("LRN", inputs, call.layer, size=call.options["size"], alpha=g["alpha"], beta=g["beta"], bias=g["k"])
 
 
-def layer_norm(graph, call, inputs):
+def layer_norm(graph: Graph, call: Call, inputs: Any) -> str:
     x, weight, bias = inputs
     shape = call.inputs[0].tensor.shape[call.options["axes"][0] :]
     weight = np.ones(shape, call.result.tensor.dtype) if weight is None else weight
@@ -113,11 +119,11 @@ def layer_norm(graph, call, inputs):
                      epsilon=float(call.options["eps"]))
 
 
-def linear(graph, call, inputs):
+def linear(graph: Graph, call: Call, inputs: Any) -> str:
     return graph.add("Gemm", [x for x in inputs if x is not None], call.layer, transB=1)
 
 
-def reshape(graph, call, inputs):
+def reshape(graph: Graph, call: Call, inputs: Any) -> str:
     before, after = call.inputs[0].shape, call.result.shape
     if after.count(IMAGES) > 1:
         raise TraceError(f"a reshape in layer `{call.layer}` has the number of images in several axes of its result")
@@ -126,34 +132,34 @@ def reshape(graph, call, inputs):
     return graph.add("Reshape", [*inputs, np.array(after, np.int64)], call.layer)
 
 
-def broadcast(graph, call, inputs):
+def broadcast(graph: Graph, call: Call, inputs: Any) -> str:
     shape = [1 if n == IMAGES else n for n in call.result.shape]  # a length that is there already
     return graph.add("Expand", [inputs[0], np.array(shape, np.int64)], call.layer)
 
 
-def pad(graph, call, inputs):
+def pad(graph: Graph, call: Call, inputs: Any) -> str:
     x, widths, value = inputs
     ends = np.array([w[0] for w in widths] + [w[1] for w in widths], np.int64)
     return graph.add("Pad", [x, ends, np.asarray(value, call.result.tensor.dtype)], call.layer, mode="constant")
 
 
-def clip(graph, call, inputs):
+def clip(graph: Graph, call: Call, inputs: Any) -> str:
     x, *ends = inputs
     ends = [np.asarray(e, call.result.tensor.dtype) if e is not None else "" for e in ends]
     return graph.add("Clip", [x, *ends], call.layer)
 
 
-def extreme(graph, call, inputs):
+def extreme(graph: Graph, call: Call, inputs: Any) -> str:
     x, which, axes, keepdim = inputs
     return graph.add("ReduceMax" if which == "max" else "ReduceMin", [x], call.layer, axes=axes, keepdims=int(keepdim))
 
 
-def total(graph, call, inputs):
+def total(graph: Graph, call: Call, inputs: Any) -> str:
     x, axes, keepdim = inputs
     return graph.add("ReduceSum", [x, np.array(axes, np.int64)], call.layer, keepdims=int(keepdim))
 
 
-def softmax(graph, call, inputs):
+def softmax(graph: Graph, call: Call, inputs: Any) -> str:
     x, axes = inputs
     if len(axes) != 1:
         raise TraceError(f"`{call.kind}` in layer `{call.layer}` is over {len(axes)} axes; ONNX has it over one")
@@ -173,7 +179,7 @@ FORMS = dict.fromkeys(SAME, same) | {
 }  # fmt: skip
 
 
-def emit(graph, calls):
+def emit(graph: Graph, calls: Any) -> list[Any]:
     """Add every call to `graph`; the names of their outputs."""
     outputs = []
     for call in calls:

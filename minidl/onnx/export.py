@@ -7,16 +7,22 @@ N, with values named after layers, and as its metadata what the images must look
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import minidl
 from minidl.onnx.emit import emit
 from minidl.onnx.graph import Graph, fold_norms, join_biases
 from minidl.onnx.trace import trace
 
+if TYPE_CHECKING:
+    from minidl.nn.module import Module
+
 OPSET, IR_VERSION = 17, 8  # of 2022: what programs in use can read
 
 
-def export(model, path, image_shape, *, fold=True, metadata=None):
+def export(
+    model: Module, path: Path | str, image_shape: tuple[int, ...], *, fold: bool = True, metadata: Any = None
+) -> Any:
     """Write `model` to an ONNX file.
 
     Parameters
@@ -46,7 +52,7 @@ def export(model, path, image_shape, *, fold=True, metadata=None):
     return proto
 
 
-def as_onnx(model, image_shape, fold=True, metadata=None):
+def as_onnx(model: Module, image_shape: tuple[int, ...], fold: bool = True, metadata: Any = None) -> Any:
     """The ``onnx.ModelProto`` that `export` writes."""
     from onnx import checker, helper
 

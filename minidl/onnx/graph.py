@@ -7,10 +7,15 @@ an added vector into the matrix product before it.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from minidl import backend
+from minidl.backend import Array
+
+if TYPE_CHECKING:
+    from minidl.nn.module import Module
 
 
 @dataclass
@@ -18,9 +23,9 @@ class Node:
     """One ONNX node with one output, which is called like the node unless the node has a label."""
 
     kind: str
-    inputs: list
+    inputs: list[str]
     output: str
-    attributes: dict = field(default_factory=dict)
+    attributes: dict[str, Any] = field(default_factory=dict)
     label: str = ""
 
 
@@ -33,18 +38,22 @@ class Graph:
         Whose parameters and buffers keep their names.
     """
 
-    def __init__(self, model):
-        self.nodes, self.constants, self.names = [], {}, {"images", "logits"}
-        self.result = None  # the name of the network's output
-        state = [*model.named_parameters(), *model.named_buffers()]
-        self.arrays = {id(tensor): backend.to_numpy(tensor.data) for _, tensor in state}
-        self.state_names = {id(self.arrays[id(tensor)]): name for name, tensor in state}
+    nodes: list[Any]
+    constants: dict[str, Array]
+    names: set[str]
 
-    def array_of(self, tensor):
+    def __init__(self, model: Module) -> None:
+        self.nodes, self.constants, self.names = [], {}, {"images", "logits"}
+        self.result: str | None = None  # the name of the network's output
+        state = [*model.named_parameters(), *model.named_buffers()]
+        self.arrays: dict[int, Array] = {id(tensor): backend.to_numpy(tensor.data) for _, tensor in state}
+        self.state_names: dict[int, str] = {id(self.arrays[id(tensor)]): name for name, tensor in state}
+
+    def array_of(self, tensor: Any) -> Any:
         """The values of a constant, the same array each time for a parameter."""
         return self.arrays.get(id(tensor), backend.to_numpy(tensor.data))
 
-    def unique(self, name):
+    def unique(self, name: str) -> str:
         """`name`, with a number if it is taken."""
         base, k = name, 1
         while name in self.names:
@@ -53,14 +62,14 @@ class Graph:
         self.names.add(name)
         return name
 
-    def add(self, kind, inputs, layer, **attributes):
+    def add(self, kind: Any, inputs: Any, layer: str, **attributes: Any) -> str:
         """Append a node; its output's name, which tells layer and kind. `inputs` are names, or arrays to keep."""
         names = [self.constant(x, f"{layer}.{kind}.constant") if isinstance(x, np.ndarray) else x for x in inputs]
         output = self.unique("/".join([*filter(None, layer.split(".")), kind]))
         self.nodes.append(Node(kind, names, output, attributes))
         return output
 
-    def constant(self, array, name):
+    def constant(self, array: Array, name: str) -> Any:
         """The name under which `array` is kept: a parameter's own, whichever node reads it."""
         own = self.state_names.get(id(array))
         if own in self.constants:
@@ -69,20 +78,20 @@ class Graph:
         self.constants[name] = np.asarray(array, order="C")
         return name
 
-    def users(self, name):
+    def users(self, name: str) -> list[Any]:
         """The nodes that read the value called `name`."""
         return [node for node in self.nodes if name in node.inputs]
 
-    def maker(self, name):
+    def maker(self, name: str) -> Any:
         """The node that makes the value called `name`, or None."""
         return next((node for node in self.nodes if node.output == name), None)
 
-    def without_leftovers(self):
+    def without_leftovers(self) -> None:
         """Forget the constants that no node reads."""
         read = {name for node in self.nodes for name in node.inputs}
         self.constants = {name: array for name, array in self.constants.items() if name in read}
 
-    def replace(self, node, other):
+    def replace(self, node: Any, other: Any) -> None:
         """Take `node` out, whose readers read the output of `other` instead."""
         self.nodes.remove(node)
         self.result = other.output if self.result == node.output else self.result
@@ -90,7 +99,7 @@ class Graph:
             user.inputs = [other.output if name == node.output else name for name in user.inputs]
 
 
-def fold_norms(graph):
+def fold_norms(graph: Graph) -> None:
     """``scale * (w * x) + shift = (scale * w) * x + shift``: batch norms disappear into convolutions, in float64."""
     for node in [node for node in graph.nodes if node.kind == "BatchNormalization"]:
         conv = graph.maker(node.inputs[0])
@@ -110,7 +119,7 @@ def fold_norms(graph):
     graph.without_leftovers()
 
 
-def join_biases(graph):
+def join_biases(graph: Graph) -> None:
     """A constant vector that is added to a product of matrices becomes its bias, as a dense layer is shown."""
     for node in [node for node in graph.nodes if node.kind == "Add"]:
         product, bias = graph.maker(node.inputs[0]), graph.constants.get(node.inputs[1])

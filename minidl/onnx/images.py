@@ -6,6 +6,9 @@ without it. Signals of one axis are images of height 1. Volumes are refused.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import numpy as np
 
 import minidl
@@ -40,7 +43,9 @@ def _spatial(function):
     return run
 
 
-def padding(sizes, window, strides, dilations, pads=None, auto_pad=b"NOTSET"):
+def padding(
+    sizes: Any, window: int, strides: Any, dilations: Any, pads: Any = None, auto_pad: bytes = b"NOTSET"
+) -> list[tuple[int, int]]:
     """[(before, after)] of each axis, from `pads` or from the rule `auto_pad`."""
     if auto_pad in (b"NOTSET", b"VALID"):
         pads = pads if pads and auto_pad == b"NOTSET" else [0] * 2 * len(sizes)
@@ -53,7 +58,7 @@ def padding(sizes, window, strides, dilations, pads=None, auto_pad=b"NOTSET"):
     return out
 
 
-def padded(x, widths, value=0.0):
+def padded(x: Tensor, widths: Any, value: Any = 0.0) -> Tensor:
     """`x` with constant `value` around its last two axes; negative widths cut off."""
     (top, bottom), (left, right) = widths
     check_size(x.shape[0] * x.shape[1] * (x.shape[2] + top + bottom) * (x.shape[3] + left + right))
@@ -61,16 +66,21 @@ def padded(x, widths, value=0.0):
 
 
 @_spatial
-def conv(x, weight, bias=None, kernel_shape=None, strides=(1, 1), dilations=(1, 1), pads=None, group=1,
-         auto_pad=b"NOTSET"):  # fmt: skip
+def conv(
+    x: Tensor, weight: Tensor, bias: Any = None, kernel_shape: Any = None, strides: Any = (1, 1),
+    dilations: Any = (1, 1), pads: Any = None, group: int = 1, auto_pad: bytes = b"NOTSET",
+) -> Tensor:  # fmt: skip
     """Convolution; the window is that of `weight`."""
     widths = padding(x.shape[2:], weight.shape[2:], strides, dilations, pads, auto_pad)
     return minidl.conv2d(padded(x, widths), weight, bias, tuple(strides), 0, tuple(dilations), group)
 
 
 @_spatial
-def conv_transpose(x, weight, bias=None, kernel_shape=None, strides=(1, 1), dilations=(1, 1), pads=None, group=1,
-                   auto_pad=b"NOTSET", output_padding=(0, 0), output_shape=None):  # fmt: skip
+def conv_transpose(
+    x: Tensor, weight: Tensor, bias: Any = None, kernel_shape: Any = None, strides: Any = (1, 1),
+    dilations: Any = (1, 1), pads: Any = None, group: int = 1, auto_pad: bytes = b"NOTSET",
+    output_padding: Any = (0, 0), output_shape: tuple[int, ...] | None = None,
+) -> Tensor:  # fmt: skip
     """Transposed convolution: what `pads` names is cut off the whole result, `output_padding` is put to its end."""
     full = [(n - 1) * s + d * (k - 1) + 1 for n, s, d, k in zip(x.shape[2:], strides, dilations, weight.shape[2:])]
     if output_shape is None and auto_pad in (b"SAME_UPPER", b"SAME_LOWER"):
@@ -98,8 +108,10 @@ def _pool_padding(x, kernel_shape, strides, dilations, pads, auto_pad, ceil_mode
 
 
 @_spatial
-def max_pool(x, kernel_shape, strides=(1, 1), dilations=(1, 1), pads=None, auto_pad=b"NOTSET", ceil_mode=0,
-             storage_order=0):  # fmt: skip
+def max_pool(
+    x: Tensor, kernel_shape: Any, strides: Any = (1, 1), dilations: Any = (1, 1), pads: Any = None,
+    auto_pad: bytes = b"NOTSET", ceil_mode: int = 0, storage_order: int = 0,
+) -> tuple[Tensor, Tensor]:  # fmt: skip
     """Largest value of each window, and its place in the whole of `x`, row by row or column by column."""
     widths, beyond = _pool_padding(x, kernel_shape, strides, dilations, pads, auto_pad, ceil_mode)
     N, C, H, W = x.shape
@@ -114,8 +126,10 @@ def max_pool(x, kernel_shape, strides=(1, 1), dilations=(1, 1), pads=None, auto_
 
 
 @_spatial
-def average_pool(x, kernel_shape, strides=(1, 1), dilations=(1, 1), pads=None, auto_pad=b"NOTSET", ceil_mode=0,
-                 count_include_pad=0):  # fmt: skip
+def average_pool(
+    x: Tensor, kernel_shape: Any, strides: Any = (1, 1), dilations: Any = (1, 1), pads: Any = None,
+    auto_pad: bytes = b"NOTSET", ceil_mode: int = 0, count_include_pad: int = 0,
+) -> Tensor:  # fmt: skip
     """Mean of each window: its sum over the number of its places that count."""
     widths, beyond = _pool_padding(x, kernel_shape, strides, dilations, pads, auto_pad, ceil_mode)
     ones = minidl.ones_like(x[:1, :1].detach())
@@ -133,7 +147,10 @@ def _window_sums(x, window, strides, dilations):
     return y.reshape(N, C, *y.shape[2:])
 
 
-def batch_norm(x, scale, bias, mean, var, epsilon=1e-5, momentum=0.9, training_mode=0, spatial=1):
+def batch_norm(
+    x: Tensor, scale: Any, bias: Any, mean: Any, var: Any, epsilon: float = 1e-5, momentum: float = 0.9,
+    training_mode: int = 0, spatial: int = 1,
+) -> Any:  # fmt: skip
     """Normalisation by given statistics; in training mode by the batch's, which move the given ones."""
     if not training_mode:
         return F.batch_norm(x, mean, var, scale, bias, eps=epsilon)
@@ -142,12 +159,12 @@ def batch_norm(x, scale, bias, mean, var, epsilon=1e-5, momentum=0.9, training_m
     return (y, *moved)
 
 
-def instance_norm(x, scale, bias, epsilon=1e-5):
+def instance_norm(x: Tensor, scale: Any, bias: Any, epsilon: float = 1e-5) -> Tensor:
     """Every channel of every image by its own mean and deviation."""
     return F.group_norm(x, x.shape[1], scale, bias, epsilon)
 
 
-def group_norm(x, scale, bias, num_groups, epsilon=1e-5, stash_type=1):
+def group_norm(x: Tensor, scale: Any, bias: Any, num_groups: int, epsilon: float = 1e-5, stash_type: int = 1) -> Tensor:
     """Groups of channels; scale and shift per channel, or before opset 21 per group."""
     scale, bias = (v if len(v) == x.shape[1] else _repeated(v, x.shape[1] // num_groups) for v in (scale, bias))
     return F.group_norm(x, num_groups, scale, bias, epsilon)
@@ -157,7 +174,9 @@ def _repeated(vector, times):
     return vector.reshape(-1, 1).expand(len(vector), times).reshape(-1)
 
 
-def layer_norm(x, scale=None, bias=None, axis=-1, epsilon=1e-5, stash_type=1):
+def layer_norm(
+    x: Tensor, scale: Any = None, bias: Any = None, axis: int = -1, epsilon: float = 1e-5, stash_type: int = 1
+) -> tuple[Tensor, Tensor, Tensor]:
     """Normalisation over the axes from `axis` on; also the mean and the inverse of the deviation."""
     axes = tuple(range(axis % x.ndim, x.ndim))
     mean = x.mean(axes, keepdim=True)
@@ -167,7 +186,7 @@ def layer_norm(x, scale=None, bias=None, axis=-1, epsilon=1e-5, stash_type=1):
     return y if bias is None else y + bias, mean, inverse
 
 
-def lrn(x, size, alpha=1e-4, beta=0.75, bias=1.0):
+def lrn(x: Tensor, size: int, alpha: float = 1e-4, beta: float = 0.75, bias: Any = 1.0) -> Tensor:
     """Local response normalisation; of an even number of channels, the further one is above."""
     return minidl.local_response_norm(x, size, alpha, beta, bias) if size % 2 else _even_lrn(x, size, alpha, beta, bias)
 
@@ -179,7 +198,9 @@ def _even_lrn(x, size, alpha, beta, bias):
     return x * (total * (alpha / size) + bias) ** -beta
 
 
-def dropout(x, share=None, training=None, ratio=0.5, seed=None):
+def dropout(
+    x: Tensor, share: Any = None, training: Any = None, ratio: float = 0.5, seed: int | None = None
+) -> tuple[Tensor, Tensor]:
     """Nothing is dropped; the mask of what is kept is true everywhere."""
     dropped = ratio if share is None else share.item()
     if training is not None and training.item() and dropped:
@@ -191,7 +212,7 @@ def _all_places(x):
     return tuple(range(2, x.ndim))
 
 
-OPERATORS = {
+OPERATORS: dict[str, Callable[..., Any]] = {
     "Conv": conv, "ConvTranspose": conv_transpose, "MaxPool": max_pool, "AveragePool": average_pool,
     "BatchNormalization": batch_norm, "InstanceNormalization": instance_norm, "GroupNormalization": group_norm,
     "LayerNormalization": layer_norm, "LRN": lrn, "Dropout": dropout,

@@ -9,16 +9,19 @@ from __future__ import annotations
 
 import math
 import os
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
+from minidl.backend import Array
 from minidl.nn import Module, Parameter
 from minidl.onnx import elementwise, images, reductions, shapes
 from minidl.onnx.shapes import MAX_SIZE, check_size
 from minidl.tensor import Tensor
 
-OPERATORS = elementwise.OPERATORS | images.OPERATORS | shapes.OPERATORS | reductions.OPERATORS
+OPERATORS: dict[str, Callable[..., Any]] = elementwise.OPERATORS | images.OPERATORS | shapes.OPERATORS | reductions.OPERATORS
 MAX_BYTES = (1 << 31) - 1  # what protobuf takes
 DTYPES = ("bool", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64", "float16", "float32",
           "float64")  # fmt: skip
@@ -28,7 +31,7 @@ class OnnxError(ValueError):
     """A file that is no ONNX network, or one that minidl cannot run: one line."""
 
 
-def cast(x, to, **attributes):
+def cast(x: Tensor, to: Any, **attributes: Any) -> Tensor:
     """`x` in another type of NumPy."""
     return x.astype(_dtype(to, "`to`"))
 
@@ -46,7 +49,7 @@ def _dtype(number, name):
 ON_CONSTANTS = {"Cast": cast}  # what exporters do to lists of numbers
 
 
-def load(path):
+def load(path: Path | str) -> OnnxNetwork:
     """Read an image classifier, or another network of one input, from an ONNX file.
 
     Parameters
@@ -89,11 +92,16 @@ class OnnxNetwork(Module):
     metadata : dict of str to str
     """
 
-    def __init__(self, proto):
+    constants: dict[str, Any]
+    steps: list[Any]
+    input_names: list[str]
+    output_names: list[str]
+
+    def __init__(self, proto: Any) -> None:
         super().__init__()
         graph = proto.graph
-        self.opset = _opset(proto)
-        self.metadata = {prop.key: prop.value for prop in proto.metadata_props}
+        self.opset: int = _opset(proto)
+        self.metadata: dict[str, str] = {prop.key: prop.value for prop in proto.metadata_props}
         self.constants, self.steps, self.input_names, self.output_names = {}, [], [], []
         for tensor in graph.initializer:
             self._keep(tensor.name, Tensor(array_of(tensor)))
@@ -117,7 +125,7 @@ class OnnxNetwork(Module):
             self.register_parameter(key, tensor)
         self.constants[name] = tensor
 
-    def forward(self, *inputs):
+    def forward(self, *inputs: Any) -> Any:
         if len(inputs) != len(self.input_names):
             raise TypeError(f"{len(inputs)} inputs; accepted: {len(self.input_names)}, {', '.join(self.input_names)}")
         values = {**self.constants, **dict(zip(self.input_names, inputs))}
@@ -130,21 +138,26 @@ class OnnxNetwork(Module):
 class Step:
     """One node: which values it reads, what it computes, which values it makes."""
 
-    def __init__(self, node, opset):
+    kind: str
+    name: str
+    inputs: list[str]
+    outputs: list[str]
+
+    def __init__(self, node: Any, opset: int) -> None:
         self.kind, self.name = node.op_type, node.name or node.output[0]
         self.inputs, self.outputs = list(node.input), list(node.output)
-        self.attributes = {attribute.name: _attribute(attribute) for attribute in node.attribute}
+        self.attributes: dict[str, Any] = {attribute.name: _attribute(attribute) for attribute in node.attribute}
         if self.kind in ("Softmax", "LogSoftmax"):
             self.attributes["opset"] = opset
         if self.kind == "Split" and "num_outputs" not in self.attributes:
             self.attributes["outputs"] = len(self.outputs)
 
-    def is_constant(self, constants):
+    def is_constant(self, constants: Any) -> bool:
         """Return whether the node computes with `constants` only, none of them a parameter, so that it can do so once."""
         known = [constants.get(name) for name in self.inputs if name]
         return not any(value is None or isinstance(value, Parameter) for value in known)
 
-    def run(self, values):
+    def run(self, values: Any) -> None:
         """Compute the node's outputs into the dictionary `values`."""
         try:
             inputs = [values[name] if name else None for name in self.inputs]
@@ -167,7 +180,7 @@ def _attribute(attribute):
     return helper.get_attribute_value(attribute)
 
 
-def array_of(tensor):
+def array_of(tensor: Any) -> Array:
     """The values of a ``TensorProto``, after a look at what it claims about itself.
 
     Raises

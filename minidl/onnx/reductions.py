@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 
@@ -11,7 +13,7 @@ from minidl.onnx.shapes import check_size, numbers
 from minidl.tensor import Tensor
 
 
-def reduction(function):
+def reduction(function: Callable[..., Any]) -> Callable[..., Any]:
     """An operator over axes that are an input, or before attributes; without axes over all, or over none if so told."""
 
     def reduce(x, wanted=None, axes=None, keepdims=1, noop_with_empty_axes=0):
@@ -64,7 +66,7 @@ def _log_sum_exp(x, axes, keepdim):
     return minidl.logsumexp(x, axes, keepdim=keepdim)
 
 
-def matmul(a, b):
+def matmul(a: Tensor, b: Tensor) -> Tensor:
     """Product of the last two axes."""
     if min(a.ndim, b.ndim) > 1:
         many = np.broadcast_shapes(a.shape[:-2], b.shape[:-2])
@@ -72,7 +74,9 @@ def matmul(a, b):
     return a @ b
 
 
-def gemm(a, b, c=None, alpha=1.0, beta=1.0, transA=0, transB=0):
+def gemm(
+    a: Tensor, b: Tensor, c: Any = None, alpha: float = 1.0, beta: float = 1.0, transA: int = 0, transB: int = 0
+) -> Tensor:
     """``alpha * A @ B + beta * C``."""
     a = a.permute(1, 0) if transA else a
     plain = alpha == 1 and beta == 1 and transB
@@ -82,7 +86,7 @@ def gemm(a, b, c=None, alpha=1.0, beta=1.0, transA=0, transB=0):
     return y if c is None else y + beta * c
 
 
-def softmax(function):
+def softmax(function: Callable[..., Any]) -> Callable[..., Any]:
     """Over one axis; before opset 13 over all from `axis` on."""
 
     def run(x, axis=None, opset=13):
@@ -95,7 +99,7 @@ def softmax(function):
     return run
 
 
-def place(function):
+def place(function: Callable[..., Any]) -> Callable[..., Any]:
     """The place of the largest (or least) value along an axis, the first or the last of equals."""
 
     def run(x, axis=0, keepdims=1, select_last_index=0):
@@ -108,7 +112,7 @@ def place(function):
     return run
 
 
-OPERATORS = {
+OPERATORS: dict[str, Callable[..., Any]] = {
     "ReduceSum": reduction(_sum),
     "ReduceMean": reduction(_mean),
     "ReduceMax": reduction(_extreme(minidl.amax, -math.inf)),

@@ -7,7 +7,7 @@ differs depends on the images by a way that no operation recorded, and is refuse
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -16,6 +16,9 @@ from minidl import backend
 from minidl.nn.module import calls
 from minidl.ops.shape import Reshape
 from minidl.tensor import Observer, Tensor, observe
+
+if TYPE_CHECKING:
+    from minidl.nn.module import Module
 
 IMAGES = -1  # stands for the number of images in a shape
 BATCHES = 2, 3  # images in the two forwards
@@ -34,15 +37,15 @@ class Value(NamedTuple):
     call: int
     output: int
     tensor: object
-    shape: tuple
+    shape: tuple[int, ...]
 
 
 class Call(NamedTuple):
     """One operation: `kind` is the name of its Function, `inputs` are Values or plain options in their place."""
 
     kind: str
-    inputs: tuple
-    options: dict
+    inputs: tuple[Any, ...]
+    options: dict[str, Any]
     result: Value
     layer: str
 
@@ -75,7 +78,7 @@ class _Recorder(Observer):
         return Value(*self.made.get(id(x), (None, 0)), x, x.shape)
 
 
-def trace(model, image_shape):
+def trace(model: Module, image_shape: tuple[int, ...]) -> tuple[list[Any], Value]:
     """(calls, shape of the input, what `model` returns) of a forward on images (N, *image_shape).
 
     Parameters

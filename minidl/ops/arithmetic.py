@@ -7,34 +7,34 @@ stays a number, so that it takes the precision of the tensor beside it.
 
 from __future__ import annotations
 
-from minidl.backend import array_module, device_of
+from minidl.backend import Array, array_module, device_of
 from minidl.checks import choice, refused
 from minidl.ops.promotion import BOOL, FLOAT, Operand, floating, module_of, operand, operands, result_dtype, tensor_of
 from minidl.tensor import Function, Tensor
 
 
 class Add(Function):
-    def forward(self, a, b):
+    def forward(self, a: Array | float, b: Array | float) -> float | Array:
         return a + b
 
-    def backward(self, grad):
+    def backward(self, grad: Tensor) -> tuple[Tensor | None, ...]:
         return grad, grad
 
 
 class Sub(Function):
-    def forward(self, a, b):
+    def forward(self, a: Array | float, b: Array | float) -> float | Array:
         return a - b
 
-    def backward(self, grad):
+    def backward(self, grad: Tensor) -> tuple[Tensor | None, ...]:
         return grad, (-grad if self.needs_input_grad[1] else None)
 
 
 class Mul(Function):
-    def forward(self, a, b):
+    def forward(self, a: Array | float, b: Array | float) -> Array:
         self.save_factors(a, b)
         return a * b
 
-    def backward(self, grad):
+    def backward(self, grad: Tensor) -> tuple[Tensor | None, ...]:
         a, b = self.saved_tensors
         to_a = None if b is None else grad * b
         to_b = None if a is None else grad * a
@@ -44,12 +44,12 @@ class Mul(Function):
 class Div(Function):
     """y = a / b has the slopes 1 / b and -y / b."""
 
-    def forward(self, a, b):
+    def forward(self, a: Array | float, b: Array | float) -> float | Array:
         y = a / b
         self.save_for_backward(b, y if self.needs_input_grad[1] else None)
         return y
 
-    def backward(self, grad):
+    def backward(self, grad: Tensor) -> tuple[Tensor | None, ...]:
         b, y = self.saved_tensors
         to_a = grad / b
         to_b = None if y is None else -to_a * y
@@ -59,7 +59,7 @@ class Div(Function):
 class RoundedQuotient(Function):
     """a / b rounded down or towards zero: integers exactly; its derivative is 0."""
 
-    def forward(self, a, b, mode):
+    def forward(self, a: Array | float, b: Array | float, mode: str) -> Array:
         xp, whole = module_of(a, b), (b if isinstance(a, (float, int)) else a).dtype.kind not in "fc"
         if whole and (b == 0 if isinstance(b, int) else device_of(b) == "cpu" and (b == 0).any()):
             raise ValueError("`other` holds 0, by which integers cannot be divided; accepted: other numbers")
@@ -70,19 +70,19 @@ class RoundedQuotient(Function):
         quotient = xp.floor_divide(a, b)
         return quotient + ((quotient < 0) & (quotient * b != a))
 
-    def backward(self, grad):
+    def backward(self, grad: Tensor) -> tuple[Tensor | None, ...]:
         return grad * 0, grad * 0, None
 
 
 class Pow(Function):
-    def forward(self, a, b):
+    def forward(self, a: Array | float, b: Array | float) -> float | Array:
         self.save_for_backward(a, b)
         try:
             return a**b
         except ValueError:
             raise ValueError("`exponent` holds negative numbers; accepted: numbers >= 0 for integers") from None
 
-    def backward(self, grad):
+    def backward(self, grad: Tensor) -> tuple[Tensor | None, ...]:
         a, b = self.saved_tensors
         first, second = self.needs_input_grad
         return grad * _power_slope(a, b) if first else None, grad * _exponent_slope(a, b) if second else None
@@ -105,21 +105,21 @@ def _exponent_slope(a, b):
 
 
 class Negate(Function):
-    def forward(self, x):
+    def forward(self, x: Array) -> float | Array:
         return -x
 
-    def backward(self, grad):
+    def backward(self, grad: Tensor) -> Tensor:
         return -grad
 
 
 class Maximum(Function):
     """At a tie each side gets half the gradient, as in PyTorch."""
 
-    def forward(self, a, b):
+    def forward(self, a: Array | float, b: Array | float) -> Array:
         self.save_for_backward(a, b)
         return module_of(a, b).maximum(a, b)
 
-    def backward(self, grad):
+    def backward(self, grad: Tensor) -> tuple[Tensor | None, ...]:
         a, b = _data(*self.saved_tensors)
         return _share(grad, a, b), _share(grad, b, a)
 
@@ -127,11 +127,11 @@ class Maximum(Function):
 class Minimum(Function):
     """At a tie each side gets half the gradient, as in PyTorch."""
 
-    def forward(self, a, b):
+    def forward(self, a: Array | float, b: Array | float) -> Array:
         self.save_for_backward(a, b)
         return module_of(a, b).minimum(a, b)
 
-    def backward(self, grad):
+    def backward(self, grad: Tensor) -> tuple[Tensor | None, ...]:
         a, b = _data(*self.saved_tensors)
         return _share(grad, b, a), _share(grad, a, b)
 
@@ -149,22 +149,22 @@ def _share(grad, larger, smaller):
 class Clamp(Function):
     """Between two numbers, either of which may be None."""
 
-    def forward(self, x, low, high):
+    def forward(self, x: Array, low: float | None, high: float | None) -> Array:
         y = array_module(x).clip(x, low, high)
         self.save_for_backward(x == y)
         return y
 
-    def backward(self, grad):
+    def backward(self, grad: Tensor) -> tuple[Tensor | None, ...]:
         (inside,) = self.saved_tensors
         return where(inside, grad, 0.0), None, None
 
 
 class Where(Function):
-    def forward(self, condition, a, b):
+    def forward(self, condition: Array, a: Array | float, b: Array | float) -> Array:
         self.save_for_backward(condition)
         return module_of(a, b, condition).where(condition, a, b)
 
-    def backward(self, grad):
+    def backward(self, grad: Tensor) -> tuple[Tensor | None, ...]:
         (condition,) = self.saved_tensors
         return None, where(condition, grad, 0.0), where(condition, 0.0, grad)
 

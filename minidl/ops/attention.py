@@ -11,8 +11,8 @@ from minidl.backend import array_module
 from minidl.ops.arithmetic import where
 from minidl.ops.dropout import dropout
 from minidl.ops.losses import softmax
-from minidl.ops.tiling import repeat_interleave
 from minidl.ops.promotion import tensor_of
+from minidl.ops.tiling import repeat_interleave
 from minidl.tensor import Tensor
 
 
@@ -68,7 +68,7 @@ def scaled_dot_product_attention(
     return dropout(attention_weights(scores, attn_mask), dropout_p) @ value
 
 
-def attention_weights(scores, mask=None):
+def attention_weights(scores: Tensor, mask: Tensor | None = None) -> Tensor:
     """The softmax over keys; 0 for all keys where a query may see none."""
     if mask is None:
         return softmax(scores, -1)

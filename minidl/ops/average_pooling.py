@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from minidl import backend
-from minidl.checks import Ints, integer, pair, positive_pair
+from minidl.backend import Array, Shape
+from minidl.checks import Ints, Pair, integer, pair, positive_pair
 from minidl.dispatch import dispatched
 from minidl.ops.geometry import on_images
 from minidl.ops.promotion import floating, tensor_of
@@ -18,7 +21,10 @@ def _extents(xp, size, count, kernel, stride, padding, count_include_pad):
     return end - start if count_include_pad else xp.minimum(end, size) - xp.maximum(start, 0)
 
 
-def divisors(xp, image, pooled, kernel_size, stride, padding, count_include_pad, divisor_override):
+def divisors(
+    xp: Any, image: Pair, pooled: Pair, kernel_size: Pair, stride: Pair, padding: Pair, count_include_pad: bool,
+    divisor_override: int | None,
+) -> Array:  # fmt: skip
     """Divisors of the sum over each window of an average pooling, shape ``(OH, OW)``."""
     if divisor_override is not None:
         if divisor_override == 0:
@@ -32,8 +38,9 @@ def divisors(xp, image, pooled, kernel_size, stride, padding, count_include_pad,
 
 @dispatched
 def avg_pool2d_forward(
-    x, kernel_size, stride, padding, ceil_mode=False, count_include_pad=True, divisor_override=None, out=None
-):
+    x: Array, kernel_size: Pair, stride: Pair, padding: Pair, ceil_mode: bool = False, count_include_pad: bool = True,
+    divisor_override: int | None = None, out: Array | None = None,
+) -> Array:  # fmt: skip
     """Mean of each window of `x`, shape (N, C, H, W) to (N, C, OH, OW); parameters as for `max_pool2d_forward`.
 
     `count_include_pad` says whether padding zeros count in the divisor, which
@@ -56,8 +63,9 @@ def avg_pool2d_forward(
 
 @dispatched
 def avg_pool2d_adjoint(
-    grad, input_shape, kernel_size, stride, padding, count_include_pad=True, divisor_override=None, out=None
-):
+    grad: Array, input_shape: Shape, kernel_size: Pair, stride: Pair, padding: Pair, count_include_pad: bool = True,
+    divisor_override: int | None = None, out: Array | None = None,
+) -> Array:  # fmt: skip
     """Adjoint of `avg_pool2d_forward`: each window spreads its share of `grad` over its pixels.
 
     Examples
@@ -85,7 +93,7 @@ def _adaptive_cells(input_shape, output_size):
 
 
 @dispatched
-def adaptive_avg_pool2d_forward(x, output_size, out=None):
+def adaptive_avg_pool2d_forward(x: Array, output_size: Pair, out: Array | None = None) -> Array:
     """Mean over windows chosen so that the result has shape ``(N, C, *output_size)``.
 
     Examples
@@ -101,7 +109,7 @@ def adaptive_avg_pool2d_forward(x, output_size, out=None):
 
 
 @dispatched
-def adaptive_avg_pool2d_adjoint(grad, input_shape, out=None):
+def adaptive_avg_pool2d_adjoint(grad: Array, input_shape: Shape, out: Array | None = None) -> Array:
     """Adjoint of `adaptive_avg_pool2d_forward`: `grad` of shape ``(N, C, OH, OW)`` spread over `input_shape`."""
     dx = backend.empty_channels_last(input_shape, grad.dtype, like=grad)
     dx[...] = 0
@@ -112,38 +120,42 @@ def adaptive_avg_pool2d_adjoint(grad, input_shape, out=None):
 
 
 class AvgPool2d(Function):
-    def forward(self, x, **options):
-        self.options, self.shape = options, x.shape
+    def forward(self, x: Array, **options: Any) -> Array:
+        self.options: dict[str, Any] = options
+        self.shape: Shape = x.shape
         return avg_pool2d_forward(x, **options)
 
-    def backward(self, grad):
+    def backward(self, grad: Tensor) -> Tensor:
         return AvgPool2dGrad.apply(grad, input_shape=self.shape, **self.options)
 
 
 class AvgPool2dGrad(Function):
-    def forward(self, grad, input_shape, ceil_mode, **options):
-        self.options = dict(options, ceil_mode=ceil_mode)  # the kernel sees it in the shape of `grad`
+    def forward(self, grad: Array, input_shape: Shape, ceil_mode: bool, **options: Any) -> Array:
+        self.options: dict[str, Any] = dict(options, ceil_mode=ceil_mode)  # the kernel sees it in the shape of `grad`
         return avg_pool2d_adjoint(grad, input_shape, **options)
 
-    def backward(self, outer):
+    def backward(self, outer: Tensor) -> Tensor:
         return AvgPool2d.apply(outer, **self.options)
 
 
 class AdaptiveAvgPool2d(Function):
-    def forward(self, x, output_size):
+    output_size: Pair
+    shape: Shape
+
+    def forward(self, x: Array, output_size: Pair) -> Array:
         self.output_size, self.shape = output_size, x.shape
         return adaptive_avg_pool2d_forward(x, output_size)
 
-    def backward(self, grad):
+    def backward(self, grad: Tensor) -> tuple[Tensor | None, ...]:
         return AdaptiveAvgPool2dGrad.apply(grad, self.shape, self.output_size), None
 
 
 class AdaptiveAvgPool2dGrad(Function):
-    def forward(self, grad, input_shape, output_size):
-        self.output_size = output_size
+    def forward(self, grad: Array, input_shape: Shape, output_size: Pair) -> Array:
+        self.output_size: Pair = output_size
         return adaptive_avg_pool2d_adjoint(grad, input_shape)
 
-    def backward(self, outer):
+    def backward(self, outer: Tensor) -> tuple[Tensor | None, ...]:
         return AdaptiveAvgPool2d.apply(outer, self.output_size), None, None
 
 

@@ -31,8 +31,11 @@ Everywhere, `padding` is ((top, bottom), (left, right)), `stride` and `dilation`
 
 from __future__ import annotations
 
+from typing import Any
+
 from minidl import backend
-from minidl.checks import Ints, integer, positive_pair
+from minidl.backend import Array, Shape
+from minidl.checks import Ints, Pair, Sides, integer, positive_pair
 from minidl.dispatch import dispatched
 from minidl.ops.geometry import check_convolution, check_window, output_size, paddings, reachable, split
 from minidl.ops.im2col import col2im_forward, im2col_forward
@@ -52,8 +55,9 @@ def _rows(y):
 
 @dispatched
 def conv2d_forward(
-    x, weight, bias=None, stride=(1, 1), padding=((0, 0), (0, 0)), dilation=(1, 1), groups=1, relu=False, out=None
-):
+    x: Array, weight: Array, bias: Array | None = None, stride: Pair = (1, 1), padding: Sides = ((0, 0), (0, 0)),
+    dilation: Pair = (1, 1), groups: int = 1, relu: bool = False, out: Array | None = None,
+) -> Array:  # fmt: skip
     """Convolution of `x` (N, C, H, W) with `weight` (K, C / groups, kh, kw): (N, K, OH, OW), channels-last.
 
     Parameters
@@ -86,9 +90,9 @@ def conv2d_forward(
 
 @dispatched
 def conv2d_input_grad(
-    grad, weight, input_shape, stride=(1, 1), padding=((0, 0), (0, 0)), dilation=(1, 1), groups=1,
-    out=None, accumulate=False,
-):  # fmt: skip
+    grad: Array, weight: Array, input_shape: Shape, stride: Pair = (1, 1), padding: Sides = ((0, 0), (0, 0)),
+    dilation: Pair = (1, 1), groups: int = 1, out: Array | None = None, accumulate: bool = False,
+) -> Array:  # fmt: skip
     """Gradient of `conv2d` with respect to its input: `grad` (N, K, OH, OW) -> `input_shape`; the transposed convolution.
 
     With `accumulate` it is added to what `out` holds.
@@ -112,8 +116,9 @@ def conv2d_input_grad(
 
 @dispatched
 def conv2d_weight_grad(
-    grad, x, weight_shape, stride=(1, 1), padding=((0, 0), (0, 0)), dilation=(1, 1), groups=1
-):  # fmt: skip
+    grad: Array, x: Array, weight_shape: Shape, stride: Pair = (1, 1), padding: Sides = ((0, 0), (0, 0)),
+    dilation: Pair = (1, 1), groups: int = 1,
+) -> Array:  # fmt: skip
     """Gradient of `conv2d` with respect to its weight: `grad` (N, K, OH, OW) and `x` (N, C, H, W) -> `weight_shape`.
 
     Examples
@@ -132,12 +137,13 @@ def conv2d_weight_grad(
 
 
 class Conv2d(Function):
-    def forward(self, x, weight, bias, **geometry):
-        self.geometry, self.shapes = geometry, (x.shape, weight.shape)
+    def forward(self, x: Array, weight: Array, bias: Array | None, **geometry: Any) -> Array:
+        self.geometry: dict[str, Any] = geometry
+        self.shapes: tuple[Shape, Shape] = x.shape, weight.shape
         self.save_factors(x, weight)
         return conv2d_forward(x, weight, bias, **geometry)
 
-    def backward(self, grad):
+    def backward(self, grad: Tensor) -> tuple[Tensor | None, ...]:
         x, weight = self.saved_tensors
         input_shape, weight_shape = self.shapes
         need_x, need_weight, need_bias = self.needs_input_grad
@@ -149,12 +155,13 @@ class Conv2d(Function):
 
 
 class ConvInputGrad(Function):
-    def forward(self, grad, weight, input_shape, **geometry):
-        self.geometry, self.weight_shape = geometry, weight.shape
+    def forward(self, grad: Array, weight: Array, input_shape: Shape, **geometry: Any) -> Array:
+        self.geometry: dict[str, Any] = geometry
+        self.weight_shape: Shape = weight.shape
         self.save_factors(grad, weight)
         return conv2d_input_grad(grad, weight, input_shape, **geometry)
 
-    def backward(self, outer):
+    def backward(self, outer: Tensor) -> tuple[Tensor | None, ...]:
         grad, weight = self.saved_tensors
         need_grad, need_weight = self.needs_input_grad
         return (
@@ -164,12 +171,13 @@ class ConvInputGrad(Function):
 
 
 class ConvWeightGrad(Function):
-    def forward(self, grad, x, weight_shape, **geometry):
-        self.geometry, self.input_shape = geometry, x.shape
+    def forward(self, grad: Array, x: Array, weight_shape: Shape, **geometry: Any) -> Array:
+        self.geometry: dict[str, Any] = geometry
+        self.input_shape: Shape = x.shape
         self.save_factors(grad, x)
         return conv2d_weight_grad(grad, x, weight_shape, **geometry)
 
-    def backward(self, outer):
+    def backward(self, outer: Tensor) -> tuple[Tensor | None, ...]:
         grad, x = self.saved_tensors
         need_grad, need_x = self.needs_input_grad
         return (

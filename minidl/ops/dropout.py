@@ -10,6 +10,7 @@ Reference: N. Srivastava et al., "Dropout", JMLR 15, 2014.
 from __future__ import annotations
 
 from minidl import backend
+from minidl.backend import Array, Shape
 from minidl.checks import probability
 from minidl.dispatch import dispatched
 from minidl.ops.axes import with_axes
@@ -19,12 +20,12 @@ from minidl.random import GENERAL, next_key
 from minidl.tensor import Function, Tensor
 
 
-def threshold(p):
+def threshold(p: float) -> int:
     """The smallest 32-bit number whose element dropout keeps."""
     return min(round(p * 2**32), WORD)
 
 
-def dropout_mask(shape, p, seed, layer, step, like):
+def dropout_mask(shape: Shape, p: float, seed: int, layer: int, step: int, like: Array) -> Array:
     """Boolean array of `shape`, False with probability `p`: what `dropout_forward` keeps.
 
     The numbers of an image ``(N, C, H, W)`` are drawn in the order ``(n, h, w, c)``, those of
@@ -36,7 +37,7 @@ def dropout_mask(shape, p, seed, layer, step, like):
 
 
 @dispatched
-def dropout_forward(x, p, seed, layer, step):
+def dropout_forward(x: Array, p: float, seed: int, layer: int, step: int) -> Array:
     """Zero each element of `x` with probability `p` < 1 and multiply the others by ``1 / (1 - p)``.
 
     `dropout_mask` decides which ones, so the same key on the gradient is the backward pass.
@@ -53,11 +54,14 @@ def dropout_forward(x, p, seed, layer, step):
 
 
 class Dropout(Function):
-    def forward(self, x, p, key):
+    p: float
+    key: tuple[int, int, int]
+
+    def forward(self, x: Array, p: float, key: tuple[int, int, int]) -> Array:
         self.p, self.key = p, key
         return dropout_forward(x, p, *key)
 
-    def backward(self, grad):
+    def backward(self, grad: Tensor) -> tuple[Tensor | None, ...]:
         return Dropout.apply(grad, self.p, self.key), None, None
 
 

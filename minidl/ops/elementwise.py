@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 
-from minidl.backend import array_module
+from minidl.backend import Array, array_module
 from minidl.backend import erf as erf_of
 from minidl.checks import integer
 from minidl.dispatch import dispatched
@@ -176,7 +176,7 @@ def round(input: Tensor, *, decimals: int = 0) -> Tensor:
 
 
 @dispatched
-def relu_forward(x):
+def relu_forward(x: Array) -> Array:
     """``max(x, 0)``; NaN stays NaN. Keeps the memory order of `x`.
 
     Examples
@@ -189,7 +189,7 @@ def relu_forward(x):
 
 
 @dispatched
-def relu_grad(grad, y):
+def relu_grad(grad: Array, y: Array) -> Array:
     """`grad` where the ReLU's output `y` is not 0 or less, else 0.
 
     Examples
@@ -204,12 +204,12 @@ def relu_grad(grad, y):
 class Relu(Function):
     """max(x, 0), with derivative 0 at 0; saves its output, which the next layer saves anyway."""
 
-    def forward(self, x):
+    def forward(self, x: Array) -> Array:
         y = relu_forward(x)
         self.save_for_backward(y)
         return y
 
-    def backward(self, grad):
+    def backward(self, grad: Tensor) -> Tensor:
         (y,) = self.saved_tensors
         return ReluGrad.apply(grad, y.data)
 
@@ -217,11 +217,11 @@ class Relu(Function):
 class ReluGrad(Function):
     """grad where y > 0, else 0: linear in grad, its own adjoint."""
 
-    def forward(self, grad, y):
+    def forward(self, grad: Array, y: Array) -> Array:
         self.save_for_backward(y)
         return relu_grad(grad, y)
 
-    def backward(self, grad):
+    def backward(self, grad: Tensor) -> tuple[Tensor | None, ...]:
         (y,) = self.saved_tensors
         return ReluGrad.apply(grad, y.data), None
 

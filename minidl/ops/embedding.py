@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from minidl.ops.arithmetic import where
 from minidl.ops.promotion import tensor_of
 from minidl.ops.selecting import index_select
@@ -46,7 +48,7 @@ def embedding(
     return where((input.data == padding_idx % rows)[..., None], y.detach(), y)
 
 
-def check_options(**options):
+def check_options(**options: Any) -> None:
     """Refuse those of PyTorch's options that are not there."""
     for name, value in options.items():
         if value:

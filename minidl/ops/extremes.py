@@ -10,7 +10,7 @@ import math
 from typing import Any, NamedTuple
 
 from minidl import checks
-from minidl.backend import array_module
+from minidl.backend import Array, Shape, array_module
 from minidl.checks import Ints
 from minidl.ops.arithmetic import maximum, minimum
 from minidl.ops.axes import dropped_shape, kept_shape, numpy_names, reduced
@@ -43,14 +43,14 @@ def _refuse_empty(input, axes, name):
 
 
 class Extreme(Function):
-    def forward(self, x, name, axes, keepdim):
-        self.kept = kept_shape(x.shape, axes)
+    def forward(self, x: Array, name: str, axes: Shape, keepdim: bool) -> Array:
+        self.kept: Shape = kept_shape(x.shape, axes)
         y = getattr(x, name)(axis=axes, keepdims=True)
         winners = (x == y) | ((x != x) & (y != y))  # a NaN wins, and does not equal itself
         self.save_for_backward((winners / winners.sum(axis=axes, keepdims=True)).astype(x.dtype))
         return y if keepdim else y.reshape(dropped_shape(x.shape, axes))
 
-    def backward(self, grad):
+    def backward(self, grad: Tensor) -> tuple[Tensor | None, ...]:
         (share,) = self.saved_tensors
         return grad.reshape(self.kept) * share, None, None, None
 

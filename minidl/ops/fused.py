@@ -8,8 +8,10 @@ the definition's agree within rounding, not bit for bit).
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
+from minidl.backend import Array
 from minidl.dispatch import form_for
 from minidl.tensor import Function, Tensor, enable_grad, grad, is_grad_enabled, no_grad
 
@@ -17,19 +19,19 @@ from minidl.tensor import Function, Tensor, enable_grad, grad, is_grad_enabled, 
 class Alias(Function):
     """A new node with the same values: a walk that is asked for it ends here, not at the history of the input."""
 
-    def forward(self, x):
+    def forward(self, x: Array) -> Array:
         return x.view()
 
-    def backward(self, gradient):
+    def backward(self, gradient: Tensor) -> Tensor:
         return gradient
 
 
 class Saved(NamedTuple):
     """Record of a forward for the backward of a faster form: arrays of the inputs (None where one was left out)."""
 
-    inputs: list
-    kept: list  # whatever the form's forward kept for its backward
-    needs_input_grad: tuple
+    inputs: list[Any]
+    kept: list[Any]  # whatever the form's forward kept for its backward
+    needs_input_grad: tuple[bool, ...]
 
 
 class Fused(Function):
@@ -43,16 +45,17 @@ class Fused(Function):
     n_outputs = 1  # outputs with a gradient; a definition may return more, such as statistics
 
     @staticmethod
-    def definition(*inputs, **options):
+    def definition(*inputs: Any, **options: Any) -> tuple[Tensor, ...]:
         """The operation made of Tensor operations; returns a tuple."""
         raise NotImplementedError
 
-    def faster_form(self, array):
+    def faster_form(self, array: Array) -> Any:
         """The form to run for arrays like `array`, or None."""
         return form_for(f"{type(self).__module__}.{type(self).__name__}".removeprefix("minidl."), array)
 
-    def forward(self, *arrays, **options):
-        self.options, self.form = options, self.faster_form(arrays[0])
+    def forward(self, *arrays: Array | None, **options: Any) -> Array | tuple[Array, ...]:
+        self.options: dict[str, Any] = options
+        self.form: Any = self.faster_form(arrays[0])
         result = NotImplemented if self.form is None else self.form.forward(*arrays, **options)
         if result is NotImplemented:
             self.form = None
@@ -61,11 +64,11 @@ class Fused(Function):
                 result = tuple(y.data for y in self.definition(*tensors, **options)), ()
         outputs, kept = result
         self.mark_non_differentiable(*outputs[self.n_outputs :])
-        self.given = [a is not None for a in arrays]
+        self.given: list[bool] = [a is not None for a in arrays]
         self.save_for_backward(*[a for a in arrays if a is not None], *kept)
         return outputs if len(outputs) > 1 else outputs[0]
 
-    def backward(self, *grads):
+    def backward(self, *grads: Tensor) -> tuple[Tensor | None, ...]:
         values = iter(self.saved_tensors)
         inputs = [next(values) if given else None for given in self.given]
         grads = grads[: self.n_outputs]
@@ -76,7 +79,7 @@ class Fused(Function):
                 return tuple(None if g is None else Tensor(g) for g in result)
         return self.through_definition(grads, inputs)
 
-    def through_definition(self, grads, inputs):
+    def through_definition(self, grads: Sequence[Tensor], inputs: Sequence[Tensor | None]) -> tuple[Tensor | None, ...]:
         """Compute the definition again and differentiate it, on aliases of the inputs so that the walk stops there."""
         wanted = [i for i, need in enumerate(self.needs_input_grad) if need]
         create_graph = is_grad_enabled()

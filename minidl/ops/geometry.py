@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
-from minidl.checks import integer, pair
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from minidl.backend import Array, Shape
+from minidl.checks import Ints, Pair, Sides, integer, pair
 from minidl.ops.promotion import tensor_of
 
+if TYPE_CHECKING:
+    from minidl.tensor.core import Tensor
 
-def paddings(padding, kernel_size, stride, dilation):
+
+def paddings(padding: Ints | str, kernel_size: Shape, stride: Pair, dilation: Pair) -> Any:
     """`padding` (number, pair, "same" or "valid") as ((top, bottom), (left, right))."""
     if padding == "valid":
         padding = 0
@@ -20,12 +27,12 @@ def paddings(padding, kernel_size, stride, dilation):
     return tuple((p, p) for p in pair(padding, "padding", least=0))
 
 
-def reachable(stride, size, padding):
+def reachable(stride: Pair, size: Shape, padding: Sides) -> Pair:
     """`stride`, or the padded image's own length where that is less: no window begins farther on."""
     return tuple(max(1, min(s, n + sum(p))) for s, n, p in zip(stride, size, padding))
 
 
-def on_images(function, input, *name):
+def on_images(function: Callable[..., Any], input: Tensor, *name: str) -> Tensor:
     """``function(input)`` of images (N, C, H, W), or of one image (C, H, W), whose result has no batch axis either.
 
     A result may be a tuple, such as values and indices.
@@ -38,7 +45,7 @@ def on_images(function, input, *name):
     return tuple([y.squeeze(0) for y in out]) if isinstance(out, tuple) else out.squeeze(0)
 
 
-def output_size(size, kernel_size, stride, padding, dilation):
+def output_size(size: Shape, kernel_size: Shape, stride: Pair, padding: Sides, dilation: Pair) -> Pair:
     """Height and width of a convolution's output for an input of `size` (height, width).
 
     Examples
@@ -51,7 +58,9 @@ def output_size(size, kernel_size, stride, padding, dilation):
     )
 
 
-def check_convolution(input, weight, bias, groups, in_axis, channels):
+def check_convolution(
+    input: Tensor, weight: Tensor, bias: Tensor | None, groups: int, in_axis: int, channels: int
+) -> None:
     """One clear error for operands whose shapes do not fit."""
     if tensor_of(input).ndim != 4 or tensor_of(weight, "weight").ndim != 4:
         raise ValueError(f"`input` and `weight` must have 4 axes, found shapes {input.shape} and {weight.shape}")
@@ -72,7 +81,7 @@ def check_convolution(input, weight, bias, groups, in_axis, channels):
             raise TypeError(f"`input` is {input.dtype} but `{name}` is {tensor.dtype}; cast one with .to(dtype)")
 
 
-def check_window(input, weight, padding, dilation):
+def check_window(input: Tensor, weight: Tensor, padding: Sides, dilation: Pair) -> None:
     """One clear error for a window that does not fit into the padded image."""
     for name, n, k, p, d in zip(("height", "width"), input.shape[2:], weight.shape[2:], padding, dilation):
         if n + sum(p) < d * (k - 1) + 1:
@@ -82,7 +91,7 @@ def check_window(input, weight, padding, dilation):
             )
 
 
-def split(array, groups, axis):
+def split(array: Array, groups: int, axis: int) -> list[Array]:
     """`array` as `groups` equal pieces along `axis`."""
     if groups == 1:
         return [array]

@@ -12,9 +12,11 @@ into three windows counts in three terms of <A x, y>, so its gradient is the sum
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from minidl import backend
-from minidl.checks import Ints, lengths, pair, positive_pair
+from minidl.backend import Array, Shape
+from minidl.checks import Ints, Pair, Sides, lengths, pair, positive_pair
 from minidl.dispatch import dispatched
 from minidl.ops.geometry import on_images, output_size, paddings
 from minidl.ops.promotion import tensor_of
@@ -31,7 +33,7 @@ def _padded(x, padding):
 
 
 @dispatched
-def im2col_forward(x, kernel_size, stride, padding, dilation):
+def im2col_forward(x: Array, kernel_size: Pair, stride: Pair, padding: Sides, dilation: Pair) -> Array:
     """Every window of `x` as a row: (N, C, H, W) -> (N OH OW, kh kw C), channels fastest.
 
     Examples
@@ -52,7 +54,9 @@ def im2col_forward(x, kernel_size, stride, padding, dilation):
 
 
 @dispatched
-def col2im_forward(columns, input_shape, kernel_size, stride, padding, dilation):
+def col2im_forward(
+    columns: Array, input_shape: Shape, kernel_size: Pair, stride: Pair, padding: Sides, dilation: Pair
+) -> Array:
     """The adjoint of `im2col_forward`: an array of `input_shape`, each place the sum of all windows' entries for it.
 
     Examples
@@ -76,20 +80,23 @@ def col2im_forward(columns, input_shape, kernel_size, stride, padding, dilation)
 
 
 class Im2Col(Function):
-    def forward(self, x, **geometry):
+    geometry: dict[str, Any]
+    shape: Shape
+
+    def forward(self, x: Array, **geometry: Any) -> Array:
         self.geometry, self.shape = geometry, x.shape
         return im2col_forward(x, **geometry)
 
-    def backward(self, grad):
+    def backward(self, grad: Tensor) -> Tensor:
         return Col2Im.apply(grad, input_shape=self.shape, **self.geometry)
 
 
 class Col2Im(Function):
-    def forward(self, columns, input_shape, **geometry):
-        self.geometry = geometry
+    def forward(self, columns: Array, input_shape: Shape, **geometry: Any) -> Array:
+        self.geometry: dict[str, Any] = geometry
         return col2im_forward(columns, input_shape, **geometry)
 
-    def backward(self, grad):
+    def backward(self, grad: Tensor) -> Tensor:
         return Im2Col.apply(grad, **self.geometry)
 
 

@@ -9,12 +9,13 @@ place of a scatter-add, so its result has the same bits on every run.
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 
 from minidl import checks
-from minidl.backend import array_module, device_of, full_in_order_of
-from minidl.ops.promotion import operand, tensor_of
+from minidl.backend import Array, Shape, array_module, device_of, full_in_order_of
+from minidl.ops.promotion import Operand, operand, tensor_of
 from minidl.tensor import Function, Tensor
 
 
@@ -48,38 +49,44 @@ def _at(array, index):
 class Slice(Function):
     """A basic index: a view, whose adjoint puts the values into zeros."""
 
+    index: Any
+    shape: Shape
+
     may_alias = True
 
-    def forward(self, x, index):
+    def forward(self, x: Array, index: Any) -> float | Array:
         self.index, self.shape = index, x.shape
         return _at(x, index)
 
-    def backward(self, grad):
+    def backward(self, grad: Tensor) -> tuple[Tensor | None, ...]:
         return Unslice.apply(grad, self.index, self.shape), None
 
 
 class Unslice(Function):
-    def forward(self, x, index, shape):
-        self.index = index
+    def forward(self, x: Array, index: Any, shape: Shape) -> Array:
+        self.index: Any = index
         # A gradient lies in memory as its image does, unless the index dropped or added axes.
         keeps_axes = x.ndim == len(shape)
         y = full_in_order_of(x, shape, 0) if keeps_axes else array_module(x).zeros(shape, dtype=x.dtype)
         y[index] = x
         return y
 
-    def backward(self, grad):
+    def backward(self, grad: Tensor) -> tuple[Tensor | None, ...]:
         return grad[self.index], None, None
 
 
 class Take(Function):
     """Elements of `x` (in C order) at flat `positions`, which are `distinct` if no two are the same."""
 
-    def forward(self, x, positions, distinct):
+    shape: Shape
+    distinct: bool
+
+    def forward(self, x: Array, positions: Array, distinct: bool) -> Array:
         self.shape, self.distinct = x.shape, distinct
         self.save_for_backward(positions)
         return x.reshape(-1)[positions]
 
-    def backward(self, grad):
+    def backward(self, grad: Tensor) -> tuple[Tensor | None, ...]:
         (positions,) = self.saved_tensors
         return Put.apply(grad, positions.data, self.distinct, self.shape), None, None
 
@@ -87,12 +94,12 @@ class Take(Function):
 class Put(Function):
     """Zeros of `shape`, to which the elements of `x` are added at flat `positions`."""
 
-    def forward(self, x, positions, distinct, shape):
-        self.distinct = distinct
+    def forward(self, x: Array, positions: Array, distinct: bool, shape: Shape) -> Array:
+        self.distinct: bool = distinct
         self.save_for_backward(positions)
         return _sum_at(x, positions, distinct, math.prod(shape)).reshape(shape)
 
-    def backward(self, grad):
+    def backward(self, grad: Tensor) -> tuple[Tensor | None, ...]:
         (positions,) = self.saved_tensors
         return Take.apply(grad, positions.data, self.distinct), None, None, None
 
@@ -117,7 +124,7 @@ def _sum_at(x, positions, distinct, size):
     return out
 
 
-def getitem(input, index):
+def getitem(input: Tensor, index: Any) -> Tensor:
     """``input[index]`` with NumPy's rules: slices, numbers, None, ..., integer arrays, boolean masks.
 
     Examples
@@ -133,7 +140,7 @@ def getitem(input, index):
     return Take.apply(input, positions_of(input, _raw(index)), False)
 
 
-def positions_of(input, index):
+def positions_of(input: Tensor, index: Any) -> Array:
     """Flat C-order positions of the elements that ``input[index]`` selects."""
     return _at(_numbered(input), index)
 
@@ -206,8 +213,8 @@ def _check_range(indices, name, least, end):
 class SetItem(Function):
     """A copy of `x` with ``x[index]`` replaced by `value`."""
 
-    def forward(self, x, value, index):
-        self.index = index
+    def forward(self, x: Array, value: float | Array, index: Any) -> Array:
+        self.index: Any = index
         y = x.copy(order="K")
         try:
             y[index] = value
@@ -215,7 +222,7 @@ class SetItem(Function):
             raise IndexError(f"`index` does not fit shape {x.shape}: {error}") from None
         return y
 
-    def backward(self, grad):
+    def backward(self, grad: Tensor) -> tuple[Tensor | None, ...]:
         need_x, need_value, _ = self.needs_input_grad
         return (
             SetItem.apply(grad, 0.0, self.index) if need_x else None,
@@ -224,7 +231,7 @@ class SetItem(Function):
         )
 
 
-def setitem(input, index, value):
+def setitem(input: Tensor, index: Any, value: Operand) -> Tensor:
     """``input[index] = value`` in place, with gradients for both (see `Tensor.become`)."""
     value = operand(value, "value")
     if isinstance(value, Tensor):

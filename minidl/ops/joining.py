@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from minidl import checks
-from minidl.backend import array_module, check_same_device
+from minidl.backend import Array, array_module, check_same_device
 from minidl.checks import Ints
 from minidl.ops.promotion import result_dtype, tensor_of
 from minidl.ops.shape import unsqueeze
@@ -13,11 +13,14 @@ from minidl.tensor import Function, Tensor
 
 
 class Concat(Function):
-    def forward(self, *arrays, axis):
+    axis: int
+    sizes: list[int]
+
+    def forward(self, *arrays: Array, axis: int) -> Array:
         self.axis, self.sizes = axis, [a.shape[axis] for a in arrays]
         return array_module(arrays[0]).concatenate(arrays, axis=axis)
 
-    def backward(self, grad):
+    def backward(self, grad: Tensor) -> tuple[Tensor | None, ...]:
         return split(grad, self.sizes, self.axis)
 
 

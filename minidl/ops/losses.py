@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from minidl import checks
-from minidl.backend import array_module
+from minidl.backend import Array, array_module
 from minidl.ops.arithmetic import where
 from minidl.ops.axes import with_axes
 from minidl.ops.fused import Fused
@@ -25,8 +25,8 @@ def _check_reduction(reduction):
 
 
 class Softmax(Function):
-    def forward(self, x, axis):
-        self.axis = axis
+    def forward(self, x: Array, axis: int) -> Array:
+        self.axis: int = axis
         if x.size:
             e = array_module(x).exp(x - x.max(axis=axis, keepdims=True))
             y = e / e.sum(axis=axis, keepdims=True)
@@ -35,14 +35,14 @@ class Softmax(Function):
         self.save_for_backward(y)
         return y
 
-    def backward(self, grad):
+    def backward(self, grad: Tensor) -> tuple[Tensor | None, ...]:
         (y,) = self.saved_tensors
         return y * (grad - (grad * y).sum(self.axis, keepdim=True)), None
 
 
 class LogSoftmax(Function):
-    def forward(self, x, axis):
-        self.axis = axis
+    def forward(self, x: Array, axis: int) -> Array:
+        self.axis: int = axis
         xp = array_module(x)
         if x.size:
             shifted = x - x.max(axis=axis, keepdims=True)
@@ -52,7 +52,7 @@ class LogSoftmax(Function):
         self.save_for_backward(y)
         return y
 
-    def backward(self, grad):
+    def backward(self, grad: Tensor) -> tuple[Tensor | None, ...]:
         (y,) = self.saved_tensors
         return grad - y.exp() * grad.sum(self.axis, keepdim=True), None
 
@@ -80,7 +80,9 @@ class CrossEntropy(Fused):
     """Softmax and negative log-likelihood of class indices, rows (N, K)."""
 
     @staticmethod
-    def definition(logits, target, weight, ignore_index, label_smoothing, reduction):
+    def definition(
+        logits: Tensor, target: Tensor, weight: Tensor | None, ignore_index: int, label_smoothing: float, reduction: str
+    ) -> tuple[Tensor, ...]:
         return (_cross_entropy_of_indices(logits, target, weight, ignore_index, label_smoothing, reduction),)
 
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from minidl.backend import Array
 from minidl.dispatch import dispatched
 from minidl.ops.promotion import Operand, tensor_of
 from minidl.tensor import Function, Tensor
 
 
 @dispatched
-def matmul_forward(a, b):
+def matmul_forward(a: Array, b: Array) -> Array:
     """Product of `a` (..., M, K) and `b` (..., K, N), with NumPy's rules for the axes before.
 
     NumPy's own product asks the BLAS that it came with. The faster form on the CPU does not: its
@@ -27,11 +28,11 @@ def matmul_forward(a, b):
 class MatMul(Function):
     """Operands of at least two axes; the leading ones broadcast."""
 
-    def forward(self, a, b):
+    def forward(self, a: Array | float, b: Array | float) -> Array:
         self.save_factors(a, b)
         return matmul_forward(a, b)
 
-    def backward(self, grad):
+    def backward(self, grad: Tensor) -> tuple[Tensor | None, ...]:
         a, b = self.saved_tensors
         to_a = None if b is None else grad @ b.transpose(-1, -2)
         to_b = None if a is None else a.transpose(-1, -2) @ grad
@@ -67,7 +68,7 @@ def _check_dtypes(input, other, name):
 
 
 @dispatched
-def linear_forward(x, weight, bias):
+def linear_forward(x: Array, weight: Array, bias: Array | None) -> Array:
     """`x` (rows, in) times `weight` (out, in) transposed, plus `bias` (out,) unless it is None.
 
     Examples
@@ -83,11 +84,11 @@ def linear_forward(x, weight, bias):
 class Linear(Function):
     """x of shape (rows, in) times weight (out, in) transposed, plus a bias of shape (out,) or None."""
 
-    def forward(self, x, weight, bias):
+    def forward(self, x: Array, weight: Array, bias: Array | None) -> Array:
         self.save_factors(x, weight)
         return linear_forward(x, weight, bias)
 
-    def backward(self, grad):
+    def backward(self, grad: Tensor) -> tuple[Tensor | None, ...]:
         x, weight = self.saved_tensors
         to_x = None if weight is None else grad @ weight
         to_weight = None if x is None else grad.transpose() @ x

@@ -1,9 +1,9 @@
 """Max pooling: the largest value of each window.
 
 The forward remembers which cell of its window won, as one small integer for each output. The backward scatters the
-gradient to that cell, and the backward of the backward gathers from it: the two are adjoint. Neither writes to an address
-computed from data; both are sums over the cells of the window (:mod:`minidl.ops.windows`). Output sizes, `ceil_mode`
-and NaN (which counts as the largest number) follow PyTorch.
+gradient to that cell, and the backward of the backward gathers from it: the two are adjoint. Neither writes to an
+address computed from data; both are sums over the cells of the window (:mod:`minidl.ops.windows`). Output sizes,
+`ceil_mode` and NaN (which counts as the largest number) follow PyTorch.
 """
 
 from __future__ import annotations
@@ -11,7 +11,8 @@ from __future__ import annotations
 from typing import Any
 
 from minidl import backend
-from minidl.checks import Ints, pair, positive_pair
+from minidl.backend import Array, Shape
+from minidl.checks import Ints, Pair, pair, positive_pair
 from minidl.dispatch import dispatched
 from minidl.ops.geometry import on_images
 from minidl.ops.padding import Pick
@@ -20,7 +21,7 @@ from minidl.ops.windows import adaptive_bins, adaptive_size, deliver, padded, po
 from minidl.tensor import Function, Tensor
 
 
-def argmax_dtype(kernel_size):
+def argmax_dtype(kernel_size: Pair) -> str:
     """The narrowest integer type that numbers the cells of a window: one byte up to 256 cells."""
     cells = kernel_size[0] * kernel_size[1]
     return "uint8" if cells <= 1 << 8 else "uint16" if cells <= 1 << 16 else "int32"
@@ -38,7 +39,10 @@ def _first_taps(xp, count, kernel, stride, padding, dilation):
 
 
 @dispatched
-def max_pool2d_forward(x, kernel_size, stride, padding, dilation=(1, 1), ceil_mode=False, out=None):
+def max_pool2d_forward(
+    x: Array, kernel_size: Pair, stride: Pair, padding: Pair, dilation: Pair = (1, 1), ceil_mode: bool = False,
+    out: Array | None = None,
+) -> tuple[Array, Array]:  # fmt: skip
     """Largest value in each window of `x`, and which cell of the window held it.
 
     Parameters
@@ -46,8 +50,7 @@ def max_pool2d_forward(x, kernel_size, stride, padding, dilation=(1, 1), ceil_mo
     x : array, shape (N, C, H, W)
     kernel_size, stride, padding, dilation : pairs of int
         Padding counts as minus infinity, and is at most half the window's reach.
-    ceil_mode : bool
-        Let a last window hang over the edge.
+    ceil_mode : bool, True to let a last window hang over the edge
     out : array, shape (N, C, OH, OW), optional
         Memory for the maxima; may be a slice of channels.
 
@@ -81,7 +84,10 @@ def max_pool2d_forward(x, kernel_size, stride, padding, dilation=(1, 1), ceil_mo
 
 
 @dispatched
-def max_pool2d_values(x, kernel_size, stride, padding, dilation=(1, 1), ceil_mode=False, out=None):
+def max_pool2d_values(
+    x: Array, kernel_size: Pair, stride: Pair, padding: Pair, dilation: Pair = (1, 1), ceil_mode: bool = False,
+    out: Array | None = None,
+) -> Array:  # fmt: skip
     """The maxima alone, for prediction; the parameters are those of `max_pool2d_forward`.
 
     Examples
@@ -95,8 +101,9 @@ def max_pool2d_values(x, kernel_size, stride, padding, dilation=(1, 1), ceil_mod
 
 @dispatched
 def max_pool2d_scatter(
-    grad, argmax, input_shape, kernel_size, stride, padding, dilation=(1, 1), out=None, accumulate=False
-):
+    grad: Array, argmax: Array, input_shape: Shape, kernel_size: Pair, stride: Pair, padding: Pair,
+    dilation: Pair = (1, 1), out: Array | None = None, accumulate: bool = False,
+) -> Array:  # fmt: skip
     """Backward of `max_pool2d_forward`: each number of `grad` goes to the pixel its window's maximum came from.
 
     For each tap, the gradients of the windows that it won are added to one slice: no write goes to an address
@@ -106,8 +113,7 @@ def max_pool2d_scatter(
     ----------
     grad, argmax : arrays, shape (N, C, OH, OW)
         `argmax` as `max_pool2d_forward` returned it.
-    input_shape : tuple
-        ``(N, C, H, W)`` of the image that was pooled.
+    input_shape : (N, C, H, W) of the image that was pooled
     out : array, shape `input_shape`, optional
         Memory for the result, or with `accumulate` for the sum.
 
@@ -115,9 +121,8 @@ def max_pool2d_scatter(
     --------
     >>> import numpy as np
     >>> grad, argmax = np.array([[[[7.0]]]]), np.array([[[[2]]]], dtype=np.uint8)
-    >>> max_pool2d_scatter(grad, argmax, (1, 1, 2, 2), (2, 2), (2, 2), (0, 0))
-    array([[[[0., 0.],
-             [7., 0.]]]])
+    >>> max_pool2d_scatter(grad, argmax, (1, 1, 2, 2), (2, 2), (2, 2), (0, 0)).tolist()
+    [[[[0.0, 0.0], [7.0, 0.0]]]]
     """
     xp = backend.array_module(grad)
     canvas, inside = padded(input_shape, 0, grad.shape, kernel_size, stride, padding, dilation, like=grad)
@@ -127,7 +132,10 @@ def max_pool2d_scatter(
 
 
 @dispatched
-def max_pool2d_gather(x, argmax, kernel_size, stride, padding, dilation=(1, 1), out=None):
+def max_pool2d_gather(
+    x: Array, argmax: Array, kernel_size: Pair, stride: Pair, padding: Pair, dilation: Pair = (1, 1),
+    out: Array | None = None,
+) -> Array:  # fmt: skip
     """Adjoint of `max_pool2d_scatter`: the values of `x` where `argmax` points, shape (N, C, OH, OW).
 
     Examples
@@ -148,47 +156,48 @@ def max_pool2d_gather(x, argmax, kernel_size, stride, padding, dilation=(1, 1), 
 
 
 class MaxPool2d(Function):
-    def forward(self, x, winners=True, **geometry):
+    def forward(self, x: Array, winners: bool = True, **geometry: Any) -> Array | tuple[Array, Array]:
         if not winners and not self.needs_input_grad[0]:
             return max_pool2d_values(x, **geometry)
         ceil_mode = geometry.pop("ceil_mode")
         y, argmax = max_pool2d_forward(x, ceil_mode=ceil_mode, **geometry)
-        self.geometry, self.shape = geometry, x.shape
+        self.geometry: dict[str, Pair] = geometry
+        self.shape: Shape = x.shape
         self.save_for_backward(argmax)
         return y, argmax
 
-    def backward(self, grad, _):
+    def backward(self, grad: Tensor, _: Tensor) -> Tensor:
         (argmax,) = self.saved_tensors
         return MaxPoolScatter.apply(grad, argmax.data, input_shape=self.shape, **self.geometry)
 
 
 class MaxPoolScatter(Function):
-    def forward(self, grad, argmax, input_shape, **geometry):
-        self.geometry = geometry
+    def forward(self, grad: Array, argmax: Array, input_shape: Shape, **geometry: Any) -> Array:
+        self.geometry: dict[str, Pair] = geometry
         self.save_for_backward(argmax)
         return max_pool2d_scatter(grad, argmax, input_shape, **geometry)
 
-    def backward(self, outer):
+    def backward(self, outer: Tensor) -> tuple[Tensor | None, ...]:
         (argmax,) = self.saved_tensors
         return MaxPoolGather.apply(outer, argmax.data, **self.geometry), None
 
 
 class MaxPoolGather(Function):
-    def forward(self, x, argmax, **geometry):
-        self.geometry, self.shape = geometry, x.shape
+    def forward(self, x: Array, argmax: Array, **geometry: Any) -> Array:
+        self.geometry: dict[str, Pair] = geometry
+        self.shape: Shape = x.shape
         self.save_for_backward(argmax)
         return max_pool2d_gather(x, argmax, **geometry)
 
-    def backward(self, outer):
+    def backward(self, outer: Tensor) -> tuple[Tensor | None, ...]:
         (argmax,) = self.saved_tensors
         return MaxPoolScatter.apply(outer, argmax.data, input_shape=self.shape, **self.geometry), None
 
 
 def max_pool2d(
-    input: Tensor, kernel_size: Ints, stride: Ints | None = None,
-    padding: Ints = 0, dilation: Ints = 1, ceil_mode: bool = False,
-    return_indices: bool = False,
-) -> Any:
+    input: Tensor, kernel_size: Ints, stride: Ints | None = None, padding: Ints = 0, dilation: Ints = 1,
+    ceil_mode: bool = False, return_indices: bool = False,
+) -> Any:  # fmt: skip
     """Largest value in each window, as PyTorch's ``max_pool2d``; the first of equals wins.
 
     Parameters
@@ -210,20 +219,15 @@ def max_pool2d(
     >>> import minidl
     >>> x = minidl.tensor([[[[1.0, 2.0], [4.0, 3.0]]]], requires_grad=True)
     >>> minidl.max_pool2d(x, 2).sum().backward()
-    >>> x.grad
-    tensor([[[[0., 0.],
-              [1., 0.]]]])
+    >>> x.grad.tolist()
+    [[[[0.0, 0.0], [1.0, 0.0]]]]
     """
     kernel_size = positive_pair(kernel_size, "kernel_size")
-    geometry = dict(
-        kernel_size=kernel_size,
-        stride=kernel_size if stride is None or stride == () else positive_pair(stride, "stride"),
-        padding=pair(padding, "padding", least=0),
-        dilation=positive_pair(dilation, "dilation"),
-    )
+    stride = kernel_size if stride is None or stride == () else positive_pair(stride, "stride")
+    padding, dilation = pair(padding, "padding", least=0), positive_pair(dilation, "dilation")
+    geometry = dict(kernel_size=kernel_size, stride=stride, padding=padding, dilation=dilation)
     if tensor_of(input)._data.dtype.kind == "b":
         raise TypeError("`input` of max_pool2d() is bool; accepted: numbers")
-
     if 0 in input.shape[-3:]:
         raise ValueError(f"`input` has shape {input.shape}; accepted: pixels and channels")
 
@@ -250,24 +254,21 @@ def _flat_indices(input, argmax, geometry):
 def adaptive_max_pool2d(input: Tensor, output_size: Ints, return_indices: bool = False) -> Any:
     """Largest value in windows chosen so that the result has `output_size`, as PyTorch's ``adaptive_max_pool2d``.
 
-    Windows differ in size where the division leaves a rest: each is stretched to the largest
-    one by repeating its last row and column, and an ordinary pooling follows.
+    Windows differ in size where the division leaves a rest: each is stretched to the largest one by repeating its
+    last row and column, and an ordinary pooling follows.
 
     Parameters
     ----------
     input : Tensor, shape (N, C, H, W), or (C, H, W) without a batch
-    output_size : int or pair
-        None keeps an axis.
-    return_indices : bool
-        Return also the flat index ``h * W + w`` of each winner.
+    output_size : int or pair, in which None keeps an axis
+    return_indices : bool, True for the flat index ``h * W + w`` of each winner too
 
     Examples
     --------
     >>> import minidl
     >>> x = minidl.arange(9.0).reshape(1, 1, 3, 3)
-    >>> minidl.adaptive_max_pool2d(x, 2)
-    tensor([[[[4., 5.],
-              [7., 8.]]]])
+    >>> minidl.adaptive_max_pool2d(x, 2).tolist()
+    [[[[4.0, 5.0], [7.0, 8.0]]]]
     """
     return on_images(lambda images: _adaptive_max_pool2d(images, output_size, return_indices), input)
 

@@ -23,7 +23,10 @@ Classification with Deep Convolutional Neural Networks", 2012, section 3.3.
 
 from __future__ import annotations
 
+from typing import Any
+
 from minidl import checks
+from minidl.backend import Shape
 from minidl.checks import Ints
 from minidl.ops.fused import Fused
 from minidl.ops.promotion import floating, tensor_of
@@ -45,7 +48,7 @@ class BatchNorm(Fused):
     """Normalise every channel by the mean and variance of the batch."""
 
     @staticmethod
-    def definition(x, weight, bias, eps, relu):
+    def definition(x: Tensor, weight: Tensor | None, bias: Tensor | None, eps: float, relu: bool) -> tuple[Tensor, ...]:
         axes = (0,) + tuple(range(2, x.ndim))
         mean = x.mean(axes, keepdim=True)
         deviation = x - mean
@@ -58,7 +61,9 @@ class BatchNormEval(Fused):
     """Normalise every channel by a given mean and variance: one scale and one shift."""
 
     @staticmethod
-    def definition(x, mean, var, weight, bias, eps, relu):
+    def definition(
+        x: Tensor, mean: Tensor, var: Tensor, weight: Tensor | None, bias: Tensor | None, eps: float, relu: bool
+    ) -> tuple[Tensor, ...]:
         scale = (var + eps).rsqrt()
         scale = scale if weight is None else scale * weight
         shift = -mean * scale if bias is None else bias - mean * scale
@@ -69,7 +74,9 @@ class LayerNorm(Fused):
     """Normalise every row over the last axes."""
 
     @staticmethod
-    def definition(x, weight, bias, axes, eps):
+    def definition(
+        x: Tensor, weight: Tensor | None, bias: Tensor | None, axes: Shape, eps: float
+    ) -> tuple[Tensor, ...]:
         mean = x.mean(axes, keepdim=True)
         deviation = x - mean
         y = deviation * ((deviation * deviation).mean(axes, keepdim=True) + eps).rsqrt()
@@ -81,7 +88,7 @@ class LocalResponseNorm(Fused):
     """Divide by a power of the mean square over neighbouring channels."""
 
     @staticmethod
-    def definition(x, size, alpha, beta, k):
+    def definition(x: Tensor, size: int, alpha: float, beta: float, k: float) -> tuple[Tensor, ...]:
         C = x.shape[1]
         lead = (0, 0) * (x.ndim - 2)
         squares = (x * x).pad(lead + (size // 2, (size - 1) // 2))
@@ -140,7 +147,7 @@ def batch_norm_eval(
     return BatchNormEval.apply(input, mean, var, weight, bias, eps=eps, relu=relu)
 
 
-def check_channels(input, **vectors):
+def check_channels(input: Tensor, **vectors: Any) -> int:
     """Number of channels of `input` (N, C, ...); one clear error for vectors (or None) that have not as many."""
     if floating(input).ndim < 2:
         raise ValueError(f"`input` must have at least 2 axes (N, C, ...), found shape {input.shape}")

@@ -8,9 +8,11 @@ device, so the sums are taken in a fixed order and Python does not wait for a GP
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from minidl import checks
-from minidl.backend import array_module, full_in_order_of
+from minidl.backend import Array, Shape, array_module, full_in_order_of
+from minidl.checks import Pair
 from minidl.ops.promotion import tensor_of
 from minidl.tensor import Function, Tensor
 
@@ -18,13 +20,16 @@ from minidl.tensor import Function, Tensor
 class Pad(Function):
     """Surround with a constant; backward crops. Keeps the memory order of `x`."""
 
-    def forward(self, x, widths, value):
+    widths: tuple[Pair, ...]
+    shape: Shape
+
+    def forward(self, x: Array, widths: tuple[Pair, ...], value: float) -> Array:
         self.widths, self.shape = widths, x.shape
         y = full_in_order_of(x, tuple(n + a + b for n, (a, b) in zip(x.shape, widths)), value)
         y[_inside(widths, x.shape)] = x
         return y
 
-    def backward(self, grad):
+    def backward(self, grad: Tensor) -> tuple[Tensor | None, ...]:
         return grad[_inside(self.widths, self.shape)], None, None
 
 
@@ -35,18 +40,25 @@ def _inside(widths, shape):
 class Pick(Function):
     """The slices of `x` at `positions` along `axis`, each as often as it stands there."""
 
-    def forward(self, x, positions, axis):
+    positions: Shape
+    axis: int
+    size: int
+
+    def forward(self, x: Array, positions: Array, axis: int) -> Array:
         self.positions, self.axis, self.size = positions, axis, x.shape[axis]
         return array_module(x).take(x, array_module(x).asarray(positions, dtype=int), axis=axis)
 
-    def backward(self, grad):
+    def backward(self, grad: Tensor) -> tuple[Tensor | None, ...]:
         return PutBack.apply(grad, self.positions, self.axis, self.size), None, None
 
 
 class PutBack(Function):
     """The slices of `x` along `axis` added to `positions` along an axis of `size` zeros."""
 
-    def forward(self, x, positions, axis, size):
+    positions: Shape
+    axis: int
+
+    def forward(self, x: Array, positions: Array, axis: int, size: int) -> Array:
         self.positions, self.axis = positions, axis
         xp, lead = array_module(x), (slice(None),) * axis
         y = xp.zeros((*x.shape[:axis], size, *x.shape[axis + 1 :]), dtype=x.dtype)
@@ -54,7 +66,7 @@ class PutBack(Function):
             y[lead + (xp.asarray(targets),)] += x[lead + (xp.asarray(sources),)]
         return y
 
-    def backward(self, grad):
+    def backward(self, grad: Tensor) -> tuple[Tensor | None, ...]:
         return Pick.apply(grad, self.positions, self.axis), None, None, None
 
 
@@ -77,7 +89,7 @@ def _rounds(positions):
 
 
 # mode: (from a position outside an axis of length n to the one inside that it repeats, the widest frame, its words)
-MODES = {
+MODES: dict[str, tuple[Any, ...]] = {
     "reflect": (lambda i, n: n - 1 - abs(n - 1 - abs(i)), lambda n: n - 1, "less than the length"),
     "replicate": (lambda i, n: min(max(i, 0), n - 1), lambda n: float("inf") if n else 0, "an axis that is not empty"),
     "circular": (lambda i, n: i % n, lambda n: n, "at most the length"),

@@ -9,29 +9,31 @@ the tensor beside it. A number alone counts as float32, int64 or bool.
 from __future__ import annotations
 
 import functools
-from typing import TypeAlias
+from collections.abc import Sequence
+from typing import Any, TypeAlias
 
 import numpy as np
 
 from minidl import backend
+from minidl.backend import Array
 from minidl.checks import refused
 from minidl.tensor import Tensor
 
 Operand: TypeAlias = Tensor | float | np.ndarray | np.generic  # a side of an operation; a float may be an int
 KINDS = {"b": 0, "i": 1, "u": 1, "f": 2, "c": 3}
-NUMBERS = {bool: np.dtype(bool), int: np.dtype(np.int64), float: np.dtype(np.float32), complex: np.dtype(np.complex64)}
-BOOL = NUMBERS[bool]
-FLOAT = NUMBERS[float]  # what integers become where a result has a fraction
+NUMBERS: dict[type, np.dtype] = {bool: np.dtype(bool), int: np.dtype(np.int64), float: np.dtype(np.float32), complex: np.dtype(np.complex64)}
+BOOL: np.dtype = NUMBERS[bool]
+FLOAT: np.dtype = NUMBERS[float]  # what integers become where a result has a fraction
 
 
-def tensor_of(value, name="input"):
+def tensor_of(value: Any, name: str = "input") -> Tensor:
     """`value` if it is a Tensor; every operation asks its main operand for it first."""
     if not isinstance(value, Tensor):
         raise _no_tensor(value, name)
     return value
 
 
-def floating(value, name="input"):
+def floating(value: Any, name: str = "input") -> Tensor:
     """`value` if it is a Tensor of floating-point numbers."""
     if tensor_of(value, name)._data.dtype.kind not in "fc":
         raise refused(name, value.dtype, "a floating-point Tensor, such as one made with .float()", TypeError)
@@ -45,7 +47,7 @@ def _no_tensor(value, name):
     return TypeError(f"{found}; accepted: a Tensor")
 
 
-def operand(value, name="other"):
+def operand(value: Any, name: str = "other") -> Tensor | float:
     """`value` as one side of an operation: a Tensor, a Python number, or an array as a Tensor."""
     if isinstance(value, Tensor) or type(value) in NUMBERS:
         return value
@@ -58,12 +60,12 @@ def operand(value, name="other"):
     raise TypeError(f"`{name}` is of type {type(value).__name__}; accepted: a Tensor or a number")
 
 
-def is_operand(value) -> bool:
+def is_operand(value: object) -> bool:
     """Return whether `value` can stand on one side of an operation: a Tensor, a number or an array."""
     return isinstance(value, (Tensor, int, float, complex, np.generic)) or backend.is_array(value)
 
 
-def operands(a, b):
+def operands(a: Any, b: Any) -> Sequence[Any]:
     """Both operands of an operation, of one dtype; a number stays one, and takes the dtype of the tensor beside it."""
     if isinstance(a, Tensor):
         if isinstance(b, Tensor):
@@ -76,7 +78,7 @@ def operands(a, b):
     return promoted(a, b)
 
 
-def promoted(*values, names=("input", "other")):
+def promoted(*values: Any, names: Sequence[str] = ("input", "other")) -> Sequence[Any]:
     """The operands in the dtype of their result (see the top of the file)."""
     values = [operand(value, name) for value, name in zip(values, names)]
     if not any(isinstance(value, Tensor) for value in values):
@@ -94,7 +96,7 @@ def _number(value, dtype):
     return value
 
 
-def result_dtype(*values):
+def result_dtype(*values: Tensor | float) -> np.dtype:
     """The dtype that Tensors and Python numbers have together.
 
     Examples
@@ -122,7 +124,7 @@ def _common(a, b):
     return dtype
 
 
-def module_of(*arrays):
+def module_of(*arrays: Array | float) -> Any:
     """The array namespace of the first operand that is an array."""
     for array in arrays:
         if not isinstance(array, (float, int)):

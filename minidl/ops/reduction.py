@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import functools
 import math
+from collections.abc import Callable
 from typing import Any
 
 from minidl import checks
-from minidl.backend import array_module
+from minidl.backend import Array, Shape, array_module
 from minidl.checks import Ints
 from minidl.dispatch import dispatched
 from minidl.ops.arithmetic import where
@@ -24,7 +25,7 @@ INTEGER = "int64"  # what whole numbers are summed up in
 
 
 @dispatched
-def sum_forward(x, axes, keepdim):
+def sum_forward(x: Array, axes: Shape, keepdim: bool) -> float | Array:
     """Sum of `x` over `axes`, in the dtype of `x`.
 
     Examples
@@ -39,23 +40,29 @@ def sum_forward(x, axes, keepdim):
 class Sum(Function):
     """Sum over axes; its adjoint spreads one number over them."""
 
-    def forward(self, x, axes, keepdim):
+    shape: Shape
+    kept: Shape
+
+    def forward(self, x: Array, axes: Shape, keepdim: bool) -> float | Array:
         self.shape, self.kept = x.shape, kept_shape(x.shape, axes)
         return sum_forward(x, axes, keepdim)
 
-    def backward(self, grad):
+    def backward(self, grad: Tensor) -> tuple[Tensor | None, ...]:
         return grad.reshape(self.kept).broadcast_to(self.shape), None, None
 
 
 class Prod(Function):
     """Product over one axis; backward multiplies the others, so zeros do no harm."""
 
-    def forward(self, x, axis, keepdim):
+    axis: int
+    keepdim: bool
+
+    def forward(self, x: Array, axis: int, keepdim: bool) -> float | Array:
         self.axis, self.keepdim = axis, keepdim
         self.save_for_backward(x)
         return x.prod(axis=axis, keepdims=keepdim, dtype=x.dtype)
 
-    def backward(self, grad):
+    def backward(self, grad: Tensor) -> tuple[Tensor | None, ...]:
         (x,) = self.saved_tensors
         grad = grad if self.keepdim else grad.unsqueeze(self.axis)
         return grad * _product_of_others(x, self.axis), None, None
@@ -169,9 +176,9 @@ def logsumexp(input: Tensor, dim: Ints | None, keepdim: bool = False) -> Tensor:
 class LogSumExp(Function):
     """The derivative is the softmax, exp(x - y)."""
 
-    def forward(self, x, axes, keepdim):
+    def forward(self, x: Array, axes: Shape, keepdim: bool) -> Array:
         xp = array_module(x)
-        self.kept = kept_shape(x.shape, axes)
+        self.kept: Shape = kept_shape(x.shape, axes)
         if x.size:
             largest = x.max(axis=axes, keepdims=True)
             shift = xp.where(xp.isfinite(largest), largest, 0)
@@ -182,12 +189,12 @@ class LogSumExp(Function):
         self.save_for_backward(x, y)
         return y
 
-    def backward(self, grad):
+    def backward(self, grad: Tensor) -> tuple[Tensor | None, ...]:
         x, y = self.saved_tensors
         return grad.reshape(self.kept) * (x - y.reshape(self.kept)).exp(), None, None
 
 
-LIMITS = {
+LIMITS: dict[float, Callable[..., Any]] = {
     math.inf: amax,
     -math.inf: amin,
     1: sum,
@@ -223,11 +230,11 @@ def norm(
 class Cumsum(Function):
     """Running sum; its adjoint runs the other way."""
 
-    def forward(self, x, axis):
-        self.axis = axis
+    def forward(self, x: Array, axis: int) -> Array:
+        self.axis: int = axis
         return x.cumsum(axis=axis)
 
-    def backward(self, grad):
+    def backward(self, grad: Tensor) -> tuple[Tensor | None, ...]:
         return cumsum(grad.flip(self.axis), self.axis).flip(self.axis), None
 
 

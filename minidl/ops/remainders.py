@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from minidl import checks
-from minidl.backend import array_module
+from minidl.backend import Array, array_module
 from minidl.ops.arithmetic import div, where
 from minidl.ops.joining import concat
 from minidl.ops.promotion import FLOAT, Operand, module_of, operands, tensor_of
@@ -15,29 +15,29 @@ from minidl.tensor import Function, Tensor
 class Remainder(Function):
     """a - b * floor(a / b): of the sign of b, with the slopes 1 and -floor(a / b)."""
 
-    def forward(self, a, b):
+    def forward(self, a: Array | float, b: Array | float) -> Array:
         self.save_for_backward(a, b)
         return module_of(a, b).remainder(a, b)
 
-    def backward(self, grad):
+    def backward(self, grad: Tensor) -> tuple[Tensor | None, ...]:
         a, b = (x.data if isinstance(x, Tensor) else x for x in self.saved_tensors)
         to_b = -grad * Tensor(self.whole(module_of(a, b), a, b)) if self.needs_input_grad[1] else None
         return grad, to_b
 
     @staticmethod
-    def whole(xp, a, b):
+    def whole(xp: Any, a: Array, b: Array) -> Array:
         return xp.floor_divide(a, b)
 
 
 class Fmod(Remainder):
     """a - b * trunc(a / b): of the sign of a, with the slopes 1 and -trunc(a / b)."""
 
-    def forward(self, a, b):
+    def forward(self, a: Array | float, b: Array | float) -> Array:
         self.save_for_backward(a, b)
         return module_of(a, b).fmod(a, b)
 
     @staticmethod
-    def whole(xp, a, b):
+    def whole(xp: Any, a: Any, b: Any) -> Any:
         return xp.trunc(a / b)
 
 
@@ -74,11 +74,11 @@ def trunc(input: Tensor) -> Tensor:
 class Atan2(Function):
     """The angle of the point (x, y): its slopes are x / r**2 to y and -y / r**2 to x."""
 
-    def forward(self, y, x):
+    def forward(self, y: Array, x: Array) -> Array:
         self.save_for_backward(y, x)
         return module_of(y, x).arctan2(y, x)
 
-    def backward(self, grad):
+    def backward(self, grad: Tensor) -> tuple[Tensor | None, ...]:
         y, x = self.saved_tensors
         scaled = grad / (x * x + y * y)
         return scaled * x, -scaled * y

@@ -11,29 +11,30 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 
-from minidl.backend import array_module
+from minidl.backend import Array, array_module
 from minidl.checks import Ints, positive_pair
 from minidl.ops.arithmetic import where
 from minidl.ops.average_pooling import adaptive_avg_pool2d
 from minidl.ops.indexing import Take
 from minidl.ops.padding import Pick
-from minidl.ops.sequences import adaptive_avg_pool1d
 from minidl.ops.promotion import tensor_of
+from minidl.ops.sequences import adaptive_avg_pool1d
 from minidl.tensor import Tensor
 
 CUBIC = -0.75  # the free constant of cubic convolution
 
 
-def linear_weights(t):
+def linear_weights(t: Tensor | Array) -> list[Tensor | Array]:
     """Weights of the elements before and after a place, `t` beyond the first."""
     return [1 - t, t]
 
 
-def cubic_weights(t):
+def cubic_weights(t: Array) -> list[Array]:
     """Weights of two elements before and two after a place, `t` beyond the second."""
 
     def near(d):
@@ -46,9 +47,9 @@ def cubic_weights(t):
 
 
 # kind: (first element relative to the place rounded down, the weights)
-TAPS = {"linear": (0, linear_weights), "cubic": (-1, cubic_weights)}
+TAPS: dict[str, tuple[int, Callable[..., Any]]] = {"linear": (0, linear_weights), "cubic": (-1, cubic_weights)}
 # mode: (number of image axes or None for any, kind of taps)
-MODES = {
+MODES: dict[str, tuple[int | None, str]] = {
     "nearest": (None, "nearest"),
     "nearest-exact": (None, "nearest-exact"),
     "linear": (1, "linear"),

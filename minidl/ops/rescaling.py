@@ -33,7 +33,9 @@ def rms_norm(input: Tensor, normalized_shape: Ints, weight: Tensor | None = None
     return y if weight is None else y * weight
 
 
-def instance_norm_train(input, weight=None, bias=None, eps=1e-5):
+def instance_norm_train(
+    input: Tensor, weight: Tensor | None = None, bias: Tensor | None = None, eps: float = 1e-5
+) -> tuple[Tensor, Tensor, Tensor]:
     """Normalise every channel of every image by its own mean and variance: each counts as a channel of one batch.
 
     Returns the output, and mean and biased variance, shape (N, C), without gradient.

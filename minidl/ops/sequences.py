@@ -14,7 +14,7 @@ from minidl.ops.promotion import tensor_of
 from minidl.tensor import Tensor
 
 
-def single(value, name):
+def single(value: Ints, name: str) -> int:
     """The number of an option of a sequence: an int, or a tuple of one."""
     accepted = "an int, or one in a tuple"
     values = (value,) if checks.is_integer(value) else checks.integers(value, name, accepted)

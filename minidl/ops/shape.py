@@ -9,8 +9,10 @@ from __future__ import annotations
 import math
 from typing import Any
 
+import numpy as np
+
 from minidl import checks
-from minidl.backend import array_module, device_of, is_device_name, to_device
+from minidl.backend import Array, Shape, array_module, device_of, is_device_name, to_device
 from minidl.checks import Ints
 from minidl.ops.promotion import tensor_of
 from minidl.tensor import Function, Tensor
@@ -19,44 +21,44 @@ from minidl.tensor import Function, Tensor
 class Reshape(Function):
     may_alias = True
 
-    def forward(self, x, shape):
-        self.shape = x.shape
+    def forward(self, x: Array, shape: Shape) -> Array:
+        self.shape: Shape = x.shape
         return x.reshape(shape)
 
-    def backward(self, grad):
+    def backward(self, grad: Tensor) -> tuple[Tensor | None, ...]:
         return grad.reshape(self.shape), None
 
 
 class Permute(Function):
     may_alias = True
 
-    def forward(self, x, axes):
-        self.inverse = tuple(sorted(range(len(axes)), key=axes.__getitem__))
+    def forward(self, x: Array, axes: Shape) -> Array:
+        self.inverse: Shape = tuple(sorted(range(len(axes)), key=axes.__getitem__))
         return x.transpose(axes)
 
-    def backward(self, grad):
+    def backward(self, grad: Tensor) -> tuple[Tensor | None, ...]:
         return grad.permute(self.inverse), None
 
 
 class BroadcastTo(Function):
     may_alias = True
 
-    def forward(self, x, shape):
-        self.shape = x.shape
+    def forward(self, x: Array, shape: Shape) -> Array:
+        self.shape: Shape = x.shape
         return array_module(x).broadcast_to(x, shape)
 
-    def backward(self, grad):
+    def backward(self, grad: Tensor) -> tuple[Tensor | None, ...]:
         return grad.sum_to_size(self.shape), None
 
 
 class Flip(Function):
     may_alias = True
 
-    def forward(self, x, axes):
-        self.axes = axes
+    def forward(self, x: Array, axes: Shape) -> Array:
+        self.axes: Shape = axes
         return array_module(x).flip(x, axes)
 
-    def backward(self, grad):
+    def backward(self, grad: Tensor) -> tuple[Tensor | None, ...]:
         return flip(grad, self.axes), None
 
 
@@ -172,10 +174,10 @@ def contiguous(input: Tensor) -> Tensor:
 
 
 class Clone(Function):
-    def forward(self, x, order):
+    def forward(self, x: Array, order: str) -> Array:
         return x.copy(order=order)
 
-    def backward(self, grad):
+    def backward(self, grad: Tensor) -> tuple[Tensor | None, ...]:
         return grad, None
 
 
@@ -185,11 +187,11 @@ def clone(input: Tensor, order: str = "K") -> Tensor:
 
 
 class Cast(Function):
-    def forward(self, x, dtype):
-        self.dtype = x.dtype
+    def forward(self, x: Array, dtype: np.dtype) -> Array:
+        self.dtype: np.dtype = x.dtype
         return x.astype(dtype)
 
-    def backward(self, grad):
+    def backward(self, grad: Tensor) -> tuple[Tensor | None, ...]:
         return grad.astype(self.dtype), None
 
 
@@ -200,11 +202,11 @@ def astype(input: Tensor, dtype: Any) -> Tensor:
 
 
 class Transfer(Function):
-    def forward(self, x, device):
-        self.device = device_of(x)
+    def forward(self, x: Array, device: str) -> Array:
+        self.device: str = device_of(x)
         return to_device(x, device)
 
-    def backward(self, grad):
+    def backward(self, grad: Tensor) -> tuple[Tensor | None, ...]:
         return to(grad, self.device), None
 
 

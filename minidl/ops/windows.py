@@ -6,11 +6,16 @@ windows is a strided slice of the padded image.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from typing import Any
+
 from minidl import backend
-from minidl.checks import is_integer, positive_pair, refused
+from minidl.backend import Array, Shape
+from minidl.checks import Pair, is_integer, positive_pair, refused
+from minidl.tensor import Tensor
 
 
-def pooled_size(size, kernel, stride, padding, dilation=1, ceil_mode=False):
+def pooled_size(size: int, kernel: int, stride: int, padding: Pair, dilation: int = 1, ceil_mode: bool = False) -> int:
     """Number of windows along one axis, as PyTorch counts them.
 
     With `ceil_mode` a last window may hang over the edge, provided that it starts inside
@@ -35,7 +40,9 @@ def pooled_size(size, kernel, stride, padding, dilation=1, ceil_mode=False):
     return count
 
 
-def pooled_shape(shape, kernel_size, stride, padding, dilation=(1, 1), ceil_mode=False):
+def pooled_shape(
+    shape: Shape, kernel_size: Pair, stride: Pair, padding: Pair, dilation: Pair = (1, 1), ceil_mode: bool = False
+) -> Shape:
     """Shape ``(N, C, OH, OW)`` of the pooled image; all arguments but the last are pairs."""
     N, C, H, W = shape
     OH, OW = (
@@ -44,7 +51,10 @@ def pooled_shape(shape, kernel_size, stride, padding, dilation=(1, 1), ceil_mode
     return N, C, OH, OW
 
 
-def padded(shape, fill, pooled, kernel_size, stride, padding, dilation, like):
+def padded(
+    shape: Shape, fill: float, pooled: Shape, kernel_size: Pair, stride: Pair, padding: Pair, dilation: Pair,
+    like: Array,
+) -> tuple[Array, Any]:  # fmt: skip
     """An image of `fill` large enough for every window, and the index of the true image in it."""
     N, C, *image = shape
     reach = (
@@ -57,7 +67,7 @@ def padded(shape, fill, pooled, kernel_size, stride, padding, dilation, like):
     return canvas, inside
 
 
-def taps(canvas, pooled, kernel_size, stride, dilation):
+def taps(canvas: Array, pooled: Shape, kernel_size: Pair, stride: Pair, dilation: Pair) -> Iterator[Array]:
     """For each cell of the window, row by row, the slice of `canvas` it sees: shape ``(N, C, OH, OW)``."""
     for i in range(kernel_size[0]):
         for j in range(kernel_size[1]):
@@ -65,7 +75,7 @@ def taps(canvas, pooled, kernel_size, stride, dilation):
             yield canvas[:, :, h : h + pooled[2] * stride[0] : stride[0], w : w + pooled[3] * stride[1] : stride[1]]
 
 
-def deliver(value, out, accumulate=False):
+def deliver(value: Array, out: Array | None, accumulate: bool = False) -> Array:
     """`value` itself, or written into (with `accumulate`: added to) `out`."""
     if out is None:
         return value
@@ -76,7 +86,7 @@ def deliver(value, out, accumulate=False):
     return out
 
 
-def adaptive_bins(size, count):
+def adaptive_bins(size: int, count: int) -> list[Pair]:
     """PyTorch's `count` bins over `size` pixels, as pairs (start, end): floor and ceiling of equal parts.
 
     Examples
@@ -87,7 +97,7 @@ def adaptive_bins(size, count):
     return [(i * size // count, -(-(i + 1) * size // count)) for i in range(count)]
 
 
-def adaptive_size(input, wanted):
+def adaptive_size(input: Tensor, wanted: Any) -> Pair:
     """The (height, width) that `wanted` asks for, an int or a pair in which None keeps an axis of `input`."""
     accepted = "an int, None, or a pair of them (height, width)"
     if wanted is None or is_integer(wanted):

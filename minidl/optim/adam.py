@@ -14,16 +14,19 @@ from __future__ import annotations
 from typing import Any
 
 from minidl import backend
+from minidl.backend import Array
 from minidl.dispatch import dispatched
 from minidl.optim.optimizer import Optimizer, can_wait, counted, slot
-from minidl.optim.settings import BETAS, FLAG, LEARNING_RATE, NON_NEGATIVE, check_forms, settings
+from minidl.optim.settings import BETAS, FLAG, LEARNING_RATE, NON_NEGATIVE, Rule, check_forms, settings
 from minidl.optim.updates import gradient_to_descend, lerp, scalar
 
 
 @dispatched
 def adam_update(
-    param, grad, exp_avg, exp_avg_sq, max_exp_avg_sq, step, lr, beta1, beta2, eps, weight_decay, decoupled, maximize
-):
+    param: Array, grad: Array, exp_avg: Array, exp_avg_sq: Array, max_exp_avg_sq: Array | None, step: Array,
+    lr: float | Array, beta1: float | Array, beta2: float | Array, eps: float, weight_decay: float, decoupled: bool,
+    maximize: bool,
+) -> None:  # fmt: skip
     """Step number `step` (from 1) of Adam; of AdamW if `decoupled`; of AMSGrad with a `max_exp_avg_sq`.
 
     Examples
@@ -89,7 +92,7 @@ class Adam(Optimizer):
     array([0.5, 1.5], dtype=float32)
     """
 
-    rules = {
+    rules: dict[str, Rule] = {
         "lr": LEARNING_RATE,
         "betas": BETAS,
         "eps": NON_NEGATIVE,

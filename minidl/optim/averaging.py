@@ -18,6 +18,7 @@ import contextlib
 from typing import Any
 
 from minidl import backend
+from minidl.backend import Array
 from minidl.optim.settings import FRACTION, check_keys, write
 from minidl.optim.updates import lerp, together
 
@@ -53,11 +54,11 @@ class AveragedModel:
         live = _tensors(model)
         if not live:
             raise ValueError(f"`model` is a {type(model).__name__} without parameters; accepted: at least one")
-        self.averages = {name: tensor.data.copy() for name, tensor in live.items()}
+        self.averages: dict[str, Array] = {name: tensor.data.copy() for name, tensor in live.items()}
         copied = set() if use_buffers else {name for name, _ in model.named_buffers()}
         self._averaged = {name for name, mean in self.averages.items() if mean.dtype.kind == "f"} - copied
         first = next(iter(self.averages.values()))
-        self.n_averaged = backend.array_module(first).zeros((), dtype="float64")
+        self.n_averaged: Array = backend.array_module(first).zeros((), dtype="float64")
         self._applied = False
 
     def weight(self, n: int) -> float:

@@ -34,6 +34,12 @@ class CosineAnnealingWarmRestarts(LRScheduler):
     [1.0, 0.5, 1.0, 0.5]
     """
 
+    T_i: int
+    T_mult: int
+    eta_min: float
+    T_cur: int
+    last_epoch: int
+
     def __init__(
         self, optimizer: Optimizer, T_0: int, T_mult: int = 1, eta_min: float = 0.0, last_epoch: int = -1
     ) -> None:
@@ -60,7 +66,7 @@ class CosineAnnealingWarmRestarts(LRScheduler):
 
 
 # mode: (the factor of the height, the number that it depends on)
-MODES = {
+MODES: dict[str, tuple[Callable[..., Any], str]] = {
     "triangular": (lambda cycle, gamma: 1.0, "cycle"),
     "triangular2": (lambda cycle, gamma: 0.5 ** (cycle - 1), "cycle"),
     "exp_range": (lambda step, gamma: gamma**step, "iterations"),
@@ -96,13 +102,20 @@ class CyclicLR(MomentumCycler):
     (0.5, 0.85)
     """
 
+    total_size: int
+    step_ratio: float
+    mode: str
+    gamma: float
+    scale_mode: str
+    cycle_momentum: bool
+
     def __init__(
         self, optimizer: Optimizer, base_lr: float | Sequence[float], max_lr: float | Sequence[float],
         step_size_up: int = 2000, step_size_down: int | None = None, mode: str = "triangular", gamma: float = 1.0,
         scale_fn: Callable[[float], float] | None = None, scale_mode: str = "cycle", cycle_momentum: bool = True,
         base_momentum: float | Sequence[float] = 0.8, max_momentum: float | Sequence[float] = 0.9, last_epoch: int = -1,
     ) -> None:
-        self.optimizer = check_optimizer(optimizer)
+        self.optimizer: Optimizer = check_optimizer(optimizer)
         POSITIVE.check("step_size_up", step_size_up)
         step_size_down = step_size_up if step_size_down is None else step_size_down
         POSITIVE.check("step_size_down", step_size_down)
@@ -115,14 +128,14 @@ class CyclicLR(MomentumCycler):
         self.mode, self.gamma, self.scale_mode, self.cycle_momentum = mode, gamma, scale_mode, cycle_momentum
         self._scale_fn_custom = scale_fn
         bottoms = per_group("base_lr", base_lr, optimizer)
-        self.max_lrs = per_group("max_lr", max_lr, optimizer)
+        self.max_lrs: list[float] = per_group("max_lr", max_lr, optimizer)
         if last_epoch == -1:
             for group, lr in zip(optimizer.param_groups, bottoms):
                 group["initial_lr"] = lr
         if cycle_momentum:
             self._prepare_momentum(base_momentum, max_momentum, last_epoch)
-            self.base_momentums = per_group("base_momentum", base_momentum, optimizer)
-            self.max_momentums = per_group("max_momentum", max_momentum, optimizer)
+            self.base_momentums: list[float] = per_group("base_momentum", base_momentum, optimizer)
+            self.max_momentums: list[float] = per_group("max_momentum", max_momentum, optimizer)
         super().__init__(optimizer, last_epoch)
 
     def get_lr(self) -> list[float]:

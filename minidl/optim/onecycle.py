@@ -14,12 +14,12 @@ from minidl.optim.schedules import LRScheduler, check_optimizer
 from minidl.optim.settings import COUNT, FLAG, FRACTION, POSITIVE, assign, one_of, per_group
 
 
-def anneal_cos(start, end, fraction):
+def anneal_cos(start: float, end: float, fraction: float) -> float:
     """From `start` to `end` along half a cosine."""
     return end + (start - end) / 2.0 * (math.cos(math.pi * fraction) + 1)
 
 
-def anneal_linear(start, end, fraction):
+def anneal_linear(start: float, end: float, fraction: float) -> float:
     """From `start` to `end` in a straight line."""
     return (end - start) * fraction + start
 
@@ -38,7 +38,7 @@ class MomentumCycler(LRScheduler):
 
     def _prepare_momentum(self, base_momentum, max_momentum, last_epoch):
         defaults = self.optimizer.defaults
-        self.use_beta1 = "betas" in defaults
+        self.use_beta1: bool = "betas" in defaults
         if not self.use_beta1 and "momentum" not in defaults:
             raise ValueError("`cycle_momentum` is True, but `optimizer` has neither 'momentum' nor 'betas'")
         bottoms = per_group("base_momentum", base_momentum, self.optimizer)
@@ -107,8 +107,8 @@ class OneCycleLR(MomentumCycler):
         FLAG.check("cycle_momentum", cycle_momentum)
         POSITIVE.check("div_factor", div_factor)
         POSITIVE.check("final_div_factor", final_div_factor)
-        self.optimizer = check_optimizer(optimizer)
-        self.total_steps = _total_steps(total_steps, epochs, steps_per_epoch)
+        self.optimizer: Optimizer = check_optimizer(optimizer)
+        self.total_steps: int = _total_steps(total_steps, epochs, steps_per_epoch)
         self._schedule_phases = _phases(self.total_steps, pct_start, three_phase)
         self._anneal_func_type = anneal_strategy
         self.cycle_momentum = cycle_momentum

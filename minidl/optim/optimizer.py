@@ -18,7 +18,8 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from minidl import backend
-from minidl.optim.settings import assign, check_shape, write
+from minidl.backend import Array
+from minidl.optim.settings import Rule, assign, check_shape, write
 from minidl.optim.updates import together
 from minidl.tensor import Tensor, enable_grad, zero_gradients
 
@@ -53,12 +54,12 @@ class Optimizer:
     array([0.5, 2.5], dtype=float32)
     """
 
-    rules = {}
+    rules: dict[str, Rule] = {}
 
     def __init__(self, params: Any, defaults: dict[str, Any]) -> None:
         self.defaults = defaults
-        self.state = defaultdict(dict)
-        self.param_groups = []
+        self.state: dict[Any, dict[str, Any]] = defaultdict(dict)
+        self.param_groups: list[dict[str, Any]] = []
         for group in _as_groups(params):
             self.add_param_group(group)
 
@@ -153,7 +154,7 @@ class Optimizer:
                 if name != "params":
                     assign(group, name, value)
 
-    def __repr__(self):
+    def __repr__(self) -> str:
         lines = [f"{type(self).__name__} ("]
         for index, group in enumerate(self.param_groups):
             lines.append(f"Parameter Group {index}")
@@ -161,7 +162,7 @@ class Optimizer:
         return "\n".join([*lines, ")"])
 
 
-def can_wait(update):
+def can_wait(update: Any) -> bool:
     """Decorator of an :meth:`update` whose calls for all parameters may run together, at the end of a step."""
     update.can_wait = True
     return update
@@ -210,7 +211,7 @@ def _loaded_slots(current, saved, param):
     return slots
 
 
-def slot(state, name, param):
+def slot(state: dict[str, Any], name: str, param: Array) -> Array:
     """The array ``state[name]``, zeros at first: the count ``"step"`` is 0-d and exact, other slots are like `param`.
 
     The count is on the device as well, so that a step recorded as a CUDA graph increments it when replayed.
@@ -221,7 +222,7 @@ def slot(state, name, param):
     return state[name]
 
 
-def counted(state, param):
+def counted(state: dict[str, Any], param: Array) -> Array:
     """The number of this step, from 1, as a 0-d array on the device of `param`."""
     step = slot(state, "step", param)
     step += 1

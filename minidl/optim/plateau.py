@@ -61,6 +61,14 @@ class ReduceLROnPlateau(LRScheduler):
     [0.1]
     """
 
+    mode: str
+    threshold: float
+    threshold_mode: str
+    factor: float
+    patience: int
+    cooldown: int
+    eps: float
+
     def __init__(
         self, optimizer: Optimizer, mode: str = "min", factor: float = 0.1, patience: int = 10, threshold: float = 1e-4,
         threshold_mode: str = "rel", cooldown: int = 0, min_lr: float | Sequence[float] = 0, eps: float = 1e-8,
@@ -71,14 +79,14 @@ class ReduceLROnPlateau(LRScheduler):
         PATIENCE.check("patience", patience)
         PATIENCE.check("cooldown", cooldown)
         NON_NEGATIVE.check("threshold", threshold)
-        self.optimizer = check_optimizer(optimizer)
+        self.optimizer: Optimizer = check_optimizer(optimizer)
         self.mode, self.threshold, self.threshold_mode = mode, threshold, threshold_mode
         self.factor, self.patience, self.cooldown, self.eps = factor, patience, cooldown, eps
-        self.min_lrs = per_group("min_lr", min_lr, optimizer)
-        self.best = math.inf if mode == "min" else -math.inf
-        self.cooldown_counter = 0
-        self.num_bad_epochs = 0
-        self.last_epoch = 0
+        self.min_lrs: list[float] = per_group("min_lr", min_lr, optimizer)
+        self.best: float = math.inf if mode == "min" else -math.inf
+        self.cooldown_counter: int = 0
+        self.num_bad_epochs: int = 0
+        self.last_epoch: int = 0
         self._last_lr = [as_float(group["lr"]) for group in optimizer.param_groups]
 
     @property

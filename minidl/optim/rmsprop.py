@@ -13,14 +13,18 @@ from __future__ import annotations
 from typing import Any
 
 from minidl import backend
+from minidl.backend import Array
 from minidl.dispatch import dispatched
 from minidl.optim.optimizer import Optimizer, can_wait, counted, slot
-from minidl.optim.settings import FLAG, LEARNING_RATE, NON_NEGATIVE, check_forms, settings
+from minidl.optim.settings import FLAG, LEARNING_RATE, NON_NEGATIVE, Rule, check_forms, settings
 from minidl.optim.updates import gradient_to_descend, lerp, scalar
 
 
 @dispatched
-def rmsprop_update(param, grad, square_avg, grad_avg, momentum_buffer, lr, alpha, eps, weight_decay, momentum, maximize):
+def rmsprop_update(
+    param: Array, grad: Array, square_avg: Array, grad_avg: Array | None, momentum_buffer: Array | None,
+    lr: float | Array, alpha: float | Array, eps: float, weight_decay: float, momentum: float | Array, maximize: bool,
+) -> None:  # fmt: skip
     """One step of RMSprop; centered with a `grad_avg`, with momentum if there is a `momentum_buffer`.
 
     Examples
@@ -87,7 +91,7 @@ class RMSprop(Optimizer):
     array([0.5, 1.5], dtype=float32)
     """
 
-    rules = {
+    rules: dict[str, Rule] = {
         "lr": LEARNING_RATE,
         "alpha": NON_NEGATIVE,
         "eps": NON_NEGATIVE,

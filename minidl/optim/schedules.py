@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import math
 from bisect import bisect_right
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from minidl.optim.optimizer import Optimizer
@@ -61,7 +61,7 @@ class LRScheduler:
     """
 
     def __init__(self, optimizer: Optimizer, last_epoch: int = -1) -> None:
-        self.optimizer = check_optimizer(optimizer)
+        self.optimizer: Optimizer = check_optimizer(optimizer)
         for index, group in enumerate(optimizer.param_groups):
             if last_epoch == -1:
                 group.setdefault("initial_lr", as_float(group["lr"]))
@@ -70,8 +70,8 @@ class LRScheduler:
                     f"`last_epoch` is {last_epoch}, but group {index} of `optimizer` has no 'initial_lr'; "
                     "load the optimizer's state first, or start with -1"
                 )
-        self.base_lrs = [group["initial_lr"] for group in optimizer.param_groups]
-        self.last_epoch = last_epoch
+        self.base_lrs: list[float] = [group["initial_lr"] for group in optimizer.param_groups]
+        self.last_epoch: int = last_epoch
         self.step()
 
     def multiplier(self, epoch: int | None) -> float:
@@ -108,7 +108,7 @@ class LRScheduler:
         self._set()
 
 
-def check_optimizer(optimizer):
+def check_optimizer(optimizer: Optimizer) -> Optimizer:
     """`optimizer`, or a `TypeError` if it is not an Optimizer."""
     if not isinstance(optimizer, Optimizer):
         raise TypeError(f"`optimizer` is a {type(optimizer).__name__}; accepted: an Optimizer")
@@ -131,7 +131,7 @@ class LambdaLR(LRScheduler):
     """
 
     def __init__(self, optimizer: Optimizer, lr_lambda: Any, last_epoch: int = -1) -> None:
-        self.lr_lambdas = per_group("lr_lambda", lr_lambda, check_optimizer(optimizer))
+        self.lr_lambdas: list[Callable[..., Any]] = per_group("lr_lambda", lr_lambda, check_optimizer(optimizer))
         super().__init__(optimizer, last_epoch)
 
     def get_lr(self) -> list[float]:
@@ -189,7 +189,7 @@ class MultiStepLR(LRScheduler):
     def __init__(
         self, optimizer: Optimizer, milestones: Sequence[int], gamma: float = 0.1, last_epoch: int = -1
     ) -> None:
-        self.milestones = sorted(milestones)
+        self.milestones: list[int] = sorted(milestones)
         self.gamma = gamma
         super().__init__(optimizer, last_epoch)
 

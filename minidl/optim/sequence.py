@@ -48,7 +48,7 @@ class SequentialLR(LRScheduler):
     def __init__(
         self, optimizer: Optimizer, schedulers: Sequence[Any], milestones: Sequence[int], last_epoch: int = -1
     ) -> None:
-        self.optimizer = check_optimizer(optimizer)
+        self.optimizer: Optimizer = check_optimizer(optimizer)
         schedulers, milestones = list(schedulers), list(milestones)
         for index, scheduler in enumerate(schedulers):
             _check_part(scheduler, index, optimizer)

@@ -7,12 +7,17 @@ read on request only.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Callable
+from typing import TYPE_CHECKING, Any, Callable
 
 from minidl import backend
+from minidl.backend import Array
 from minidl.checks import is_integer, refused
 from minidl.tensor import Tensor
+
+if TYPE_CHECKING:
+    from minidl.optim.optimizer import Optimizer
 
 
 @dataclass(frozen=True)
@@ -22,7 +27,7 @@ class Rule:
     accepted: str
     passes: Callable
 
-    def check(self, name, value):
+    def check(self, name: str, value: Any) -> None:
         """Raise a `ValueError` that names setting, value and what is accepted, unless `value` passes."""
         try:
             good = self.passes(value)
@@ -32,7 +37,7 @@ class Rule:
             raise refused(name, value, self.accepted)
 
 
-def is_scalar_array(value) -> bool:
+def is_scalar_array(value: Any) -> bool:
     """True for an array of one element, a setting that a captured step reads each time."""
     return backend.is_array(value) and value.size == 1
 
@@ -49,7 +54,7 @@ FLAG = Rule("True or False", lambda v: v in (True, False))
 COUNT = Rule("a whole number >= 1", lambda v: is_integer(v) and v >= 1)
 
 
-def check_forms(foreach=None, fused=None, capturable=False, differentiable=False):
+def check_forms(foreach: Any = None, fused: Any = None, capturable: bool = False, differentiable: bool = False) -> None:
     """Check PyTorch's choices among implementations of a step; every step here is fused and can be captured.
 
     Raises
@@ -66,12 +71,12 @@ def check_forms(foreach=None, fused=None, capturable=False, differentiable=False
             raise refused(name, value, "True, False or None")
 
 
-def one_of(*choices):
+def one_of(*choices: Any) -> Rule:
     """The rule that a setting is one of `choices`."""
     return Rule(", ".join(map(repr, choices)), lambda v: v in choices)
 
 
-def assign(group, name, value):
+def assign(group: dict[str, Any], name: str, value: Any) -> None:
     """Set ``group[name]``; an array there is overwritten in place, since a captured step reads its address."""
     if backend.is_array(group.get(name)):
         write(group[name], value, name)
@@ -79,34 +84,34 @@ def assign(group, name, value):
         group[name] = value.copy() if backend.is_array(value) else value
 
 
-def write(array, value, name):
+def write(array: Array, value: Any, name: str) -> None:
     """Overwrite `array` with `value`, a number, array or Tensor; `name` is for the error about shapes."""
     check_shape(value, array.shape, name)
     value = value.data if isinstance(value, Tensor) else value
     array[...] = backend.to_device(value, backend.device_of(array)) if backend.is_array(value) else value
 
 
-def check_shape(value, shape, name):
+def check_shape(value: Any, shape: tuple[int, ...], name: str) -> None:
     """Raise a `ValueError` unless `value` (a number has shape ``()``) has the given shape."""
     found = getattr(value, "shape", ())
     if found != shape:
         raise ValueError(f"`{name}` has shape {found}; accepted: {shape}")
 
 
-def as_float(value) -> float:
+def as_float(value: Any) -> float:
     """A number, or an array or Tensor of one element, as a Python float (waits for the device)."""
     value = value.data if isinstance(value, Tensor) else value
     return float(backend.to_numpy(value).item() if backend.is_array(value) else value)
 
 
-def check_keys(needed, state_dict):
+def check_keys(needed: Sequence[str], state_dict: dict[str, Any]) -> None:
     """Raise a `ValueError` that names what is missing from `state_dict`."""
     missing = sorted(set(needed) - set(state_dict))
     if missing:
         raise ValueError(f"`state_dict` lacks {missing}; found: {sorted(state_dict)}")
 
 
-def per_group(name, value, optimizer):
+def per_group(name: str, value: Any, optimizer: Optimizer) -> list[Any]:
     """`value` as a list with an entry for each group; a list must have that length already."""
     groups = len(optimizer.param_groups)
     if not isinstance(value, (list, tuple)):
@@ -116,7 +121,7 @@ def per_group(name, value, optimizer):
     return list(value)
 
 
-def settings(group, names):
+def settings(group: dict[str, Any], names: Sequence[str]) -> dict[str, Any]:
     """Those settings of `group` that `names` lists, for a kernel that knows them by the same names.
 
     Examples

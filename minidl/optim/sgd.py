@@ -13,14 +13,18 @@ from __future__ import annotations
 
 from typing import Any
 
+from minidl.backend import Array
 from minidl.dispatch import dispatched
 from minidl.optim.optimizer import Optimizer, can_wait, slot
-from minidl.optim.settings import FLAG, LEARNING_RATE, NON_NEGATIVE, NUMBER, check_forms, settings
+from minidl.optim.settings import FLAG, LEARNING_RATE, NON_NEGATIVE, NUMBER, Rule, check_forms, settings
 from minidl.optim.updates import gradient_to_descend, scalar
 
 
 @dispatched
-def sgd_update(param, grad, momentum_buffer, lr, momentum, dampening, weight_decay, nesterov, maximize, first):
+def sgd_update(
+    param: Array, grad: Array, momentum_buffer: Array | None, lr: float | Array, momentum: float | Array,
+    dampening: float | Array, weight_decay: float, nesterov: bool, maximize: bool, first: bool,
+) -> None:  # fmt: skip
     """One step of stochastic gradient descent; `momentum_buffer` may be None, and is only written if `first`.
 
     Examples
@@ -77,7 +81,7 @@ class SGD(Optimizer):
     array([0.5, 1.5], dtype=float32)
     """
 
-    rules = {
+    rules: dict[str, Rule] = {
         "lr": LEARNING_RATE,
         "momentum": NON_NEGATIVE,
         "dampening": NUMBER,

@@ -8,8 +8,11 @@ from __future__ import annotations
 
 import contextlib
 import threading
+from collections.abc import Callable, Iterator
+from typing import Any
 
 from minidl import backend
+from minidl.backend import Array
 from minidl.dispatch import dispatched
 
 
@@ -21,7 +24,7 @@ _waiting = _Waiting()
 
 
 @contextlib.contextmanager
-def together():
+def together() -> Iterator[None]:
     """Context that defers updates to its end, where many small ones run as one.
 
     Examples
@@ -43,7 +46,7 @@ def together():
                 launch(waiting, *key)
 
 
-def later(launch, key, update):
+def later(launch: Callable[..., Any], key: tuple[Any, ...], update: list[Array | None]) -> None:
     """Call ``launch([update], *key)``; inside `together`, at its end, with all updates of that key."""
     if _waiting.updates is None:
         launch([update], *key)
@@ -51,19 +54,19 @@ def later(launch, key, update):
         _waiting.updates.setdefault((launch, key), []).append(update)
 
 
-def scalar(value, like):
+def scalar(value: float, like: Array) -> Any:
     """A Python number as it is; a 0-d array in the dtype of `like`, so that it does not widen the arithmetic."""
     return value.astype(like.dtype) if hasattr(value, "astype") else value
 
 
-def gradient_to_descend(param, grad, weight_decay, maximize):
+def gradient_to_descend(param: Array, grad: Array, weight_decay: float, maximize: bool) -> Array:
     """The gradient to descend: negated to maximise, plus that of the L2 penalty."""
     grad = -grad if maximize else grad
     return grad + param * weight_decay if weight_decay != 0 else grad
 
 
 @dispatched
-def lerp(start, end, weight):
+def lerp(start: Array, end: Array, weight: float | Array) -> None:
     """Move `start` towards `end` by the share `weight`, a number or 0-d array; from the nearer end, to round less.
 
     Examples

@@ -10,21 +10,25 @@ from __future__ import annotations
 import io
 import re
 import warnings
+from typing import TYPE_CHECKING
 
 from minidl.data.errors import shown
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 BLUE, ORANGE, GREEN, PINK, YELLOW = "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00"
 INK = "#1f2328"
 
 
-def new_figure(width, height):
+def new_figure(width: float, height: float) -> Figure:
     """A figure of `width` x `height` inches, without matplotlib's global state."""
     from matplotlib.figure import Figure  # here: it takes half a second to import
 
     return Figure(figsize=(width, height), layout="constrained")
 
 
-def name_of(text, limit=24):
+def name_of(text: str, limit: int = 24) -> str:
     """`text` from data as it may stand in a picture: escaped, cut, and without formulas.
 
     Examples
@@ -36,12 +40,12 @@ def name_of(text, limit=24):
     return (text if len(text) <= limit else text[: limit - 1] + "…").replace("$", r"\$")
 
 
-def png(figure):
+def png(figure: Figure) -> bytes:
     """The figure as PNG, on white."""
     return _drawn(figure, format="png", dpi=120)
 
 
-def svg(figure, salt):
+def svg(figure: Figure, salt: str) -> str:
     """The figure as SVG text to be put into a page; `salt` keeps its inner names apart from those of others there."""
     with _black_on_nothing(figure, salt):
         text = _drawn(figure, format="svg", transparent=True, metadata={"Date": None, "Creator": None}).decode()

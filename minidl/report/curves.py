@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
 import numpy as np
 
 from minidl.report.canvas import BLUE, GREEN, INK, ORANGE, name_of, new_figure
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 METRICS = {  # title, unit, factor
     "loss": ("Loss", "cross-entropy (nats)", 1),
@@ -13,7 +19,9 @@ METRICS = {  # title, unit, factor
 }
 
 
-def learning_curves(histories, title, best_epoch, label_smoothing=0.0):
+def learning_curves(
+    histories: Sequence[list[dict[str, Any]]], title: str | None, best_epoch: int, label_smoothing: float = 0.0
+) -> Figure:
     """Loss, accuracy and learning rate side by side; the parameters are those of `curve`."""
     figure = new_figure(12, 3.8)
     figure.suptitle(name_of(title, 100))
@@ -22,7 +30,9 @@ def learning_curves(histories, title, best_epoch, label_smoothing=0.0):
     return figure
 
 
-def curve(histories, metric, best_epoch, label_smoothing=0.0):
+def curve(
+    histories: Sequence[list[dict[str, Any]]], metric: str, best_epoch: int, label_smoothing: float = 0.0
+) -> Figure:
     """One metric over the epochs; of several runs that differ in the seed, the mean, and the range as a band.
 
     Parameters
@@ -83,7 +93,7 @@ def _limit(axes, values, metric):
         axes.annotate(f"began at {values[:, 0].min():.1f} %", (0.03, 0.94), xycoords="axes fraction", fontsize=9)
 
 
-def gradient_norms(history):
+def gradient_norms(history: list[dict[str, Any]]) -> Figure:
     """The gradient's norm in each layer over the epochs, on a logarithmic scale, from orange (first) to violet (last).
 
     Auxiliary heads are dashed: they stand beside the chain of layers and send gradient into it.

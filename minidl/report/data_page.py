@@ -2,20 +2,29 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
 import numpy as np
 
+from minidl.backend import Array
 from minidl.data import ImageRandom, augmentation
 from minidl.evaluation.census import NEAR, PARTS, class_means
 from minidl.report import page
 from minidl.report.canvas import BLUE, GREEN, ORANGE, name_of, new_figure, svg
 
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from minidl.data.dataset import Dataset
+
 EACH = 8  # samples per class
 CLASSES = 20  # classes whose samples are shown
 VARIATIONS = 5  # augmented images next to each original
-CHANNELS = {1: (("gray", "0.45"),), 3: (("red", ORANGE), ("green", GREEN), ("blue", BLUE))}
+CHANNELS: dict[int, tuple[tuple[str, str], ...]] = {1: (("gray", "0.45"),), 3: (("red", ORANGE), ("green", GREEN), ("blue", BLUE))}
 
 
-def data_page(splits, found, preset="default"):
+def data_page(splits: Mapping[str, Dataset], found: Any, preset: str = "default") -> str:
     """The page of a data set.
 
     Parameters
@@ -45,7 +54,7 @@ def _counts(found):
     return page.section("Images per class", page.figure(words, svg(class_counts(found), "counts")), table)
 
 
-def class_counts(found, most=60):
+def class_counts(found: Any, most: int = 60) -> Figure:
     """Bars: the images of each class, the parts one after the other; of many classes the largest and smallest."""
     totals = np.sum([found["counts"][part] for part in PARTS], axis=0)
     order = np.argsort(-totals, kind="stable")
@@ -66,14 +75,14 @@ def class_counts(found, most=60):
     return figure
 
 
-def samples_of(splits, c, count=EACH):
+def samples_of(splits: Mapping[str, Dataset], c: int, count: int = EACH) -> Array:
     """Up to `count` training images of class `c`, evenly spread, uint8 (n, H, W, C)."""
     places = np.flatnonzero(np.asarray(splits.train.labels) == c)
     chosen = places[np.unique(np.linspace(0, max(len(places) - 1, 0), min(count, len(places))).astype(int))]
     return splits.train.batch(chosen)[0] if len(chosen) else np.zeros((0, 1, 1, 1), np.uint8)
 
 
-def row_of(images, gap=2):
+def row_of(images: Array, gap: int = 2) -> Array:
     """Images (n, H, W, C) side by side on mid-gray, one array (H, n * (W + gap) - gap, C)."""
     n, H, W, C = images.shape
     sheet = np.full((H, n * (W + gap) - gap, C), 128, np.uint8)
@@ -126,7 +135,7 @@ def _augmented(splits, preset):
     return page.section("Augmentation", page.figure(words, *cells, kind="images strips"))
 
 
-def augmented(splits, preset, indices):
+def augmented(splits: Mapping[str, Dataset], preset: str, indices: Sequence[int]) -> Array:
     """Each training image at `indices`, then `VARIATIONS` augmented ones: uint8 (n, 1 + VARIATIONS, H, W, C)."""
     images = splits.train.batch(indices)[0]
     transform = augmentation(preset, splits)
@@ -162,7 +171,7 @@ def _pair(splits, found, between, pair):
     return page.image(row_of(images), under=words)
 
 
-def data_picture(splits, found):
+def data_picture(splits: Mapping[str, Dataset], found: Any) -> Figure:
     """One figure for where a page cannot go: samples of each class, next to them its mean image."""
     names = found["classes"][:CLASSES]
     means, _ = class_means(splits.train, len(found["classes"]))

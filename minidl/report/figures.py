@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
 import numpy as np
 
+from minidl.backend import Array
 from minidl.report.canvas import BLUE, GREEN, ORANGE, YELLOW, name_of, new_figure
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 NAMED, COUNTED = 40, 20  # so many classes are named along the edges, and so many have their counts written
 
 
-def confusion_matrix(counts, class_names, title=None):
+def confusion_matrix(counts: Array, class_names: Sequence[str], title: str | None = None) -> Figure:
     """Numbers of images of each class (row) taken for each class (column); the colour is the share of the row.
 
     The scale goes with the square root, so that one mistake in a hundred is seen.
@@ -37,7 +44,7 @@ def confusion_matrix(counts, class_names, title=None):
     return figure
 
 
-def reliability(calibration, title=None):
+def reliability(calibration: Any, title: str | None = None) -> Figure:
     """Accuracy over confidence: what is promised against what is kept, and how many images each bin holds."""
     figure = new_figure(5.6, 5.2)
     above, below = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
@@ -53,7 +60,7 @@ def reliability(calibration, title=None):
     return _gridded(figure)
 
 
-def class_bars(rows, title=None, most=40):
+def class_bars(rows: Sequence[Any], title: str | None = None, most: int = 40) -> Figure:
     """Precision and recall of each class, the lowest F1 on top; of many classes the `most` worst."""
     rows = sorted(rows, key=lambda row: row["f1"])[:most]
     figure = new_figure(5.4, 1.3 + 0.28 * len(rows))
@@ -69,14 +76,17 @@ def class_bars(rows, title=None, most=40):
     return _gridded(figure, "x")
 
 
-def mistakes(images, labels, predictions, confidences, class_names, title, most=20):
+def mistakes(
+    images: Array, labels: Array, predictions: Array, confidences: Array, class_names: Sequence[str], title: str | None,
+    most: int = 20,
+) -> Figure:  # fmt: skip
     """The wrongly classified images of which the network was surest; uint8 or float `images` (N, H, W, C)."""
     texts = [f"taken for {name_of(class_names[p])} ({100 * c:.0f} %)\nis {name_of(class_names[t])}"
              for t, p, c in zip(labels, predictions, confidences)]
     return gallery(images, texts, title, most)
 
 
-def gallery(images, texts, title, most=40):
+def gallery(images: Array, texts: Sequence[str], title: str | None, most: int = 40) -> Figure:
     """Images side by side, five to a row, each under its text."""
     shown_count = min(most, len(texts))
     columns = min(5, max(3, shown_count))
@@ -92,7 +102,7 @@ def gallery(images, texts, title, most=40):
     return figure
 
 
-def differing(images, rows, title):
+def differing(images: Array, rows: Sequence[Any], title: str | None) -> Figure:
     """Images on which classifiers differ, with the answer of each; `rows` have ``true`` and ``answers``."""
     texts = ["\n".join([f"is {name_of(row['true'])}"] + [
         f"{name_of(one['class'])} ({one['confidence']:.0%})" for one in row["answers"]]) for row in rows[: len(images)]]

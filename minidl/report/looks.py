@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
 import numpy as np
 
+from minidl.backend import Array
 from minidl.explain import branch_views, first_filters, grad_cam
 from minidl.report import page
 from minidl.report.canvas import BLUE, GREEN, ORANGE, YELLOW, name_of, new_figure, svg
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from minidl.nn.module import Module
 
 SIDE = 128  # of a picture with heat, in pixels
 EACH = 6  # rightly and wrongly classified images that are shown
@@ -14,7 +23,7 @@ GAP = (0.62, 0.76, 0.88)  # the colour between filters, which are gray or have c
 SAMPLE = 32  # images over which the use of the branches is averaged
 
 
-def looks(model, transform, images, evaluation, class_names):
+def looks(model: Module, transform: Any, images: Array, evaluation: Any, class_names: Sequence[str]) -> list[str]:
     """Figures, as HTML, of what `model` looks at.
 
     Parameters
@@ -73,7 +82,7 @@ def _words(evaluation, class_names, index):
     return said if name == truth else f"{said}\nis {truth}"
 
 
-def heated(image, heat):
+def heated(image: Array, heat: Array) -> Array:
     """An image (H, W, C) and, to its right, the same under its heat (H, W) in 0..1; both enlarged."""
     from matplotlib import colormaps
     from PIL import Image
@@ -103,7 +112,7 @@ def _filters(model, most=96):
     return page.figure(FILTERS, page.image(sheet, alt=f"filters of {name}"), kind="wide one")
 
 
-def branch_use(views):
+def branch_use(views: Any) -> Figure:
     """Mean evidence of every branch, a group of bars per block."""
     figure = new_figure(6.2, 3.6)
     axes = figure.subplots()

@@ -7,15 +7,21 @@ the answers.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
 from minidl import nn
 from minidl.evaluation.cost import Row, layers_of
 from minidl.graph import write_svg
 from minidl.graph_layout import Box, arrange
 
+if TYPE_CHECKING:
+    from minidl.nn.module import Module
+
 CONV, POOL, JOIN, ANSWER, OTHER, IMAGE = "#cfe2f3", "#f4cccc", "#d9ead3", "#fff2cc", "#eceff1", "#ffffff"
 
 
-def draw_network(model, rows, shape):
+def draw_network(model: Module, rows: Sequence[Any], shape: tuple[int, ...]) -> str:
     """The network as SVG.
 
     Parameters

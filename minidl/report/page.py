@@ -8,10 +8,13 @@ from __future__ import annotations
 
 import base64
 import io
+from collections.abc import Sequence
 from html import escape
+from typing import Any
 
 import numpy as np
 
+from minidl.backend import Array
 from minidl.data.errors import shown
 
 STYLE = """
@@ -45,7 +48,7 @@ summary{cursor:pointer;margin:.5rem 0}
 """
 
 
-def text(value):
+def text(value: object) -> str:
     """`value` as it may stand in HTML: control characters written out, markup escaped.
 
     Examples
@@ -56,7 +59,7 @@ def text(value):
     return escape(shown(value))
 
 
-def page(title, *parts):
+def page(title: str, *parts: str) -> str:
     """The whole page."""
     head = ('<meta charset="utf-8"><meta name="viewport" content="width=device-width,initial-scale=1">'
             '<meta http-equiv="Content-Security-Policy" content="default-src \'none\'; img-src data:; '
@@ -66,28 +69,28 @@ def page(title, *parts):
             f"<body>\n<h1>{text(title)}</h1>\n{body}\n</body></html>\n")
 
 
-def section(title, *parts):
+def section(title: str, *parts: str) -> str:
     """A heading and what stands under it."""
     return f"<section><h2>{text(title)}</h2>\n" + "\n".join(parts) + "</section>"
 
 
-def paragraph(words, soft=False):
+def paragraph(words: str, soft: bool = False) -> str:
     """A paragraph of plain words."""
     return f'<p{" class=soft" if soft else ""}>{text(words)}</p>'
 
 
-def numbers(pairs):
+def numbers(pairs: Sequence[tuple[str, str]]) -> str:
     """The few numbers that matter, large: pairs (number as text, what it is)."""
     cards = "".join(f"<div><b>{text(number)}</b><span>{text(words)}</span></div>" for number, words in pairs)
     return f'<div class="numbers">{cards}</div>'
 
 
-def figure(caption, *drawings, kind="one"):
+def figure(caption: str, *drawings: str, kind: str = "one") -> str:
     """Drawings (HTML or SVG) over a caption; `kind` is one, charts, images, wide or paper."""
     return f'<figure><div class="{kind}">{"".join(drawings)}</div><figcaption>{text(caption)}</figcaption></figure>'
 
 
-def image(array, alt="", under="", least=96):
+def image(array: Array, alt: str = "", under: str = "", least: int = 96) -> str:
     """An image (H, W, C), bytes or floats in 0..1, with words under it; small ones are enlarged without blur."""
     from PIL import Image
 
@@ -103,18 +106,18 @@ def image(array, alt="", under="", least=96):
     return f'<div><img src="data:image/png;base64,{source}" {size} alt="{text(alt or under)}">{words}</div>'
 
 
-def table(head, rows):
+def table(head: Sequence[str], rows: Sequence[Any]) -> str:
     """A table of texts; the first column is a name."""
     cells = "".join(f"<th>{text(cell)}</th>" for cell in head)
     lines = ["<tr>" + "".join(f"<td>{text(cell)}</td>" for cell in row) + "</tr>" for row in rows]
     return f'<div class="table"><table><thead><tr>{cells}</tr></thead><tbody>{"".join(lines)}</tbody></table></div>'
 
 
-def details(title, *parts):
+def details(title: str, *parts: str) -> str:
     """Parts that are folded away until the reader opens them."""
     return f"<details><summary>{text(title)}</summary>" + "\n".join(parts) + "</details>"
 
 
-def code(words):
+def code(words: str) -> str:
     """Something to be copied."""
     return f"<pre>{text(words)}</pre>"

@@ -6,6 +6,7 @@ Nothing here depends on how long the run took or where it lies, so equal runs ha
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
@@ -46,21 +47,21 @@ class RunResults:
     """
 
     title: str
-    histories: list
-    best: dict
-    settings: dict
+    histories: list[list[dict[str, Any]]]
+    best: dict[str, Any]
+    settings: dict[str, Any]
     command: str
-    versions: dict
-    class_names: tuple
+    versions: dict[str, str]
+    class_names: tuple[str, ...]
     evaluation: object
     images: object
     model: object
-    rows: list
-    shape: tuple
-    looks: list = field(default_factory=list)
+    rows: list[Any]
+    shape: tuple[int, ...]
+    looks: list[str] = field(default_factory=list)
 
 
-def run_page(run):
+def run_page(run: RunResults) -> str:
     """The page of a run, `RunResults`, as HTML."""
     test = run.evaluation
     result = scores(test.labels, test.probabilities, run.class_names, test.loss)

@@ -9,10 +9,12 @@ from __future__ import annotations
 import base64
 import io
 import threading
+from typing import Any
 
 import numpy as np
 
 from minidl import backend, explain
+from minidl.backend import Array
 from minidl.data.errors import check, shown
 from minidl.data.folder import decode_bytes
 from minidl.training.trained import TrainedNetwork
@@ -29,11 +31,11 @@ class Answerer:
     trained : TrainedNetwork
     """
 
-    def __init__(self, trained: TrainedNetwork):
-        self.trained = trained
-        self.turn = threading.Lock()
+    def __init__(self, trained: TrainedNetwork) -> None:
+        self.trained: TrainedNetwork = trained
+        self.turn: threading.Lock = threading.Lock()
 
-    def about(self):
+    def about(self) -> dict[str, Any]:
         """Facts that the page needs before it shows anything."""
         trained = self.trained
         return {
@@ -45,12 +47,14 @@ class Answerer:
             "margin": MARGINS.get(trained.settings["data"], 0.0),
         }
 
-    def warm_up(self):
+    def warm_up(self) -> None:
         """Answer once, so that what cannot work fails now, and kernels are compiled."""
         side = self.trained.image_size
         self.answer(png(np.zeros((side, side, 3), np.uint8)))
 
-    def answer(self, contents, class_name=None, invert=False, top=10):
+    def answer(
+        self, contents: bytes, class_name: str | None = None, invert: bool = False, top: int = 10
+    ) -> dict[str, Any]:
         """A dictionary for JSON: the most probable classes, the explained class, two pictures.
 
         Parameters
@@ -93,7 +97,7 @@ def _softmax(logits):
     return odds / odds.sum()
 
 
-def coloured(heat):
+def coloured(heat: Array) -> Array:
     """A map from 0 to 1 as colours with opacity, (H, W, 4) bytes: cividis, and clear where nothing is."""
     from matplotlib import colormaps
 
@@ -102,7 +106,7 @@ def coloured(heat):
     return pixels
 
 
-def png(pixels):
+def png(pixels: Array) -> bytes:
     """A PNG file of `pixels`, bytes (H, W, 3 or 4)."""
     from PIL import Image
 
@@ -111,6 +115,6 @@ def png(pixels):
     return buffer.getvalue()
 
 
-def address(pixels):
+def address(pixels: Array) -> str:
     """The ``data:`` address of a PNG of `pixels`."""
     return "data:image/png;base64," + base64.b64encode(png(pixels)).decode()

@@ -9,6 +9,10 @@ from __future__ import annotations
 
 import asyncio
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from minidl.serve.answers import Answerer
 
 MAX_BODY = 8 << 20  # bytes of a picture's file
 DEADLINE = 20  # seconds in which a body has to arrive
@@ -24,7 +28,7 @@ HEADERS = {
 }
 
 
-def application(answerer):
+def application(answerer: Answerer) -> Any:
     """The Starlette application around an `Answerer`.
 
     ``GET /`` is the page, ``GET /about`` the network's facts, ``POST /predict`` takes the
@@ -81,7 +85,7 @@ def _same_origin(request):
         raise HTTPException(403, "asked by another page")
 
 
-async def body_of(request):
+async def body_of(request: Any) -> bytes:
     """The bytes of a request, at most `MAX_BODY` and within `DEADLINE`."""
     from starlette.exceptions import HTTPException
 

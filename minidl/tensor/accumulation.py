@@ -9,11 +9,16 @@ from __future__ import annotations
 import os
 import sys
 import threading
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from minidl import backend
 from minidl.tensor.assignment import Assigned
+
+if TYPE_CHECKING:
+    from minidl.tensor.core import Tensor
 
 _lock = threading.RLock()  # a leaf may be part of graphs that several threads walk at once
 
@@ -28,7 +33,7 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_renew_lock)
 
 
-def accumulate(tensor, gradient, create_graph):
+def accumulate(tensor: Tensor, gradient: Tensor, create_graph: bool) -> None:
     """Add `gradient` to ``tensor.grad``; as an operation of the graph, or else in place."""
     with _lock:
         if create_graph:
@@ -40,7 +45,7 @@ def accumulate(tensor, gradient, create_graph):
             tensor.grad.bump_version()
 
 
-def zero_gradients(tensors, set_to_none) -> None:
+def zero_gradients(tensors: Iterable[Tensor], set_to_none: bool) -> None:
     """Drop ``.grad`` of every tensor, or fill what is there with zeros if `set_to_none` is false."""
     for tensor in tensors:
         if set_to_none:

@@ -9,18 +9,28 @@ names.
 from __future__ import annotations
 
 from operator import attrgetter
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from minidl import backend
 
+if TYPE_CHECKING:
+    from minidl.tensor.core import Tensor
+    from minidl.tensor.function import Function
+
+
+def _attribute(name: str, assign: Any, doc: str) -> Any:
+    return property(attrgetter(name), assign, doc=doc)
+
 
 class Assigned:
     """The attributes of a Tensor that a user may set."""
 
-    _requires_grad = False
-    _grad = None
+    _data: backend.Array
+    _requires_grad: bool = False
+    _grad: Tensor | None = None
+    node: Function | None
 
     def _assign_data(self, value):
         if not isinstance(value, (Assigned, np.generic)) and not backend.is_array(value):
@@ -38,12 +48,10 @@ class Assigned:
     def _assign_requires_grad(self, value):
         self.requires_grad_(value)
 
-    data = property(attrgetter("_data"), _assign_data, doc="The values: a NumPy or CuPy array.")
-    grad = property(attrgetter("_grad"), _assign_grad, doc="The sum of what `backward` has computed so far, or None.")
-    requires_grad = property(
-        attrgetter("_requires_grad"),
-        _assign_requires_grad,
-        doc="True if gradients with respect to this tensor are computed.",
+    data: backend.Array = _attribute("_data", _assign_data, "The values: a NumPy or CuPy array.")
+    grad: Tensor | None = _attribute("_grad", _assign_grad, "The sum of what `backward` has computed so far, or None.")
+    requires_grad: bool = _attribute(
+        "_requires_grad", _assign_requires_grad, "True if gradients with respect to this tensor are computed."
     )
 
     @property
@@ -52,12 +60,12 @@ class Assigned:
         return self.node is None
 
     @property
-    def grad_fn(self) -> Any:
+    def grad_fn(self) -> Function | None:
         """The node that computed this tensor: PyTorch's name for `node`."""
         return self.node
 
 
-def as_array(data, dtype=None):
+def as_array(data: Any, dtype: Any = None) -> backend.Array:
     """The array of a Tensor, an array itself, or numbers in nested lists as one (Python floats as float32).
 
     Raises

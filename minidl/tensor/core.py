@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import operator
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -17,7 +17,7 @@ import numpy as np
 from minidl import backend
 from minidl.tensor.accumulation import accumulate
 from minidl.tensor.assignment import Assigned, as_array
-from minidl.tensor.hooks import HookHandle
+from minidl.tensor.hooks import HookHandle, Hooks
 from minidl.tensor.mode import _state
 from minidl.tensor.records import Version
 from minidl.tensor.walk import backward
@@ -25,6 +25,7 @@ from minidl.tensor.walk import backward
 if TYPE_CHECKING:  # the attributes that minidl/ops adds to the class, for editors and type checkers
     from minidl.ops.methods import Methods
     from minidl.ops.operators import Operators
+    from minidl.tensor.function import Function
 
     class Base(Assigned, Methods, Operators):
         """The attributes, methods and operators of Tensor that are defined elsewhere."""
@@ -59,14 +60,14 @@ class Tensor(Base):
     """
 
     # NumPy must leave `array * tensor` to Tensor.__rmul__.
-    __array_ufunc__ = None
+    __array_ufunc__: None = None
 
-    node: Any = None  # the Function that computed this tensor; None for a leaf
+    node: Function | None = None  # the one that computed this tensor; None for a leaf
     index: int = 0  # its position among the outputs of `node`
-    _shared_version = None  # a Version; made when it is first asked for
-    _is_view = False
-    _hooks = None
-    _grad_buffer = None
+    _shared_version: Version | None = None  # a Version; made when it is first asked for
+    _is_view: bool = False
+    _hooks: Hooks | None = None
+    _grad_buffer: backend.Array | None = None
 
     def __init__(self, data: Any, requires_grad: bool = False) -> None:
         self._data = as_array(data)
@@ -107,30 +108,30 @@ class Tensor(Base):
         """Name of the device that holds the data: ``"cpu"`` or ``"cuda"``."""
         return backend.device_of(self.data)
 
-    def __len__(self):
+    def __len__(self) -> int:
         if not self.shape:
             raise TypeError("len() of a 0-d tensor")
         return self.shape[0]
 
-    def __iter__(self):
+    def __iter__(self) -> Iterator[Tensor]:
         return (self[i] for i in range(len(self)))
 
-    def __bool__(self):
+    def __bool__(self) -> bool:
         return bool(self.item())
 
-    def __float__(self):
+    def __float__(self) -> float:
         return float(self.item())
 
-    def __int__(self):
+    def __int__(self) -> int:
         return int(self.item())
 
-    def __index__(self):
+    def __index__(self) -> int:
         return operator.index(self.item())
 
-    def __format__(self, spec):
+    def __format__(self, spec: str) -> str:
         return format(self.item() if self.ndim == 0 else str(self), spec)
 
-    def __repr__(self):
+    def __repr__(self) -> str:
         values = np.array2string(backend.to_numpy(self.data), separator=", ", prefix="tensor(", precision=4)
         notes = "" if self.dtype in (np.float32, np.int64, np.bool_) else f", dtype={self.dtype}"
         notes += "" if self.device == "cpu" else f", device='{self.device}'"
@@ -140,7 +141,7 @@ class Tensor(Base):
             notes += ", requires_grad=True"
         return f"tensor({values}{notes})"
 
-    def __array__(self, dtype=None, copy=None):
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
         if self.requires_grad:
             raise RuntimeError(
                 "a tensor that requires grad cannot be converted to an array implicitly; use .detach().numpy()"
@@ -234,19 +235,19 @@ class Tensor(Base):
 
         HookHandle(self.node.hooks.setdefault(self.index, {}), keep, number=math.inf)  # after all others
 
-    def _around(self, array):
+    def _around(self, array: backend.Array) -> Tensor:
         """A Tensor around `array`, for files that cannot import Tensor."""
         return _wrap(array)
 
     # -- changes in place
 
-    def _version_record(self):
+    def _version_record(self) -> Version:
         if self._shared_version is None:
             self._shared_version = Version()
         return self._shared_version
 
     @property
-    def _version(self):
+    def _version(self) -> int:
         return 0 if self._shared_version is None else self._shared_version.changes
 
     def bump_version(self) -> None:
@@ -292,7 +293,7 @@ def tensor(data: Any, dtype: Any = None, device: str | None = None, requires_gra
     return Tensor(array if device is None else backend.to_device(array, device), requires_grad)
 
 
-def _wrap(array):
+def _wrap(array: backend.Array) -> Tensor:
     """A Tensor around `array`, which is known to be valid: `Tensor.__init__` without its checks."""
     out = Tensor.__new__(Tensor)
     out._data = array

@@ -11,12 +11,14 @@ cycle and dies with its last tensor, by reference counting alone.
 from __future__ import annotations
 
 import itertools
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from minidl import backend
 from minidl.tensor.core import Tensor, _wrap
+from minidl.tensor.hooks import Hooks
 from minidl.tensor.mode import _state, no_grad
 from minidl.tensor.observer import observers, the_observer
 from minidl.tensor.records import Edge, SavedArray, Version, fields_of_edge
@@ -53,15 +55,17 @@ class Function:
     (tensor(12.),)
     """
 
-    may_alias = False  # True if the output can be a view of the first input
-    needs_input_grad = ()  # for each input, True if its gradient is needed; known before forward runs
-    _takes_tensors = False
-    _saved = ()
-    output_kinds = (None,)  # (shape, dtype) of each of several outputs, None where it has no gradient
-    _hooks = None
-    _not_differentiable = ()
+    may_alias: bool = False  # True if the output can be a view of the first input
+    needs_input_grad: tuple[bool, ...] = ()  # for each input, True if its gradient is needed; known before forward runs
+    _takes_tensors: bool = False
+    _saved: Any = ()
+    output_kinds: Sequence[tuple[Any, ...] | None] = (None,)  # (shape, dtype) of each output, None without a gradient
+    _hooks: dict[int, Hooks] | None = None
+    _not_differentiable: tuple[Any, ...] = ()
+    options: dict[str, Any]  # the keyword arguments of `apply`, for an observer
+    order: int  # age: a node is younger than those that it was computed from
 
-    def __init_subclass__(cls, **options):
+    def __init_subclass__(cls, **options: Any) -> None:
         """Make PyTorch's static ``forward(ctx, ...)`` a method, whose ``self`` is the context."""
         super().__init_subclass__(**options)
         for name in ("forward", "backward"):
@@ -85,7 +89,7 @@ class Function:
         return type(self).__name__
 
     @property
-    def hooks(self) -> dict[int, Any]:
+    def hooks(self) -> dict[int, Hooks]:
         """Hooks by the index of the output."""
         if self._hooks is None:
             self._hooks = {}
@@ -95,7 +99,7 @@ class Function:
         """Keep inputs, outputs or other arrays of the forward for the backward."""
         self._saved = arrays
 
-    def save_factors(self, a: float, b: float) -> None:
+    def save_factors(self, a: Any, b: Any) -> None:
         """Keep each factor of a product, the first two inputs, only if the gradient of the other one needs it."""
         first, second, *_ = self.needs_input_grad
         self._saved = (a if second else None, b if first else None)

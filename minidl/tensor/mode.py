@@ -5,7 +5,9 @@ from __future__ import annotations
 import contextlib
 import threading
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeVar, overload
+
+F = TypeVar("F", bound=Callable[..., Any])
 
 
 class _State(threading.local):
@@ -19,19 +21,19 @@ _state = _State()
 class GradMode(contextlib.ContextDecorator):
     """Context manager or decorator that records the graph inside, or does not."""
 
-    def __init__(self, mode):
-        self.mode = bool(mode)
-        self.before = []
+    def __init__(self, mode: bool) -> None:
+        self.mode: bool = bool(mode)
+        self.before: list[bool] = []
 
-    def __enter__(self):
+    def __enter__(self) -> GradMode:
         self.before.append(_state.grad_enabled)
         _state.grad_enabled = self.mode
         return self
 
-    def __exit__(self, *exception):
+    def __exit__(self, *exception: object) -> None:
         _state.grad_enabled = self.before.pop()
 
-    def _recreate_cm(self):
+    def _recreate_cm(self) -> GradMode:
         return GradMode(self.mode)  # a decorated function may run in several threads at once
 
 
@@ -49,19 +51,23 @@ class set_grad_enabled(GradMode):
 
     def __init__(self, mode: bool) -> None:
         super().__init__(mode)
-        self.outer = _state.grad_enabled
+        self.outer: bool = _state.grad_enabled
         _state.grad_enabled = self.mode
 
-    def __enter__(self):
+    def __enter__(self) -> GradMode:
         super().__enter__()
         self.before[-1] = self.outer
         return self
 
-    def __call__(self, function: Any) -> Callable[..., Any]:
+    def __call__(self, function: F) -> F:
         _state.grad_enabled = self.outer  # a decorator switches the mode when the function is called, not before
         return super().__call__(function)
 
 
+@overload
+def no_grad(function: F) -> F: ...
+@overload
+def no_grad(function: None = None) -> GradMode: ...
 def no_grad(function: Any = None) -> Any:
     """Context manager or decorator under which no graph is recorded.
 
@@ -77,6 +83,10 @@ def no_grad(function: Any = None) -> Any:
     return GradMode(False) if function is None else GradMode(False)(function)
 
 
+@overload
+def enable_grad(function: F) -> F: ...
+@overload
+def enable_grad(function: None = None) -> GradMode: ...
 def enable_grad(function: Any = None) -> Any:
     """Context manager or decorator under which the graph is recorded again."""
     return GradMode(True) if function is None else GradMode(True)(function)

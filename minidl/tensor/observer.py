@@ -9,7 +9,11 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator
 from threading import get_ident
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
+
+if TYPE_CHECKING:
+    from minidl.tensor.core import Tensor
+    from minidl.tensor.function import Function
 
 observers: dict[int, Observer] = {}  # by thread; empty as a rule, and an operation looks no further then
 
@@ -17,7 +21,7 @@ observers: dict[int, Observer] = {}  # by thread; empty as a rule, and an operat
 class Observer:
     """The callbacks of `observe`; a subclass overrides those it needs."""
 
-    def forward(self, node: Any, inputs: tuple, outputs: list) -> None:
+    def forward(self, node: Function, inputs: tuple[Any, ...], outputs: list[Tensor]) -> None:
         """A `Function` has run its forward.
 
         Parameters
@@ -30,7 +34,7 @@ class Observer:
         outputs : list of Tensor
         """
 
-    def backward(self, node: Any, grads: list, results: Any) -> None:
+    def backward(self, node: Function, grads: list[Tensor | None], results: Any) -> None:
         """The walk has run a node's backward.
 
         Parameters

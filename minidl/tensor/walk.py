@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -87,7 +87,7 @@ def grad(
     return tuple(result)
 
 
-def backward(output, gradient, retain_graph, create_graph, inputs) -> None:
+def backward(output: Tensor, gradient: Any, retain_graph: bool | None, create_graph: bool, inputs: Any) -> None:
     """`Tensor.backward`: add the gradient of `output` to ``.grad`` of its leaves, or of `inputs`."""
     targets = None if inputs is None else _as_tuple(inputs)
     found = _walk([output], [gradient], targets, retain_graph, create_graph)

@@ -120,10 +120,10 @@ code that is shown, which is that of minidl itself.
 
 Each chapter takes about ten minutes and has one idea. Before a result there is a question: **answer it before you open
 the box.** A wrong guess teaches more than a right sentence. Each chapter ends with a hole for your own code, and a
-checker that says how it is wrong. To work in the files:
+checker that says how it is wrong. The first line copies the chapters for you to write in, the second runs one:
 
-    python -m minidl tour --copy my-tour        # the chapters as Python files, for any editor
-    python -m minidl tour my-tour/c01_*.py      # run one, with what you have written
+    python -m minidl tour --copy my-tour
+    python -m minidl tour my-tour/c01_*.py
 
 You need to know Python and what a derivative is. The rest is here."""
 LAST = ('<p>At the end: a <a href="glossary.html">glossary</a> of the field\'s terms with the file where each lives, '
@@ -131,13 +131,11 @@ LAST = ('<p>At the end: a <a href="glossary.html">glossary</a> of the field\'s t
 
 
 def _glossary(numbers):
-    known = set(numbers)
-    rows = []
+    known, rows = set(numbers), []
     for term, meaning, place, chapter in TERMS:
-        link = f'<a href="{name_of(chapter)}">{chapter}</a>' if chapter in known else ""
-        rows.append(f"<tr><td><b>{escape(term)}</b></td><td>{inline(meaning)}<br><code>{place}</code></td><td>{link}</td></tr>")
-    head = "<tr><th>term</th><th>meaning, and where it lives</th><th>chapter</th></tr>"
-    return f'<h1>Glossary</h1><div class="table"><table><thead>{head}</thead><tbody>{"".join(rows)}</tbody></table></div>'
+        link = f' <a href="{name_of(chapter)}">chapter {chapter}</a>' if chapter in known else ""
+        rows.append(f"<dt><b>{escape(term)}</b>{link}</dt><dd>{inline(meaning)} <code>{place}</code></dd>")
+    return f"<h1>Glossary</h1><p>Each term with its meaning and the file where it lives.</p><dl>{''.join(rows)}</dl>"
 
 
 def _map():
@@ -145,8 +143,8 @@ def _map():
 # A map of the source
 
 Every box is a room of the package, a file or a folder. An arrow says that the room at its end imports the room at its
-beginning; where a longer way says so already, the arrow is left out. So whatever stands above a room can be
-understood without it. `python -m minidl tour --map map.svg` draws this map from the imports themselves.""")
+beginning; where a longer way says so already, the arrow is left out. So a room can be understood without those below
+it. (The first storey looks faster forms up in `kernels` by name, and works without them: that is no import.) `python -m minidl tour --map map.svg` draws this map from the imports themselves.""")
     alt = "The rooms of minidl in layers, those that import nothing on top, the command line at the bottom."
     svg = draw_map().replace("<svg ", f'<svg role="img" aria-label="{alt}" ', 1)
     return f'{words}<figure><div class="drawing paper">{svg}</div></figure>'

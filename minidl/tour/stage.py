@@ -79,12 +79,11 @@ class Stage:
         return self.scenes[-1][1]
 
     def _line(self):
-        frame, line = sys._getframe(2), self.cells[-1].last
-        while frame is not None:
-            if frame.f_code.co_filename == str(self.path) and frame.f_code.co_name == "<module>":
-                line = frame.f_lineno
+        """The line of the chapter that is being run, whatever it calls."""
+        frame = sys._getframe(2)
+        while (frame.f_code.co_filename, frame.f_code.co_name) != (str(self.path), "<module>"):
             frame = frame.f_back
-        return line
+        return frame.f_lineno
 
     def _reach(self, line):
         """Go on to the cell at `line`: texts on the way are told, and the code of cells."""

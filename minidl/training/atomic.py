@@ -16,11 +16,12 @@ import errno
 import json
 import os
 from pathlib import Path
+from typing import Any
 
 NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | getattr(os, "O_BINARY", 0)
 
 
-def write_bytes(path, data):
+def write_bytes(path: Path, data: bytes) -> None:
     """Replace the file `path` by `data`.
 
     Raises
@@ -68,22 +69,22 @@ def _flush_folder(folder):
         os.close(descriptor)
 
 
-def remove(path):
+def remove(path: Path) -> None:
     """Remove the file `path`."""
     os.unlink(path)
 
 
-def remove_leftovers(folder, name="*"):
+def remove_leftovers(folder: Path, name: str = "*") -> None:
     """Remove the temporary files that killed writers of files `name` have left; for the folder's only writer."""
     for path in Path(folder).glob(f".{name}.*.tmp"):
         remove(path)
 
 
-def write_text(path, text):
+def write_text(path: Path, text: str) -> None:
     """Replace the file `path` by `text` as UTF-8."""
     write_bytes(path, text.encode())
 
 
-def write_json(path, value):
+def write_json(path: Path, value: Any) -> None:
     """Replace the file `path` by `value` as indented JSON."""
     write_text(path, json.dumps(value, indent=2) + "\n")

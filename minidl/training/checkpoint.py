@@ -12,12 +12,14 @@ import hashlib
 import json
 import os
 import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from minidl import backend
+from minidl.backend import Array
 from minidl.data.errors import DataError, check_file, shown
 from minidl.tensor import Tensor
 from minidl.training.atomic import write_bytes
@@ -77,7 +79,7 @@ def load_arrays(path: str | os.PathLike[str]) -> Any:
     return read(path, "a checkpoint", checked_facts)
 
 
-def read(path, accepted, check):
+def read(path: Path, accepted: str, check: Callable[..., Any]) -> tuple[dict[str, Array], Any]:
     """The arrays of a safetensors file by name, and what ``check(path, arrays, mark)`` makes of its mark, `save_arrays`'.
 
     Raises
@@ -101,7 +103,7 @@ def read(path, accepted, check):
         raise CheckpointError(f"{shown(path)}: expected {accepted}, found a file that is none ({reason})") from error
 
 
-def checked_facts(path, arrays, mark):
+def checked_facts(path: Path, arrays: dict[str, Any], mark: dict[str, str] | None) -> dict[str, Any]:
     """The facts in the mark of one of our own files, whose checksum is that of its contents."""
     if not isinstance(mark, dict) or mark.get("format") != FORMAT:
         raise CheckpointError(f"{shown(path)}: expected a checkpoint of format {FORMAT}, found another file")
@@ -111,7 +113,7 @@ def checked_facts(path, arrays, mark):
     return json.loads(text)
 
 
-def on_cpu(value):
+def on_cpu(value: Tensor | Array) -> Array:
     """A Tensor or array of any device as a NumPy array with C-ordered bytes (0-d stays 0-d)."""
     array = backend.to_numpy(value.data if isinstance(value, Tensor) else value)
     return np.asarray(array, order="C")
@@ -126,12 +128,12 @@ def _digest(arrays, text):
     return digest.hexdigest()
 
 
-def path_of(folder, epoch, step):
+def path_of(folder: Path, epoch: int, step: int) -> Path:
     """The checkpoint taken in `folder` after `epoch` whole epochs and `step` steps of the next."""
     return Path(folder) / (f"checkpoint-{epoch:04d}" + (f"-{step:06d}" if step else "") + ".safetensors")
 
 
-def newest(folder):
+def newest(folder: Path) -> list[Path]:
     """The paths of the checkpoints in `folder`, newest first."""
     found = [(_NAME.fullmatch(path.name), path) for path in Path(folder).glob("checkpoint-*.safetensors")]
     order = sorted(((int(match[1]), int(match[2] or 0)), path) for match, path in found if match)
@@ -141,7 +143,7 @@ def newest(folder):
 _NAME = re.compile(r"checkpoint-([0-9]{4,9})(?:-([0-9]{6,9}))?\.safetensors")
 
 
-def load_newest(folder):
+def load_newest(folder: Path) -> tuple[dict[str, Array], dict[str, Any]]:
     """Arrays and facts of the newest checkpoint in `folder`, or of the one before if the newest is damaged."""
     paths = newest(folder)
     if not paths:

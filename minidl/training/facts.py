@@ -7,10 +7,12 @@ turns up in the middle of an epoch.
 
 from __future__ import annotations
 
+from typing import Any
+
 from minidl.data.errors import check, shown
 
 
-def check_facts(facts, own, steps_per_epoch):
+def check_facts(facts: dict[str, Any], own: dict[str, Any], steps_per_epoch: int) -> None:
     """Hold `facts` from a file to the run's `own`, which have the same form.
 
     Raises
@@ -29,7 +31,7 @@ def check_facts(facts, own, steps_per_epoch):
     _check_place(facts, steps_per_epoch)
 
 
-def check_like(name, found, own):
+def check_like(name: str, found: Any, own: dict[str, Any]) -> None:
     """Raise a `ValueError` unless `found` has the keys, the lengths and the kinds of values of `own`.
 
     Examples
@@ -53,7 +55,9 @@ def check_like(name, found, own):
 
 
 def _kind(value):
-    """Kinds that may stand for one another: a rate may be 0 or 0.0."""
+    """Kinds that may stand for one another: a rate may be 0 or 0.0; a whole number that no float can hold is neither."""
+    if isinstance(value, int) and not isinstance(value, bool) and abs(value) >= 2**64:
+        return "large number"
     return "number" if isinstance(value, (int, float)) and not isinstance(value, bool) else type(value)
 
 

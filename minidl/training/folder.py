@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from fnmatch import fnmatchcase
 from pathlib import Path
+from typing import Any
 
 from minidl.data.errors import shown
 from minidl.data.lock import NAME, FolderLock
@@ -21,7 +22,7 @@ OURS = ("checkpoint-*.safetensors", "config.json", "metrics.jsonl", "model.safet
 IGNORED = (NAME, "*.tmp")  # what a killed process may leave
 
 
-def own_path(folder, name):
+def own_path(folder: Path | str, name: str) -> Path:
     """The path of a file that a run writes into its `folder`.
 
     Raises
@@ -42,7 +43,7 @@ def own_path(folder, name):
     return path
 
 
-def claimed(settings, data_name):
+def claimed(settings: Any, data_name: str) -> tuple[Path, FolderLock]:
     """The folder that the settings name, and the lock on it.
 
     Returns

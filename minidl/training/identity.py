@@ -7,6 +7,7 @@ import hashlib
 import json
 import os
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -19,7 +20,7 @@ from minidl.training.checkpoint import CheckpointError, load_newest
 PER_RUN = ("resume", "output", "overwrite", "data_dir", "workers", "checkpoint_every", "detect_anomaly", "log")
 
 
-def saved_settings(folder):
+def saved_settings(folder: Path) -> dict[str, Any]:
     """The settings of the run in `folder`, from its checkpoint; ``config.json``, if it is there, must say the same.
 
     Raises
@@ -42,7 +43,7 @@ def saved_settings(folder):
     return config
 
 
-def read_json(path, content, at_most=1 << 20):
+def read_json(path: Path, content: str, at_most: int = 1 << 20) -> dict[str, Any]:
     """The JSON object in the file `path`, which should hold `content`.
 
     Raises
@@ -63,7 +64,7 @@ def read_json(path, content, at_most=1 << 20):
     return value
 
 
-def identity(settings, data):
+def identity(settings: Any, data: Any) -> dict[str, Any]:
     """Facts that the parts of a run must have in common: the settings, and the data (see `_fingerprint`)."""
     parts = {name: _fingerprint(part) for name, part in (("train", data.train), ("val", data.val), ("test", data.test))}
     shared = {name: value for name, value in dataclasses.asdict(settings).items() if name not in PER_RUN}
@@ -101,7 +102,7 @@ def _unwrapped(dataset):
     return dataset, places
 
 
-def check_identity(folder, saved, present):
+def check_identity(folder: Path, saved: dict[str, Any], present: dict[str, Any]) -> None:
     """Refuse to go on with another configuration or data set, naming the first field that differs."""
     for name in [*saved, *(set(present) - set(saved))]:
         if saved.get(name) != present.get(name):

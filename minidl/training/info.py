@@ -13,7 +13,7 @@ LIBRARIES = ("numpy", "numba", "llvmlite", "scikit-learn", "matplotlib", "safete
 GIB = 1 << 30
 
 
-def facts():
+def facts() -> dict[str, str]:
     """Names and descriptions, in the order in which they are shown.
 
     Examples
@@ -33,7 +33,7 @@ def facts():
     }
 
 
-def version(distribution):
+def version(distribution: str) -> str | None:
     """The version of an installed distribution, or None."""
     try:
         return metadata.version(distribution)
@@ -41,7 +41,7 @@ def version(distribution):
         return None
 
 
-def processor():
+def processor() -> str:
     """The processor's name and its number of cores that this process may use."""
     try:
         with open("/proc/cpuinfo") as file:
@@ -51,12 +51,12 @@ def processor():
     return f"{name}, {usable_cores()} usable cores"
 
 
-def usable_cores():
+def usable_cores() -> int:
     """Cores that this process may run on."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
 
 
-def memory():
+def memory() -> str:
     """The size of main memory."""
     try:
         total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
@@ -65,14 +65,14 @@ def memory():
     return f"{total / GIB:.1f} GiB"
 
 
-def kernels():
+def kernels() -> dict[str, str]:
     """The forms that operations run in, and what the faster ones say of this processor."""
     if dispatch.kernels_in_use() == "plain":
         return {"kernels": "plain (MINIDL_KERNELS)"}
     return {"kernels": "fast", **dispatch.machine()} if dispatch.machine() else {"kernels": "plain (no Numba)"}
 
 
-def devices():
+def devices() -> str:
     """The devices that ``--device`` accepts here."""
     try:
         backend.kind_named("cuda")

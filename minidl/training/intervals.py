@@ -45,16 +45,19 @@ class Interval:
     [False, False, True]
     """
 
-    def __init__(self, text):
+    last_step: int
+    last_time: float
+
+    def __init__(self, text: str) -> None:
         minutes = text.endswith("m")
-        self.seconds = 60 * float(text[:-1]) if minutes else math.inf
-        self.steps = math.inf if minutes else int(text) or math.inf
+        self.seconds: float = 60 * float(text[:-1]) if minutes else math.inf
+        self.steps: float = math.inf if minutes else int(text) or math.inf
         self.begin(0)
 
-    def begin(self, step):
+    def begin(self, step: int) -> None:
         """The interval starts now, after step number `step`."""
         self.last_step, self.last_time = step, time.monotonic()
 
-    def is_over(self, step):
+    def is_over(self, step: int) -> bool:
         """Return whether it has passed, now that step number `step` is made."""
         return step - self.last_step >= self.steps or time.monotonic() - self.last_time >= self.seconds

@@ -6,6 +6,9 @@ its log anew with all that the history holds, and nothing is there twice or miss
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import Any
+
 from minidl.training.folder import EVENTS, own_path
 
 LOGS = ("none", "tensorboard")
@@ -14,10 +17,10 @@ LOGS = ("none", "tensorboard")
 class TensorBoardLog:
     """Event files in ``FOLDER/tensorboard``, a scalar for each number of the history."""
 
-    def __init__(self):
-        self.writer = None
+    def __init__(self) -> None:
+        self.writer: Any = None
 
-    def write(self, folder, history):
+    def write(self, folder: Path, history: list[dict[str, Any]]) -> None:
         """Add the last entry of `history`; the first time all of them, in place of older event files."""
         new = history[-1:]
         if self.writer is None:
@@ -36,11 +39,11 @@ class TensorBoardLog:
 class NoLog:
     """Nothing is written."""
 
-    def write(self, folder, history):
+    def write(self, folder: Path, history: list[dict[str, Any]]) -> None:
         """Do nothing."""
 
 
-def open_log(name):
+def open_log(name: str) -> NoLog | TensorBoardLog:
     """The log called `name`, one of `LOGS`.
 
     Raises
@@ -57,7 +60,7 @@ def open_log(name):
     return TensorBoardLog()
 
 
-def scalars(entry):
+def scalars(entry: dict[str, Any]) -> dict[str, float]:
     """The numbers of a history's entry by the names under which TensorBoard groups them.
 
     Examples

@@ -9,7 +9,7 @@ import time
 _imported = time.time()
 
 
-def process_seconds():
+def process_seconds() -> float:
     """Seconds since this process was started (where /proc does not tell, since minidl.training was imported)."""
     try:
         with open("/proc/self/stat") as file:
@@ -19,7 +19,7 @@ def process_seconds():
         return time.time() - _imported
 
 
-def peak_memory_mb():
+def peak_memory_mb() -> float | None:
     """The largest resident size of this process so far, in units of 1024 * 1024 bytes; None where unknown."""
     try:
         import resource

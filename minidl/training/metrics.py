@@ -57,12 +57,19 @@ class EpochMeter:
         By layer, of the epoch's last step (see `gradient_norms`).
     """
 
+    steps: int
+    epoch: int
+    losses: Any
+    correct: Any
+    sizes: list[int]
+    lrs: list[float]
+
     def __init__(self, steps: int, epoch: int | None = 1) -> None:
         self.steps, self.epoch = steps, epoch
         self.losses, self.correct = np.zeros(steps, np.float32), np.zeros(steps, np.int64)
         self.squares = np.zeros(steps)  # of the gradients' norms; looked at for NaN only, so no checkpoint holds them
         self.sizes, self.lrs = [], []  # per step: images, learning rate
-        self.gradient_norms = {}
+        self.gradient_norms: dict[str, float] = {}
         self._started = time.perf_counter()
 
     def add(self, loss: Any, logits: Any, labels: Any, lr: float) -> None:
@@ -188,7 +195,7 @@ def _judge(logits, labels):
     return losses.data, labels.data, logits.data.argmax(axis=1), minidl.softmax(logits, 1).data
 
 
-def gradient_norms(model):
+def gradient_norms(model: Module) -> dict[str, float]:
     """Euclidean norm of the gradient with respect to the parameters of each layer, from the last backward.
 
     A layer is a child of `model`, or, where that is a Sequential, a child of the child.

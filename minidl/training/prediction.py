@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import os
 from collections import deque
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from minidl.data.errors import DataError, check, shown
 from minidl.data.folder import FORMATS, decode
+
+if TYPE_CHECKING:
+    from minidl.training.trained import TrainedNetwork
 
 
 @dataclass(frozen=True)
@@ -18,7 +23,7 @@ class Answer:
     """The most probable classes of a picture: pairs (class name, probability), the most probable first."""
 
     path: str
-    classes: tuple
+    classes: tuple[tuple[str, float], ...]
 
 
 @dataclass(frozen=True)
@@ -29,7 +34,7 @@ class Broken:
     reason: str
 
 
-def pictures_in(paths):
+def pictures_in(paths: Sequence[str]) -> list[str]:
     """The files among `paths`, and the pictures in the folders among them, at any depth, sorted by name.
 
     Raises
@@ -55,7 +60,10 @@ def _below(folder):
     )
 
 
-def predict(trained, paths, top=5, *, batch_size=128, workers=2, invert=False):
+def predict(
+    trained: TrainedNetwork, paths: Sequence[str], top: int = 5, *, batch_size: int = 128, workers: int = 2,
+    invert: bool = False,
+) -> Iterator[Answer]:  # fmt: skip
     """The most probable classes of each picture, in the order of `paths`.
 
     Parameters

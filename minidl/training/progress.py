@@ -41,14 +41,17 @@ class Progress:
         Those that there will be, the cut-short one included.
     """
 
+    steps_per_epoch: int
+    every: int
+
     def __init__(
         self, epochs: int | None, steps_per_epoch: int | None, max_steps: int | None = None, every: float = 0.5
     ) -> None:
         self.steps_per_epoch, self.every = steps_per_epoch, every
-        self.total_steps = min(epochs * steps_per_epoch, max_steps or math.inf)
-        self.epochs = math.ceil(self.total_steps / steps_per_epoch)
-        self.header_shown = False
-        self.training_seconds = 0.0
+        self.total_steps: int = min(epochs * steps_per_epoch, max_steps or math.inf)
+        self.epochs: int = math.ceil(self.total_steps / steps_per_epoch)
+        self.header_shown: bool = False
+        self.training_seconds: float = 0.0
 
     def steps(self, epoch: int | None) -> Any:
         """Number of steps of epoch number `epoch`, counted from 0."""
@@ -106,7 +109,7 @@ class Progress:
         sys.stdout.flush()
 
 
-def header():
+def header() -> str:
     """The table's first line, each name over its column."""
     example = dict.fromkeys(("train_loss", "train_accuracy", "val_loss", "val_accuracy"), 0.0)
     example |= dict(epoch="1/1", lr=0.0, seconds=0.0, images_per_second=0.0)

@@ -11,7 +11,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -20,6 +20,9 @@ from minidl.nn.module import Module
 from minidl.optim.optimizer import Optimizer
 from minidl.report.canvas import BLUE, ORANGE, name_of, new_figure, png
 from minidl.training.atomic import write_bytes
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 SMOOTHING = 0.9  # share of the past in the smoothed loss
 RUNAWAY = 3.0  # the test ends when the smoothed loss is so many times its lowest value
@@ -41,12 +44,12 @@ class RangeTest:
     smoothed: np.ndarray
 
     @property
-    def turn(self):
+    def turn(self) -> float:
         """The rate at the lowest smoothed loss; above it, steps do harm."""
         return float(self.rates[self.smoothed.argmin()])
 
     @property
-    def suggestion(self):
+    def suggestion(self) -> float:
         return float(f"{self.turn / 3:.0e}")
 
 
@@ -118,7 +121,7 @@ def _smoothed(losses):
     return float(np.dot(weights, losses) / weights.sum())
 
 
-def draw(found, title):
+def draw(found: RangeTest, title: str) -> Figure:
     """The loss over the rate, with the suggestion."""
     figure = new_figure(6.4, 4)
     axes = figure.subplots()

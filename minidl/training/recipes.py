@@ -7,13 +7,14 @@ scales of batch norm have no reason to be small.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from minidl import optim
 from minidl.nn.module import Module
 from minidl.optim.optimizer import Optimizer
 
-OPTIMIZERS = {
+OPTIMIZERS: dict[str, Callable[..., Any]] = {
     "sgd": lambda groups, lr: optim.SGD(groups, lr, momentum=0.9, nesterov=True),
     "adam": optim.Adam,
     "adamw": optim.AdamW,
@@ -56,7 +57,7 @@ def _exponential(optimizer, lr, steps, per_epoch):
     return optim.ExponentialLR(optimizer, gamma=0.01 ** (1 / steps))
 
 
-SCHEDULES = {
+SCHEDULES: dict[str, Callable[..., Any]] = {
     "one-cycle": _one_cycle,  # up for a quarter of the run, then down to nothing
     "cosine": _cosine,  # a short warm-up, then half a cosine down to nothing
     "step": _step,  # a tenth after each third of the run

@@ -9,11 +9,13 @@ import os
 import platform
 import shlex
 import statistics
-from typing import Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from minidl import nn
+from minidl.backend import Array
 from minidl.data.errors import shown
 from minidl.evaluation import cost_of
 from minidl.report import figures
@@ -27,6 +29,10 @@ from minidl.training.info import version
 from minidl.training.machine import peak_memory_mb
 from minidl.training.metrics import evaluate
 from minidl.training.settings import flag
+
+if TYPE_CHECKING:
+    from minidl.training.run import Run
+    from minidl.training.state import TrainingState
 
 PRINCIPAL = ("numpy", "numba", "scikit-learn", "matplotlib")  # libraries whose version is part of a result
 DRAWN = ("epoch", "train_loss", "val_loss", "train_accuracy", "val_accuracy", "lr")
@@ -63,7 +69,7 @@ def finish(run: Any, state: Any, data: Any, loader: Any) -> Any:
     return summary
 
 
-def classification_table(test, class_names):
+def classification_table(test: Any, class_names: Sequence[str]) -> str:
     """Precision, recall and F1 of every class, as text (scikit-learn's classification report)."""
     from sklearn.metrics import classification_report
 
@@ -72,7 +78,7 @@ def classification_table(test, class_names):
                                  digits=4, zero_division=0)
 
 
-def draw(run, state, data, test):
+def draw(run: Run, state: TrainingState, data: Any, test: Any) -> None:
     """All pictures of the run."""
     from sklearn.metrics import confusion_matrix
 
@@ -92,13 +98,13 @@ def draw(run, state, data, test):
         write_bytes(run.own_path(f"figures/{name}.png"), png(figure))
 
 
-def worst(test):
+def worst(test: Any) -> Array:
     """The indices of the wrong answers, the surest first."""
     wrong = np.flatnonzero(test.predictions != test.labels)
     return wrong[np.argsort(-test.confidences[wrong], kind="stable")]
 
 
-def results_of(run, state, data, test):
+def results_of(run: Run, state: TrainingState, data: Any, test: Any) -> RunResults:
     """Material of the page of the run."""
     settings = {name: value for name, value in dataclasses.asdict(run.settings).items() if name not in PER_RUN}
     shape = (2, data.channels, data.image_size, data.image_size)
@@ -123,7 +129,7 @@ def results_of(run, state, data, test):
     )
 
 
-def repeating(settings):
+def repeating(settings: Any) -> str:
     """The command that makes the same run again, with every setting that is not train.py's default."""
     words = ["python train.py"]
     for field in dataclasses.fields(settings):
@@ -133,7 +139,7 @@ def repeating(settings):
     return " ".join(words)
 
 
-def histories_of_other_seeds(run):
+def histories_of_other_seeds(run: Run) -> list[list[dict[str, Any]]]:
     """The histories of finished runs next to this one that differ from it in nothing but the seed."""
     apart = ("seed", *PER_RUN)
     own = {name: value for name, value in dataclasses.asdict(run.settings).items() if name not in apart}
@@ -148,7 +154,7 @@ def histories_of_other_seeds(run):
     return [history for history in found if history]
 
 
-def summarise(settings, state, test):
+def summarise(settings: Any, state: TrainingState, test: Any) -> dict[str, Any]:
     """The fields of ``summary.json``."""
     return {
         "test_accuracy": test.accuracy,
@@ -163,7 +169,7 @@ def summarise(settings, state, test):
     }
 
 
-def show(run, state, summary, table):
+def show(run: Run, state: TrainingState, summary: dict[str, Any], table: str) -> None:
     """Print the results and where they are."""
     epoch = state.best["epoch"]
     print(f"\nTest images, read once, with the weights of epoch {epoch} (chosen on validation):\n\n{table}")

@@ -21,7 +21,7 @@ import dataclasses
 import json
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from minidl.anomaly import AnomalyError, detect_anomaly
 from minidl.data.errors import DataError, shown
@@ -35,6 +35,12 @@ from minidl.training.intervals import Interval
 from minidl.training.log import open_log
 from minidl.training.metrics import NonFiniteLoss
 from minidl.training.settings import fail, resume_command
+
+if TYPE_CHECKING:
+    from minidl.data.catalogue import DataSplits
+    from minidl.data.lock import FolderLock
+    from minidl.training.signals import Listener
+    from minidl.training.state import TrainingState
 
 LOOK = 16  # steps between two looks for a loss that is NaN; a look waits for the device
 
@@ -57,12 +63,20 @@ class Run:
         If the folder holds anything already, or another process works in it.
     """
 
+    settings: Any
+    data: DataSplits
+    state: TrainingState
+    interval: Interval
+    listener: Listener
+    folder: Path
+    lock: FolderLock
+
     def __init__(self, settings: Any, data: Any, state: Any) -> None:
         self.settings, self.data, self.state = settings, data, state
         self.interval, self.listener = Interval(settings.checkpoint_every), signals.Listener()
-        self.watch = contextlib.ExitStack()  # over anomalies, while the run is entered
+        self.watch: contextlib.ExitStack[Any] = contextlib.ExitStack()  # over anomalies, while the run is entered
         state.identity = identity(settings, data)
-        self.log = open_log(settings.log)
+        self.log: Any = open_log(settings.log)
         self.folder, self.lock = claimed(settings, data.name)
         try:
             self._begin()
@@ -78,7 +92,7 @@ class Run:
                 remove_leftovers(folder)
         else:
             self.state.save(self.folder)
-        self.saved = self.state.place
+        self.saved: Any = self.state.place
         config = self.own_path("config.json")
         if not config.exists():
             write_json(config, dataclasses.asdict(self.settings))
@@ -120,7 +134,7 @@ class Run:
 
     # -- the ways in which a run can end early
 
-    def __enter__(self):
+    def __enter__(self) -> Run:
         data, count = self.data, count_parameters(self.state.model)
         sizes = f"{len(data.train):,} images to learn from, {len(data.val):,} to choose by, {len(data.test):,} to test"
         print(f"{shown(self.folder)}: {self.settings.model}, {count:,} parameters\n"
@@ -132,7 +146,7 @@ class Run:
             self.watch.enter_context(detect_anomaly())
         return self
 
-    def __exit__(self, kind, error, traceback):
+    def __exit__(self, kind: Any, error: Any, traceback: Any) -> None:
         try:
             if isinstance(error, signals.Stopped):
                 self._save_state()

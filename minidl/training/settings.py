@@ -15,7 +15,8 @@ import math
 import shlex
 import sys
 from collections.abc import Sequence
-from typing import Any
+from pathlib import Path
+from typing import Any, NoReturn
 
 from minidl.data.catalogue import ALIASES
 from minidl.data.errors import shown
@@ -83,23 +84,23 @@ def _checked(convert, accepted, passes):
 class Parser(argparse.ArgumentParser):
     """An `ArgumentParser` whose errors are one line."""
 
-    def error(self, message):
+    def error(self, message: str) -> NoReturn:
         fail(message, self.prog)
 
 
-def fail(message, program=None, status=2):
+def fail(message: str, program: str | None = None, status: int = 2) -> NoReturn:
     """End the program with one line on stderr."""
     lines = " ".join(str(message).split("\n"))
     print(f"{program or program_name()}: error: {shown(lines)}", file=sys.stderr)
     raise SystemExit(status)
 
 
-def program_name():
+def program_name() -> str:
     """Name of the running script in messages."""
     return sys.argv[0].rpartition("/")[2] or "minidl"
 
 
-def resume_command(folder):
+def resume_command(folder: Path) -> str:
     """The command that goes on with the run in `folder`."""
     return f"python {program_name()} --resume {shown(shlex.quote(str(folder)))}"
 
@@ -185,7 +186,7 @@ def _check_saved(folder, name, value, kind):
                          f"{getattr(kind, 'accepted', kind.__name__)}")
 
 
-def flag(name):
+def flag(name: str) -> str:
     """The option's spelling on the command line."""
     return "--" + name.replace("_", "-")
 

@@ -10,6 +10,8 @@ from __future__ import annotations
 import os
 import signal
 import threading
+from collections.abc import Iterable, Iterator
+from typing import Any
 
 NUMBERS = (signal.SIGINT, signal.SIGTERM)
 HINT = b"\nstopping after this step; once more ends at once\n"
@@ -20,18 +22,18 @@ _asked = None  # the number of the signal that has come
 class Stopped(BaseException):
     """A signal has asked the run to stop; no Exception, so that nothing on the way takes it for an error."""
 
-    def __init__(self, number):
+    def __init__(self, number: int) -> None:
         super().__init__(f"signal {number}")
-        self.status = 128 + number  # the exit status that shells give to a process that a signal has ended
+        self.status: int = 128 + number  # the exit status that shells give to a process that a signal has ended
 
 
-def check():
+def check() -> None:
     """Raise `Stopped` if a signal has come since a `Listener` started."""
     if _asked is not None:
         raise Stopped(_asked)
 
 
-def heeded(batches):
+def heeded(batches: Iterable[Any]) -> Iterator[Any]:
     """The same batches, with a `check` before each."""
     for batch in batches:
         check()
@@ -41,17 +43,17 @@ def heeded(batches):
 class Listener:
     """Notes SIGINT and SIGTERM from `start` to `stop`; a signal that the process ignores stays ignored."""
 
-    def __init__(self):
-        self.before = {}
+    def __init__(self) -> None:
+        self.before: dict[int, Any] = {}
 
-    def start(self):
+    def start(self) -> None:
         """Begin to listen; outside the main thread, where Python handles no signals, nothing happens."""
         if threading.current_thread() is threading.main_thread():
             for number in NUMBERS:
                 if signal.getsignal(number) is not signal.SIG_IGN:
                     self.before[number] = signal.signal(number, _note)
 
-    def stop(self):
+    def stop(self) -> None:
         """Put the former handlers back and forget what has come."""
         global _asked
         while self.before:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import contextlib
 import math
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -27,6 +27,9 @@ from minidl.training.facts import check_facts
 from minidl.training.identity import check_identity
 from minidl.training.machine import process_seconds
 from minidl.training.metrics import EpochMeter, NonFiniteLoss, gradient_norms
+
+if TYPE_CHECKING:
+    from minidl.data.loader import DataLoader
 
 KEEP = 2  # checkpoints that stay
 
@@ -61,16 +64,29 @@ class TrainingState:
         The history's entry of the best epoch on validation (see `as_good`).
     """
 
+    model: Module
+    optimizer: Optimizer
+    schedule: Any
+    average: Any
+    loader: DataLoader
+    meter: EpochMeter
+    frozen: Any
+    epoch: int
+    step: int
+    history: list[dict[str, Any]]
+    best: Any
+    best_weights: Any
+
     def __init__(
         self, model: Module, optimizer: Optimizer, schedule: Any, loader: Any, average: Any = None,
         frozen: Sequence[str] = (),
     ) -> None:
         self.model, self.optimizer, self.schedule, self.average = model, optimizer, schedule, average
         self.loader, self.meter, self.frozen = loader, None, frozen
-        self.identity = {}
+        self.identity: dict[str, Any] = {}
         self.epoch, self.step, self.history = 0, 0, []
         self.best, self.best_weights = None, {}
-        self.seconds_before = 0.0  # what earlier processes of this run took
+        self.seconds_before: float = 0.0  # what earlier processes of this run took
 
     @property
     def seconds(self) -> Any:
@@ -219,7 +235,7 @@ class TrainingState:
             self.meter.gradient_norms = facts["meter"]["norms"]
 
 
-def as_good(accuracy, highest, images):
+def as_good(accuracy: float, highest: float, images: int) -> bool:
     """Return whether `accuracy` on `images` images is at most one standard error below `highest`.
 
     A few hundred images cannot tell a lucky epoch from a good one. So the best epoch is

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 import os
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -46,12 +47,12 @@ class TrainedNetwork:
     """
 
     model: nn.Module
-    class_names: tuple
+    class_names: tuple[str, ...]
     channels: int
     image_size: int
-    mean: tuple
-    std: tuple
-    settings: dict
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    settings: dict[str, Any]
     path: Path
 
     @property
@@ -145,7 +146,7 @@ def open_run(path: str | os.PathLike[str], create: Any, device: str | None = "cp
     return TrainedNetwork(model.to(device).eval(), **lists, **sizes, settings=settings, path=path)
 
 
-def network_options(settings, num_classes, channels):
+def network_options(settings: Any, num_classes: int, channels: int) -> dict[str, Any]:
     """The settings of a run's network, as ``models.create`` takes them."""
     options = dict(num_classes=num_classes, in_channels=channels, width=settings["width"])
     return options | ({"aux_logits": True} if settings["aux_weight"] else {})
@@ -176,11 +177,12 @@ def _conditions(settings, images):
     yield "class_names", isinstance(names, list) and 0 < len(names) <= MAX_CLASSES
     yield "class_names", all(isinstance(name, str) for name in names)
     yield "channels", channels in (1, 3) and not isinstance(channels, bool)
-    yield "image_size", isinstance(images["image_size"], int) and 0 < images["image_size"] <= MAX_SIDE
+    yield "image_size", type(images["image_size"]) is int and 0 < images["image_size"] <= MAX_SIDE
     for field, values, least in (("mean", mean, -np.inf), ("std", std, 0)):
         yield field, isinstance(values, list) and len(values) == channels
         yield field, all(_is_number(value) and value > least for value in values)
 
 
 def _is_number(value):
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+    """Neither NaN nor infinite, nor a whole number that no float can hold, which JSON may write."""
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) <= sys.float_info.max

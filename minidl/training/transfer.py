@@ -11,12 +11,13 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from minidl import nn
+from minidl.backend import Array
 from minidl.data.errors import check, shown
 from minidl.nn.module import Module
 from minidl.training.checkpoint import CheckpointError, load_arrays
@@ -36,12 +37,12 @@ class Transfer:
         file only.
     """
 
-    loaded: list
-    fresh: list
-    missing: list
-    unexpected: list
+    loaded: list[str]
+    fresh: list[str]
+    missing: list[str]
+    unexpected: list[str]
 
-    def lines(self, path):
+    def lines(self, path: Path) -> Iterator[str]:
         """Messages for the user, a line each."""
         yield f"weights of {shown(path)}: {len(self.loaded)} arrays taken over"
         reasons = (("begun anew, for other classes", self.fresh), ("not in the file, begun anew", self.missing),
@@ -98,7 +99,7 @@ def load_weights(model: Module, path: str | os.PathLike[str], class_names: Seque
     return Transfer(list(fitting), fresh, missing, [name for name in arrays if name not in own])
 
 
-def read_weights(path):
+def read_weights(path: Path) -> tuple[dict[str, Array], list[str] | None]:
     """The arrays of a safetensors file and, where it is one of a run, the names of the classes that it knew.
 
     Raises
@@ -120,7 +121,7 @@ def read_weights(path):
         return arrays, None
 
 
-def head_names(model):
+def head_names(model: Module) -> list[str]:
     """Names of the layers whose outputs are logits: linear layers with as many outputs as the last one.
 
     Examples

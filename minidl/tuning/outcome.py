@@ -9,15 +9,21 @@ from __future__ import annotations
 
 import csv
 import io
+from typing import TYPE_CHECKING, Any
 
 from minidl.report.canvas import BLUE, ORANGE, name_of, new_figure
 from minidl.tuning.plan import Range
 from minidl.tuning.study import finished
 
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from minidl.tuning.plan import Plan
+
 LEAST = 4  # whole trials below which nothing is said about importance
 
 
-def importances(study):
+def importances(study: Any) -> dict[str, float]:
     """{setting: share}, the largest first; empty where there are too few trials, or all are alike."""
     from optuna.importance import FanovaImportanceEvaluator, get_param_importances
 
@@ -31,7 +37,7 @@ def _whole(study):
     return [trial for trial in finished(study) if trial.value is not None]
 
 
-def as_csv(study):
+def as_csv(study: Any) -> str:
     """All finished trials as CSV, in the order in which they began."""
     names = sorted({name for trial in finished(study) for name in trial.params})
     file = io.StringIO()
@@ -43,7 +49,7 @@ def as_csv(study):
     return file.getvalue()
 
 
-def picture(plan, study, shares):
+def picture(plan: Plan, study: Any, shares: Any) -> Figure:
     """Accuracy over each searched setting, a dot per trial, the most important setting first."""
     names = [*shares, *(name for name in plan.search if name not in shares)]
     figure = new_figure(max(3.4 * len(names), 4.5), 3.6)

@@ -22,11 +22,12 @@ import configparser
 import re
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from minidl.data.errors import check, shown
 
 OWN = ("output", "overwrite", "resume", "lr_find", "checkpoint_every")  # the sweep's affair
-KNOWN = {"trials": "20", "storage": None, "pruning": "yes", "seed": "0"}
+KNOWN: dict[str, str | None] = {"trials": "20", "storage": None, "pruning": "yes", "seed": "0"}
 
 
 @dataclass(frozen=True)
@@ -37,7 +38,7 @@ class Range:
     high: float
     log: bool = False
 
-    def ask(self, trial, name):
+    def ask(self, trial: Any, name: str) -> Any:
         """A value for one trial."""
         suggest = trial.suggest_int if isinstance(self.low, int) else trial.suggest_float
         return suggest(name, self.low, self.high, log=self.log)
@@ -47,9 +48,9 @@ class Range:
 class Choice:
     """One of several texts."""
 
-    values: tuple
+    values: tuple[Any, ...]
 
-    def ask(self, trial, name):
+    def ask(self, trial: Any, name: str) -> Any:
         """A value for one trial."""
         return trial.suggest_categorical(name, self.values)
 
@@ -63,11 +64,11 @@ class Plan:
     storage: str
     pruning: bool
     seed: int
-    fixed: dict
-    search: dict
+    fixed: dict[str, Any]
+    search: dict[str, Range | Choice]
 
 
-def read_plan(path):
+def read_plan(path: Path | str) -> Plan:
     """The `Plan` in the file at `path`.
 
     Raises

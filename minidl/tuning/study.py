@@ -15,9 +15,14 @@ import json
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from minidl.data.errors import check, shown
+
+if TYPE_CHECKING:
+    from minidl.tuning.plan import Plan
 
 PAUSE = 0.1  # seconds between two looks at a trial
 RETRIES = (0.2, 0.5, 1.0, 2.0)  # seconds between two tries to open a database
@@ -26,7 +31,7 @@ DRIVERS = {"psycopg": "psycopg[binary]", "psycopg2": "psycopg2-binary", "MySQLdb
 METRIC = "val_accuracy"
 
 
-def open_study(plan):
+def open_study(plan: Plan) -> Any:
     """The plan's Optuna study, new or as it was left.
 
     Raises
@@ -90,14 +95,14 @@ def _first_line(error):
     return f"{type(error).__name__}: {shown(str(error).partition(chr(10))[0])}"
 
 
-def finished(study):
+def finished(study: Any) -> list[Any]:
     """The trials that count: those that came to their end or were pruned."""
     from optuna.trial import TrialState
 
     return [trial for trial in study.trials if trial.state in (TrialState.COMPLETE, TrialState.PRUNED)]
 
 
-def sweep(plan, study, script, folder, say=print):
+def sweep(plan: Plan, study: Any, script: Path | str, folder: Path | str, say: Callable[..., Any] = print) -> None:
     """Run trials until the study has as many as the plan wants; where several processes do, each ends what it began.
 
     Parameters
@@ -145,7 +150,7 @@ def _try_one(plan, study, script, folder, say):
     say(f"{trial.number:>5}  {outcome:>8}  " + ", ".join(f"{name} {_short(v)}" for name, v in chosen.items()))
 
 
-def options(settings):
+def options(settings: dict[str, Any]) -> list[str]:
     """Settings as train.py's options."""
     return [part for name, value in settings.items() for part in (f"--{name.replace('_', '-')}", str(value))]
 

@@ -83,15 +83,16 @@ def _row_grads(counter, n_tasks, logits, target, weight, ignore, smoothing, rows
 
 def _arguments(logits, target, weight, ignore_index, smoothing):
     """Number of tasks, and the arguments that both kernels take first."""
-    N, K = logits.shape
+    (N, K), xp = logits.shape, backend.array_module(logits)
     rows = max(1, TASK_SIZE // K)
-    weight = np.ones(K, logits.dtype) if weight is None else np.ascontiguousarray(weight)
-    target = np.ascontiguousarray(target, dtype=np.int64)
-    logits = np.ascontiguousarray(logits).reshape(-1)
+    weight = np.ones(K, logits.dtype) if weight is None else xp.ascontiguousarray(weight)
+    target = xp.ascontiguousarray(target, dtype=np.int64)
+    logits = xp.ascontiguousarray(logits).reshape(-1)
     return -(-N // rows), logits, target, weight, ignore_index, float(smoothing), rows
 
 
 def _check_targets(target, ignore_index, K):
+    """Raise an IndexError unless every label names a class; reads values, so called by `team.call`."""
     wrong = (target != ignore_index) & ((target < 0) | (target >= K))
     if wrong.any():
         raise IndexError(f"`target` holds {target[wrong][0]}; accepted: 0 to {K - 1}, or `ignore_index` {ignore_index}")
@@ -105,16 +106,16 @@ class CrossEntropy:
         """Return the loss, and (largest logit, log of the sum of exponentials relative to it), total weight."""
         if not floating(logits, weight) or target.dtype.kind not in "iu":
             return NotImplemented
-        N, K = logits.shape
-        _check_targets(target, ignore_index, K)
+        (N, K), xp = logits.shape, backend.array_module(logits)
+        team.call(_check_targets, target, ignore_index, K)
         n, *arguments = _arguments(logits, target, weight, ignore_index, label_smoothing)
-        loss, row_weight, normaliser = np.empty(N), np.empty(N), np.empty((N, 2), logits.dtype)
+        loss, row_weight, normaliser = xp.empty(N), xp.empty(N), xp.empty((N, 2), logits.dtype)
         team.run(_row_losses, n, *arguments, loss, normaliser, row_weight)
         total = row_weight.sum()
         if reduction != "none":
             with np.errstate(invalid="ignore"):  # all rows ignored: the mean is NaN, as in PyTorch
                 loss = loss.sum() / (total if reduction == "mean" else 1)
-        return (np.asarray(loss, logits.dtype),), (normaliser, np.asarray(total, logits.dtype))
+        return (xp.asarray(loss, logits.dtype),), (normaliser, xp.asarray(total, logits.dtype))
 
     @staticmethod
     def backward(grads, saved, ignore_index, label_smoothing, reduction):
@@ -123,11 +124,11 @@ class CrossEntropy:
         is_weight_wanted = weight is not None and saved.needs_input_grad[2]
         if is_weight_wanted or not floating(grad, logits, weight) or target.dtype.kind not in "iu":
             return NotImplemented
-        _check_targets(target, ignore_index, logits.shape[1])  # again: they may have been changed since the forward
+        team.call(_check_targets, target, ignore_index, logits.shape[1])  # again: they may have been changed since the forward
         n, *arguments = _arguments(logits, target, weight, ignore_index, label_smoothing)
         with np.errstate(invalid="ignore", divide="ignore"):
             scale = grad / total_weight if reduction == "mean" else grad
-        scale = np.ascontiguousarray(np.broadcast_to(scale, target.shape), dtype=logits.dtype)
+        scale = backend.array_module(logits).ascontiguousarray(np.broadcast_to(scale, target.shape), dtype=logits.dtype)
         dlogits = backend.empty(logits.shape, logits.dtype, like=logits)
         team.run(_row_grads, n, *arguments, scale, normaliser, dlogits.reshape(-1))
         return dlogits, None, None

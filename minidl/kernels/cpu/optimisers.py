@@ -11,17 +11,19 @@ updates of a step run as one, where they may wait for each other (`minidl.optim.
 from __future__ import annotations
 
 import math
-from functools import lru_cache
+from ctypes import addressof, c_char
 
 import numpy as np
 from numba import carray
 
+from minidl import backend
 from minidl.kernels.cpu.machine import team
 from minidl.kernels.cpu.machine.compilation import jit
+from minidl.kernels.cpu.machine.doors import door
 from minidl.kernels.cpu.machine.flat import EXACT, TASK_SIZE, alike, get, own, put
 from minidl.kernels.cpu.machine.memory import address, pointer
 from minidl.kernels.cpu.machine.team import next_task
-from minidl.optim.updates import later
+from minidl.optim.updates import later, scalar
 
 FLOATS = np.dtype(np.float32), np.dtype(np.float64)
 
@@ -32,6 +34,8 @@ def _run(kernel, arrays, numbers, *flags):
     The second, the gradient, is copied where it lies otherwise; for others NotImplemented.
     """
     param, grad, *averages = arrays
+    if door.recorder is not None:
+        door.recorder.check_known(arrays)
     shape, strides, dtype = param.shape, param.strides, param.dtype
     if grad.strides != strides and grad.dtype == dtype:
         arrays[1] = np.empty_like(param)
@@ -44,31 +48,51 @@ def _run(kernel, arrays, numbers, *flags):
         return NotImplemented
     if any([a is not None and (a.strides != strides or a.shape != shape or a.dtype != dtype) for a in arrays]):
         return NotImplemented
-    later(_launch, (kernel, dtype, tuple(map(float, numbers)), flags), arrays)
+    later(_launch, (kernel, dtype, flags), (arrays, numbers))
 
 
-def _launch(updates, kernel, dtype, numbers, flags):
-    """Run `kernel` over the arrays of all `updates`; a row of its table, a task, is a number of elements and places."""
-    places = tuple([(a[0].size, *[0 if x is None else address(x) for x in a]) for a in updates])
-    table = _table(places, dtype.itemsize)
-    if table is None:
-        return [_launch([arrays], kernel, dtype, numbers, flags) for arrays in updates]
-    team.run(kernel, len(table), table, *map(dtype.type, numbers), *flags)
+def _launch(updates, kernel, dtype, flags):
+    """Run `kernel` over the arrays of all `updates`; a row of its table, a task, is a number of elements and places.
 
-
-@lru_cache(maxsize=8)
-def _table(places, itemsize):
-    """The table of tasks for arrays at these places, None if some share memory. From step to step they are the same."""
-    table = np.array(places)
-    if len(places) > 1 and not _apart(table, itemsize):
-        return None
+    The last place is that of the update's numbers: they are read from memory, where a captured step writes them anew.
+    """
+    table = np.array([[arrays[0].size, *map(_place, arrays)] for arrays, _ in updates])
+    if len(updates) > 1 and not _apart(table, dtype.itemsize):
+        return [_launch([update], kernel, dtype, flags) for update in updates]
+    numbers = _numbers([numbers for _, numbers in updates], dtype)
+    table = np.column_stack([table, address(numbers) + np.arange(len(updates)) * numbers.strides[0]])
     tasks = -(-table[:, 0] // TASK_SIZE)
     ends = tasks.cumsum()
     table = table.repeat(tasks, axis=0)
     done = (np.arange(ends[-1]) - (ends - tasks).repeat(tasks)) * TASK_SIZE
     table[:, 0] = np.minimum(table[:, 0] - done, TASK_SIZE)
-    table[:, 1:] += done[:, None] * itemsize
-    return table
+    table[:, 1:-1] += done[:, None] * dtype.itemsize
+    team.run(kernel, len(table), table, dtype.type(0), *flags)
+
+
+def _numbers(rows, dtype):
+    """The numbers of all updates, a row for each; some may be 0-d arrays."""
+    if door.recorder is None:
+        return np.array(rows, dtype)
+    arrays = {(i, j): n for i, row in enumerate(rows) for j, n in enumerate(row) if backend.is_array(n)}
+    numbers = np.array([[0 if (i, j) in arrays else n for j, n in enumerate(row)] for i, row in enumerate(rows)], dtype)
+    if arrays:
+        team.call(_write, numbers, tuple(zip(*arrays)), list(arrays.values()))
+    return numbers
+
+
+def _write(numbers, places, arrays):
+    """Write the values of 0-d arrays into the table of numbers."""
+    numbers[places] = arrays
+
+
+def _place(array):
+    """The address of `array`, 0 for None; the first way is the quicker one, which many small arrays feel."""
+    if array is None:
+        return 0
+    if type(array) is np.ndarray and door.recorder is None and array.flags.c_contiguous and array.flags.writeable:
+        return addressof(c_char.from_buffer(array))
+    return address(array)
 
 
 def _apart(table, itemsize):
@@ -81,16 +105,19 @@ def _apart(table, itemsize):
 
 @jit(forceinline=True)
 def _array(table, task, column, zero):
+    """The array of a task in a column of its table, of numbers like `zero`; columns count from 1, -1 holds the numbers."""
     return carray(pointer(table[task, column], zero), 1)
 
 
 @jit(fastmath=EXACT)
-def _sgd(counter, n_tasks, table, lr, momentum, keep, decay, sign, has_decay, has_buffer, nesterov, first):
+def _sgd(counter, n_tasks, table, zero, has_decay, has_buffer, nesterov, first):
     task = next_task(counter)
     while task < n_tasks:
-        param = _array(table, task, 1, lr)
-        grad = _array(table, task, 2, lr)
-        buffer = _array(table, task, 3, lr)
+        param = _array(table, task, 1, zero)
+        grad = _array(table, task, 2, zero)
+        buffer = _array(table, task, 3, zero)
+        n = _array(table, task, -1, zero)
+        lr, momentum, keep, decay, sign = n[0], n[1], n[2], n[3], n[4]
         for i in range(table[task, 0]):
             p = own(param, i)
             g = get(grad, i) * sign
@@ -117,17 +144,17 @@ def _between(start, end, weight, rest, near):
 
 
 @jit(fastmath=EXACT)
-def _adam(
-    counter, n_tasks, table,
-    step_size, root, weight, rest, beta2, rest2, eps, decay, shrink, sign, has_decay, near, amsgrad,
-):  # fmt: skip
+def _adam(counter, n_tasks, table, zero, has_decay, near, amsgrad):
     task = next_task(counter)
     while task < n_tasks:
-        param = _array(table, task, 1, eps)
-        grad = _array(table, task, 2, eps)
-        exp_avg = _array(table, task, 3, eps)
-        exp_avg_sq = _array(table, task, 4, eps)
-        largest = _array(table, task, 5, eps)
+        param = _array(table, task, 1, zero)
+        grad = _array(table, task, 2, zero)
+        exp_avg = _array(table, task, 3, zero)
+        exp_avg_sq = _array(table, task, 4, zero)
+        largest = _array(table, task, 5, zero)
+        n = _array(table, task, -1, zero)
+        step_size, root, weight, rest, beta2 = n[0], n[1], n[2], n[3], n[4]
+        rest2, eps, decay, shrink, sign = n[5], n[6], n[7], n[8], n[9]
         for i in range(table[task, 0]):
             p = own(param, i) * shrink
             g = get(grad, i) * sign
@@ -156,17 +183,17 @@ def adam_update(
 
 
 @jit(fastmath=EXACT)
-def _rmsprop(
-    counter, n_tasks, table,
-    lr, alpha, weight, rest, eps, decay, momentum, sign, has_decay, near, centered, has_buffer,
-):  # fmt: skip
+def _rmsprop(counter, n_tasks, table, zero, has_decay, near, centered, has_buffer):
     task = next_task(counter)
     while task < n_tasks:
-        param = _array(table, task, 1, eps)
-        grad = _array(table, task, 2, eps)
-        square_avg = _array(table, task, 3, eps)
-        grad_avg = _array(table, task, 4, eps)
-        buffer = _array(table, task, 5, eps)
+        param = _array(table, task, 1, zero)
+        grad = _array(table, task, 2, zero)
+        square_avg = _array(table, task, 3, zero)
+        grad_avg = _array(table, task, 4, zero)
+        buffer = _array(table, task, 5, zero)
+        n = _array(table, task, -1, zero)
+        lr, alpha, weight, rest = n[0], n[1], n[2], n[3]
+        eps, decay, momentum, sign = n[4], n[5], n[6], n[7]
         for i in range(table[task, 0]):
             p = own(param, i)
             g = get(grad, i) * sign
@@ -195,16 +222,18 @@ def rmsprop_update(param, grad, square_avg, grad_avg, momentum_buffer, lr, alpha
 
 
 @jit(fastmath=EXACT)
-def _lerp(counter, n_tasks, table, weight, rest, near):
+def _lerp(counter, n_tasks, table, zero):
     task = next_task(counter)
     while task < n_tasks:
-        start = _array(table, task, 1, weight)
-        end = _array(table, task, 2, weight)
+        start = _array(table, task, 1, zero)
+        end = _array(table, task, 2, zero)
+        n = _array(table, task, -1, zero)
+        weight, rest, near = n[0], n[1], n[2] != 0
         for i in range(table[task, 0]):
             put(start, i, _between(own(start, i), get(end, i), weight, rest, near))
         task = next_task(counter)
 
 
 def lerp(start, end, weight):
-    weight = start.dtype.type(weight) if hasattr(weight, "dtype") else weight
-    return _run(_lerp, [start, end], (weight, 1 - weight), bool(weight < 0.5))
+    weight = scalar(weight, start)
+    return _run(_lerp, [start, end], (weight, 1 - weight, weight < 0.5))

@@ -7,6 +7,7 @@ import numpy as np
 from minidl import backend, philox
 from minidl.kernels.cpu.machine import team
 from minidl.kernels.cpu.machine.compilation import jit
+from minidl.kernels.cpu.machine.doors import door
 from minidl.kernels.cpu.machine.flat import EXACT, alike, get, put
 from minidl.kernels.cpu.machine.team import next_task
 from minidl.ops.dropout import threshold
@@ -30,7 +31,8 @@ def _philox(block, c1, c2, c3, k0, k1):
 
 
 @jit(fastmath=EXACT)
-def _fill(counter, n_tasks, out, c1, c2, c3, k0, k1):
+def _fill(counter, n_tasks, out, words):
+    c1, c2, c3, k0, k1 = words[0], words[1], words[2], words[3], words[4]
     task = next_task(counter)
     while task < n_tasks:
         full = len(out) // 4
@@ -51,15 +53,23 @@ def _tasks(size):
     return -(-size // (4 * BLOCKS))
 
 
-def _words(seed, layer, step):
+def _words(like, seed, layer, step):
+    """The upper counter words and the key, as the kernels read them from memory: a captured step draws anew each time."""
+    words = np.empty(5, np.uint64)
+    write_words(words, seed, layer, step)
+    return words if door.recorder is None else door.recorder.drawn(words, step, write_words, like)
+
+
+def write_words(words, seed, layer, step):
+    """Write the words of the stream (seed, layer, step) to `words`."""
     key, upper = philox.split(seed, layer, step)
-    return [np.uint64(word) for word in (*upper, *key)]
+    words[:] = *upper, *key
 
 
 def fill_uint32(out, seed, layer, step):
     if out.dtype != np.uint32 or not out.flags.c_contiguous or out.size == 0:
         return NotImplemented
-    team.run(_fill, _tasks(out.size), out.reshape(-1), *_words(seed, layer, step))
+    team.run(_fill, _tasks(out.size), out.reshape(-1), _words(out, seed, layer, step))
     return out
 
 
@@ -70,7 +80,8 @@ def _kept(x, i, word, limit, scale):
 
 
 @jit(fastmath=EXACT)
-def _dropout(counter, n_tasks, x, y, limit, scale, c1, c2, c3, k0, k1):
+def _dropout(counter, n_tasks, x, y, limit, scale, words):
+    c1, c2, c3, k0, k1 = words[0], words[1], words[2], words[3], words[4]
     task = next_task(counter)
     while task < n_tasks:
         full = len(x) // 4
@@ -91,9 +102,9 @@ def dropout_forward(x, p, seed, layer, step):
     if x.dtype.char not in "fd" or x.size == 0:
         return NotImplemented
     image = x.ndim == 4
-    ordered = np.ascontiguousarray(x.transpose(0, 2, 3, 1) if image else x)
+    ordered = backend.array_module(x).ascontiguousarray(x.transpose(0, 2, 3, 1) if image else x)
     y = backend.empty(ordered.shape, x.dtype, like=x)
     scale = x.dtype.type(1 / (1 - p))
     limit = np.uint64(threshold(p))
-    team.run(_dropout, _tasks(x.size), *alike(ordered, y), limit, scale, *_words(seed, layer, step))
+    team.run(_dropout, _tasks(x.size), *alike(ordered, y), limit, scale, _words(x, seed, layer, step))
     return y.transpose(0, 3, 1, 2) if image else y

@@ -7,7 +7,6 @@ fixed number of lines, has a sum for every place in a line; at the end these are
 
 from __future__ import annotations
 
-import numpy as np
 from numba import carray
 
 from minidl import backend
@@ -61,12 +60,12 @@ def sum_forward(x, axes, keepdim):
         rows, C, ld = x.size // x.shape[1], x.shape[1], pixel(x)
     else:
         return NotImplemented
-    y = np.empty((1, C, 1, 1)[: x.ndim] if keepdim and x.ndim == 4 else (1, C) if keepdim else C, x.dtype)
+    y = backend.empty((1, C, *[1] * (x.ndim - 2)) if keepdim else (C,), x.dtype, like=x)
     width = -(-LINE // C) * C if ld == C and C < LINE else C
     lines = -(-rows * C // width)
     size = max(1, TASK_SIZE // width)
     pieces, zero = -(-lines // size), x.dtype.type(0)
-    sums = np.empty(pieces * width, x.dtype)
+    sums = backend.empty((pieces * width,), x.dtype, like=x)
     team.run(
         _sum_lines, pieces, address(x), width if width > C else ld, width, rows * C, lines, size, address(sums), zero
     )

@@ -183,7 +183,7 @@ class Programs:
         if program is None:
             with LOCK:
                 program = self._find_or_make(name, arrays)
-        program.run(arrays)
+        team.call(program.run, arrays)
 
     def _find_or_make(self, name, arrays):
         """The program of that name; another thread may just have made it."""

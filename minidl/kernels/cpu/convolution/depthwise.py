@@ -161,7 +161,8 @@ def launch(x, weight, out, stride, origin, dilation, bias=None, relu=False, accu
     """Launch that writes (or adds) the convolution of `x` with `weight` (C, kh, kw) to `out`; as the direct `launch`."""
     plan, size = plan_of(x, out, weight.shape[1:], stride, origin, dilation), LanesSize.of(x.dtype)
     table = stretches(x.shape[3], out.shape[3], weight.shape[2], stride[1], origin[1], dilation[1], ROWS)
-    packed, start = np.zeros((weight[0].size, plan.step // size.bytes), x.dtype), np.zeros(len(weight), x.dtype)
+    xp = backend.array_module(x)
+    packed, start = xp.zeros((weight[0].size, plan.step // size.bytes), x.dtype), xp.zeros(len(weight), x.dtype)
     packed[:, : len(weight)] = weight.reshape(len(weight), -1).T
     if bias is not None:
         start[: len(bias)] = bias

@@ -27,6 +27,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from minidl import backend
 from minidl.kernels.cpu.convolution.plan import layout, part_of_direct, read_bands, rows_of
 from minidl.kernels.cpu.machine.compilation import jit
 from minidl.kernels.cpu.machine.launch import Launch
@@ -86,7 +87,7 @@ def launch(x, weight, out, stride, origin, dilation, bias=None, relu=False, accu
     )
     packed = panels_of(weight)
     columns = packed.size // (weight.size // len(weight))  # of the panels
-    start = np.zeros(columns, x.dtype)
+    start = backend.array_module(x).zeros(columns, x.dtype)
     if bias is not None:
         start[: len(bias)] = bias
     return Launch(

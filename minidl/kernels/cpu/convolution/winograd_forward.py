@@ -256,7 +256,7 @@ def _launch(x, weight, steps, padding, bias, floor, y, accumulate):
     """From arrays like `x` to such as `y`; `steps` says how to read the weight: output, input, turned round."""
     p = plan(x.shape, pixel_stride(x), y.shape, pixel_stride(y), weight.shape[2], padding[0][0], padding[1][0])
     zeros = zeros_for(max(p.C, p.K))
-    bias = zeros if bias is None else np.ascontiguousarray(bias, np.float32)
+    bias = zeros if bias is None else backend.array_module(bias).ascontiguousarray(bias, np.float32)
     U = kept(weight, steps, lambda: _transformed(weight, steps, p))
     scratch = [(POINTS * (p.v_plane + p.m_plane) // 4 + GROUP + 16, np.float32), (TABLES, np.int64)]
     return Launch(convolve, -(-p.tiles // p.block) * p.parts, scratch, p, aligned(U), address(bias),
@@ -265,7 +265,7 @@ def _launch(x, weight, steps, padding, bias, floor, y, accumulate):
 
 def _transformed(weight, steps, p):
     """U = G g G^T in the order of the products; begins where `aligned` says."""
-    weight = np.ascontiguousarray(weight)
+    weight = backend.array_module(weight).ascontiguousarray(weight)
     U = backend.empty((POINTS * round_up(p.K, PANEL) * p.C + 16,), np.float32, like=weight)
     scratch, tables = team.scratch(POINTS * PANEL, np.float32), team.scratch(TABLES, np.int64)
     team.run(_transform_weight, -(-p.C // INPUTS), p, weight.reshape(-1), *steps, aligned(U), scratch, tables)

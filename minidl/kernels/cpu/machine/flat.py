@@ -17,7 +17,6 @@ from llvmlite import ir
 from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
-from numpy.lib.stride_tricks import as_strided
 
 from minidl import backend
 from minidl.kernels.cpu.machine.compilation import jit
@@ -38,6 +37,7 @@ def flat(x):
     (array([ 2.,  3.,  4.,  5.,  6.,  7.,  8.,  9., 10.]), 6)
     """
     (N, C, H, W), ld = x.shape, pixel(x)
+    as_strided = backend.array_module(x).lib.stride_tricks.as_strided
     return as_strided(x, ((N * H * W - 1) * ld + C,), (x.itemsize,)), ld
 
 

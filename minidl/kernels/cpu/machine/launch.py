@@ -12,6 +12,7 @@ from numba import typeof
 
 from minidl.kernels.cpu.machine import team
 from minidl.kernels.cpu.machine.counter import new_counter
+from minidl.kernels.cpu.machine.doors import door
 
 
 class Launch:
@@ -49,6 +50,8 @@ class Launch:
 
     def __call__(self, source, target):
         args = source, target, *[team.scratch(size, dtype) for size, dtype in self.scratch], *self.args
+        if door.recorder is not None:
+            door.recorder.keep(self.owned)
         self.calls += 1
         if self.calls == 2:  # launches that run once are not worth it
             self.entry = self._compiled(args)

@@ -1,8 +1,8 @@
 """A team of threads that share one kernel's tasks.
 
-Numba's own thread pools do not survive a fork or a second Python thread that enters
-at the same time (a prefetching loader, say). So here are a few plain Python threads
-that wait, take the same compiled kernel, and run it without the interpreter's lock:
+Numba's own thread pools do not survive a fork or a second Python thread that enters at the same time (a prefetching
+loader, say). So here are a few plain Python threads that wait, take the same compiled kernel, and run it without the
+interpreter's lock:
 
     @jit
     def scale(counter, n_tasks, x, y):          # x, y: (n_tasks, size)
@@ -13,19 +13,18 @@ that wait, take the same compiled kernel, and run it without the interpreter's l
 
     team.run(scale, len(x), x, y)
 
-`next_task` takes the next index from a counter that all threads share, by one atomic
-addition: a free thread takes the next task. Results must not depend on who does
-which, so a task is a piece of fixed size, it writes only what is its own, and partial
-sums are kept per task and added in the order of the tasks. Then the result has the
-same bits for any number of threads.
+`next_task` takes the next index from a counter that all threads share, by one atomic addition: a free thread takes
+the next task. Results must not depend on who does which, so a task is a piece of fixed size, it writes only what is
+its own, and partial sums are kept per task and added in the order of the tasks. Then the result has the same bits for
+any number of threads.
 
 A kernel that needs working memory asks for one row per thread:
 
     rows = team.scratch(size, np.float32)       # (threads, size), kept between calls
     buffer = rows[next_slot(counter)]           # in the kernel, once, before the loop
 
-A thread that has nothing to do watches for the next job for some 100 microseconds
-and then sleeps: kernels that follow one another closely start in about 3 us.
+A thread that has nothing to do watches for the next job for some 100 microseconds and then sleeps: kernels that follow
+one another closely start in about 3 us. A captured step takes down what `run` and `call` are asked for.
 """
 
 from __future__ import annotations
@@ -38,6 +37,7 @@ import numpy as np
 
 from minidl.kernels.cpu.machine.compilation import jit
 from minidl.kernels.cpu.machine.counter import JOB, SLOT, TASK, WORDS, look, new_counter, next_slot, next_task  # noqa: F401 (for kernels)
+from minidl.kernels.cpu.machine.doors import door
 
 SPINS = 4000  # looks at the counter before sleeping, some 25 ns each
 
@@ -68,8 +68,7 @@ class Team:
     """The caller and ``size - 1`` waiting threads."""
 
     def __init__(self, size):
-        self.size = size
-        self.counter = new_counter()
+        self.size, self.counter = size, new_counter()
         self.entered = threading.Lock()
         self.workers = [_Worker(self.counter) for _ in range(size - 1)]
 
@@ -115,10 +114,10 @@ def _when_idle(workers, error):
 class _Worker:
     """One waiting thread, which takes its jobs from a box.
 
-    Ctrl-C may interrupt the caller between any two of these lines. So nothing here depends on two things
-    being done together: a job is sent, taken and taken back by one operation each, and whether it is
-    finished is a number that may be looked at any number of times. The number travels with the job: between
-    a look at the counter and a look into the box, one job may have been taken back and the next one sent.
+    Ctrl-C may interrupt the caller between any two of these lines. So nothing here depends on two things being done
+    together: a job is sent, taken and taken back by one operation each, and whether it is finished is a number that may
+    be looked at any number of times. The number travels with the job: between a look at the counter and a look into the
+    box, one job may have been taken back and the next one sent.
     """
 
     def __init__(self, counter):
@@ -207,8 +206,7 @@ def _count():
     return int(given)
 
 
-_team = None
-_size = _count()
+_team, _size = None, _count()
 _making = threading.Lock()
 _kept = threading.local()
 
@@ -240,7 +238,9 @@ def set_num_threads(n):
 
 
 def call(kernel, *args):
-    """``kernel(*args)``; Ctrl-C there is a KeyboardInterrupt."""
+    """``kernel(*args)``; Ctrl-C there is a KeyboardInterrupt. Functions that decide by values are called this way too."""
+    if door.recorder is not None:
+        return door.recorder.call(kernel, args)
     try:
         return kernel(*args)
     except SystemError as error:
@@ -252,6 +252,8 @@ def run(kernel, n_tasks, *args):
 
     The caller works alone when there is one task, or when another Python thread is using the team.
     """
+    if door.recorder is not None:
+        return door.recorder.launch(kernel, n_tasks, args)
     team = _team or _make() if n_tasks > 1 and _size > 1 else None
     if team is not None and team.entered.acquire(blocking=False):
         try:
@@ -271,13 +273,14 @@ def scratch(size, dtype):
     It belongs to the calling Python thread and is kept until its next call with the same `dtype`.
     """
     dtype = np.dtype(dtype)
-    rows = getattr(_kept, dtype.char, None)
+    kept = _kept if door.recorder is None else door.recorder.scratch  # a captured step has its own
+    rows = getattr(kept, dtype.char, None)
     if rows is None or rows.shape[0] < _size or rows.shape[1] < size:
         line = -(-size * dtype.itemsize // 4096) * 4096 + 64  # rows begin on cache lines, not on the same ones
         memory = np.empty(_size * line + 64, np.uint8)
         start = -memory.ctypes.data % 64
         rows = memory[start : start + _size * line].view(dtype).reshape(_size, -1)
-        setattr(_kept, dtype.char, rows)
+        setattr(kept, dtype.char, rows)
     return rows
 
 

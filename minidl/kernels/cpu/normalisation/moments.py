@@ -72,10 +72,11 @@ def _moments(counter, n_tasks, parts, zero, pixels, size, sums, row):
 
 
 @jit(fastmath=EXACT)
-def _merge(sums, pixels, C, size):
-    """Mean and variance of all pieces together, in float64."""
+def _merge(sums, pixels, C, size, mean, var):
+    """Write mean and variance of all pieces together, in float64."""
     shift, first, second = sums[:, 0], sums[:, 1], sums[:, 2]
-    mean, var = np.zeros(C), np.zeros(C)
+    mean[:] = 0
+    var[:] = 0
     for k in range(len(sums)):
         n = min(size, pixels - k * size)
         for c in range(C):
@@ -90,7 +91,6 @@ def _merge(sums, pixels, C, size):
             var[c] += second[k, c] + n * (away * away - rest * rest)
     for c in range(C):
         var[c] = 0 if var[c] < 0 else var[c] / pixels
-    return mean, var
 
 
 def statistics(xs):
@@ -98,10 +98,16 @@ def statistics(xs):
     n, pixels, C, size = pieces(xs)
     sums = partial(3, n, C, like=xs[0])
     team.run(_moments, n, table(xs), sums.dtype.type(0), pixels, size, sums.ravel(), sums.shape[2])
-    mean, var = team.call(_merge, sums, pixels, C, size)
+    mean, var = (backend.empty((C,), np.float64, like=xs[0]) for _ in range(2))
+    team.call(_settle, xs, sums, pixels, C, size, mean, var)
+    return mean, var
+
+
+def _settle(xs, sums, pixels, C, size, mean, var):
+    """Write mean and variance, and look whether they are finite; reads values, so called by `team.call`."""
+    _merge(sums, pixels, C, size, mean, var)
     if not np.isfinite(var).all():
         _as_defined(xs, mean, var)
-    return mean, var
 
 
 def _as_defined(xs, mean, var):

@@ -14,6 +14,7 @@ from __future__ import annotations
 import numpy as np
 from numba import carray
 
+from minidl import backend
 from minidl.kernels.cpu.machine.compilation import jit
 from minidl.kernels.cpu.machine.flat import EXACT, TASK_SIZE, pixel, prefetch
 from minidl.kernels.cpu.machine.memory import address, pointer
@@ -64,7 +65,7 @@ def pieces(xs):
 def joined(vectors, like, value):
     """One vector over the channels of all parts; `value` stands for the numbers of a vector that is None."""
     given = [np.full(old.shape, value, old.dtype) if vector is None else vector for vector, old in zip(vectors, like)]
-    return np.ascontiguousarray(given[0]) if len(given) == 1 else np.concatenate(given)
+    return backend.array_module(given[0]).ascontiguousarray(given[0]) if len(given) == 1 else np.concatenate(given)
 
 
 def split(vector, xs):

@@ -51,8 +51,9 @@ def _layer_norm(counter, n_tasks, x, weight, bias, eps, rows, y, means, invstds)
 
 def _vectors(d, weight, bias, like):
     """`weight` and `bias` as contiguous vectors of `d`; ones and zeros for None."""
-    weight = np.ones(d, like.dtype) if weight is None else np.ascontiguousarray(weight).reshape(-1)
-    return weight, np.zeros(d, like.dtype) if bias is None else np.ascontiguousarray(bias).reshape(-1)
+    xp = backend.array_module(like)
+    weight = np.ones(d, like.dtype) if weight is None else xp.ascontiguousarray(weight).reshape(-1)
+    return weight, np.zeros(d, like.dtype) if bias is None else xp.ascontiguousarray(bias).reshape(-1)
 
 
 @jit(fastmath=SUMS)
@@ -94,10 +95,11 @@ class LayerNorm:
         """Return the normalised rows; keep the mean and the inverse deviation of each."""
         if not x.size or not floating(x, weight, bias):
             return NotImplemented
-        x, d = np.ascontiguousarray(x), math.prod(x.shape[axis] for axis in axes)
+        xp = backend.array_module(x)
+        x, d = xp.ascontiguousarray(x), math.prod(x.shape[axis] for axis in axes)
         N, rows = x.size // d, max(1, TASK_SIZE // d)
         y = backend.empty(x.shape, x.dtype, like=x)
-        mean, invstd = np.empty(N, x.dtype), np.empty(N, x.dtype)
+        mean, invstd = xp.empty(N, x.dtype), xp.empty(N, x.dtype)
         vectors = _vectors(d, weight, bias, x)
         team.run(_layer_norm, -(-N // rows), x.reshape(-1), *vectors, eps, rows, y.reshape(-1), mean, invstd)
         return (y,), (mean, invstd)
@@ -113,7 +115,7 @@ class LayerNorm:
         n = -(-len(mean) // rows)
         dx = backend.empty(x.shape, x.dtype, like=x)
         sums = backend.empty((n, 2, d), x.dtype, like=x)
-        both = (np.ascontiguousarray(array).reshape(-1) for array in (grad, x))
+        both = (backend.array_module(x).ascontiguousarray(array).reshape(-1) for array in (grad, x))
         vector, _ = _vectors(d, weight, bias, x)
         team.run(_layer_norm_grad, n, *both, vector, mean, invstd, rows, dx.reshape(-1), sums.reshape(-1))
         sums = sums.sum(0, dtype=np.float64).astype(x.dtype)

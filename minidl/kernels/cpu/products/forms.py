@@ -43,7 +43,7 @@ def product(a, b, out=None, bias=None):
     plan = algorithms.plan(M, N, K, a.strides, b.strides, y.strides[0], a.dtype)
     start = 0 if bias is None else address(bias)
     if plan.name == "dots":
-        column = np.ascontiguousarray(b)
+        column = backend.array_module(b).ascontiguousarray(b)
         team.run(
             dots.kernel_of(a.dtype), plan.tasks, address(a), a.strides[0], address(column), address(y), plan.row, start,
             *plan.sizes,

@@ -1,0 +1,150 @@
+"""Captured steps: a function that is recorded once and then replayed, without the Python in it.
+
+In a small network most of the time of a training step goes by between the computations: the engine looks shapes up,
+makes nodes of the graph, places arrays. All of that has the same outcome in every step. So the first call of a captured
+step writes down what is computed, as a list of *rows*: which kernel, on which memory. Later calls run the rows alone:
+
+    step = minidl.capture(step)              record                     replay
+
+    logits = model(images)                   linear    x, W1 -> h       linear    x, W1 -> h
+    loss = cross_entropy(logits, labels)     relu      h -> h'          relu      h -> h'
+    optimizer.zero_grad()                    linear    h', W2 -> z      linear    h', W2 -> z
+    loss.backward()                          softmax   z, t -> l        softmax   z, t -> l
+    optimizer.step()                         ... 31 rows in all         ...
+
+The rows read parameters, running statistics, learning rates and random keys from memory at each replay, so schedules,
+momentum, averages, clipping and dropout go on, to the same bits as without capture. The alternative is to refuse: a step
+whose rows would not do the same is never replayed. ``python -m benchmarks rows`` draws the rows of a small network.
+
+This file is the plain meaning, which is to run the step. Recording and replaying are a faster form of it.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from typing import Any
+
+from minidl import backend, checks
+from minidl.dispatch import form_for
+from minidl.tensor import Tensor
+
+MOST = 8  # records that one captured step keeps
+
+
+class CaptureError(RuntimeError):
+    """A replay that was audited differs from the eager step."""
+
+
+class CaptureWarning(UserWarning):
+    """A step, or one kind of call of it, cannot be replayed and runs eagerly."""
+
+
+class Replays:
+    """What runs the calls of a captured step: here, the step itself; the faster form records and replays.
+
+    Parameters
+    ----------
+    step : callable
+    most, audit : int
+        See `capture`.
+    """
+
+    def __init__(self, step: Callable[..., Any], most: int, audit: int) -> None:
+        self.step, self.most, self.audit = step, most, audit
+
+    def __call__(self, args: tuple, options: dict[str, Any]) -> Any:
+        """The outputs of the step."""
+        return self.step(*args, **options)
+
+
+class Captured:
+    """A step that is replayed where that gives the same bits; made by `capture`."""
+
+    def __init__(self, step: Callable[..., Any], most: int, audit: int) -> None:
+        functools.update_wrapper(self, step)
+        self.settings = step, most, audit
+        self.replays = Replays(*self.settings)
+
+    def __call__(self, *args: Any, **options: Any) -> Any:
+        """Run or replay the step; its outputs are valid until the next call, and carry no graph."""
+        if type(self.replays) is Replays:
+            arrays = [leaf.data if isinstance(leaf, Tensor) else leaf for leaf in leaves_of((args, options))]
+            form = next((form_for("captured.Replays", array) for array in arrays if backend.is_array(array)), None)
+            self.replays = (form or Replays)(*self.settings)
+        return rebuilt(self.replays(args, options), _detached)
+
+
+def capture(step: Callable[..., Any], *, most: int = MOST, audit: int = 0) -> Captured:
+    """A function that does what `step` does, replayed from a record where that gives the same bits.
+
+    Parameters
+    ----------
+    step : callable
+        A training step or an inference. Its tensors come as arguments, or belong to modules, optimisers and averages that
+        it names. It returns tensors, or nested tuples, lists and dicts of them.
+    most : int
+        Records that are kept, one for each combination of shapes, strides and dtypes of the arguments, grad mode, number of
+        threads, training mode and setting that the step reads. Calls of yet other kinds run eagerly.
+    audit : int
+        Run every `audit`-th replay again eagerly and compare all bits; 0 for the first replay of a record alone.
+
+    Returns
+    -------
+    Captured
+        Called like `step`. Its outputs are detached, and the next call overwrites them: ``clone()`` what is to be kept. So
+        are the gradients.
+
+    Warns
+    -----
+    CaptureWarning
+        Once for each kind of call that cannot be replayed, with the reason and the line of the step: it asks for a value
+        (``.item()``, ``if``), a shape depends on values, a hook is registered, the state of Python objects changes in it.
+        Such calls run eagerly.
+
+    Raises
+    ------
+    CaptureError
+        If an audit finds different bits.
+
+    Examples
+    --------
+    >>> import minidl
+    >>> from minidl import nn, optim
+    >>> model = nn.Linear(3, 2)
+    >>> optimizer = optim.SGD(model.parameters(), lr=0.1)
+    >>> @minidl.capture
+    ... def step(images, labels):
+    ...     loss = minidl.cross_entropy(model(images), labels)
+    ...     optimizer.zero_grad()
+    ...     loss.backward()
+    ...     optimizer.step()
+    ...     return loss
+    >>> images, labels = minidl.ones(4, 3), minidl.tensor([0, 1, 1, 1])
+    >>> losses = [step(images, labels).item() for _ in range(5)]
+    >>> losses[0] > losses[-1]
+    True
+    """
+    if not callable(step):
+        raise checks.refused("step", step, "a function", TypeError)
+    return Captured(step, checks.integer(most, "most", least=1), checks.integer(audit, "audit", least=0))
+
+
+def leaves_of(value: Any) -> list[Any]:
+    """What nested tuples, lists and dicts hold, in order."""
+    found: list[Any] = []
+    rebuilt(value, found.append)
+    return found
+
+
+def rebuilt(value: Any, convert: Callable[[Any], Any]) -> Any:
+    """Nested tuples, lists and dicts with ``convert(leaf)`` in the place of every leaf."""
+    if type(value) in (tuple, list):
+        return type(value)([rebuilt(entry, convert) for entry in value])
+    if type(value) is dict:
+        return {name: rebuilt(entry, convert) for name, entry in value.items()}
+    return convert(value)
+
+
+def _detached(leaf):
+    return leaf.detach() if isinstance(leaf, Tensor) else leaf

@@ -1,0 +1,173 @@
+"""Records of a step, one for each kind of call, and their replays.
+
+A call is looked up by its arguments' shapes, strides and dtypes, the grad mode and the number of threads, and then by the
+guards of what was recorded under that key. The first call of a kind runs eagerly, under the eyes of the recorder; the
+second replays on the state as it is, takes everything back, runs eagerly and compares all bits; from the third on the
+rows are run. A record that fails is dropped, and the reason is told once.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import warnings
+
+import numpy as np
+
+from minidl import captured, dispatch
+from minidl.captured import CaptureError, CaptureWarning, leaves_of
+from minidl.kernels.cpu.capture.records import Snapshot, array_of, compared, is_data, record_step
+from minidl.kernels.cpu.capture.state import State
+from minidl.kernels.cpu.convolution import algorithms
+from minidl.kernels.cpu.machine import team
+from minidl.kernels.cpu.machine.doors import door
+from minidl.tensor import Tensor, is_grad_enabled
+from minidl.tensor.observer import the_observer
+
+ATTEMPTS = 3  # records of one kind of call that may be dropped because the state changed shape, as in the first step
+_recording = threading.RLock()  # one step of the process at a time
+
+
+class Replays(captured.Replays):
+    """What stands in for a step on the CPU: records, looked up and replayed.
+
+    Parameters
+    ----------
+    step : callable
+    most : int
+        Records that are kept.
+    audit : int
+        Every `audit`-th replay is compared with an eager run; 0 for the second call of a kind only.
+    """
+
+    def __init__(self, step, most, audit):
+        super().__init__(step, most, audit)
+        self.records, self.made, self.dropped, self.refused = {}, {}, {}, {}
+        self.lock, self.process = threading.RLock(), os.getpid()
+
+    def __call__(self, args, options):
+        """The outputs of the step."""
+        if door.recorder is not None:  # inside a step that is being recorded itself
+            return self.step(*args, **options)
+        if os.getpid() != self.process:
+            self.lock, self.process = threading.RLock(), os.getpid()
+        with self.lock:
+            return self._call(args, options)
+
+    def _call(self, args, options):
+        found = leaves_of((args, options))
+        key = _key(found)
+        if key in self.refused or the_observer() is not None:
+            return self.step(*args, **options)
+        reason = _reason(found)
+        if reason is not None:
+            return self._refuse(key, reason, lambda: self.step(*args, **options))
+        arrays = [array_of(leaf) for leaf in found if is_data(leaf)]
+        for record in self.records.get(key, ()):
+            if record.fits():
+                return self._replay(key, record, arrays, args, options)
+        self.made[key] = self.made.get(key, 0) + 1
+        if self.made[key] > self.most + ATTEMPTS:
+            changed = self.records[key][0].state.changed() if key in self.records else None
+            reason = f"`{changed or 'a tensor of the state'}`, which differs from call to call"
+            return self._refuse(key, reason, lambda: self.step(*args, **options))
+        return self._record(key, args, options, arrays)
+
+    # -- recording
+
+    def _record(self, key, args, options, arrays):
+        if sum(map(len, self.records.values())) >= self.most and key not in self.records:
+            return self._refuse(key, f"a call of another kind after {self.most} records", lambda: self.step(*args, **options))
+        with _recording:
+            state = State(self.step)
+            reason = state.outside or _hook_of(state)
+            if reason is not None:
+                return self._refuse(key, reason, lambda: self.step(*args, **options))
+            memory = Snapshot(state)
+            try:
+                record, outputs = record_step(self.step, state, args, options, arrays)
+            except Exception as error:  # the step's own, or of a function that takes no recorded arrays
+                memory.restore()
+                outputs = self.step(*args, **options)  # which raises the step's own
+                return self._refuse(key, f"{type(error).__name__}: {error}", lambda: outputs)
+            except BaseException:
+                State(self.step).leave()
+                raise
+        reason, changed = record.recorder.refusal, state.renew()
+        if reason is not None or changed:
+            State(self.step).leave()
+        if reason is None and changed:
+            self.dropped[key] = self.dropped.get(key, 0) + 1
+            if self.dropped[key] >= ATTEMPTS:
+                reason = f"`{changed[0]}`, which the step itself changes"
+        elif reason is None:
+            self.records[key] = [record, *self.records.get(key, ())][:2]
+        return outputs if reason is None else self._refuse(key, reason, lambda: outputs)
+
+    def _refuse(self, key, reason, run):
+        self.refused[key] = reason
+        self.records.pop(key, None)
+        outputs = run()
+        warnings.warn(f"the step runs eagerly, it cannot be replayed: {reason}", CaptureWarning, stacklevel=6)
+        return outputs
+
+    # -- replaying
+
+    def _replay(self, key, record, arrays, args, options):
+        due = self.audit and record.replays % self.audit == self.audit - 1
+        if record.is_checked and not due:
+            return record.replay(arrays)
+        outputs, difference = compared(self.step, record, arrays, args, options)
+        if difference is None:
+            record.is_checked = True
+            return outputs
+        if self.audit and record.is_checked:
+            raise CaptureError(f"a replay differs from the eager step in {difference}; the eager step's bits stand")
+        return self._refuse(key, f"its replay differs from the eager step in {difference}", lambda: outputs)
+
+
+def _hook_of(state):
+    """The first hook in the state, in words, or None."""
+    for path, tensor in state.tensors.items():
+        if tensor._hooks:
+            return f"a hook of `{path}`"
+    for path, container, _ in state.guards:
+        if path.endswith(("hooks']", "hooks")) and container:
+            return f"a hook, `{path}`"
+    return None
+
+
+# -- arguments
+
+
+def _key(leaves):
+    """What decides which record a call may replay."""
+    places = [_form(leaf) for leaf in leaves]
+    return (tuple(places), is_grad_enabled(), team.num_threads(), dispatch.kernels_in_use(), algorithms.switched_off())
+
+
+def _form(leaf):
+    if is_data(leaf):
+        array = array_of(leaf)
+        return type(leaf), type(array), array.shape, array.strides, array.dtype
+    try:
+        hash(leaf)
+    except TypeError:
+        return type(leaf), id(leaf)
+    return type(leaf), leaf
+
+
+def _reason(leaves):
+    """Why a call with these arguments cannot be replayed, or None."""
+    for leaf in leaves:
+        if isinstance(leaf, Tensor) and (leaf.requires_grad or leaf.node is not None):
+            return f"an argument of shape {leaf.shape} requires grad"
+        if is_data(leaf) and (type(array_of(leaf)) is not np.ndarray or _overlaps_itself(array_of(leaf))):
+            return f"an argument of shape {leaf.shape} that overlaps itself, or is read backwards"
+    return None
+
+
+def _overlaps_itself(array):
+    return any(stride < array.itemsize and n > 1 for n, stride in zip(array.shape, array.strides))
+
+

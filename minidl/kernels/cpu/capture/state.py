@@ -1,0 +1,282 @@
+"""The state of a step: everything it can reach that is no argument, found by walking from the function.
+
+The walk follows what the function's code names (globals, variables of enclosing functions, attributes), and what that holds:
+modules, optimisers, averages, tensors, lists, dicts, functions of the user. Of the engine's own objects it takes every
+attribute, of a user's object those that some code on the way names.
+
+Each thing on the way is a *guard*: a place and what it held. A record is replayed only while all guards hold; a step that
+changes one by itself, other than through arrays, cannot be replayed, and the guard's path says what it was.
+"""
+
+from __future__ import annotations
+
+import collections
+import dis
+import functools
+import sys
+import types
+from pathlib import Path
+
+import numpy as np
+
+from minidl.backend import is_constant
+from minidl.kernels.cpu.capture.recorded import Recorded
+from minidl.optim.optimizer import Optimizer
+from minidl.tensor import Tensor
+
+ENGINE = str(Path(__file__).parents[3])  # minidl: what its functions do is known
+SCALARS = (int, float, complex, bool, str, bytes, type(None), np.generic, np.dtype)
+BY_TEXT = frozenset("getattr setattr vars globals locals eval exec __dict__ attrgetter".split())  # code that may name anything
+MISSING = object()
+
+
+class State:
+    """What a step can reach.
+
+    Attributes
+    ----------
+    tensors : dict of Tensors by path
+    places : list of (container, key, array)
+        Arrays in dicts and lists: those that are no tensor's.
+    rates : list of (group, name)
+        Learning rates that are Python numbers: they are read anew at each replay.
+    guards : list of (path, container, kept)
+        A dict, list or cell, and a copy of what it held; of a tuple (dict, name) one entry of a dict.
+    """
+
+    def __init__(self, step):
+        self.tensors, self.places, self.rates, self.guards, self.outside = {}, [], [], [], None
+        self._seen, self._named, self._attributes, self._by_text = {}, [], set(), False
+        self.visit(step, getattr(step, "__name__", "step"))
+        before = -1
+        while before != len(self._seen) + len(self.guards):
+            before = len(self._seen) + len(self.guards)
+            self._follow_names()
+
+    # -- the walk
+
+    def visit(self, value, path):
+        """Look at `value` and at what it holds, once."""
+        kind = type(value)
+        if isinstance(value, SCALARS) or id(value) in self._seen:
+            return
+        self._seen[id(value)] = value
+        if isinstance(value, Tensor):
+            self._visit_tensor(value, path)
+        elif isinstance(value, Optimizer):
+            self._visit_optimizer(value, path)
+        elif isinstance(value, dict):
+            self._guard(path, value)
+            for name, entry in list(value.items()):
+                self._visit_entry(value, name, entry, f"{path}[{name!r}]")
+        elif kind in (list, tuple, set, frozenset, collections.deque):
+            if kind is not tuple:
+                self._guard(path, value)
+            for index, entry in enumerate(value):
+                self._visit_entry(value, index, entry, f"{path}[{index}]")
+        elif isinstance(value, types.FunctionType):
+            self._visit_function(value, path)
+        elif isinstance(value, types.MethodType):
+            self.visit(value.__self__, path)
+            self.visit(value.__func__, path)
+        elif isinstance(value, functools.partial):
+            for entry in (value.func, value.args, value.keywords):
+                self.visit(entry, path)
+        elif isinstance(value, (type, types.ModuleType)):
+            self._visit_namespace(value, path)
+        elif hasattr(value, "__dict__"):
+            self._visit_object(value, path)
+
+    def _visit_entry(self, container, key, value, path):
+        if type(value) is Recorded:  # a slot, say, that the last recorded step made; it shall not hold on to the arena
+            value = container[key] = value.array.copy(order="K")
+        if type(value) is np.ndarray:
+            if value.dtype.kind in "biufc" and not is_constant(value) and not isinstance(container, (tuple, set)):
+                self.places.append((container, key, value))
+        else:
+            self.visit(value, path)
+
+    def _visit_tensor(self, tensor, path):
+        self.tensors[path] = tensor
+        if type(tensor._data) is Recorded:
+            tensor._data = tensor._data.array.copy(order="K")
+        if tensor.node is not None and self.outside is None:
+            self.outside = f"`{path}` is part of a graph that began before the step"
+
+    def _visit_optimizer(self, optimizer, path):
+        for index, group in enumerate(optimizer.param_groups):
+            if _is_rate(group, "lr", group.get("lr")):
+                self.rates.append((group, "lr"))
+        for name, entry in vars(optimizer).items():
+            self.visit(entry, f"{path}.{name}")
+        self._visit_class(type(optimizer), path)
+        self._guard(path, vars(optimizer))
+        for param in list(optimizer.state):
+            self.visit(param, f"{path}.state")
+
+    def _visit_object(self, value, path):
+        self._visit_class(type(value), path)
+        if type(value).__module__.partition(".")[0] == "minidl" or hasattr(value, "_parameters"):
+            self._guard(path, vars(value))
+            for name, entry in list(vars(value).items()):
+                self._visit_entry(vars(value), name, entry, f"{path}.{name}")
+        else:
+            self._named.append((vars(value), path))
+
+    def _visit_namespace(self, value, path):
+        if isinstance(value, type):
+            self._visit_class(value, path)
+        if not _is_foreign(value.__module__ if isinstance(value, type) else value.__name__):
+            self._named.append((vars(value), path))
+
+    def _visit_class(self, kind, path):
+        """The functions of a user's class: they may run in the step."""
+        for one in kind.__mro__:
+            if not _is_foreign(one.__module__):
+                for name, entry in vars(one).items():
+                    entry = getattr(entry, "__func__", getattr(entry, "fget", entry))
+                    if isinstance(entry, types.FunctionType):
+                        self.visit(entry, f"{one.__name__}.{name}")
+
+    def _visit_function(self, function, path):
+        code = function.__code__
+        if code.co_filename.startswith(ENGINE) or _is_foreign(function.__module__ or "") and code.co_filename[:1] != "<":
+            return
+        for name, cell in zip(code.co_freevars, function.__closure__ or ()):
+            self.guards.append((name, cell, _held(cell)))
+            self._visit_entry((), name, _held(cell), name)
+        self.visit(function.__defaults__, f"{path}'s defaults")
+        self.visit(function.__kwdefaults__, f"{path}'s defaults")
+        self._read_code(code, function.__globals__)
+
+    def _read_code(self, code, names):
+        for instruction in dis.get_instructions(code):
+            name = instruction.argval
+            self._by_text |= name in BY_TEXT if isinstance(name, str) else False
+            if instruction.opname in ("LOAD_GLOBAL", "STORE_GLOBAL", "LOAD_NAME", "STORE_NAME"):
+                self._follow(names, name, name, "STORE" in instruction.opname)
+            elif "ATTR" in instruction.opname or "METHOD" in instruction.opname:
+                self._attributes.add((name, "STORE" in instruction.opname))
+        for constant in code.co_consts:
+            if isinstance(constant, types.CodeType):
+                self._read_code(constant, names)
+
+    def _follow_names(self):
+        for names, path in list(self._named):
+            wanted = self._attributes | {(name, False) for name in names} if self._by_text else self._attributes
+            for name, stored in sorted(wanted):
+                self._follow(names, name, f"{path}.{name}", stored)
+
+    def _follow(self, names, name, path, stored):
+        key = id(names), name
+        if key not in self._seen and (name in names or stored):
+            self._seen[key] = names
+            self.guards.append((path, (names, name), names.get(name, MISSING)))
+            self._visit_entry(names, name, names.get(name, MISSING), path)
+
+    # -- guards
+
+    def _guard(self, path, container):
+        self.guards.append((path, container, _copy(container)))
+
+    def changed(self):
+        """The path of a guard that does not hold any more, or None."""
+        for path, container, kept in self.guards:
+            if not _same(_held(container), kept):
+                return path
+        return None
+
+    def renew(self):
+        """Let all guards hold what there is now; the paths of those that had changed."""
+        changed = [path for path, container, kept in self.guards if not _same(_held(container), kept)]
+        self.guards = [(path, container, _copy(_held(container))) for path, container, _ in self.guards]
+        return changed
+
+    def forget_what_is_new(self):
+        """Remove the entries of dicts that were not there, such as slots that a step made before it failed."""
+        for _, container, kept in self.guards:
+            if isinstance(container, dict) and type(kept) is dict:
+                for name in [name for name in container if name not in kept and name != "lr"]:
+                    del container[name]
+
+    # -- arrays
+
+    def arrays(self):
+        """All arrays of the state but gradients, each once."""
+        found = {id(tensor._data): tensor._data for tensor in self.tensors.values()}
+        found |= {id(array): array for *_, array in self.places}
+        return [array for array in found.values() if array.flags.writeable and not is_constant(array)]
+
+    def gradients(self):
+        """The arrays of all gradients, and the buffers kept for them, each once."""
+        found = {}
+        for tensor in self.tensors.values():
+            for array in (tensor._grad_buffer, None if tensor._grad is None else tensor._grad._data):
+                if array is not None:
+                    found[id(array)] = array
+        return list(found.values())
+
+    def leave(self):
+        """Move the gradients out of the memory of a record that is dropped."""
+        for tensor in self.tensors.values():
+            if tensor._grad is not None:
+                tensor._grad._data = tensor._grad_buffer = tensor._grad._data.copy(order="K")
+
+    def exchange(self, of):
+        """Put ``of(array)`` in the place of every array of the state."""
+        for tensor in self.tensors.values():
+            if not is_constant(tensor._data):
+                tensor._data = of(tensor._data)
+            if tensor._grad is not None:
+                tensor._grad._data = of(tensor._grad._data)
+            if tensor._grad_buffer is not None:
+                tensor._grad_buffer = of(tensor._grad_buffer)
+        for container, key, _ in self.places:
+            if type(container) is list or key in container:
+                container[key] = of(container[key])
+
+
+def _is_foreign(module):
+    """Return whether a module is the engine's, NumPy's or Python's own."""
+    root = module.partition(".")[0]
+    return root in ("minidl", "numpy", "builtins") or root in sys.stdlib_module_names and root != "__main__"
+
+
+def _held(container):
+    if type(container) is types.CellType:
+        try:
+            return container.cell_contents
+        except ValueError:
+            return MISSING
+    if type(container) is tuple and isinstance(container[0], (dict, types.MappingProxyType)):
+        return container[0].get(container[1], MISSING)
+    return container
+
+
+def _copy(container):
+    if isinstance(container, dict):
+        return {name: value for name, value in container.items() if not _is_rate(container, name, value)}
+    if type(container) in (list, set, frozenset, collections.deque):
+        return list(container)
+    return container
+
+
+def _is_rate(group, name, value):
+    """Return whether an entry is a learning rate that is a Python number."""
+    return name == "lr" and "params" in group and type(value) in (float, int)
+
+
+def _same(found, kept):
+    """Return whether a place holds what it held: the same objects, or equal numbers."""
+    if found is kept:
+        return True
+    if isinstance(found, dict) and type(kept) is dict:
+        skipped = "lr" in found and "params" in found and "lr" not in kept
+        return len(found) - skipped == len(kept) and all([_same_value(found.get(n, MISSING), v) for n, v in kept.items()])
+    if type(kept) is list and isinstance(found, (list, set, frozenset, collections.deque)):
+        return len(found) == len(kept) and all(map(_same_value, found, kept))
+    return _same_value(found, kept)
+
+
+def _same_value(found, kept):
+    return found is kept or type(found) is type(kept) and isinstance(kept, SCALARS) and bool(found == kept)

@@ -1,0 +1,16 @@
+"""The doors through which work on arrays passes, and who looks on: the recorder of a captured step, as a rule none.
+
+Two doors see all of it: the calls of kernels (:mod:`.team`), and those of NumPy on arrays that are recorded
+(:mod:`minidl.kernels.cpu.capture`). A recorder belongs to one thread.
+"""
+
+from __future__ import annotations
+
+import threading
+
+
+class _Door(threading.local):
+    recorder = None
+
+
+door = _Door()

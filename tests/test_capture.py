@@ -1,0 +1,455 @@
+"""`minidl.capture`: the bits of eager execution, or a refusal with the reason and the line."""
+
+import contextlib
+import gc
+import os
+import threading
+import warnings
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+import minidl
+import models
+from minidl import dispatch, nn, optim
+
+if dispatch.form_for("captured.Replays", np.zeros(1)) is None:
+    pytest.skip("captured steps are replayed by kernels", allow_module_level=True)
+
+from minidl.kernels.cpu.machine import team  # noqa: E402
+
+LAYERS = {
+    "linear": ((6,), lambda: nn.Linear(6, 6)),
+    "batch norm": ((6,), lambda: nn.BatchNorm1d(6)),
+    "layer norm": ((6,), lambda: nn.LayerNorm(6)),
+    "dropout": ((6,), lambda: nn.Dropout(0.4)),
+    "gelu": ((6,), nn.GELU),
+    "tanh": ((6,), nn.Tanh),
+    "softmax": ((6,), lambda: nn.Softmax(1)),
+    "conv": ((2, 6, 6), lambda: nn.Conv2d(2, 2, 3, padding=1)),
+    "strided conv": ((2, 6, 6), lambda: nn.Conv2d(2, 2, 3, stride=2)),
+    "depthwise": ((2, 6, 6), lambda: nn.Conv2d(2, 2, 3, padding=1, groups=2)),
+    "batch norm 2d": ((2, 6, 6), lambda: nn.BatchNorm2d(2)),
+    "max pool": ((2, 6, 6), lambda: nn.MaxPool2d(2)),
+    "average pool": ((2, 6, 6), lambda: nn.AvgPool2d(2)),
+    "response norm": ((2, 6, 6), lambda: nn.LocalResponseNorm(2)),
+    "dropout 2d": ((2, 6, 6), lambda: nn.Dropout(0.2)),
+}
+OPTIMIZERS = {
+    "sgd": lambda p: optim.SGD(p, lr=0.1),
+    "nesterov": lambda p: optim.SGD(p, lr=0.1, momentum=0.9, nesterov=True, weight_decay=0.01),
+    "adam": lambda p: optim.Adam(p, lr=0.01, weight_decay=0.01),
+    "adamw": lambda p: optim.AdamW(p, lr=0.01, amsgrad=True),
+    "rmsprop": lambda p: optim.RMSprop(p, lr=0.01, momentum=0.5, centered=True),
+}
+
+
+def network(layers, seed=0):
+    """A network of some layers of the table, of one kind of shape, before a head of three classes."""
+    minidl.manual_seed(seed)
+    shape = LAYERS[layers[0]][0]
+    body = nn.Sequential(*[LAYERS[name][1]() for name in layers])
+    width = body(minidl.zeros(2, *shape)).data[0].size
+    return nn.Sequential(body, nn.Flatten(), nn.Linear(width, 3)), shape
+
+
+def trained(model, shape, optimizer, captured, steps=5, batches=(4,), average=False, clip=False, schedule=None, **options):
+    """Some steps on random data: all outputs and all of the state at the end, and the captured step."""
+    optimizer = OPTIMIZERS[optimizer](model.parameters()) if isinstance(optimizer, str) else optimizer
+    schedule = None if schedule is None else schedule(optimizer)
+    mean = optim.ExponentialMovingAverage(model, 0.9, warm_up=True, use_buffers=True) if average else None
+
+    def step(x, labels):
+        logits, *others = as_tuple(model(x))
+        loss = minidl.cross_entropy(logits, labels, label_smoothing=0.1)
+        for other in others:
+            loss = loss + 0.3 * minidl.cross_entropy(other, labels)
+        optimizer.zero_grad()
+        loss.backward()
+        if clip:
+            nn.utils.clip_grad_norm_(model.parameters(), 0.5)
+        optimizer.step()
+        if mean is not None:
+            mean.update_parameters()
+        return loss, logits
+
+    run = minidl.capture(step, **options) if captured else step
+    draw, seen = np.random.default_rng(3), []
+    for i in range(steps):
+        n = batches[i % len(batches)]
+        loss, logits = run(minidl.Tensor(draw.standard_normal((n, *shape)).astype(np.float32)),
+                           minidl.Tensor(draw.integers(0, 3, n)))  # fmt: skip
+        seen += [loss.data.copy(), logits.data.copy()]
+        if schedule is not None:
+            schedule.step()
+    seen += [p.data.copy() for p in model.parameters()] + [p.grad.data.copy() for p in model.parameters()]
+    seen += [b.data.copy() for b in model.buffers()]
+    seen += [array.copy() for slots in optimizer.state.values() for array in slots.values()]
+    seen += [] if mean is None else [mean.n_averaged.copy(), *[array.copy() for array in mean.averages.values()]]
+    return seen, minidl.get_rng_state(), run
+
+
+def as_tuple(value):
+    return value if isinstance(value, tuple) else (value,)
+
+
+def replays(run):
+    """The number of replays of a captured step, and the reasons of its refusals."""
+    records = [record for kept in run.replays.records.values() for record in kept]
+    return sum(record.replays for record in records), list(run.replays.refused.values())
+
+
+def assert_same(ours, theirs):
+    assert len(ours[0]) == len(theirs[0]) and ours[1] == theirs[1]
+    for a, b in zip(ours[0], theirs[0]):
+        assert a.dtype == b.dtype and a.shape == b.shape and a.tobytes() == b.tobytes()
+
+
+def assert_trains_alike(make, least=1, **options):
+    """Train eagerly and captured from the same start: all bits agree, and replays took place."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", minidl.CaptureWarning)
+        eager, ours = (trained(*make(), captured=captured, **options) for captured in (False, True))
+    assert_same(ours, eager)
+    assert replays(ours[2])[0] >= least
+    return ours[2]
+
+
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+@pytest.mark.parametrize("seed", range(3))
+def test_small_random_networks_train_to_the_bits_of_eager_steps(optimizer, seed):
+    draw = np.random.default_rng([seed, list(OPTIMIZERS).index(optimizer)])
+    flat = [name for name, (shape, _) in LAYERS.items() if (len(shape) == 1) == (seed % 2 == 0)]
+    same_size = [name for name in flat if name not in ("strided conv", "max pool", "average pool")]
+    layers = [*draw.choice(same_size, 2), draw.choice(flat)]
+    assert_trains_alike(lambda: network(layers, seed), least=2, optimizer=optimizer, steps=6)
+
+
+@pytest.mark.parametrize("layer", LAYERS)
+def test_every_layer_is_replayed(layer):
+    assert_trains_alike(lambda: network([layer]), least=1, optimizer="nesterov", steps=4)
+
+
+def test_two_hundred_steps_with_momentum_and_a_schedule():
+    assert_trains_alike(
+        lambda: network(["linear", "gelu", "linear"]), least=190, optimizer="nesterov", steps=200,
+        schedule=lambda optimizer: optim.OneCycleLR(optimizer, 0.2, total_steps=210, cycle_momentum=False),
+    )  # fmt: skip
+
+
+def test_averages_clipping_dropout_and_smaller_last_batches():
+    assert_trains_alike(
+        lambda: network(["conv", "batch norm 2d", "dropout 2d", "max pool"]), least=8, optimizer="adamw", steps=16,
+        batches=(4, 4, 4, 3), average=True, clip=True,
+        schedule=lambda optimizer: optim.CosineAnnealingLR(optimizer, 20),
+    )  # fmt: skip
+
+
+def googlenet():
+    minidl.manual_seed(0)
+    return models.create("googlenet", num_classes=3, in_channels=1, width=0.0625, aux_logits=True), (1, 16, 16)
+
+
+@pytest.mark.slow
+def test_googlenet_with_auxiliary_heads():
+    for optimizer in ("nesterov", "adam"):
+        assert_trains_alike(googlenet, least=4, optimizer=optimizer, steps=9, batches=(4, 4, 3), average=True, clip=True)
+
+
+@pytest.mark.parametrize("threads", [1, 3])
+def test_any_number_of_threads(threads):
+    before = team.num_threads()
+    team.set_num_threads(threads)
+    try:
+        assert_trains_alike(lambda: network(["conv", "batch norm 2d"]), optimizer="adam", steps=5)
+    finally:
+        team.set_num_threads(before)
+
+
+def inference(*layers):
+    """A captured inference, its eager form, and an input."""
+    model, shape = network(layers)
+    model.eval()
+
+    def infer(x):
+        with minidl.no_grad():
+            return model(x)
+
+    return minidl.capture(infer), infer, model, minidl.ones(2, *shape)
+
+
+def test_inference_follows_its_input_and_its_weights():
+    run, infer, model, x = inference("conv", "batch norm 2d")
+    for scale in (1.0, 2.0, 3.0, -1.0):
+        x.data *= scale
+        model[2].weight.data += 0.5
+        assert run(x).data.tobytes() == infer(x).data.tobytes()
+    assert replays(run) == (3, [])
+
+
+def test_an_output_is_valid_until_the_next_replay():
+    run, infer, _, x = inference("linear")
+    run(x), run(x)
+    kept = run(x)
+    cloned, first = kept.clone(), kept.data.copy()
+    second = run(x * 2)
+    assert np.array_equal(cloned.data, first) and not np.array_equal(first, infer(x * 2).data)
+    assert np.array_equal(kept.data, second.data)  # a kept output shows the newest values
+
+
+def test_a_switch_to_evaluation_is_another_record():
+    model, shape = network(["batch norm", "dropout"])
+    run = minidl.capture(lambda x: model(x))
+    for training in (True, True, True, False, False, False, True):
+        model.train(training)
+        x, state, buffers = minidl.randn(4, *shape), minidl.get_rng_state(), [b.clone() for b in model.buffers()]
+        found, after = run(x).data.copy(), minidl.get_rng_state()
+        minidl.set_rng_state(state)
+        for buffer, before in zip(model.buffers(), buffers):
+            buffer.data[...] = before.data
+        assert found.tobytes() == model(x).data.tobytes() and after == minidl.get_rng_state()
+    assert replays(run) == (5, [])
+
+
+def captured_training(**more):
+    """A captured step of a linear layer, with `more` in it: (run, model, optimizer, x, labels)."""
+    model, shape = network(["linear"])
+    optimizer = optim.SGD(model.parameters(), lr=0.1)
+    hold = SimpleNamespace(**more)
+
+    def step(x, labels):
+        loss = minidl.cross_entropy(model(x), labels) * getattr(hold, "scale", 1.0)
+        optimizer.zero_grad()
+        loss.backward()
+        if hasattr(hold, "inside"):
+            hold.inside(loss, x)
+        optimizer.step()
+        return loss
+
+    return SimpleNamespace(run=minidl.capture(step), step=step, model=model, optimizer=optimizer, hold=hold,
+                           x=minidl.ones(4, *shape), labels=minidl.tensor([0, 1, 2, 0]))  # fmt: skip
+
+
+def test_what_changes_from_outside_is_seen():
+    """A setting of the optimiser, a number of the user's, a frozen or replaced parameter: each is another record."""
+    ours, theirs = captured_training(scale=1.0), captured_training(scale=1.0)
+
+    def both(change=lambda one: None):
+        for one, run in ((ours, ours.run), (theirs, theirs.step)):
+            change(one)
+            for _ in range(3):
+                one.loss = run(one.x, one.labels).data.copy()
+        assert ours.loss.tobytes() == theirs.loss.tobytes()
+        for p, q in zip(ours.model.parameters(), theirs.model.parameters()):
+            assert p.data.tobytes() == q.data.tobytes()
+
+    both()
+    both(lambda one: one.optimizer.param_groups[0].update(weight_decay=0.1))
+    both(lambda one: setattr(one.hold, "scale", 2.0))
+    both(lambda one: next(one.model.parameters()).requires_grad_(False))
+    both(lambda one: setattr(next(one.model.parameters()), "data", np.ones_like(next(one.model.parameters()).data)))
+    both(lambda one: one.optimizer.param_groups[0].update(lr=0.5))
+    both(lambda one: one.model.load_state_dict({k: minidl.ones_like(v) for k, v in one.model.state_dict().items()}))
+
+
+ASKING = {
+    "leaves the arrays, in `item`": lambda loss, x: loss.item(),
+    "leaves the arrays, in `__bool__`": lambda loss, x: bool(loss > 0),
+    "depends on values, `nonzero`, in `nonzero`": lambda loss, x: minidl.nonzero(x),
+    "depends on values, a boolean mask": lambda loss, x: x.data[x.data > 0],
+    "leaves the arrays, in `numpy`": lambda loss, x: x.numpy().sum(),
+    "random numbers that NumPy draws, in `randn`": lambda loss, x: x + minidl.randn(6),
+    "leaves the arrays, in `__float__`": lambda loss, x: float(loss.data),
+}
+
+
+@pytest.mark.parametrize("reason", ASKING)
+def test_a_value_that_leaves_the_arrays_is_refused_with_its_line(reason):
+    ours, theirs = captured_training(inside=ASKING[reason]), captured_training(inside=ASKING[reason])
+    minidl.manual_seed(1)
+    with pytest.warns(minidl.CaptureWarning) as told:
+        losses = [ours.run(ours.x, ours.labels).item() for _ in range(4)]
+    line = ASKING[reason].__code__.co_firstlineno
+    assert len(told) == 1 and reason in str(told[0].message) and f"test_capture.py:{line}" in str(told[0].message)
+    minidl.manual_seed(1)
+    assert losses == [theirs.step(theirs.x, theirs.labels).item() for _ in range(4)]
+
+
+def test_a_change_of_python_objects_is_refused_by_name():
+    counts = []
+    case = captured_training(inside=lambda loss, x: counts.append(1))
+    with pytest.warns(minidl.CaptureWarning, match="`counts`, which the step itself changes"):
+        for _ in range(5):
+            case.run(case.x, case.labels)
+    assert len(counts) == 5
+
+
+def test_a_hook_is_refused_by_name():
+    case = captured_training()
+    calls = []
+    case.model[0].register_forward_hook(lambda module, inputs, output: calls.append(1))
+    with pytest.warns(minidl.CaptureWarning, match="a hook"):
+        for _ in range(3):
+            case.run(case.x, case.labels)
+    assert len(calls) == 3
+
+
+def test_what_cannot_be_followed_is_found_by_the_first_replay():
+    """The step reads an array that changes each time, through a door that the walk does not know."""
+    values = iter(range(100))
+    case = captured_training(inside=lambda loss, x: x.data.__iadd__(next(values)))
+    with pytest.warns(minidl.CaptureWarning, match="differs from the eager step in|changes in place"):
+        for _ in range(4):
+            case.run(case.x, case.labels)
+    assert next(values) == 4
+
+
+def test_an_error_in_the_step_leaves_the_state_as_an_eager_step_does():
+    ours, theirs = captured_training(), captured_training()
+    for _ in range(3):
+        ours.run(ours.x, ours.labels), theirs.step(theirs.x, theirs.labels)
+    for one, run in ((ours, ours.run), (theirs, theirs.step)):
+        with pytest.raises(IndexError, match="`target` holds 7"):
+            run(one.x, minidl.tensor([0, 7, 1, 1]))
+    assert ours.run(ours.x, ours.labels).item() == theirs.step(theirs.x, theirs.labels).item()
+
+    first = captured_training()  # while it is recorded
+    with pytest.raises(IndexError):
+        first.run(first.x, minidl.tensor([0, 7, 1, 1]))
+    assert all(type(p.data) is np.ndarray for p in first.model.parameters())
+    assert first.run(first.x, first.labels).item() == captured_training().step(first.x, first.labels).item()
+
+
+def test_an_audit_finds_a_row_that_does_something_else():
+    case = captured_training()
+    run = minidl.capture(case.step, audit=3)
+    for _ in range(8):
+        run(case.x, case.labels)
+    (record,) = [record for kept in run.replays.records.values() for record in kept[:1]]
+    place = next(i for i, row in enumerate(record.rows) if row.name == "sgd")
+    del record.rows[place]
+    with pytest.raises(minidl.CaptureError, match="the state"):
+        for _ in range(3):
+            run(case.x, case.labels)
+
+
+def test_a_function_that_takes_no_recorded_arrays_is_refused_with_its_error():
+    def demanding(loss, x):
+        if type(x.data) is not np.ndarray:
+            raise TypeError("plain arrays only")
+
+    case, eager = captured_training(inside=demanding), captured_training(inside=demanding)
+    with pytest.warns(minidl.CaptureWarning, match="TypeError: plain arrays only"):
+        ours = [case.run(case.x, case.labels).item() for _ in range(3)]
+    assert ours == [eager.step(eager.x, eager.labels).item() for _ in range(3)]
+
+
+def test_what_differs_from_call_to_call_is_refused_by_name():
+    case = captured_training(scale=0.0)
+    with pytest.warns(minidl.CaptureWarning, match="`hold.scale`, which differs from call to call"):
+        for i in range(13):
+            case.hold.scale = 1.0 + i
+            case.run(case.x, case.labels)
+
+
+def test_a_folded_network_is_replayed():
+    minidl.manual_seed(0)
+    model = nn.inference.fold(models.create("googlenet", num_classes=3, in_channels=1, width=0.0625).eval())
+
+    def infer(x):
+        with minidl.no_grad():
+            return model(x)
+
+    run, x = minidl.capture(infer), minidl.ones(1, 1, 16, 16)
+    for scale in (1.0, 1.0, 1.0, 3.0):
+        assert run(x * scale).data.tobytes() == infer(x * scale).data.tobytes()
+    assert replays(run) == (3, [])
+
+
+def test_only_so_many_records_are_kept():
+    run, infer, _, x = inference("linear")
+    run = minidl.capture(infer, most=2)
+    with pytest.warns(minidl.CaptureWarning, match="after 2 records"):
+        for n in (1, 2, 3, 4, 3):
+            batch = minidl.ones(n, 6)
+            assert run(batch).data.tobytes() == infer(batch).data.tobytes()
+    assert len(run.replays.records) == 2
+
+
+def test_replays_allocate_nothing_that_stays():
+    case = captured_training()
+    for _ in range(5):
+        case.run(case.x, case.labels)
+    (record,) = [kept[0] for kept in case.run.replays.records.values()]
+    size = record.nbytes
+    gc.collect()
+    before = len(gc.get_objects())
+    for _ in range(50):
+        case.run(case.x, case.labels)
+    gc.collect()
+    assert record.nbytes == size and len(gc.get_objects()) <= before + 20
+
+
+def test_a_dropped_record_returns_its_memory():
+    case = captured_training()
+    for _ in range(4):
+        case.run(case.x, case.labels)
+    (record,) = [kept[0] for kept in case.run.replays.records.values()]
+    import weakref
+
+    arena = weakref.ref(record.recorder.arena)
+    del record, case
+    gc.collect()
+    assert arena() is None
+
+
+def test_several_threads_share_a_captured_step():
+    run, infer, _, x = inference("linear", "gelu")
+    expected = {n: infer(minidl.full((2, 6), float(n))).data.copy() for n in range(4)}
+    lock, wrong = threading.Lock(), []
+
+    def work(n):
+        batch = minidl.full((2, 6), float(n))
+        for _ in range(20):
+            with lock:  # an output is the next caller's too
+                if run(batch).data.tobytes() != expected[n].tobytes():
+                    wrong.append(n)
+
+    threads = [threading.Thread(target=work, args=(n,)) for n in expected]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not wrong
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+def test_a_forked_child_replays_on_memory_of_its_own():
+    run, infer, _, x = inference("linear")
+    kept = [run(x) for _ in range(3)][-1]
+    before = kept.data.copy()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # of a fork of a process with threads
+        child = os.fork()
+    if child == 0:
+        good = False
+        with contextlib.suppress(BaseException):
+            good = run(x * 3).data.tobytes() == infer(x * 3).data.tobytes()
+        os._exit(0 if good else 1)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    assert np.array_equal(kept.data, before)
+
+
+def test_plain_forms_run_eagerly():
+    case = captured_training()
+    with dispatch.using("plain"):
+        losses = [case.run(case.x, case.labels).item() for _ in range(3)]
+    assert not hasattr(case.run.replays, "records") and losses[0] > losses[-1]
+
+
+def test_arguments_are_checked():
+    with pytest.raises(TypeError, match="`step` is 3"):
+        minidl.capture(3)
+    with pytest.raises(ValueError, match="`most` is 0"):
+        minidl.capture(len, most=0)
