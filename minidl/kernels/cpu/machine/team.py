@@ -261,10 +261,7 @@ def run(kernel, n_tasks, *args):
         finally:
             team.entered.release()
     if n_tasks > 0:
-        try:
-            kernel(np.zeros(WORDS, np.int64), n_tasks, *args)
-        except SystemError as error:
-            raise _plain(error) from None
+        call(kernel, np.zeros(WORDS, np.int64), n_tasks, *args)
 
 
 def scratch(size, dtype):
