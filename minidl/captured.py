@@ -10,11 +10,11 @@ step writes down what is computed, as a list of *rows*: which kernel, on which m
     loss = cross_entropy(logits, labels)     relu      h -> h'          relu      h -> h'
     optimizer.zero_grad()                    linear    h', W2 -> z      linear    h', W2 -> z
     loss.backward()                          softmax   z, t -> l        softmax   z, t -> l
-    optimizer.step()                         ... 31 rows in all         ...
+    optimizer.step()                         sgd       h, dz -> W2      sgd       h, dz -> W2
 
 The rows read parameters, running statistics, learning rates and random keys from memory at each replay, so schedules,
 momentum, averages, clipping and dropout go on, to the same bits as without capture. The alternative is to refuse: a step
-whose rows would not do the same is never replayed. ``python -m benchmarks rows`` draws the rows of a small network.
+whose rows would not do the same is never replayed. ``python -m benchmarks.rows`` prints and draws the rows of a small network.
 
 This file is the plain meaning, which is to run the step. Recording and replaying are a faster form of it.
 """
@@ -93,7 +93,8 @@ def capture(step: Callable[..., Any], *, most: int = MOST, audit: int = 0) -> Ca
     -------
     Captured
         Called like `step`. Its outputs are detached, and the next call overwrites them: ``clone()`` what is to be kept. So
-        are the gradients.
+        are the gradients. What a step does besides computing, such as ``print``, happens when it runs eagerly; while it
+        is recorded no other thread may use its modules.
 
     Warns
     -----

@@ -5,6 +5,7 @@ import gc
 import os
 import threading
 import warnings
+import weakref
 from types import SimpleNamespace
 
 import numpy as np
@@ -12,10 +13,12 @@ import pytest
 
 import minidl
 import models
+from benchmarks import rows
 from minidl import dispatch, nn, optim
 
+pytest.importorskip("numba", reason="Numba is not installed")
 if dispatch.form_for("captured.Replays", np.zeros(1)) is None:
-    pytest.skip("captured steps are replayed by kernels", allow_module_level=True)
+    pytest.skip("the fast forms are switched off", allow_module_level=True)
 
 from minidl.kernels.cpu.machine import team  # noqa: E402
 
@@ -396,8 +399,6 @@ def test_a_dropped_record_returns_its_memory():
     for _ in range(4):
         case.run(case.x, case.labels)
     (record,) = [kept[0] for kept in case.run.replays.records.values()]
-    import weakref
-
     arena = weakref.ref(record.recorder.arena)
     del record, case
     gc.collect()
@@ -424,7 +425,7 @@ def test_several_threads_share_a_captured_step():
     assert not wrong
 
 
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
 def test_a_forked_child_replays_on_memory_of_its_own():
     run, infer, _, x = inference("linear")
     kept = [run(x) for _ in range(3)][-1]
@@ -453,3 +454,10 @@ def test_arguments_are_checked():
         minidl.capture(3)
     with pytest.raises(ValueError, match="`most` is 0"):
         minidl.capture(len, most=0)
+
+
+def test_the_rows_of_a_small_network_are_printed_and_drawn(tmp_path, capsys):
+    rows.main([str(tmp_path / "rows.svg")])
+    printed = capsys.readouterr().out
+    assert " kernel   sgd " in printed and " function check_targets" in printed and printed.count("\n") > 50
+    assert "<svg" in (tmp_path / "rows.svg").read_text()
