@@ -1,8 +1,8 @@
 """A matrix times one column: every number of the result is the dot product of a row with it.
 
 A tile would compute a whole vector of columns, of which one is wanted. Here vectors run along the reduction: the
-compiler may sum up in as many parts as it likes ("reassoc"), and the machine code fixes their order. So the bits differ
-from those of the tile, but do not depend on the number of rows or threads.
+compiler may sum up in as many parts as it likes ("reassoc"), and the machine code fixes their order. So the bits are
+not the tile's, but do not depend on the number of rows or threads either.
 """
 
 from __future__ import annotations
