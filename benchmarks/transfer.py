@@ -4,38 +4,49 @@ A network learns the source: all of MNIST for the digits, the first five classes
 for the last five. Then others learn the target from 20, 100 or 500 images per class (or all
 that there are), three ways: from scratch, with all of the source's weights as a beginning,
 and with them frozen but for the head. A seed decides which images, their order and the
-weights that begin at random. Accuracies are those on all test images of the target.
+weights that begin at random.
+
+Every way has the same number of steps and the same budget for its learning rate: for each
+number of images, each of `RATES` is tried once, with a seed that is not measured, and the
+one with the most validation images right is taken, of equal ones the one with the least
+validation loss (these images are the held-out part of the training images). Test images
+are looked at once per measured network, after its last step.
 
     python -m benchmarks transfer --rounds 5 --json transfer.json --picture benchmarks/figures/transfer.png
 """
 
 from __future__ import annotations
 
+import math
 import statistics
 import tempfile
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
 from benchmarks import pictures, report
 
 PARTS = ("digits", "cifar10")
+RATES = (0.01, 0.03, 0.1)
+SOURCE_RATE = 0.05
+TRIAL = 1000  # seed of the networks that choose a rate; those measured count from 0
 
 
 @dataclass(frozen=True)
 class Method:
-    """A way to learn the target: what begins with the source's weights, what is frozen, and the peak rate."""
+    """A way to learn the target: does it begin with the source's weights, and what is frozen?"""
 
     transferred: bool
     frozen: str
-    lr: float
 
 
+SCRATCH = "from scratch"
 METHODS = {
-    "from scratch": Method(False, "", 0.1),
-    "fine-tuned": Method(True, "", 0.02),
-    "frozen but for the head": Method(True, "all-but-head", 0.1),
+    SCRATCH: Method(False, ""),
+    "fine-tuned": Method(True, ""),
+    "frozen but for the head": Method(True, "all-but-head"),
 }
 COLOURS = dict(zip(METHODS, (pictures.GREY, pictures.BLUE, pictures.ORANGE)))
 MARKS = dict(zip(METHODS, "sod"))
@@ -43,40 +54,51 @@ MARKS = dict(zip(METHODS, "sod"))
 
 @dataclass(frozen=True)
 class Plan:
-    """Amount of learning: GoogLeNet's width, steps on the source, and on the target by images per class."""
+    """The network, and the amount of learning: steps on the source, and on the target by images per class."""
 
-    width: float = 0.25
-    batch: int = 64
+    model: str = "cnn"
+    width: float = 1.0
+    batch: int = 32
     source_steps: int = 3000
-    steps: tuple = ((20, 200), (100, 400), (500, 1000))
+    steps: tuple = ((20, 150), (100, 300), (500, 800))
+    rates: tuple = RATES
     test_images: int = 1 << 30
 
 
-MINIATURE = Plan(width=0.125, batch=8, source_steps=2, steps=((2, 2),), test_images=40)
+MINIATURE = Plan(width=0.25, batch=8, source_steps=2, steps=((2, 2),), rates=RATES[:2], test_images=40)
 
 
 def run(settings):
     """Measure and print; everything as a dictionary."""
     plan = MINIATURE if settings.quick else Plan()
-    return {"parts": {part: measure(part, settings.rounds, plan) for part in settings.parts}}
+    return {"plan": asdict(plan), "parts": {part: measure(part, settings.rounds, plan) for part in settings.parts}}
 
 
 def measure(part, seeds, plan):
-    """{"source": accuracy, "rows": one per method, number of images and seed}."""
+    """Facts about source and target, the rates that were tried, and a row per method, number of images and seed."""
     source, target = sets(part)
+    trials, rows = [], []
     with tempfile.TemporaryDirectory(prefix="minidl-transfer-") as folder:
         weights = Path(folder) / "source.safetensors"
         accuracy = learn_source(source, weights, plan)
         print(f"\n{part}: the source, {source.name}, learnt to {accuracy:.2%} of its test images", flush=True)
-        rows = []
         for per_class, steps in plan.steps:
             for method in METHODS:
-                for seed in range(seeds):
-                    rows.append(learn_target(target, weights, method, per_class, steps, seed, plan))
+                lesson = Lesson(target, weights, method, per_class, steps, plan)
+                tried = {rate: lesson.validation(rate) for rate in plan.rates}
+                rate = max(tried, key=lambda rate: (tried[rate].accuracy, -tried[rate].loss))
+                trials.append({"method": method, "per_class": per_class, "chosen": rate,  # fmt: skip
+                               "tried": [{"rate": r, "validation_accuracy": one.accuracy} for r, one in tried.items()]})
+                rows += [lesson.row(rate, seed) for seed in range(seeds)]
                 scores = [row["accuracy"] for row in rows[-seeds:]]
-                print(f"  {rows[-1]['images']:>6} images, {method}: {statistics.mean(scores):.2%}", flush=True)
-    show(part, rows)
-    return {"source": {"name": source.name, "accuracy": accuracy}, "target": target.name, "rows": rows}
+                mean = f"{statistics.mean(scores):.2%}"
+                print(f"  {rows[-1]['images']:>6} images, {method}: {mean}, rate {rate}", flush=True)
+    rate = next(t["chosen"] for t in reversed(trials) if t["method"] == SCRATCH)
+    whole = Lesson(target, None, SCRATCH, len(target.train), plan.source_steps, plan).row(rate, 0)
+    show(part, rows, whole)
+    return {"source": {"name": source.name, "accuracy": accuracy},
+            "target": {"name": target.name, "classes": len(target.class_names), "all_images": whole},
+            "trials": trials, "rows": rows}  # fmt: skip
 
 
 def sets(part):
@@ -118,34 +140,54 @@ def learn_source(splits, path, plan):
     from minidl import training
 
     model = network(splits, plan, seed=0)
-    fit(model, splits, splits.train, METHODS["from scratch"].lr, plan.source_steps, 0, plan)
+    fit(model, splits, splits.train, SOURCE_RATE, plan.source_steps, 0, plan)
     facts = {"identity": {"data": {"class_names": [splits.name, *splits.class_names]}}}  # never the target's
     training.save_arrays(path, model.state_dict(), facts)
-    return accuracy_of(model, splits, plan)
+    return judged(model, splits, splits.test, plan).accuracy
 
 
-def learn_target(splits, weights, method, per_class, steps, seed, plan):
-    """One row: the accuracy of one method with one choice of images."""
-    from minidl import training
+@dataclass(frozen=True)
+class Lesson:
+    """One way to learn the target `splits` from `per_class` images of each class."""
 
-    way, images = METHODS[method], few(splits.train, per_class, seed)
-    model = network(splits, plan, seed)
-    if way.transferred:
-        training.load_weights(model, weights, splits.class_names)
-    frozen = training.freeze(model, way.frozen) if way.frozen else []
-    fit(model, splits, images, way.lr, steps, seed, plan, frozen)
-    return {"method": method, "per_class": per_class, "images": len(images), "seed": seed,
-            "accuracy": accuracy_of(model, splits, plan)}  # fmt: skip
+    splits: object
+    weights: Path
+    method: str
+    per_class: int
+    steps: int
+    plan: Plan
+
+    def validation(self, rate):
+        """The `Judgement` on the validation images of a network learnt with a peak rate."""
+        return judged(self.learnt(rate, TRIAL)[0], self.splits, self.splits.val, self.plan)
+
+    def row(self, rate, seed):
+        """Accuracy on the test images, and of what."""
+        model, images = self.learnt(rate, seed)
+        return {"method": self.method, "per_class": self.per_class, "images": len(images), "rate": rate, "seed": seed,
+                "accuracy": judged(model, self.splits, self.splits.test, self.plan).accuracy}  # fmt: skip
+
+    def learnt(self, rate, seed):
+        """A trained network, and the images that it saw."""
+        from minidl import training
+
+        way, images = METHODS[self.method], few(self.splits.train, self.per_class, seed)
+        model = network(self.splits, self.plan, seed)
+        if way.transferred:
+            training.load_weights(model, self.weights, self.splits.class_names)
+        frozen = training.freeze(model, way.frozen) if way.frozen else []
+        fit(model, self.splits, images, rate, self.steps, seed, self.plan, frozen)
+        return model, images
 
 
 def network(splits, plan, seed):
-    """A GoogLeNet for these images."""
+    """A new network for these images."""
     import minidl
     import models
 
     minidl.manual_seed(seed)
     options = {"num_classes": len(splits.class_names), "in_channels": splits.channels, "width": plan.width}
-    return models.create("googlenet", **options)
+    return models.create(plan.model, **options)
 
 
 def fit(model, splits, images, lr, steps, seed, plan, frozen=()):
@@ -178,13 +220,24 @@ def batches(loader):
         epoch += 1
 
 
-def accuracy_of(model, splits, plan):
-    """On the test images."""
+class Judgement(NamedTuple):
+    """Share of right answers, and cross-entropy."""
+
+    accuracy: float
+    loss: float
+
+
+def judged(model, splits, dataset, plan):
+    """The `Judgement` on a data set of `splits`; a network whose weights have run away has no answer right."""
     from minidl import training
     from minidl.data import DataLoader, Subset
 
-    test = Subset(splits.test, np.arange(min(len(splits.test), plan.test_images)))
-    return training.evaluate(model, DataLoader(test, 256, transform=splits.transform("none"))).accuracy
+    part = Subset(dataset, np.arange(min(len(dataset), plan.test_images)))
+    try:
+        found = training.evaluate(model, DataLoader(part, 256, transform=splits.transform("none")))
+    except training.NonFiniteLoss:
+        return Judgement(0.0, math.inf)
+    return Judgement(found.accuracy, found.loss)
 
 
 def summary(rows):
@@ -195,32 +248,55 @@ def summary(rows):
     return {cell: (statistics.mean(values), min(values), max(values)) for cell, values in cells.items()}
 
 
-def show(part, rows):
+def show(part, rows, whole):
     """Print means and ranges."""
     cells = summary(rows)
     counts = sorted({images for _, images in cells})
     lines = [[method, *("{:.2f} ({:.2f} to {:.2f})".format(*cells[method, n]) for n in counts)] for method in METHODS]
     title = f"{part}: test accuracy in percent, mean over seeds (and range)"
-    report.table(title, ["", *(f"{n:,} images" for n in counts)], lines)
+    note = f"from scratch with all {whole['images']:,} images: {whole['accuracy']:.2%}"
+    report.table(title, ["", *(f"{n:,} images" for n in counts)], lines, note)
+
+
+CAPTION = (
+    "Means of {} seeds, whiskers from the worst seed to the best. Good: the blue and orange lines start high above\n"
+    "the grey one, where images are few; a line below it means that the borrowed weights stand in the way. Learning rates\n"
+    "were chosen on validation images."
+)
 
 
 def draw(results, path):
-    """Accuracy over the number of images, a panel per part; bands from the lowest to the highest seed."""
+    """Accuracy over the number of images, a panel per part, with chance and the result of all images for comparison."""
     parts = results["parts"]
-    picture = pictures.figure(4.6 * len(parts), 4.0)
-    picture.suptitle(f"Transfer to few images, {results['rounds']} seeds", fontsize=11)
+    picture = pictures.figure(5.0 * len(parts), 4.6)
+    picture.suptitle("Few labelled images: from scratch, or with another network's weights", fontsize=11)
     for axes, part in zip(picture.subplots(1, len(parts), squeeze=False)[0], parts.values()):
-        cells = summary(part["rows"])
-        counts = sorted({images for _, images in cells})
-        for method in METHODS:
-            means, lows, highs = zip(*(cells[method, n] for n in counts))
-            axes.plot(counts, means, marker=MARKS[method], color=COLOURS[method], label=method)
-            axes.fill_between(counts, lows, highs, color=COLOURS[method], alpha=0.2, linewidth=0)
-        axes.set_xscale("log")
-        axes.set_xticks(counts, [f"{n:,}" for n in counts])
-        axes.minorticks_off()
-        axes.set(title=f"{part['source']['name']}\nto {part['target']}", xlabel="labelled images",
-                 ylabel="test images right (%)")
-        axes.grid(alpha=0.25)
-        axes.legend(fontsize=8)
+        panel(axes, part)
+    picture.supxlabel(CAPTION.format(results["rounds"]), fontsize=8)
     pictures.save(picture, path)
+
+
+def panel(axes, part):
+    """The three ways on one target."""
+    target, cells = part["target"], summary(part["rows"])
+    counts = sorted({images for _, images in cells})
+    for place, method in enumerate(METHODS):
+        means, lows, highs = np.array([cells[method, n] for n in counts]).T
+        apart = np.array(counts) * 1.04 ** (place - 1)  # lest whiskers hide each other
+        axes.errorbar(apart, means, (means - lows, highs - means), marker=MARKS[method], color=COLOURS[method],
+                      label=method, capsize=3)  # fmt: skip
+    whole = target["all_images"]
+    level(axes, 100 * whole["accuracy"], f"from scratch, all {whole['images']:,} images", "--")
+    level(axes, 100 / target["classes"], "chance", ":")
+    axes.set_xscale("log")
+    axes.set_xticks(counts, [f"{n:,}" for n in counts])
+    axes.minorticks_off()
+    axes.set(title=f"{part['source']['name']}\nto {target['name']}", xlabel="labelled images",
+             ylabel="test images right (%)", ylim=(0, 102))
+    axes.grid(alpha=0.25)
+    axes.legend(fontsize=8, loc="lower right")
+
+
+def level(axes, height, words, style):
+    """A horizontal line with its name in the legend."""
+    axes.axhline(height, color="black", linewidth=1, linestyle=style, label=words)

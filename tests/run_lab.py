@@ -105,6 +105,22 @@ def assert_same_end(a, b):
     assert results[0]["test_loss"] == results[1]["test_loss"]
 
 
+def train_in(folder, *argv):
+    """Run train.py's main in this process and in `folder`, on real data, with no page about the run."""
+    with pytest.MonkeyPatch.context() as monkeypatch, contextlib.redirect_stdout(io.StringIO()):
+        monkeypatch.chdir(folder)
+        without_page(monkeypatch)
+        monkeypatch.setattr("sys.argv", ["train.py", *map(str, argv)])
+        train.main()
+
+
+def without_page(monkeypatch):
+    """Let runs end without pictures and page, which take longer than a short training."""
+    monkeypatch.setattr(report, "draw", lambda *a: None)
+    monkeypatch.setattr(report, "results_of", lambda *a: None)
+    monkeypatch.setattr(report, "run_page", lambda results: "")
+
+
 @contextlib.contextmanager
 def folder_of_runs():
     """A new folder with ``run(*argv)`` in it, for tests that take no fixtures: yields (folder, run)."""

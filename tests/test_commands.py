@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from run_lab import train_in
 from patience import HANG
 
 import minidl.__main__ as command_line
@@ -64,7 +65,7 @@ def folder(tmp_path_factory):
     """A folder with two runs on the digits, "short" and "longer", and a few of the test images as files."""
     folder = tmp_path_factory.mktemp("commands")
     for name, epochs in (("short", 1), ("longer", 6)):
-        python(ROOT / "train.py", *QUICK, "--epochs", epochs, "--output", name, cwd=folder)
+        train_in(folder, *QUICK, "--epochs", epochs, "--output", name)
     (folder / "pictures" / "deeper").mkdir(parents=True)
     images, labels = data.load("digits").test.batch(np.arange(6))
     for k, image in enumerate(images):
@@ -164,7 +165,56 @@ def test_wrong_input_is_one_line(refused, folder):
     assert "in a folder that does not exist" in refused("data", "digits", "--html", "no/card.html")
     assert "`MODEL` is 'resnet'" in refused("summary", "resnet")
     assert "does not go with a run" in refused("summary", "short", "--width", "2")
-    assert "accepted: a .svg file" in refused("summary", "cnn", "--picture", "a.png")
+    assert "accepted: a name ending in .svg" in refused("summary", "cnn", "--picture", "a.png")
+    assert "accepted: a name ending in .png" in refused("data", "digits", "--picture", "a.svg")
+    assert "in a folder that does not exist" in refused("compare", "short", "longer", "--picture", "no/a.png")
+    assert "accepted: cpu, cuda, or cuda:N" in refused("summary", "cnn", "--device", "tpu")
+    assert "not enough memory: " in refused("summary", "cnn", "--batch-size", "65536", "--image-size", "4096")
+    assert "accepted: a whole number, 1 or more, at most 2" in refused("gradcheck", "relu", "--order", "7")
+    assert "accepted: a whole number, 0 or more" in refused("gradcheck", "relu", "--seed", "-1")
+    (folder / "file").write_text("no folder, and no weights")
+    assert "file: File exists" in refused("evaluate", "short", "--pictures", "file")
+    assert "file: expected a checkpoint" in refused("evaluate", "file")
+    assert "deeper/model.safetensors: expected a file" in refused("predict", "pictures/deeper", "pictures")
+    assert "with the classes airplane" in refused("evaluate", "short", "--data", other_classes(folder))
+
+
+def other_classes(folder):
+    """A folder of pictures of two classes that no digit is one of; its name has spaces and letters beyond ASCII."""
+    for name in ("airplane", "bü rd"):
+        (folder / "zwei Klassen é" / name).mkdir(parents=True)
+        for k in range(12):
+            Image.new("RGB", (9, 9), (20 * k, 0, 0)).save(folder / "zwei Klassen é" / name / f"{k}.png")
+    return "zwei Klassen é"
+
+
+def test_paths_with_spaces_and_letters_beyond_ascii(folder, called):
+    (folder / "mein Lauf ü").mkdir()
+    (folder / "mein Lauf ü/model.safetensors").write_bytes((folder / "short/model.safetensors").read_bytes())
+    assert called("predict", "mein Lauf ü", "pictures").count("\n") == 6
+    assert called("summary", "mein Lauf ü", "--repeats", "0").startswith("mein Lauf ü, images of 1x16x16")
+    said = called("compare", "short", "mein Lauf ü", "--picture", "ü.png")
+    assert "may be chance" in said and not (folder / "ü.png").exists()  # the runs differ on no image
+
+
+HEAVY_FOR_HELP = {"matplotlib", "sklearn", "scipy", "numba", "PIL", "safetensors", "pooch", "optuna", "onnx", "onnxruntime",
+                  "starlette", "uvicorn", "cupy", "torch"}  # fmt: skip
+
+
+def test_help_is_quick():
+    """What each command's help imports, rather than the time it takes, which is the machine's."""
+    code = """
+import sys, minidl.__main__ as m
+for name in ("", *m.COMMANDS):
+    try:
+        m.main([name, "--help"] if name else [])
+    except SystemExit:
+        pass
+    print(name, sorted(HEAVY & {*sys.modules}), file=sys.stderr)
+"""
+    out, err = python("-c", code.replace("HEAVY", repr(HEAVY_FOR_HELP)), cwd=ROOT)
+    assert [line.split(" ", 1)[1] for line in err.splitlines()] == ["[]"] * (1 + len(command_line.COMMANDS)), err
+    assert all(f"python -m minidl {name}" in out for name in command_line.COMMANDS)
 
 
 def test_the_readme_shows_what_is_there():
@@ -178,10 +228,3 @@ def test_a_reader_that_goes_away_is_no_error(folder):
     process = subprocess.run(["bash", "-c", command], cwd=folder, text=True, capture_output=True, timeout=HANG,
                              env={**os.environ, "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1"})
     assert process.stderr == "" and process.stdout == "{\n" and process.returncode in (0, 141)
-
-
-def test_the_list_of_commands_is_quick():
-    code = "import sys, minidl.__main__ as m; m.main([]); print(sorted(HEAVY & {*sys.modules}), file=sys.stderr)"
-    heavy = {"matplotlib", "sklearn", "scipy", "numba", "PIL", "safetensors", "pooch"}
-    out, err = python("-c", code.replace("HEAVY", repr(heavy)), cwd=ROOT)
-    assert err.strip() == "[]" and all(name in out for name in command_line.COMMANDS)

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from run_lab import train_in
 from patience import HANG
 
 import minidl.__main__ as command_line
@@ -31,7 +32,7 @@ def python(*argv, cwd, status=0):
 def folder(tmp_path_factory):
     """A folder with the run "short" on the digits, and a test image as a file."""
     folder = tmp_path_factory.mktemp("deploy")
-    python(ROOT / "train.py", "--model", "cnn", "--width", "0.25", "--epochs", "3", "--output", "short", cwd=folder)
+    train_in(folder, "--model", "cnn", "--width", "0.25", "--epochs", "3", "--output", "short")
     image, label = data.load("digits").test[3]
     Image.fromarray(image[..., 0]).save(folder / "scan.png")
     return folder
@@ -79,6 +80,9 @@ WRONG = [
     (("export", "short", "model.pt"), "`FILE` is model.pt; accepted: a name ending in .onnx"),
     (("export", "nowhere", "model.onnx"), "nowhere"),
     (("export", "short", "no/such/model.onnx"), "no/such"),
+    (("serve", "nowhere"), "nowhere"),
+    (("serve", "short", "--port", "80x"), "--port"),
+    (("explain", "short", "test:1", "--output", "scan.png"), "scan.png: File exists"),
 ]
 
 
@@ -86,6 +90,8 @@ WRONG = [
 def test_wrong_input_is_one_line(refused, argv, message):
     if argv[0] == "export":
         pytest.importorskip("onnx", reason="onnx is not installed")
+    if argv[0] == "serve":
+        pytest.importorskip("uvicorn", reason="starlette is not installed")
     assert message in refused(*argv)
 
 

@@ -135,7 +135,8 @@ def test_broken_neighbours_are_left_out(pages):
     assert len(histories_of_other_seeds(run)) == 2
     lines = (folder / "one/metrics.jsonl").read_text()
     entry = json.loads(lines.splitlines()[0])
-    for broken in ("", "[", "[1]", json.dumps({**entry, "lr": "<b>"}), json.dumps({"epoch": 1})):
+    for broken in ("", "[", "[1]", json.dumps({**entry, "lr": "<b>"}), json.dumps({"epoch": 1}), "[" * 100_000,
+                   json.dumps({**entry, "lr": 10**400})):
         (folder / "one/metrics.jsonl").write_text(broken)
         assert len(histories_of_other_seeds(run)) == 1
     (folder / "one/metrics.jsonl").write_text(lines)

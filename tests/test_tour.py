@@ -27,18 +27,20 @@ from minidl.tour.stage import Stage
 from minidl.tour.tape import Value
 
 ROOT = Path(__file__).resolve().parents[1]
-SLOW = (5, 10, 11, 12, 14)  # chapters of more than three seconds
+SLOW = (5, 10, 11)  # chapters of more than three seconds
+KERNELS = (12, 14)  # chapters about the second storey
 CHAPTERS = [pytest.param(n, marks=pytest.mark.slow) if n in SLOW else n for n in chapters()]
 each_chapter = pytest.mark.parametrize("chapter", CHAPTERS)
 
 
 def forms_of(chapter):
-    return using("fast" if chapter in SLOW else "plain")
+    """The plain forms of operations for a quick chapter of the first storey: nothing is compiled for it."""
+    return using("fast" if chapter in SLOW + KERNELS else "plain")
 
 
 @functools.cache
 def performed(chapter):
-    """The performance of a chapter; quick ones run in the plain forms of operations, where nothing is compiled."""
+    """The performance of a chapter."""
     with forms_of(chapter):
         return Stage(chapters()[chapter]).perform()
 
@@ -63,6 +65,9 @@ def test_holes_are_open_and_solutions_fill_them(chapter):
         assert exercise.hint is not None and "Traceback" not in exercise.hint
         with forms_of(chapter):
             assert verdict(exercise.check, solution[name]) is None
+            hint = verdict(exercise.check, solution["mistake"])
+        assert hint is not None and hint != exercise.hint and not hint.startswith(("TypeError", "NameError")), hint
+        print(hint)
 
 
 def _has_hole(path, name):
@@ -81,6 +86,14 @@ def test_a_page_is_well_formed_and_needs_no_other_file(chapter):
     assert not [name for name, _ in reader.attributes if name.startswith("on")]
     assert all(value.startswith("#") for name, value in reader.attributes if name in ("src", "href"))
     assert len(body) < 400_000
+
+
+def test_results_are_folded_away_under_their_prediction():
+    body = body_of(performed(4))
+    asked, _, rest = body.partition('<details class="ask">')
+    folded, _, after = rest.partition("</details>")
+    assert "[101.0, 202.0, 303.0]" in folded and "<figure>" in folded and "It had to be a sum" in after
+    assert "101" not in asked
 
 
 def test_numbers_of_chapters_are_in_order():
@@ -171,8 +184,8 @@ def test_a_term_lives_where_the_glossary_says(term):
 
 
 def test_the_map_is_current():
-    """After a change of the rooms: python -m minidl tour --map benchmarks/figures/map.svg"""
-    assert (ROOT / "benchmarks" / "figures" / "map.svg").read_text(encoding="utf-8") == draw_map()
+    current = (ROOT / "benchmarks" / "figures" / "map.svg").read_text(encoding="utf-8") == draw_map()
+    assert current, "the imports have changed: python -m minidl tour --map benchmarks/figures/map.svg"
 
 
 def test_the_map_shows_every_way():

@@ -1,14 +1,12 @@
 """Weights from elsewhere: what is taken over, what begins anew, what stays as it is while the rest learns."""
 
+# ruff: noqa: F401, F811 (fixtures come by import)
+
 import json
-import os
-import subprocess
-import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
-from patience import HANG
+from run_lab import assert_same_end, at_step, ended, run_train, without_page
 from safetensors.numpy import load_file, save_file
 
 import minidl
@@ -16,8 +14,6 @@ import models
 from minidl import nn, training
 from minidl.training import CheckpointError, freeze, load_weights, save_arrays
 from minidl.training.transfer import head_names
-
-ROOT = Path(__file__).resolve().parents[1]
 
 
 def weights_of(model):
@@ -148,30 +144,46 @@ def test_frozen_layers_cost_no_backward():
     assert nodes(net(images)) < whole / 3
 
 
-def python(*argv, cwd, status=0):
-    process = subprocess.run([sys.executable, str(ROOT / "train.py"), *map(str, argv)], cwd=cwd, text=True,
-                             capture_output=True, timeout=HANG, env={**os.environ, "PYTHONPATH": str(ROOT)})
-    assert process.returncode == status, (process.stdout, process.stderr)
-    return process.stdout, process.stderr
+SMALL = ["--model", "googlenet", "--width", "0.125", "--batch-size", "64", "--epochs", "2"]  # 2 steps in an epoch
+FROZEN = ["stem", "3a", "3b", "4a", "4b", "4c", "4d"]
+KEPT = ("conv1.", *(f"inception{name}." for name in FROZEN[1:]))
 
 
-def test_train_with_frozen_layers_and_go_on(tmp_path):
-    """The frozen part is bitwise that of the first run, statistics included, and a resumed run is the straight one."""
-    quick = ["--model", "googlenet", "--width", "0.125", "--max-steps"]
-    python(*quick, "3", "--output", "first", cwd=tmp_path)
-    begun = ["--weights", "first", "--freeze", "stem,3a,3b,4a,4b,4c,4d", "--seed", "1", "--max-steps"]
-    out, err = python(*quick[:-1], *begun, "4", "--output", "second", cwd=tmp_path)
-    assert "arrays taken over" in out
-    first, second = (load_file(tmp_path / name / "model.safetensors") for name in ("first", "second"))
-    kept = ("conv1.", *(f"inception{name}." for name in ("3a", "3b", "4a", "4b", "4c", "4d")))
-    assert all((first[name] == second[name]).all() for name in first if name.startswith(kept))
-    moved = [name for name in first if not name.startswith(kept) and (first[name] != second[name]).any()]
+def test_train_with_frozen_layers_and_go_on(run_train, at_step, tmp_path, capsys, monkeypatch):
+    """The frozen part is bitwise that of the file, statistics included, and a resumed run is the straight one.
+
+    What it began with is in its checkpoint: the file may have gone.
+    """
+    without_page(monkeypatch)
+    save_file(weights_of(models.create("googlenet", width=0.125, in_channels=1)), tmp_path / "first.safetensors")
+    begun = [*SMALL, "--weights", "first.safetensors", "--freeze", ",".join(FROZEN), "--seed", "1", "--checkpoint-every", "1"]
+    run_train(*begun, "--output", "straight")
+    assert "arrays taken over" in capsys.readouterr().out
+    first, second = (load_file(tmp_path / name) for name in ("first.safetensors", "straight/model.safetensors"))
+    assert all((first[name] == second[name]).all() for name in first if name.startswith(KEPT))
+    moved = [name for name in first if not name.startswith(KEPT) and (first[name] != second[name]).any()]
     assert any("running_mean" in name for name in moved) and "fc.weight" in moved
-    norms = json.loads((tmp_path / "second/metrics.jsonl").read_text())["gradient_norms"]
+    norms = json.loads((tmp_path / "straight/metrics.jsonl").read_text().splitlines()[0])["gradient_norms"]
     assert list(norms) == ["inception4e", "inception5a", "inception5b", "fc"]
-    alone = python(*quick, "1", "--freeze", "stem", cwd=tmp_path, status=2)[1]
-    assert "`--freeze` is stem without `--weights`" in alone
-    assert "not a readable" in python(*quick, "1", "--weights", "nowhere", cwd=tmp_path, status=2)[1]
+
+    def stop():
+        raise KeyboardInterrupt
+
+    at_step(3, stop)
+    assert ended(run_train, *begun, "--output", "broken")[0] == 130
+    (tmp_path / "first.safetensors").unlink()
+    at_step(0, stop)
+    run_train("--resume", "broken")
+    assert_same_end(tmp_path / "straight", tmp_path / "broken")
+
+
+def test_wrong_weights_end_before_the_training(run_train, tmp_path):
+    assert "`--freeze` is stem without `--weights`" in ended(run_train, *SMALL, "--freeze", "stem")[1]
+    (tmp_path / "text.safetensors").write_text("no weights")
+    for path in ("nowhere", "text.safetensors", "."):
+        status, said = ended(run_train, *SMALL, "--weights", path)
+        assert status == 2 and "not a readable" in said and said.count("\n") == 1
+    assert not (tmp_path / "runs").exists()
 
 
 def test_evaluation_mode_of_a_model_is_left_alone():

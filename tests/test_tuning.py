@@ -167,7 +167,7 @@ def test_two_processes_work_on_one_study(tmp_path, monkeypatch, storage):
     said = []
     try:
         for worker in workers:
-            out, err = worker.communicate(timeout=300)
+            out, err = worker.communicate(timeout=HANG)
             assert worker.returncode == 0 and err == "", err
             said.append([int(line.split()[0]) for line in out.splitlines()])
     finally:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from minidl.commands.opening import add_data, add_run, judge, opened
+from minidl.commands.writing import writable
 from minidl.data.errors import check, shown
 from minidl.evaluation.comparison import ALPHA, compare_pair, holm
 from minidl.report import figures
@@ -41,6 +43,8 @@ def add_arguments(parser: ArgumentParser) -> None:
 def run(args: Namespace) -> None:
     """Print the verdict on each pair, and where they differ."""
     check(len(args.run) > 1, f"`RUN` was given {len(args.run)} time; accepted: two runs or more")
+    if args.picture:
+        writable("--picture", args.picture, (".png",))
     runs = [opened(path, args.device) for path in args.run]
     images = runs[0].load_data(args.data, args.data_dir)
     for other in runs[1:]:
@@ -51,7 +55,9 @@ def run(args: Namespace) -> None:
     dataset = getattr(images, args.part)
     result |= {"data": images.name, "part": args.part, "differing": differing(dataset, answers, runs[0].class_names)}
     print(json.dumps(result, indent=1) if args.json else "\n".join(lines(result)))
-    if args.picture and result["differing"]:
+    if args.picture and not result["differing"]:
+        print(f"{shown(args.picture)} is not drawn: the runs differ on no image", file=sys.stderr)
+    elif args.picture:
         chosen = [row["index"] for row in result["differing"][:40]]
         title = f"{images.name}: what it is, and the answers of {', '.join(result['order'])}"
         figure = figures.differing(dataset.batch(np.array(chosen))[0], result["differing"], title)

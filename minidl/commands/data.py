@@ -12,8 +12,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from minidl.commands.writing import writable
 from minidl.data import PRESETS, load
-from minidl.data.errors import check, shown
+from minidl.data.errors import shown
 from minidl.evaluation.census import NEAR, PARTS, census
 from minidl.report.canvas import png
 from minidl.report.data_page import data_page, data_picture
@@ -38,8 +39,9 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 def run(args: Namespace) -> None:
     """Print the card."""
-    for path in filter(None, (args.html, args.picture)):
-        check(path.absolute().parent.is_dir(), f"{shown(path)} is in a folder that does not exist")
+    for option, path, suffixes in (("--html", args.html, (".html", ".htm")), ("--picture", args.picture, (".png",))):
+        if path is not None:
+            writable(option, path, suffixes)
     splits = load(args.data, args.data_dir, image_size=args.image_size)
     found = census(splits, args.most)
     if args.html:

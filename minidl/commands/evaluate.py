@@ -37,6 +37,8 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 def run(args: Namespace) -> None:
     """Print the scores."""
+    if args.pictures:
+        args.pictures.mkdir(parents=True, exist_ok=True)  # first of all: it may be refused
     trained = opened(args.run, args.device)
     images = trained.load_data(args.data, args.data_dir)
     answers = judge(trained, images, args)
@@ -47,7 +49,6 @@ def run(args: Namespace) -> None:
     else:
         print("\n".join(lines(facts, result)))
     if args.pictures:
-        args.pictures.mkdir(parents=True, exist_ok=True)
         title = f"{trained.name} on {images.name}, {args.part}"
         matrix = figures.confusion_matrix(result["confusion_matrix"], trained.class_names, title)
         write_bytes(args.pictures / "confusion_matrix.png", png(matrix))

@@ -18,6 +18,7 @@ import numpy as np
 
 from minidl import backend
 from minidl.commands.opening import add_run, opened
+from minidl.commands.writing import writable
 from minidl.data.errors import check, shown
 from minidl.onnx import as_onnx
 from minidl.training.atomic import write_bytes
@@ -41,7 +42,7 @@ def run(args: Namespace) -> None:
     """Export, compare, write."""
     check(find_spec("onnx"), "ONNX needs a package that is not installed: pip install 'minidl[onnx]'")
     path = Path(args.path)
-    check(path.suffix == ".onnx" and not path.is_dir(), f"`FILE` is {shown(path)}; accepted: a name ending in .onnx")
+    writable("FILE", path, (".onnx",))
     trained = opened(args.run, args.device)
     side = trained.image_size
     proto = as_onnx(trained.model, (trained.channels, side, side), not args.no_fold, metadata(trained))

@@ -16,15 +16,18 @@ import importlib
 import sys
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from minidl.commands.writing import writable
 from minidl.gradcheck.arguments import inputs_for
 from minidl.gradcheck.cases import CASES, cases_named, inputs_of
 from minidl.gradcheck.check import check_gradients
 from minidl.gradcheck.picture import draw_heat_map
 from minidl.gradcheck.report import GradientError, Report, Row
+from minidl.training import number, whole
 
 if TYPE_CHECKING:
     from argparse import ArgumentParser, Namespace
@@ -36,11 +39,12 @@ COLUMNS = (*((check, 1) for check in (*VALUES, "float32")), *((check, 2) for che
 def add_arguments(parser: ArgumentParser) -> None:
     """Declare the options."""
     parser.add_argument("targets", nargs="*", metavar="TARGET", help="op, row, model or MODULE:FUNCTION (all ops)")
-    parser.add_argument("--picture", metavar="FILE", help="save a heat map, op x check, as PNG")
-    parser.add_argument("--order", type=int, default=None, help="highest derivative (default: 2, for models 1)")
-    parser.add_argument("--seed", type=int, default=0, help="of inputs, upstream gradients and directions")
+    parser.add_argument("--picture", type=Path, metavar="FILE.png", help="save a heat map, op x check, as PNG")
+    parser.add_argument("--order", type=whole(1, 2), default=None, help="highest derivative (default: 2, for models 1)")
+    parser.add_argument("--seed", type=whole(0, 2**64 - 1), default=0, help="of inputs, upstream gradients and directions")
     parser.add_argument("--shapes", nargs="+", type=_shape, help="of the inputs of MODULE:FUNCTION, such as 2,3 4")
-    parser.add_argument("--width", type=float, default=0.25, help="width of a model's layers (default: %(default)s)")
+    parser.add_argument("--width", type=number(0, 8, above=True), default=0.25,
+                        help="width of a model's layers (default: %(default)s)")
     parser.add_argument("--verbose", action="store_true", help="print every check of every row")
 
 
@@ -53,6 +57,8 @@ def _shape(text):
 
 def run(args: Namespace) -> int:
     """Check the targets, print the table, return the exit status."""
+    if args.picture:
+        writable("--picture", args.picture, (".png",))
     try:
         found = [jobs_of(target, args) for target in args.targets] or [_table(CASES, args)]
     except (KeyError, ValueError, ImportError, AttributeError) as error:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import models
 from minidl.data import DataLoader
-from minidl.training import evaluate, open_run, whole
+from minidl.training import device, evaluate, open_run, whole
 from minidl.training.test_time import evaluate_views, views
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ def add_run(parser: ArgumentParser, **options: Any) -> None:
 
 def add_device(parser: ArgumentParser) -> None:
     """Declare ``--device``."""
-    parser.add_argument("--device", default="cpu", help="cpu or cuda (default: %(default)s)")
+    parser.add_argument("--device", type=device, default="cpu", help="cpu or cuda (default: %(default)s)")
 
 
 def opened(path: Path, device: str = "cpu") -> TrainedNetwork:

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import models
 from minidl.commands.opening import add_device, opened
+from minidl.commands.writing import writable
 from minidl.data.errors import check, shown
 from minidl.evaluation import cost_of
 from minidl.report.network import draw_network
@@ -44,8 +45,8 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 def run(args: Namespace) -> None:
     """Print the table."""
-    is_svg = args.picture is None or args.picture.suffix == ".svg"
-    check(is_svg, f"`--picture` is {args.picture}; accepted: a .svg file")
+    if args.picture:
+        writable("--picture", args.picture, (".svg",))
     model, shape, title = _network(args)
     rows = cost_of(model, shape, args.repeats)
     if args.picture:

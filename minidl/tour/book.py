@@ -38,8 +38,8 @@ def build(folder, numbers=None, tell=print):
     numbers = list(found) if numbers is None else list(numbers)
     for k, number in enumerate(numbers):
         around = [numbers[i] if 0 <= i < len(numbers) else None for i in (k - 1, k + 1)]
-        stage = Stage(found[number]).perform()
-        _write(folder / name_of(number), f"{number}. {title_of(found[number])}", body_of(stage), *around)
+        body = body_of(Stage(found[number]).perform()) + CLOSING.format(number=number)
+        _write(folder / name_of(number), f"{number}. {title_of(found[number])}", body, *around)
         tell(f"{folder / name_of(number)}: {title_of(found[number])}")
     _write(folder / "index.html", "A tour of deep learning", _contents(found, numbers))
     _write(folder / "glossary.html", "Glossary", _glossary(numbers))
@@ -52,29 +52,22 @@ def name_of(number):
 
 
 def body_of(stage):
-    """The HTML of a performance."""
-    parts = []
+    """The HTML of a performance; what follows a prediction is folded away under it up to the next text or code."""
+    parts, folded = [], False
     for cell, pieces in stage.scenes:
+        if folded and not cell.hidden:
+            parts.append("</details>")
+            folded = False
         if cell.kind == "text":
             parts.append(to_html(cell.source))
-            continue
-        if cell.shown:
+        elif cell.shown:
             parts.append(Code(cell.shown).html())
-        parts += _folded(pieces)
-    return "\n".join(parts)
-
-
-def _folded(pieces):
-    """The pieces as HTML; those after a prediction are folded away under it."""
-    inside = False
-    for piece in pieces:
-        if isinstance(piece, Prediction):
-            yield ("</details>" if inside else "") + '<details class="ask">' + piece.html()
-            inside = True
-        else:
-            yield piece.html()
-    if inside:
-        yield "</details>"
+        for piece in pieces:
+            if isinstance(piece, Prediction):
+                parts.append(("</details>" if folded else "") + '<details class="ask">')
+                folded = True
+            parts.append(piece.html())
+    return "\n".join(parts + ["</details>"] * folded)
 
 
 def _write(path, title, body, before=None, after=None):
@@ -126,6 +119,7 @@ checker that says how it is wrong. The first line copies the chapters for you to
     python -m minidl tour my-tour/c01_*.py
 
 You need to know Python and what a derivative is. The rest is here."""
+CLOSING = '<p class="verdict">When you are through: <code>python -m minidl tour {number} --solution</code>.</p>'
 LAST = ('<p>At the end: a <a href="glossary.html">glossary</a> of the field\'s terms with the file where each lives, '
         'and a <a href="map.html">map of the source</a>.</p>')
 

@@ -7,6 +7,7 @@ import time
 import numpy as np
 
 from minidl.kernels.cpu.machine.compilation import jit
+from minidl.kernels.cpu.tile.operands import Operand, Reduction
 from minidl.kernels.cpu.tile.tile import shape, tile
 
 NUMBERS = 6144  # of B, for one reduction: 24 KiB, so that they stay in the first cache
@@ -19,7 +20,8 @@ def _spinner(rows, vectors):
     @jit
     def spin(length, a, a_row, runs, b, c, c_row, floor, repeats):
         for _ in range(repeats):
-            tile(SPEC, a, a_row, 4, runs, 1, length, b, b, 0, c, c_row, floor)
+            left, result = Operand(a, a_row, 0), Operand(c, c_row, 0)
+            tile(SPEC, left, Reduction(runs, 1, length), b, Operand(b, 0, 0), result, floor)
 
     return spin
 

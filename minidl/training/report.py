@@ -16,7 +16,7 @@ import numpy as np
 
 from minidl import nn
 from minidl.backend import Array
-from minidl.data.errors import shown
+from minidl.data.errors import check_file, shown
 from minidl.evaluation import cost_of
 from minidl.report import figures
 from minidl.report.canvas import png
@@ -24,7 +24,7 @@ from minidl.report.curves import learning_curves
 from minidl.report.looks import looks
 from minidl.report.run_page import RunResults, run_page
 from minidl.training.atomic import write_bytes, write_json, write_text
-from minidl.training.identity import PER_RUN
+from minidl.training.identity import PER_RUN, read_json
 from minidl.training.info import version
 from minidl.training.machine import peak_memory_mb
 from minidl.training.metrics import evaluate
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from minidl.training.state import TrainingState
 
 PRINCIPAL = ("numpy", "numba", "scikit-learn", "matplotlib")  # libraries whose version is part of a result
+UNREADABLE = (ArithmeticError, LookupError, OSError, RecursionError, TypeError, ValueError)  # what wrong JSON ends in
 DRAWN = ("epoch", "train_loss", "val_loss", "train_accuracy", "val_accuracy", "lr")
 
 
@@ -145,11 +146,12 @@ def histories_of_other_seeds(run: Run) -> list[list[dict[str, Any]]]:
     own = {name: value for name, value in dataclasses.asdict(run.settings).items() if name not in apart}
     found = []
     for path in sorted(run.folder.absolute().parent.glob("*/summary.json")):
-        with contextlib.suppress(OSError, ValueError, KeyError, TypeError, AttributeError):  # no run, or a broken one
-            config = json.loads((path.parent / "config.json").read_text())
+        with contextlib.suppress(*UNREADABLE):  # no run, or a broken one
+            config, history = read_json(path.parent / "config.json", "the settings of a run"), path.parent / "metrics.jsonl"
             same = {name: value for name, value in config.items() if name not in apart} == own
             if same and config["seed"] != run.settings.seed:
-                lines = [json.loads(line) for line in (path.parent / "metrics.jsonl").read_text().splitlines()]
+                check_file(history, at_most=1 << 28)
+                lines = [json.loads(line) for line in history.read_text().splitlines()]
                 found.append([{name: float(line[name]) for name in DRAWN} for line in lines])
     return [history for history in found if history]
 

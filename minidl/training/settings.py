@@ -12,6 +12,7 @@ import argparse
 import contextlib
 import dataclasses
 import math
+import re
 import shlex
 import sys
 from collections.abc import Sequence
@@ -67,6 +68,11 @@ def one_of(choices: Any) -> Any:
     return _checked(str, ", ".join(choices), lambda value: value in choices)
 
 
+def device(text: str) -> str:
+    """The type of an option that is a device: ``cpu``, ``cuda``, or a GPU by its number, ``cuda:1``."""
+    return _checked(str, "cpu, cuda, or cuda:N", re.compile(r"cpu|cuda(:\d{1,3})?").fullmatch)(text)
+
+
 def _checked(convert, accepted, passes):
     def parse_value(text):
         try:
@@ -112,6 +118,8 @@ def usage_errors(program: str | None = None) -> Any:
         yield
     except KeyboardInterrupt:
         fail("interrupted", program, status=130)
+    except MemoryError as error:
+        fail(f"not enough memory: {error or 'a smaller batch or image needs less'}", program)
     except (ValueError, OSError, RuntimeError) as error:
         fail(_described(error), program)
 

@@ -130,7 +130,8 @@ def sweep(plan: Plan, study: Any, script: Path | str, folder: Path | str, say: C
         while len(finished(study)) < plan.trials:
             _try_one(plan, study, script, folder, say)
     except (OptunaError, SQLAlchemyError) as error:  # a server that has gone, a disk that is full
-        raise ValueError(f"`storage` has failed, and the sweep can go on later: {_first_line(error.__cause__ or error)}") from None
+        said = _first_line(error.__cause__ or error)
+        raise ValueError(f"`storage` has failed, and the sweep can go on later: {said}") from None
 
 
 def _try_one(plan, study, script, folder, say):

@@ -35,7 +35,9 @@ g = rng.standard_normal((1, 3, 3, 3))            # what the output is weighed wi
 # the convolution. Next to `x` stands what chapter 6 called the gradient with respect to the input. Next to `w` stands the
 # gradient with respect to the weight:
 #
-#     dL/dg = conv(x, w)        dL/dx = input_grad(g, w)        dL/dw = weight_grad(g, x)
+#     dL/dg = conv(x, w)
+#     dL/dx = input_grad(g, w)
+#     dL/dw = weight_grad(g, x)
 #
 # So the same number `L` can be computed in three ways.
 

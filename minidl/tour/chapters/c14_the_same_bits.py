@@ -146,7 +146,8 @@ picture(
     drawing,
     """Above, two bars cut into two and into three parts, a part per thread: the cuts lie at different places. Below, two
     bars cut into the same eight chunks, which threads 1, 2 and 3 take in any order: the cuts are the same.""",
-    "A part per thread moves the cuts with the number of threads. With fixed chunks the cuts stay, whoever does the work.",
+    "A part per thread moves the cuts with the number of threads. With fixed chunks the cuts stay, whichever thread does "
+    "the work.",
 )
 
 # %% [markdown]

@@ -7,3 +7,8 @@ def share(R, V, latency, ports, loads, registers):
         return 0.0
     busy = R * V / ports
     return busy / max(busy, (R + V) / loads, latency)
+
+
+def mistake(R, V, latency, ports, loads, registers):
+    """Loads forgotten."""
+    return min(1.0, R * V / ports / latency) if R * V + V + 1 <= registers else 0.0

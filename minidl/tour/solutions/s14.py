@@ -19,3 +19,14 @@ def dot(a, b, threads, run):
     for part in sums:
         total += part
     return total
+
+
+def mistake(a, b, threads, run):
+    """A part per thread."""
+    sums = []
+
+    def task(x, y):
+        return lambda: sums.append((x * y).sum())
+
+    run([task(x, y) for x, y in zip(np.array_split(a, threads + 1), np.array_split(b, threads + 1))], threads)
+    return np.sum(sums, dtype=np.float32)
