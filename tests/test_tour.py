@@ -1,4 +1,4 @@
-"""The tour: each chapter runs, its hole is open and its solution fills it; the book stands alone; the map is current."""
+"""The tour: each chapter runs, its hole is open and its solution fills it; the book stands alone."""
 
 import ast
 import functools
