@@ -10,7 +10,9 @@ Every way has the same number of steps and the same budget for its learning rate
 number of images, each of `RATES` is tried once, with a seed that is not measured, and the
 one with the most validation images right is taken, of equal ones the one with the least
 validation loss (these images are the held-out part of the training images). Test images
-are looked at once per measured network, after its last step.
+are looked at once per measured network, after its last step. One seed may choose a rate
+that suits others badly; the whiskers show it. `benchmarks/figures/transfer.json` holds the
+result of each seed.
 
     python -m benchmarks transfer --rounds 5 --json transfer.json --picture benchmarks/figures/transfer.png
 """
@@ -259,16 +261,16 @@ def show(part, rows, whole):
 
 
 CAPTION = (
-    "Means of {} seeds, whiskers from the worst seed to the best. Good: the blue and orange lines start high above\n"
-    "the grey one, where images are few; a line below it means that the borrowed weights stand in the way. Learning rates\n"
-    "were chosen on validation images."
+    "Means of {} seeds, whiskers from the worst seed to the best. Good: the blue and orange lines start high\n"
+    "above the grey one, where images are few; a line below it means that the borrowed weights stand in the\n"
+    "way. Learning rates were chosen on validation images."
 )
 
 
 def draw(results, path):
     """Accuracy over the number of images, a panel per part, with chance and the result of all images for comparison."""
     parts = results["parts"]
-    picture = pictures.figure(5.0 * len(parts), 4.6)
+    picture = pictures.figure(5.0 * len(parts), 5.0)
     picture.suptitle("Few labelled images: from scratch, or with another network's weights", fontsize=11)
     for axes, part in zip(picture.subplots(1, len(parts), squeeze=False)[0], parts.values()):
         panel(axes, part)
@@ -287,14 +289,16 @@ def panel(axes, part):
                       label=method, capsize=3)  # fmt: skip
     whole = target["all_images"]
     level(axes, 100 * whole["accuracy"], f"from scratch, all {whole['images']:,} images", "--")
-    level(axes, 100 / target["classes"], "chance", ":")
+    least, chance = min(low for _, low, _ in cells.values()), 100 / target["classes"]
+    bottom = 0 if least < 80 else least - 3  # lest a panel of good results be squashed
+    level(axes, chance, f"chance, {chance:.0f} %{' (below the axis)' if bottom else ''}", ":")
     axes.set_xscale("log")
     axes.set_xticks(counts, [f"{n:,}" for n in counts])
     axes.minorticks_off()
     axes.set(title=f"{part['source']['name']}\nto {target['name']}", xlabel="labelled images",
-             ylabel="test images right (%)", ylim=(0, 102))
+             ylabel="test images right (%)", ylim=(bottom, 100 + (102 - bottom) / 50))
     axes.grid(alpha=0.25)
-    axes.legend(fontsize=8, loc="lower right")
+    axes.legend(fontsize=8, loc="upper center", bbox_to_anchor=(0.5, -0.16), ncols=2)
 
 
 def level(axes, height, words, style):

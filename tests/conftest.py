@@ -39,6 +39,7 @@ SKIPS = (
     "onnx is not installed",
     "starlette is not installed",
     "optuna is not installed",
+    "mpi4py is not installed",
     "tensorboard is not installed",
     "real data is not here",
     "the fast forms are switched off",

@@ -1,4 +1,4 @@
-"""The tour: each chapter runs, its hole is open and its solution fills it; the book stands alone; the map is current."""
+"""The tour: each chapter runs, its hole is open and its solution fills it; the book stands alone."""
 
 import ast
 import functools
@@ -86,6 +86,14 @@ def test_a_page_is_well_formed_and_needs_no_other_file(chapter):
     assert not [name for name, _ in reader.attributes if name.startswith("on")]
     assert all(value.startswith("#") for name, value in reader.attributes if name in ("src", "href"))
     assert len(body) < 400_000
+
+
+def test_results_are_folded_away_under_their_prediction():
+    body = body_of(performed(4))
+    asked, _, rest = body.partition('<details class="ask">')
+    folded, _, after = rest.partition("</details>")
+    assert "[101.0, 202.0, 303.0]" in folded and "<figure>" in folded and "It had to be a sum" in after
+    assert "101" not in asked
 
 
 def test_numbers_of_chapters_are_in_order():

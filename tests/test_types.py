@@ -19,6 +19,7 @@ MODULES = (
     "minidl.optim",
     "minidl.optim.lr_scheduler",
     "minidl.data",
+    "minidl.distributed",
     "minidl.gradcheck",
     "minidl.training",
 )

@@ -56,6 +56,8 @@ function line(row, explained) {
 
 function take(file) {
   if (!file) return;
+  clear();  // the answer is to the file, no longer to what was drawn
+  clearTimeout(waiting);
   picture = { blob: file, file: true };
   ask();
 }

@@ -52,29 +52,22 @@ def name_of(number):
 
 
 def body_of(stage):
-    """The HTML of a performance."""
-    parts = []
+    """The HTML of a performance; what follows a prediction is folded away under it up to the next text or code."""
+    parts, folded = [], False
     for cell, pieces in stage.scenes:
+        if folded and not cell.hidden:
+            parts.append("</details>")
+            folded = False
         if cell.kind == "text":
             parts.append(to_html(cell.source))
-            continue
-        if cell.shown:
+        elif cell.shown:
             parts.append(Code(cell.shown).html())
-        parts += _folded(pieces)
-    return "\n".join(parts)
-
-
-def _folded(pieces):
-    """The pieces as HTML; those after a prediction are folded away under it."""
-    inside = False
-    for piece in pieces:
-        if isinstance(piece, Prediction):
-            yield ("</details>" if inside else "") + '<details class="ask">' + piece.html()
-            inside = True
-        else:
-            yield piece.html()
-    if inside:
-        yield "</details>"
+        for piece in pieces:
+            if isinstance(piece, Prediction):
+                parts.append(("</details>" if folded else "") + '<details class="ask">')
+                folded = True
+            parts.append(piece.html())
+    return "\n".join(parts + ["</details>"] * folded)
 
 
 def _write(path, title, body, before=None, after=None):
@@ -145,7 +138,8 @@ def _map():
 
 Every box is a room of the package, a file or a folder. An arrow says that the room at its end imports the room at its
 beginning; where a longer way says so already, the arrow is left out. So a room can be understood without those below
-it. (The first storey looks faster forms up in `kernels` by name, and works without them: that is no import.) `python -m minidl tour --map map.svg` draws this map from the imports themselves.""")
+it. (The first storey looks faster forms up in `kernels` by name, and works without them: that is no import.)
+`python -m minidl tour --map map.svg` draws this map from the imports themselves.""")
     alt = "The rooms of minidl in layers, those that import nothing on top, the command line at the bottom."
     svg = draw_map().replace("<svg ", f'<svg role="img" aria-label="{alt}" ', 1)
     return f'{words}<figure><div class="drawing paper">{svg}</div></figure>'

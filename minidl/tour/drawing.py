@@ -99,7 +99,8 @@ class Drawing:
             on = f"{begin + 0.01 if k else 0:.2f}%,{end if kind == 'during' else 100:.2f}%{{opacity:1}}"
             after = [f"{end + 0.01:.2f}%,100%{{opacity:0}}"] if kind == "during" and k < self.steps else []
             rules.append(f"@keyframes {name}{{{''.join([*off, on, *after])}}}")
-            rules.append(f"@media(prefers-reduced-motion:no-preference){{.{name}{{animation:{name} {period:g}s infinite}}}}")
+            runs = f".{name}{{animation:{name} {period:g}s infinite}}"
+            rules.append(f"@media(prefers-reduced-motion:no-preference){{{runs}}}")
         return "".join(rules)
 
     # -- parts
@@ -111,7 +112,10 @@ class Drawing:
             self.left, self.top = min(self.left, x), min(self.top, y)
 
     def text(self, x, y, words, kind="w", left=False):
-        """Words around (x, y), or to the right of it; kinds: w for words, t for titles, s for small, h to stand out from lines."""
+        """Words around (x, y), or to the right of it.
+
+        Kinds: w for words, t for titles, s for small, h to stand out from lines.
+        """
         words, size = number(words), 6.6 if "s" in kind else 7.8
         wide = len(words) * size
         begin = x if left else x - wide / 2
@@ -156,7 +160,8 @@ class Drawing:
         for i, row in enumerate(rows):
             for j, value in enumerate(row):
                 self.box(x + j * width, y + i * cell, width, cell, marks.get((i, j), ""), None)
-                self._put(f'<text x="{x + (j + 0.5) * width:g}" y="{y + (i + 0.5) * cell:g}">{escape(number(value))}</text>')
+                place = f'x="{x + (j + 0.5) * width:g}" y="{y + (i + 0.5) * cell:g}"'
+                self._put(f"<text {place}>{escape(number(value))}</text>")
         return width * len(rows[0]), cell * len(rows)
 
     def __str__(self):
@@ -165,7 +170,8 @@ class Drawing:
         w, h = self.right - self.left + 2 * pad, self.bottom - self.top + 2 * pad
         size = f'viewBox="{x:g} {y:g} {w:g} {h:g}" width="{w:g}" height="{h:g}"'
         style = STYLE + (self._rules() if self.moves else "")
-        return f'<svg class="drawn" xmlns="http://www.w3.org/2000/svg" {size}><style>{style}</style>{MARKER}{"".join(self.parts)}</svg>'
+        head = f'<svg class="drawn" xmlns="http://www.w3.org/2000/svg" {size}><style>{style}</style>'
+        return head + MARKER + "".join(self.parts) + "</svg>"
 
 
 def chart(curves, width=520, height=260, logx=False, logy=False, xlabel="", ylabel="", marks=()):

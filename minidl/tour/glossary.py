@@ -17,7 +17,7 @@ class Term(NamedTuple):
 TERMS = tuple(Term(*row) for row in (
     ("adjoint", "The linear map A' with `<A x, y> = <x, A' y>`; a gradient goes backwards through A as A'.",
      "minidl/ops/im2col.py", 4),
-    ("argmax", "The place of the largest value; max pooling keeps it for its backward.", "minidl/ops/max_pooling.py", 8),
+    ("argmax", "The place of the largest value; max pooling keeps it for later.", "minidl/ops/max_pooling.py", 8),
     ("backward", "The part of an operation that turns the gradient with respect to its output into those with respect "
      "to its inputs.", "minidl/tensor/function.py", 3),
     ("batch normalisation", "Subtract a channel's mean over the batch, and divide by its deviation.",

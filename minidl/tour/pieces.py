@@ -114,7 +114,8 @@ class Exercise(Piece):
     def plain(self):
         if self.hint is None:
             return f"Exercise `{self.hole.__name__}`: solved.\n"
-        return f"Exercise `{self.hole.__name__}`: not solved yet. The checker says:\n{textwrap.indent(self.hint, '    ')}\n"
+        said = textwrap.indent(self.hint, "    ")
+        return f"Exercise `{self.hole.__name__}`: not solved yet. The checker says:\n{said}\n"
 
     def html(self):
         if self.hint is None:

@@ -60,7 +60,10 @@ def reduced(graph):
     >>> reduced({"a": {"b", "c"}, "b": {"c"}, "c": set()})
     {'a': {'b'}, 'b': {'c'}, 'c': set()}
     """
-    return {room: {o for o in others if not any(o in _reached(graph, p) for p in others - {o})} for room, others in graph.items()}
+    def implied(room, others):
+        return any(room in _reached(graph, other) for other in others - {room})
+
+    return {room: {o for o in others if not implied(o, others)} for room, others in graph.items()}
 
 
 def _reached(graph, room):

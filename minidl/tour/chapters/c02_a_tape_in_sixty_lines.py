@@ -1,9 +1,9 @@
 # %% [markdown]
 # # A tape in sixty lines
 #
-# Chapter 1 measured a slope with two evaluations of the function. A network has a million numbers, and we want the slope
-# with respect to each. Two million evaluations, for one step of learning, is out of the question. This chapter gets
-# *all* slopes for the price of about one more evaluation.
+# Chapter 1 measured a slope with two evaluations of the function. A network has a million numbers, and we want the
+# slope with respect to each. Two million evaluations, for one step of learning, is out of the question. This chapter
+# gets *all* slopes for the price of about one more evaluation.
 #
 # Here is the smallest network there is: one neuron. It takes an input `x`, multiplies by a weight `w`, adds a bias `b`,
 # and squeezes the result with `tanh`. We want its answer to be the target `t`, so the loss is the square of what is
@@ -133,7 +133,8 @@ say(f"""
 # ## What you know now
 #
 # - A tape: each value keeps its parents and the slope to each. That is enough.
-# - Slopes multiply along a way. The backward walk multiplies from the loss to the inputs, so all gradients come at once.
+# - Slopes multiply along a way. The backward walk multiplies from the loss to the inputs, so all gradients come at
+#   once.
 # - Learning is: walk, subtract a little of each gradient, repeat.
 #
 # ## Exercise

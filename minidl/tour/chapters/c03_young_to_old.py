@@ -114,9 +114,9 @@ print("visits:", len(ancestors(y)), " gradient:", x.grad)
 # ## The same for arrays
 #
 # A network does not compute with numbers but with arrays. Let `y = f(x)`, where `x` has a million elements and `y` too.
-# The slopes of all `y` with respect to all `x` form a matrix, the *Jacobian* `J`, with `J[i, j] = dy_i / dx_j`. It would
-# have a million times a million elements. No machine could store it, and none has to. Write `y'` for the gradient of the
-# loss with respect to `y`. From now on, a prime always means this. The rule "multiply along, add over ways" says
+# The slopes of all `y` with respect to all `x` form a matrix, the *Jacobian* `J`, with `J[i, j] = dy_i / dx_j`. It
+# would have a million times a million elements. No machine could store it, and none has to. Write `y'` for the gradient
+# of the loss with respect to `y`. From now on, a prime always means this. The rule "multiply along, add over ways" says
 #
 #     x'[j] = sum over i of  y'[i] J[i, j]        in short   x' = Jᵀ y'
 #

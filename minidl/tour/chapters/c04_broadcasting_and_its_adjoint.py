@@ -1,9 +1,9 @@
 # %% [markdown]
 # # Broadcasting and its adjoint
 #
-# Add a row of three numbers to a matrix of two rows, and NumPy adds it to each row. That is *broadcasting*: an axis that
-# is missing, or of length 1, is stretched. Every bias of every network is broadcast. Now the question of this book: what
-# is the gradient?
+# Add a row of three numbers to a matrix of two rows, and NumPy adds it to each row. That is *broadcasting*: an axis
+# that is missing, or of length 1, is stretched. Every bias of every network is broadcast. Now the question of this
+# book: what is the gradient?
 
 # %%
 import numpy as np

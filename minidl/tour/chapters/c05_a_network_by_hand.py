@@ -1,8 +1,8 @@
 # %% [markdown]
 # # A network by hand, on real digits
 #
-# Now all of it at once: a network that reads handwriting, with every gradient written by hand in NumPy, in twenty lines.
-# scikit-learn brings 1,797 scans of digits, 8 by 8 pixels each, written by real people.
+# Now all of it at once: a network that reads handwriting, with every gradient written by hand in NumPy, in twenty
+# lines. scikit-learn brings 1,797 scans of digits, 8 by 8 pixels each, written by real people.
 
 # %%
 import numpy as np
@@ -65,7 +65,8 @@ print(f"loss {cross_entropy(P, [3]):.4f}, and log(10) = {np.log(10):.4f}")
 #
 # **Second layer.** `Z = H W2 + b2` is chapter 4: `W2' = Hᵀ Z'`, `H' = Z' W2ᵀ`, and `b2'` is the sum over the rows.
 #
-# **ReLU.** Its slope is 1 where it let the number through, 0 where it cut. So the gradient goes through at the same places.
+# **ReLU.** Its slope is 1 where it let the number through, 0 where it cut. So the gradient goes through at the same
+# places.
 #
 # **First layer.** Like the second, with `X` for `H`.
 
@@ -92,7 +93,8 @@ weights = [rng.standard_normal((64, 32)) * (2 / 64) ** 0.5, np.zeros(32),
            rng.standard_normal((32, 10)) * (2 / 32) ** 0.5, np.zeros(10)]
 
 # %% [markdown]
-# Is it right? We do not have to hope. minidl computes the same gradients with its tape of arrays, from the forward alone.
+# Is it right? We do not have to hope. minidl computes the same gradients with its tape of arrays, from the forward
+# alone.
 
 # %%
 X, t = images[:50], labels[:50]
@@ -109,8 +111,8 @@ for name, mine, tensor in zip(("W1", "b1", "W2", "b2"), gradients(X, t, weights)
 # %% [markdown]
 # ## It learns to read
 #
-# Take 50 images, compute the gradients, subtract half of each from its weights, take the next 50. Going once through all
-# images is an *epoch*. The 397 images at the end of the set are kept apart. They are the test.
+# Take 50 images, compute the gradients, subtract half of each from its weights, take the next 50. Going once through
+# all images is an *epoch*. The 397 images at the end of the set are kept apart. They are the test.
 
 # %%
 def accuracy(part):
@@ -154,11 +156,12 @@ for k, i in enumerate(wrong):
     drawing.text(96 * k + 32, 92, f"is {labels[test][i]}", "w s")
 for k in range(6):
     gray(weights[0][:, k].reshape(8, 8), 96 * k, 120, drawing, ink=False)
-drawing.text(0, 200, "six of the 32 columns of W1, bright where ink counts for, dark where it counts against", "w s", left=True)
+words = "six of the 32 columns of W1, bright where ink counts for, dark where it counts against"
+drawing.text(0, 200, words, "w s", left=True)
 picture(
     drawing,
-    f"""Above, the six surest mistakes; many are hard for a human, too. Below, six columns of the first weights as 8 by 8
-    images: strokes and edges in bright and dark.""",
+    f"""Above, the six surest mistakes; many are hard for a human, too. Below, six columns of the first weights as 8 by
+    8 images: strokes and edges in bright and dark.""",
     "Above: the surest mistakes. Below: what six hidden numbers respond to. Strokes were found, not given.",
 )
 say(f"""
@@ -170,8 +173,8 @@ say(f"""
 # ## What you know now
 #
 # - Cross entropy and softmax together have the gradient *said minus true*.
-# - A layer `Z = H W + b` has `W' = Hᵀ Z'`, `H' = Z' Wᵀ`, `b' = ` sum of the rows of `Z'`. ReLU lets the gradient through
-#   where it let the number through.
+# - A layer `Z = H W + b` has `W' = Hᵀ Z'`, `H' = Z' Wᵀ`, `b' = ` sum of the rows of `Z'`. ReLU lets the gradient
+#   through where it let the number through.
 # - The first loss must be near `log(classes)`.
 #
 # ## Exercise

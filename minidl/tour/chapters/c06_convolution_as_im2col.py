@@ -1,9 +1,9 @@
 # %% [markdown]
 # # Convolution as im2col
 #
-# The network of chapter 5 forgot that its pixels lie next to each other. Shuffle all pixels of all images in the same way,
-# and it learns exactly as well. A *convolution* uses the neighbourhood: it takes the same weighted sum in every small
-# window of the image. One set of weights, used everywhere.
+# The network of chapter 5 forgot that its pixels lie next to each other. Shuffle all pixels of all images in the same
+# way, and it learns exactly as well. A *convolution* uses the neighbourhood: it takes the same weighted sum in every
+# small window of the image. One set of weights, used everywhere.
 #
 # Take a 3 by 3 image and a 2 by 2 window. Small enough to show every number.
 
@@ -64,9 +64,9 @@ picture(
 )
 
 # %% [markdown]
-# Here is all of it in minidl. `as_strided` is the trick: the windows overlap in memory, and with the right strides NumPy
-# can read them in place. The copy happens in `reshape`. (`@dispatched` lets a faster form take a function's place where
-# there is one; what you read is the plain form, which defines it.)
+# Here is all of it in minidl. `as_strided` is the trick: the windows overlap in memory, and with the right strides
+# NumPy can read them in place. The copy happens in `reshape`. (`@dispatched` lets a faster form take a function's place
+# where there is one; what you read is the plain form, which defines it.)
 
 # %% tags=["hide-input"]
 from minidl.ops.convolution import _matrix, _rows, conv2d_forward, conv2d_input_grad, conv2d_weight_grad
@@ -92,8 +92,8 @@ source(_matrix)
 #     W' = Rᵀ Y' = im2col(X)ᵀ Y'        R' = Y' Wᵀ
 #
 # The first is done. For the second, one step is left: from `R'` to `X'`. `im2col` only copies numbers, so it is linear,
-# and its gradient is its adjoint. What is the adjoint of copying a pixel into several rows? *Adding what comes back from
-# them.* That is `col2im`: each row of `R'` is put back where its window lay, and where windows overlap, it adds.
+# and its gradient is its adjoint. What is the adjoint of copying a pixel into several rows? *Adding what comes back
+# from them.* That is `col2im`: each row of `R'` is put back where its window lay, and where windows overlap, it adds.
 #
 #     X' = col2im(Y' Wᵀ)
 
@@ -125,8 +125,8 @@ picture(
     drawing,
     """Four rows of ones are put back, one after the other, where their windows lay in a 3 by 3 image, and added. In the
     end the corners hold 1, the middles of the edges 2, and the centre 4.""",
-    "Each row goes back to its window, and adds. The result counts how often a pixel was copied: 1 in the corners, 2 at "
-    "the edges, 4 in the middle.",
+    "Each row goes back to its window, and adds. The result counts how often a pixel was copied: 1 in the corners, 2 "
+    "at the edges, 4 in the middle.",
 )
 
 # %% [markdown]
@@ -141,9 +141,9 @@ right = (x * minidl.col2im(minidl.tensor(r), x.shape, 3).numpy()).sum()
 print(f"<im2col(x), r> = {left:.12f}\n<x, col2im(r)> = {right:.12f}")
 
 # %% [markdown]
-# In minidl, `col2im` loops over the cells of the window, not over windows: for one cell, no two windows fall on the same
-# pixel, so a whole strided image can be added at once. The two gradients are three lines each. (`split` is for grouped
-# convolutions: one group by default.)
+# In minidl, `col2im` loops over the cells of the window, not over windows: for one cell, no two windows fall on the
+# same pixel, so a whole strided image can be added at once. The two gradients are three lines each. (`split` is for
+# grouped convolutions: one group by default.)
 
 # %% tags=["hide-input"]
 source(col2im_forward.__wrapped__)
@@ -161,8 +161,8 @@ MiB = 2**20 / 4          # float32 numbers in a MiB
 print(f"images {N * C * H * W / MiB:.0f} MiB, matrix {N * H * W * k * k * C / MiB:.0f} MiB")
 
 # %% [markdown]
-# Every pixel is copied `kh kw` times. On the second storey minidl does without the copy: the register tile of chapter 12
-# reads the windows where they lie, as `as_strided` did.
+# Every pixel is copied `kh kw` times. On the second storey minidl does without the copy: the register tile of chapter
+# 12 reads the windows where they lie, as `as_strided` did.
 #
 # ## What you know now
 #
@@ -172,10 +172,10 @@ print(f"images {N * C * H * W / MiB:.0f} MiB, matrix {N * H * W * k * k * C / Mi
 #
 # ## Exercise
 #
-# Write both gradients of a convolution (stride 1, no padding) on arrays. `im2col(x, k)` and `col2im(rows, shape, k)` are
-# there. Rows are in the order image, row, column of the window; within a row the channel moves fastest. So the weights
-# `(K, C, k, k)` become a matrix by `w.transpose(2, 3, 1, 0).reshape(-1, K)`, and an output `(N, K, OH, OW)` becomes rows
-# by `y.transpose(0, 2, 3, 1).reshape(-1, K)`.
+# Write both gradients of a convolution (stride 1, no padding) on arrays. `im2col(x, k)` and `col2im(rows, shape, k)`
+# are there. Rows are in the order image, row, column of the window; within a row the channel moves fastest. So the
+# weights `(K, C, k, k)` become a matrix by `w.transpose(2, 3, 1, 0).reshape(-1, K)`, and an output `(N, K, OH, OW)`
+# becomes rows by `y.transpose(0, 2, 3, 1).reshape(-1, K)`.
 
 # %%
 def im2col(x, k):

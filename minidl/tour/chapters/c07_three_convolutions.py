@@ -2,8 +2,8 @@
 # # Three convolutions, each other's derivatives
 #
 # Chapter 6 found two gradients of the convolution. Training needs no more. But to differentiate a gradient, for a
-# Hessian, say, each of the two needs gradients of its own, and those again. Does it ever end? It does, after three maps.
-# This chapter has one idea, and it fits on a line.
+# Hessian, say, each of the two needs gradients of its own, and those again. Does it ever end? It does, after three
+# maps. This chapter has one idea, and it fits on a line.
 #
 # Weigh the output of a convolution with any array `g` of its shape, and sum up. That is one number:
 #
@@ -31,11 +31,13 @@ w = rng.standard_normal((3, 2, 3, 3))            # 3 filters of 2 channels
 g = rng.standard_normal((1, 3, 3, 3))            # what the output is weighed with
 
 # %% [markdown]
-# What is linear in `g` is a sum of `g` times something, and that something is its partial derivative. Next to `g` stands
-# the convolution. Next to `x` stands what chapter 6 called the gradient with respect to the input. Next to `w` stands the
-# gradient with respect to the weight:
+# What is linear in `g` is a sum of `g` times something, and that something is its partial derivative. Next to `g`
+# stands the convolution. Next to `x` stands what chapter 6 called the gradient with respect to the input. Next to `w`
+# stands the gradient with respect to the weight:
 #
-#     dL/dg = conv(x, w)        dL/dx = input_grad(g, w)        dL/dw = weight_grad(g, x)
+#     dL/dg = conv(x, w)
+#     dL/dx = input_grad(g, w)
+#     dL/dw = weight_grad(g, x)
 #
 # So the same number `L` can be computed in three ways.
 
@@ -60,14 +62,14 @@ sides = (("x", "w", "conv(x, w)", "dL/dg", 240, 268), ("g", "w", "input_grad(g, 
          ("g", "x", "weight_grad(g, x)", "dL/dw", 108, 122))
 for one, other, words, slope, px, py in sides:
     (x0, y0, _), (x1, y1, _) = corners[one], corners[other]
-    drawing.line([(x0 + 0.16 * (x1 - x0), y0 + 0.16 * (y1 - y0)), (x0 + 0.84 * (x1 - x0), y0 + 0.84 * (y1 - y0))], "soft", 2)
+    drawing.line([(x0 + s * (x1 - x0), y0 + s * (y1 - y0)) for s in (0.16, 0.84)], "soft", 2)
     drawing.text(px, py + (14 if py > 200 else 0), words, "t h")
     drawing.text(px, py + (32 if py > 200 else 18), f"= {slope}", "w s h")
 drawing.text(240, 170, "L", "t")
 picture(
     drawing,
-    """A triangle with the corners g, x and w, and L in the middle. Each side names the map that takes the two corners at
-    its ends, and is the derivative of L with respect to the third corner: conv for g, input_grad for x, weight_grad
+    """A triangle with the corners g, x and w, and L in the middle. Each side names the map that takes the two corners
+    at its ends, and is the derivative of L with respect to the third corner: conv for g, input_grad for x, weight_grad
     for w.""",
     "Each side is a map of the two corners at its ends, and the derivative of `L` with respect to the corner opposite.",
 )
@@ -163,9 +165,9 @@ for order in (1, 2):
 #
 # ## Exercise
 #
-# The simplest relative: for matrices, `L(G, X, W) = sum of G * (X W)`. Its three maps are `X W`, `G Wᵀ` and `Xᵀ G`. Write
-# the backward of the third: from `H`, the gradient with respect to `Xᵀ G`, to those with respect to `X` and `G`. Use `@`
-# and `.transpose(0, 1)` on Tensors, and it has all derivatives at once: the checker looks at two orders.
+# The simplest relative: for matrices, `L(G, X, W) = sum of G * (X W)`. Its three maps are `X W`, `G Wᵀ` and `Xᵀ G`.
+# Write the backward of the third: from `H`, the gradient with respect to `Xᵀ G`, to those with respect to `X` and `G`.
+# Use `@` and `.transpose(0, 1)` on Tensors, and it has all derivatives at once: the checker looks at two orders.
 
 # %%
 class WeightGrad(minidl.Function):

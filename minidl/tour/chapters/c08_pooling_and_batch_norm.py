@@ -1,9 +1,9 @@
 # %% [markdown]
 # # Pooling, batch norm, and a check that checks nothing
 #
-# Two layers stand between the convolutions of nearly every network. One makes images smaller, the other keeps numbers at
-# a reasonable size. The gradient of the first is easy. That of the second is the most famous exercise of the field, and
-# the easiest to get wrong *without noticing*. The way it goes unnoticed is worth more than the formula.
+# Two layers stand between the convolutions of nearly every network. One makes images smaller, the other keeps numbers
+# at a reasonable size. The gradient of the first is easy. That of the second is the most famous exercise of the field,
+# and the easiest to get wrong *without noticing*. The way it goes unnoticed is worth more than the formula.
 #
 # ## Max pooling: remember who won
 #
@@ -47,13 +47,14 @@ picture(
 )
 
 # %% [markdown]
-# Scatter to the argmax, and its adjoint, gather from the argmax: a linear pair as in chapter 4, so the second derivative
-# is there again. Average pooling is linear from the start: its backward spreads `1/4` of the gradient over each window.
+# Scatter to the argmax, and its adjoint, gather from the argmax: a linear pair as in chapter 4, so the second
+# derivative is there again. Average pooling is linear from the start: its backward spreads `1/4` of the gradient over
+# each window.
 #
 # ## Batch norm
 #
-# Take all values of a channel, over all images of the batch and all pixels: `n` numbers `x`. Subtract their mean, divide
-# by their standard deviation. What goes on has mean 0 and deviation 1, whatever came in.
+# Take all values of a channel, over all images of the batch and all pixels: `n` numbers `x`. Subtract their mean,
+# divide by their standard deviation. What goes on has mean 0 and deviation 1, whatever came in.
 #
 #     xc = x - mean(x)          s = 1 / sqrt(mean(xc²) + eps)          y = s xc
 #
@@ -85,7 +86,8 @@ source(BatchNorm.definition)
 #         = s y' - (s³ xc / n) sum(y' xc)
 #         = s (y' - y mean(y' y))                    because s xc = y, twice
 #
-# **4. `x`.** `xc = x - mean(x)` is linear. Its adjoint is itself: subtract the mean. (Check it: the matrix is symmetric.)
+# **4. `x`.** `xc = x - mean(x)` is linear. Its adjoint is itself: subtract the mean. (Check it: the matrix is
+# symmetric.)
 #
 #     x' = xc' - mean(xc')
 #        = s (y' - mean(y') - y mean(y' y))          because mean(y) = 0
@@ -136,8 +138,8 @@ def slope_of_sum(x, i, h=1e-5):
 
 
 # %% [markdown]
-# The student tests it as many do: take the sum of all outputs as the loss, so that the upstream gradient is all ones, and
-# compare with differences.
+# The student tests it as many do: take the sum of all outputs as the loss, so that the upstream gradient is all ones,
+# and compare with differences.
 
 # %%
 measured = [slope_of_sum(values, i) for i in range(6)]
@@ -148,8 +150,8 @@ for name, numbers in (("differences", measured), ("wrong", wrong), ("right", rig
     print(f"{name:<12}", *(f"{value:9.1e}" for value in numbers))
 
 # %% [markdown]
-# All zeros. The test passes, for the right version and for the wrong one. Why? The sum of numbers with mean 0 is 0, *for
-# every `x`*. So the loss does not depend on `x` at all, and its gradient is 0. The test compares 0 with 0, and any
+# All zeros. The test passes, for the right version and for the wrong one. Why? The sum of numbers with mean 0 is 0,
+# *for every `x`*. So the loss does not depend on `x` at all, and its gradient is 0. The test compares 0 with 0, and any
 # formula that takes out the mean will pass. At least one published library tests its batch norm so.
 #
 # The remedy is one word: *random*. With a random upstream gradient, no term is hidden.
@@ -171,8 +173,8 @@ predict("The same mistake, and minidl's checker with its random upstream gradien
 print(str(report.failures[0]).partition("\n  error.save")[0])
 
 # %% [markdown]
-# minidl's checker goes one step further: where both sides are near zero, it refuses to pass at all. **A check that cannot
-# fail is no check.** Before you trust one, break the code on purpose, and see it fail.
+# minidl's checker goes one step further: where both sides are near zero, it refuses to pass at all. **A check that
+# cannot fail is no check.** Before you trust one, break the code on purpose, and see it fail.
 
 # %% tags=["hide-input"]
 y, s = batch_norm(values)
@@ -189,8 +191,8 @@ for k, (words, numbers) in enumerate(parts):
     drawing.text(left + 85, 112, f"along y {abs((numbers * y).mean()):.2f}", "w s")
 picture(
     drawing,
-    """Three bar charts of six gradients: as they arrive, with the mean taken out, and with the part along y taken out as
-    well. Under each stand its mean and its part along y; both are zero in the last.""",
+    """Three bar charts of six gradients: as they arrive, with the mean taken out, and with the part along y taken out
+    as well. Under each stand its mean and its part along y; both are zero in the last.""",
     "What batch norm does to a gradient: first the mean is taken out, then the part along `y`. (Then all is multiplied "
     "by `s`.)",
 )

@@ -1,9 +1,9 @@
 # %% [markdown]
 # # Inception: four branches, and what the 1x1 saves
 #
-# How large should the window of a convolution be? A stroke of a pen is seen in 3 x 3 pixels, a loop needs 5 x 5 or more,
-# and colour needs only one. The answer of GoogLeNet (2014): take all of them side by side, and let training decide. That
-# is an *Inception* block. This chapter is about the trick that makes it affordable.
+# How large should the window of a convolution be? A stroke of a pen is seen in 3 x 3 pixels, a loop needs 5 x 5 or
+# more, and colour needs only one. The answer of GoogLeNet (2014): take all of them side by side, and let training
+# decide. That is an *Inception* block. This chapter is about the trick that makes it affordable.
 #
 # ## A 1 x 1 convolution
 #
@@ -47,7 +47,7 @@ def multiplications(H, W, inputs, outputs, k):
 H = W = 28
 direct = multiplications(H, W, 192, 32, 5)
 reduced = multiplications(H, W, 192, 16, 1) + multiplications(H, W, 16, 32, 5)
-predict("Put a 1 x 1 convolution before it, from 192 to 16 channels. That is one layer more. Does it cost more, or less?")
+predict("Put a 1 x 1 convolution before it, from 192 to 16 channels. That is one layer more. Is it dearer, or cheaper?")
 print(f"5 x 5 directly:           {direct / 1e6:6.1f} million")
 print(f"1 x 1 to 16, then 5 x 5:  {reduced / 1e6:6.1f} million")
 print(f"that is {direct / reduced:.1f} times less")
@@ -70,9 +70,9 @@ small = Inception(24, 8, 12, 16, 4, 8, 4)
 image = minidl.randn(1, 24, 7, 7, requires_grad=True)
 picture(
     minidl.draw_graph(small(image), params=small),
-    """The graph of an Inception block: the input goes into four chains side by side, a 1x1 convolution; a 1x1 and a 3x3;
-    a 1x1 and a 5x5; a pool and a 1x1. Each convolution is followed by batch normalisation with ReLU. Concat joins the
-    four.""",
+    """The graph of an Inception block: the input goes into four chains side by side, a 1x1 convolution; a 1x1 and a
+    3x3; a 1x1 and a 5x5; a pool and a 1x1. Each convolution is followed by batch normalisation with ReLU. Concat joins
+    the four.""",
     "An Inception block as minidl recorded it, here with 24 channels. Parameters stand in the boxes that use them.",
 )
 
@@ -115,8 +115,8 @@ drawing.box(190, 212, 14, 14, "b")
 drawing.text(212, 219, "with 1 x 1 reductions; millions of multiplications", "w", left=True)
 picture(
     drawing,
-    """Bars of the cost of the four branches of block 3a, directly and with reductions. The 5 x 5 branch shrinks most, to
-    about a tenth; the 3 x 3 branch to a bit more than half.""",
+    """Bars of the cost of the four branches of block 3a, directly and with reductions. The 5 x 5 branch shrinks most,
+    to about a tenth; the 3 x 3 branch to a bit more than half.""",
     "Block 3a, in millions of multiplications per image. The pool's projection is new; without it, all 192 channels "
     "would go on.",
 )
@@ -131,14 +131,14 @@ print(f"weights of the nine blocks: {totals[1] / 1e6:.1f} million with reduction
 print(f"{totals[0] / 1e6:.1f} million without")
 
 # %% [markdown]
-# (Products per pixel are also the number of weights: each weight is used once per pixel.) GoogLeNet has a twelfth of the
-# weights of the network that had won two years before, and was more accurate.
+# (Products per pixel are also the number of weights: each weight is used once per pixel.) GoogLeNet has a twelfth of
+# the weights of the network that had won two years before, and was more accurate.
 #
 # ## Backward
 #
 # You know everything that is needed. The input is used by four branches, so its gradient is the *sum* of four (chapter
-# 3). The outputs are joined by `concat`, which copies numbers to their places, so its adjoint cuts the gradient into four
-# again (chapter 4).
+# 3). The outputs are joined by `concat`, which copies numbers to their places, so its adjoint cuts the gradient into
+# four again (chapter 4).
 
 # %%
 y = small(image)
@@ -156,9 +156,10 @@ gap = np.abs(whole.numpy() - sum(parts)).max()
 print(f"their sum and the gradient of the block differ by at most {gap:.0e}")
 
 # %% [markdown]
-# Nine such blocks, a convolution before them, an average and a linear layer after them: that is GoogLeNet. On the second
-# storey minidl runs a block faster without changing it. The three 1 x 1 convolutions at the front read the same input, so
-# they become one product, and each branch writes into its slice of the joint output, so `concat` copies nothing.
+# Nine such blocks, a convolution before them, an average and a linear layer after them: that is GoogLeNet. On the
+# second storey minidl runs a block faster without changing it. The three 1 x 1 convolutions at the front read the same
+# input, so they become one product, and each branch writes into its slice of the joint output, so `concat` copies
+# nothing.
 
 # %% tags=["hide-input"]
 from minidl.tour.googlenet import googlenet

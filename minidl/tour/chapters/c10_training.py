@@ -1,13 +1,13 @@
 # %% [markdown]
 # # Training: rates, momentum, and overfitting seen
 #
-# A gradient says which way is down. It does not say how far to go, and it says nothing about images that were not there.
-# These are the two questions of training.
+# A gradient says which way is down. It does not say how far to go, and it says nothing about images that were not
+# there. These are the two questions of training.
 #
 # ## How far? A bowl with two slopes
 #
-# Near a minimum every smooth loss looks like a bowl. Take the simplest one that is not round: flat along `x`, steep along
-# `y`.
+# Near a minimum every smooth loss looks like a bowl. Take the simplest one that is not round: flat along `x`, steep
+# along `y`.
 #
 #     L = (1 x² + 25 y²) / 2        x' = 1 x        y' = 25 y
 #
@@ -42,9 +42,9 @@ for lr in (0.02, 0.076, 0.082):
     print(f"rate {lr:<6} x = {x:6.3f}   y = {y:8.3f}")
 
 # %% [markdown]
-# The steep direction sets the limit, the flat one pays for it. At 0.02, `x` has hardly moved. At 0.076 it is better, and
-# `y` flips its sign at every step. At 0.082 `y` runs away. The ratio of the curvatures, 25 here, is the *condition* of the
-# problem. Real networks have conditions of thousands.
+# The steep direction sets the limit, the flat one pays for it. At 0.02, `x` has hardly moved. At 0.076 it is better,
+# and `y` flips its sign at every step. At 0.082 `y` runs away. The ratio of the curvatures, 25 here, is the *condition*
+# of the problem. Real networks have conditions of thousands.
 #
 # ## Momentum
 #
@@ -52,8 +52,8 @@ for lr in (0.02, 0.076, 0.082):
 #
 #     b ← m b + gradient        w ← w - lr · b
 #
-# Along `x` all gradients point the same way. They pile up: `1 + m + m² + ... = 1 / (1 - m)` times the rate. Along `y` they
-# alternate, and cancel. So momentum is fast where it should be, and calm where it should be.
+# Along `x` all gradients point the same way. They pile up: `1 + m + m² + ... = 1 / (1 - m)` times the rate. Along `y`
+# they alternate, and cancel. So momentum is fast where it should be, and calm where it should be.
 
 # %%
 def steps_needed(lr, momentum=0.0):
@@ -81,14 +81,14 @@ angles = np.linspace(0, 2 * np.pi, 60)
 for k, (name, places, kind) in enumerate(ways):
     top = 110 * k
     for level in (3, 6.5, 10):
-        drawing.line([(60 + 44 * level * np.cos(t) * 0.5 + 220, top + 40 + 36 * level / 5 * np.sin(t) * 0.5) for t in angles],
-                     "soft", 0.5)
+        ring = [(280 + 22 * level * np.cos(t), top + 40 + 3.6 * level * np.sin(t)) for t in angles]
+        drawing.line(ring, "soft", 0.5)
     drawing.line([(280 + 22 * x, top + 40 - 36 * y) for x, y in places], kind if kind != "soft" else "c", 1.8)
     drawing.text(510, top + 40, name, "w", left=True)
 picture(
     drawing,
-    """Three ways down the same long bowl from its right end. A small rate crawls and does not arrive; a large one zigzags
-    across the bowl; with momentum the way swings and arrives at the middle.""",
+    """Three ways down the same long bowl from its right end. A small rate crawls and does not arrive; a large one
+    zigzags across the bowl; with momentum the way swings and arrives at the middle.""",
     "40 steps from the right towards the middle (the height is stretched). Slow; zigzag; and with momentum.",
 )
 
@@ -156,8 +156,8 @@ for lr, loss in zip(rates, ends):
     print(f"rate {lr:<7} test loss {loss:.3f}")
 
 # %% [markdown]
-# Too small wastes steps. Too large ends at `log(10)`, which is guessing (chapter 5), or at `nan`. In between lies a broad
-# valley, so a search by factors of three is fine enough. `python train.py --lr-find` does it within one run.
+# Too small wastes steps. Too large ends at `log(10)`, which is guessing (chapter 5), or at `nan`. In between lies a
+# broad valley, so a search by factors of three is fine enough. `python train.py --lr-find` does it within one run.
 #
 # ## Overfitting, seen
 #
@@ -185,7 +185,8 @@ picture(
 
 # %% [markdown]
 # The training loss says how well the network knows what it has seen. Only the test says what it has learnt. What helps?
-# Above all more images; and the rest of the means are ways to pretend to have more, or to forbid the network to be sure.
+# Above all more images; and the rest of the means are ways to pretend to have more, or to forbid the network to be
+# sure.
 
 # %%
 remedies = {
@@ -212,8 +213,8 @@ for name, settings in remedies.items():
 #
 # ## Exercise
 #
-# Write a step of SGD with momentum *and weight decay*: first `gradient + decay · w` takes the gradient's place. Return the
-# new weight and the new buffer. minidl's own optimiser is the checker.
+# Write a step of SGD with momentum *and weight decay*: first `gradient + decay · w` takes the gradient's place. Return
+# the new weight and the new buffer. minidl's own optimiser is the checker.
 
 # %%
 def sgd_step(w, gradient, buffer, lr, momentum, decay):

@@ -1,18 +1,19 @@
 # %% [markdown]
 # # Second derivatives: the largest eigenvalue of a GoogLeNet
 #
-# Chapter 10 found the limit of the learning rate: `2 / curvature`. For the bowl we knew the curvature. For a network with
-# a hundred thousand weights, what is it, and can it be computed? It can, by differentiating a gradient once more.
+# Chapter 10 found the limit of the learning rate: `2 / curvature`. For the bowl we knew the curvature. For a network
+# with a hundred thousand weights, what is it, and can it be computed? It can, by differentiating a gradient once more.
 #
 # ## Curvature in many directions
 #
-# The second derivatives of a loss with respect to `n` weights form a matrix, the *Hessian*: `H[i, j]` says how the slope
-# along `i` changes when weight `j` moves. Near a point, the loss is
+# The second derivatives of a loss with respect to `n` weights form a matrix, the *Hessian*: `H[i, j]` says how the
+# slope along `i` changes when weight `j` moves. Near a point, the loss is
 #
 #     L(w + d) = L(w) + gradient · d + 1/2 d · H d + ...
 #
-# Along a direction `v` of length 1 the curvature is `v · H v`. It is largest along one special direction, the eigenvector
-# of the largest eigenvalue. That eigenvalue is called the *sharpness*, and it sets the limit for the learning rate.
+# Along a direction `v` of length 1 the curvature is `v · H v`. It is largest along one special direction, the
+# eigenvector of the largest eigenvalue. That eigenvalue is called the *sharpness*, and it sets the limit for the
+# learning rate.
 #
 # The Hessian of a network cannot be written down: a hundred thousand by a hundred thousand numbers. But **a product
 # `H v` can be computed without `H`.** The gradient `g(w)` is a function like any other. Take its product with a fixed
@@ -43,23 +44,23 @@ print("gradient:", gradient.detach().numpy())
 print("H v:     ", minidl.grad((gradient * v).sum(), w)[0].numpy())
 
 # %% [markdown]
-# `create_graph=True` says: record the backward walk, as if it were a forward. Below is the graph of the *gradient* in this
-# example. Everything in it is an operation of chapters 3 and 4, so it can be walked again.
+# `create_graph=True` says: record the backward walk, as if it were a forward. Below is the graph of the *gradient* in
+# this example. Everything in it is an operation of chapters 3 and 4, so it can be walked again.
 
 # %% tags=["hide-input"]
 (gradient,) = minidl.grad(loss(), w, create_graph=True)
 picture(
     minidl.draw_graph(gradient, params={"w": w}),
-    """The graph that computed the gradient of w0 squared times w1: slices of w, products and powers, put back into their
-    places and added.""",
+    """The graph that computed the gradient of w0 squared times w1: slices of w, products and powers, put back into
+    their places and added.""",
     "A gradient is computed by a graph, too.",
 )
 
 # %% [markdown]
 # ## Power iteration
 #
-# Take a random vector and multiply it by `H`, again and again. Each time, its part along the eigenvector with the largest
-# eigenvalue grows most. After some rounds nothing else is left. No matrix is ever written down.
+# Take a random vector and multiply it by `H`, again and again. Each time, its part along the eigenvector with the
+# largest eigenvalue grows most. After some rounds nothing else is left. No matrix is ever written down.
 
 # %%
 H = np.array([[4.0, 1.0, 0.0], [1.0, 3.0, 1.0], [0.0, 1.0, 1.0]])
@@ -85,8 +86,8 @@ source(largest_eigenvalue)
 # %% [markdown]
 # ## A GoogLeNet
 #
-# The network of chapter 9, all nine blocks, with an eighth of the channels. It learns 32 real digits for 30 steps. Then we
-# ask for its sharpness.
+# The network of chapter 9, all nine blocks, with an eighth of the channels. It learns 32 real digits for 30 steps. Then
+# we ask for its sharpness.
 
 # %%
 from minidl import optim
@@ -140,13 +141,14 @@ predict("The curvature along the eigenvector by three losses. Will it be the eig
 print(f"by three losses {measured:.2f}, by power iteration {sharpness:.2f}")
 
 # %% [markdown]
-# (Not to all digits. ReLU and max pooling have kinks, and on the way from one place to the other some pixels cross one.)
+# (Not to all digits. ReLU and max pooling have kinks, and on the way from one place to the other some pixels cross
+# one.)
 #
 # ## The edge of stability
 #
 # Sharpness is no constant: it changes while a network learns. The small network below is trained by plain descent on 60
-# digits, all at once in every step, at four rates. Each rate has its own limit, `2 / rate`. Every 25 steps the sharpness
-# is computed.
+# digits, all at once in every step, at four rates. Each rate has its own limit, `2 / rate`. Every 25 steps the
+# sharpness is computed.
 
 # %%
 X = minidl.tensor(scans[:60].reshape(60, 64) / 255.0)
@@ -187,17 +189,17 @@ curves = {f"rate {rate}": [(25 * k, value) for k, value in enumerate(found)] for
 drawing = chart(curves, xlabel="step", ylabel="sharpness", height=260)
 picture(
     drawing,
-    """The sharpness over 400 steps for four learning rates. All begin at the same value; then each goes to a level of its
-    own, near 2 divided by its rate, and stays there, swinging a little.""",
+    """The sharpness over 400 steps for four learning rates. All begin at the same value; then each goes to a level of
+    its own, near 2 divided by its rate, and stays there, swinging a little.""",
     "Each run settles near its own limit, `2 / rate`: 20, 13.3, 10 and 6.7.",
 )
 
 # %% [markdown]
-# The limit is not a wall that training must keep away from. It is where training *goes*. Above the limit, the steps swing
-# wider and wider along the steepest direction, until they have left the narrow place for a flatter one. Below it, the way
-# down leads into narrower places. So the sharpness settles at the edge. It is called the *edge of stability* (Cohen and
-# others, 2021), and it was found by what you have just done: power iteration during training. It also says why large
-# rates find flat places.
+# The limit is not a wall that training must keep away from. It is where training *goes*. Above the limit, the steps
+# swing wider and wider along the steepest direction, until they have left the narrow place for a flatter one. Below it,
+# the way down leads into narrower places. So the sharpness settles at the edge. It is called the *edge of stability*
+# (Cohen and others, 2021), and it was found by what you have just done: power iteration during training. It also says
+# why large rates find flat places.
 #
 # ## What you know now
 #

@@ -2,9 +2,9 @@
 # # Why it is fast I: the register tile, and the roofline of this machine
 #
 # Nearly all the time of training goes into one loop: multiply two numbers, add to a sum. A product of two 1024 x 1024
-# matrices does that a thousand million times. How fast could it be, and what stands in the way? All numbers on this page
-# were measured while it was made, on one core of the machine it was made on. (Other programs ran next to it: yours will
-# differ. Run the chapter.)
+# matrices does that a thousand million times. How fast could it be, and what stands in the way? All numbers on this
+# page were measured while it was made, on one core of the machine it was made on. (Other programs ran next to it: yours
+# will differ. Run the chapter.)
 
 # %%
 import numpy as np
@@ -54,24 +54,24 @@ say(f"""
 #
 #     c = c + a[k] * b[k]        for k = 0, 1, 2, ...
 #
-# Each addition needs the result of the one before. So a new one can begin only every four cycles, on one of two ports. Of
-# the eight that could have begun in that time, one did.
+# Each addition needs the result of the one before. So a new one can begin only every four cycles, on one of two ports.
+# Of the eight that could have begun in that time, one did.
 #
-# The remedy: sum up **many sums at once** that do not wait for each other. With 4 cycles and 2 ports, 4 x 2 = 8 sums keep
-# both ports busy all the time. With fewer, the core waits for itself.
+# The remedy: sum up **many sums at once** that do not wait for each other. With 4 cycles and 2 ports, 4 x 2 = 8 sums
+# keep both ports busy all the time. With fewer, the core waits for itself.
 #
 # ## Registers
 #
 # A sum must not be stored and loaded again in every step, so it stays in a register. A matrix product has enough sums:
-# take a *tile* of `C`, of `R` rows and `V` vectors. In every step `k` it needs `R` numbers of `A` and `V` vectors of `B`,
-# and with these does all `R x V` multiply-adds:
+# take a *tile* of `C`, of `R` rows and `V` vectors. In every step `k` it needs `R` numbers of `A` and `V` vectors of
+# `B`, and with these does all `R x V` multiply-adds:
 #
 #     for k in range(length):
 #         load V vectors of B[k]
 #         for each of the R rows: load A[i, k], and do V multiply-adds with it
 #
-# Every number that is loaded is used several times: an element of `A` for `V` vectors, a vector of `B` for `R` rows. So a
-# step takes
+# Every number that is loaded is used several times: an element of `A` for `V` vectors, a vector of `B` for `R` rows. So
+# a step takes
 #
 # - `R V / 2` cycles on the two ports for multiply-adds,
 # - `(R + V) / 2` cycles on the two ports for loads, at the same time,
@@ -107,22 +107,23 @@ for k, ((R, V), rate) in enumerate(zip(shapes, rates)):
     drawing.box(70, top_line, 380 * rate / top, 13, "a")
     drawing.box(70, top_line + 15, 380 * share_of_peak(R, V), 7, "b")
     drawing.text(84 + 380 * rate / top, top_line + 7, f"{rate / 1e9:.0f}", "s", left=True)
-drawing.text(70, 40 * len(shapes) + 10, "wide: measured, in GFLOP/s on one core; narrow and dashed: as reasoned", "w s", left=True)
+words = "wide: measured, in GFLOP/s on one core; narrow and dashed: as reasoned"
+drawing.text(70, 40 * len(shapes) + 10, words, "w s", left=True)
 picture(
     drawing,
-    """Bars for six shapes of tile, measured next to reasoned. They grow with the number of sums, from about an eighth of
-    the peak for one sum to the peak for the largest tile.""",
+    """Bars for six shapes of tile, measured next to reasoned. They grow with the number of sums, from about an eighth
+    of the peak for one sum to the peak for the largest tile.""",
     "The more sums are under way, the better the ports are used, until both are always busy.",
 )
 
 # %% [markdown]
-# The reasoning knew nothing of this machine but 4 cycles and 2 ports. Where it is off, the true core has another latency
-# or other ports, or it shares them with another program.
+# The reasoning knew nothing of this machine but 4 cycles and 2 ports. Where it is off, the true core has another
+# latency or other ports, or it shares them with another program.
 #
 # That is why a tile reaches the peak: **enough sums to cover the latency on all ports, each in a register for the whole
-# reduction, and every loaded number used so often that the loads fit next to the arithmetic.** minidl's tile for AVX-512
-# has 8 x 3 = 24 sums: three times what the latency needs; 24 / 2 = 12 cycles of arithmetic per step next to 11 / 2
-# cycles of loads; 24 + 3 + 1 of 32 registers. Its step is written as machine code by these lines, the accumulators
+# reduction, and every loaded number used so often that the loads fit next to the arithmetic.** minidl's tile for
+# AVX-512 has 8 x 3 = 24 sums: three times what the latency needs; 24 / 2 = 12 cycles of arithmetic per step next to 11
+# / 2 cycles of loads; 24 + 3 + 1 of 32 registers. Its step is written as machine code by these lines, the accumulators
 # (`sums`) as values that never leave their registers:
 
 # %% tags=["hide-input"]
@@ -146,8 +147,8 @@ print(f"{4 * balance:.0f} operations in the time of one number")
 
 # %% [markdown]
 # So it matters how often a number is used once it is there. The *intensity* of a job is its operations per byte of
-# memory. If it is low, memory sets the pace, at `intensity x bandwidth`. If it is high, arithmetic does, at the peak. The
-# lower of the two is the *roofline*:
+# memory. If it is low, memory sets the pace, at `intensity x bandwidth`. If it is high, arithmetic does, at the peak.
+# The lower of the two is the *roofline*:
 #
 #     rate  ≤  min(peak, intensity · bandwidth)
 #
@@ -178,19 +179,20 @@ roof = [(x, min(peak, x * bytes_per_second) / 1e9) for x in ends]
 picture(
     chart({"roof": roof}, logx=True, logy=True, xlabel="operations per byte of memory", ylabel="GFLOP/s",
           marks=[(x, y / 1e9, name) for name, (x, y) in points.items()]),
-    f"""The roofline on two logarithmic axes: a slope that rises with the intensity up to {peak / 1e9:.0f} GFLOP/s and is
-    flat from there. The sum of two arrays lies at the left on the slope, the matrix products at the right near the flat
-    part.""",
-    "Left of the bend memory sets the pace, right of it arithmetic. A faster kernel helps on the right only; on the left, "
-    "fewer passes over memory do.",
+    f"""The roofline on two logarithmic axes: a slope that rises with the intensity up to {peak / 1e9:.0f} GFLOP/s and
+    is flat from there. The sum of two arrays lies at the left on the slope, the matrix products at the right near the
+    flat part.""",
+    "Left of the bend memory sets the pace, right of it arithmetic. A faster kernel helps on the right only; on the "
+    "left, fewer passes over memory do.",
 )
 
 # %% [markdown]
-# (The smallest product lies below its roof. It takes a few millionths of a second, no longer than the call from Python.)
+# (The smallest product lies below its roof. It takes a few millionths of a second, no longer than the call from
+# Python.)
 #
-# Now you know why minidl has batch norm and ReLU *fused*, one pass over memory for both: they live on the slope. And why
-# convolutions go through a matrix product: it lives under the flat roof. And why im2col's copies hurt (chapter 6): they
-# move bytes, and compute nothing.
+# Now you know why minidl has batch norm and ReLU *fused*, one pass over memory for both: they live on the slope. And
+# why convolutions go through a matrix product: it lives under the flat roof. And why im2col's copies hurt (chapter 6):
+# they move bytes, and compute nothing.
 #
 # ## What you know now
 #
@@ -200,9 +202,9 @@ picture(
 #
 # ## Exercise
 #
-# Another core: latency `latency`, `ports` ports for multiply-adds, `loads` ports for loads, `registers` vector registers.
-# Which share of its peak can a tile of `R x V` reach? If its sums, its `V` vectors of `B` and one for `A` do not fit into
-# the registers, say 0.
+# Another core: latency `latency`, `ports` ports for multiply-adds, `loads` ports for loads, `registers` vector
+# registers. Which share of its peak can a tile of `R x V` reach? If its sums, its `V` vectors of `B` and one for `A` do
+# not fit into the registers, say 0.
 
 # %%
 def share(R, V, latency, ports, loads, registers):

@@ -27,8 +27,8 @@ six = [sum(d[i + j] * g[j] for j in range(3)) for i in range(2)]
 print("by six:          ", *six)
 
 # %% [markdown]
-# Four. The sums of the `g` do not count: a filter is used at a million places, and its sums are computed once. Additions
-# of the `d` are cheap, and shared by all filters. But where does this come from? Not from luck.
+# Four. The sums of the `g` do not count: a filter is used at a million places, and its sums are computed once.
+# Additions of the `d` are cheap, and shared by all filters. But where does this come from? Not from luck.
 #
 # ## Multiply polynomials
 #
@@ -63,8 +63,8 @@ print("multiplied out:  ", *np.convolve([5, 3], [2, 7, 1]))
 # %% [markdown]
 # ## Turn it around
 #
-# Now the sliding. For a fixed filter, the product of polynomials is linear in `a`: a matrix `M` with `g` shifted down the
-# diagonal takes `a` to the coefficients. Sliding the filter over `d` is *the same matrix, transposed*:
+# Now the sliding. For a fixed filter, the product of polynomials is linear in `a`: a matrix `M` with `g` shifted down
+# the diagonal takes `a` to the coefficients. Sliding the filter over `d` is *the same matrix, transposed*:
 
 # %%
 M = np.array([[2, 0], [7, 2], [1, 7], [0, 1]])
@@ -90,8 +90,8 @@ for name, matrix in (("Bᵀ", BT), ("G", G), ("Aᵀ", AT)):
         print("   ", *(f"{str(number):>4}" for number in row))
 
 # %% [markdown]
-# Compare with the four lines at the beginning: row 1 of `Bᵀ` is `d2 - d0`, row 2 is `d1 + d2`. (Two signs moved from one
-# matrix to the other.)
+# Compare with the four lines at the beginning: row 1 of `Bᵀ` is `d2 - d0`, row 2 is `d1 + d2`. (Two signs moved from
+# one matrix to the other.)
 
 # %% tags=["hide-input"]
 from minidl.tour.drawing import Drawing
@@ -108,7 +108,8 @@ drawing.arrow(280, 72, 222, 72, words="G")
 drawing.grid(290, 18, [[number] for number in (2, 7, 1)], {(i, 0): "b" for i in range(3)}, title="g")
 drawing.text(346, 72, "=", "t")
 products = [x * y for x, y in zip(Bd, Gg)]
-drawing.grid(366, 0, [[str(number)] for number in products], {(i, 0): "c" for i in range(4)}, title="4 products", width=48)
+marks = {(i, 0): "c" for i in range(4)}
+drawing.grid(366, 0, [[str(number)] for number in products], marks, title="4 products", width=48)
 drawing.arrow(424, 72, 474, 72, words="Aᵀ")
 drawing.grid(484, 36, [[str(sum(x * y for x, y in zip(row, products)))] for row in AT], title="y")
 picture(
@@ -175,8 +176,8 @@ for name, points in sets.items():
 #
 # ## Exercise
 #
-# Karatsuba's trick is the smallest relative. Multiply `a0 + a1 t` by `b0 + b1 t` with *three* products, by the points 0,
-# 1 and infinity, and return the three coefficients. The numbers below count their products.
+# Karatsuba's trick is the smallest relative. Multiply `a0 + a1 t` by `b0 + b1 t` with *three* products, by the points
+# 0, 1 and infinity, and return the three coefficients. The numbers below count their products.
 
 # %%
 class Counted:

@@ -20,8 +20,8 @@ print((0.1 + 0.2) + 0.3, "and", 0.1 + (0.2 + 0.3))
 # Every addition rounds to the nearest float. Add in another order, and other roundings happen. So addition of floats is
 # *not associative*, and **a sum is not determined by its terms, but by its terms and their order**.
 #
-# Now sum up a hundred thousand numbers on several threads, the way it is mostly done: every thread sums up its part, and
-# the partial sums are added.
+# Now sum up a hundred thousand numbers on several threads, the way it is mostly done: every thread sums up its part,
+# and the partial sums are added.
 
 # %%
 rng = np.random.default_rng(0)
@@ -106,9 +106,9 @@ picture(
 # %% [markdown]
 # ## The remedy: chunks of a fixed size
 #
-# Cut the numbers into chunks whose size does *not* depend on the number of threads: 4,096 each, say. Any thread may sum up
-# any chunk, in any order in time. Store each chunk's sum at the chunk's own place. At the end, add the chunk sums *in the
-# order of their places*. Threads decide who does what and when, but not what is added to what.
+# Cut the numbers into chunks whose size does *not* depend on the number of threads: 4,096 each, say. Any thread may sum
+# up any chunk, in any order in time. Store each chunk's sum at the chunk's own place. At the end, add the chunk sums
+# *in the order of their places*. Threads decide who does what and when, but not what is added to what.
 
 # %%
 def in_chunks(x, threads, size=4096):
@@ -144,16 +144,16 @@ bar(150, "fixed chunks: 2 threads", cuts, "abbabaab", "12212112")
 bar(216, "fixed chunks: 3 threads", cuts, "abcbacca", "12321331")
 picture(
     drawing,
-    """Above, two bars cut into two and into three parts, a part per thread: the cuts lie at different places. Below, two
-    bars cut into the same eight chunks, which threads 1, 2 and 3 take in any order: the cuts are the same.""",
-    "A part per thread moves the cuts with the number of threads. With fixed chunks the cuts stay, whichever thread does "
-    "the work.",
+    """Above, two bars cut into two and into three parts, a part per thread: the cuts lie at different places. Below,
+    two bars cut into the same eight chunks, which threads 1, 2 and 3 take in any order: the cuts are the same.""",
+    "A part per thread moves the cuts with the number of threads. With fixed chunks the cuts stay, whichever thread "
+    "does the work.",
 )
 
 # %% [markdown]
-# It costs nothing: the work is the same, and with more chunks than threads a thread that is late is helped by the others.
-# In minidl every parallel sum is made so. The gradient with respect to a weight is the longest: a sum over all pixels of
-# all images. Here it is on one to three threads of this machine:
+# It costs nothing: the work is the same, and with more chunks than threads a thread that is late is helped by the
+# others. In minidl every parallel sum is made so. The gradient with respect to a weight is the longest: a sum over all
+# pixels of all images. Here it is on one to three threads of this machine:
 
 # %%
 from minidl.kernels.cpu.machine import team
@@ -173,10 +173,10 @@ for threads, weight in zip((1, 2, 3), found):
 # %% [markdown]
 # ## Random numbers
 #
-# One more source of disorder: dropout. If all layers and threads draw from one stream of random numbers, who comes first
-# decides what is drawn. minidl's stream has no state. It is a *function*: Philox, a cipher of ten rounds, turns a key and
-# a counter into random bits. The key is made of seed, layer and step, the counter is the place in the mask. So any thread,
-# and any device, can compute any piece of a mask, at any time.
+# One more source of disorder: dropout. If all layers and threads draw from one stream of random numbers, who comes
+# first decides what is drawn. minidl's stream has no state. It is a *function*: Philox, a cipher of ten rounds, turns a
+# key and a counter into random bits. The key is made of seed, layer and step, the counter is the place in the mask. So
+# any thread, and any device, can compute any piece of a mask, at any time.
 
 # %%
 from minidl.philox import fill_uint32
