@@ -24,6 +24,7 @@ from numpy.typing import DTypeLike
 
 SMALL = 1 << 16  # below this many bytes malloc is as good
 RANGE = 1 << 32  # bytes of address space reserved at a time; untouched pages cost nothing
+HAS_RANGES = hasattr(mmap, "MAP_PRIVATE")
 PAGE = max(4096, mmap.PAGESIZE)
 
 
@@ -88,7 +89,7 @@ class Pool:
         dtype = np.dtype(dtype)
         shape = (shape,) if isinstance(shape, int) else tuple(shape)
         nbytes = math.prod(shape) * dtype.itemsize
-        if nbytes < SMALL or not hasattr(mmap, "MAP_PRIVATE"):
+        if nbytes < SMALL or not HAS_RANGES:
             return np.empty(shape, dtype)
         size = -(-nbytes // PAGE) * PAGE
         with self.lock:

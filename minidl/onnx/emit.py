@@ -121,7 +121,7 @@ def layer_norm(graph: Graph, call: Call, inputs: Any) -> str:
 
 
 def linear(graph: Graph, call: Call, inputs: Any) -> str:
-    return graph.add("Gemm", inputs, call.layer, transB=1)
+    return graph.add("Gemm", [x for x in inputs if x is not None], call.layer, transB=1)
 
 
 def reshape(graph: Graph, call: Call, inputs: Any) -> str:
