@@ -28,8 +28,7 @@ import numpy as np
 from benchmarks import pictures, report
 
 PARTS = ("digits", "cifar10")
-RATES = (0.01, 0.03, 0.1)
-SOURCE_RATE = 0.05
+RATES, SOURCE_RATE = (0.01, 0.03, 0.1), 0.05
 TRIAL = 1000  # seed of the networks that choose a rate; those measured count from 0
 
 
@@ -43,10 +42,8 @@ class Method:
 
 SCRATCH = "from scratch"
 METHODS = {
-    SCRATCH: Method(False, ""),
-    "fine-tuned": Method(True, ""),
-    "frozen but for the head": Method(True, "all-but-head"),
-}
+    SCRATCH: Method(False, ""), "fine-tuned": Method(True, ""), "frozen but for the head": Method(True, "all-but-head"),
+}  # fmt: skip
 COLOURS = dict(zip(METHODS, (pictures.GREY, pictures.BLUE, pictures.ORANGE)))
 MARKS = dict(zip(METHODS, "sod"))
 
