@@ -9,6 +9,7 @@
     python train.py --weights runs/mnist-googlenet-1 --freeze stem,3a    # begin with what another run learnt
     python train.py --lr-find                            # no training: a range test that suggests a learning rate
     python train.py --resume runs/digits-googlenet-1     # go on after the last checkpoint, to the same bits
+    python -m minidl launch -n 4 train.py --data mnist   # four processes share each batch
     python train.py --help                               # every option
 
 Each run gets a folder of its own, runs/DATA-MODEL-NUMBER, with weights, figures and results.
@@ -20,6 +21,7 @@ import minidl
 import models
 from minidl import optim, training
 from minidl.data import PRESETS, DataLoader, load
+from minidl.distributed import own_shards
 from minidl.training import device, interval, number, one_of, option, switch, whole
 
 
@@ -40,6 +42,7 @@ class Settings:
     # How long and how fast. Longer training is the surest way to a better result.
     epochs: int = option(None, "passes over the training images", whole(1, 100_000))
     batch_size: int = option(None, "images per step; with a larger one raise --lr too", whole(1, 1 << 20))
+    shards: int = option(0, "parts of a batch, for processes to share; 0: one, or 8 for several processes", whole(0, 4096))
     lr: float = option(None, "peak learning rate; lower it when the loss jumps or becomes NaN", number(0, above=True))
     optimizer: str = option("sgd", "adamw needs a lower --lr, such as 0.003", one_of(training.OPTIMIZERS))
     schedule: str = option("one-cycle", "how --lr rises and falls over the run", one_of(training.SCHEDULES))
@@ -78,6 +81,7 @@ RECIPES = {
 
 
 def main():
+    training.join()  # the other processes, where several were started
     settings = training.parse(Settings, RECIPES, __doc__)
     with training.usage_errors():  # a wrong value ends here: one line, exit status 2, nothing trained
         images = load(settings.data, settings.data_dir, image_size=settings.image_size)
@@ -95,8 +99,10 @@ def create_loaders(settings, images):
     """Batches for training (shuffled and augmented), validation and test."""
     options = dict(batch_size=settings.batch_size, num_workers=settings.workers, device=settings.device)
     augmented, plain = images.transform(settings.augmentation), images.transform("none")
+    shards = None if settings.lr_find else own_shards(settings.shards)
+    chance = dict(shuffle=True, seed=settings.seed, transform=augmented)
     return {
-        "train": DataLoader(images.train, shuffle=True, seed=settings.seed, transform=augmented, **options),
+        "train": DataLoader(images.train, shards=shards, **chance, **options),
         "val": DataLoader(images.val, transform=plain, **options),
         "test": DataLoader(images.test, transform=plain, **options),
     }
@@ -160,15 +166,16 @@ def train(settings, loaders, state, run):
         for part in state.frozen:
             part.eval()  # its batch norms keep their statistics
 
-        for images, labels in progress.track(loaders["train"], meter):
-            logits, *auxiliary = training.as_tuple(model(images))
-            loss = minidl.cross_entropy(logits, labels, label_smoothing=settings.label_smoothing)
-            for extra in auxiliary:
-                loss = loss + settings.aux_weight * minidl.cross_entropy(extra, labels)
+        for batch in progress.track(loaders["train"], meter):
+            for images, labels in state.parts(batch):  # all at once; of several processes, each has parts of its own
+                logits, *auxiliary = training.as_tuple(model(images))
+                loss = minidl.cross_entropy(logits, labels, label_smoothing=settings.label_smoothing)
+                for extra in auxiliary:
+                    loss = loss + settings.aux_weight * minidl.cross_entropy(extra, labels)
 
-            optimizer.zero_grad()
-            loss.backward()  # every parameter's .grad: which way the loss rises
-            meter.add(loss, logits, labels, schedule.get_last_lr()[0])
+                optimizer.zero_grad()
+                loss.backward()  # every parameter's .grad: which way the loss rises
+                meter.add(loss, logits, labels, schedule.get_last_lr()[0])
             optimizer.step()  # one step the other way
 
             state.after_step()  # averaged weights, learning rate

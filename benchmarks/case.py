@@ -11,6 +11,20 @@ from pathlib import Path
 import numpy as np
 
 
+# Small networks: the name, arguments and options of each layer.
+SAME, HALF = dict(padding=1), ("MaxPool2d", (2,), {})
+LAYERS = {
+    "mlp": (
+        ("Linear", (784, 256), {}), ("ReLU", (), {}), ("Linear", (256, 128), {}), ("ReLU", (), {}),
+        ("Linear", (128, 10), {}),
+    ),
+    "convnet": (
+        ("Conv2d", (1, 8, 3), SAME), ("ReLU", (), {}), HALF, ("Conv2d", (8, 16, 3), SAME), ("ReLU", (), {}), HALF,
+        ("Flatten", (), {}), ("Linear", (784, 10), {}),
+    ),
+}  # fmt: skip
+
+
 @dataclass(frozen=True)
 class Case:
     """A network and a batch for it.
@@ -19,8 +33,10 @@ class Case:
     ----------
     variant, width : str, float
         Of `models.GoogLeNet`.
-    batch, size, classes : int
-        Images, their height and width, and classes.
+    batch, size, classes, channels : int
+        Images, their height and width, classes, and channels of an image.
+    layers : str
+        A network of the table `LAYERS` in place of GoogLeNet.
     """
 
     variant: str = "cifar"
@@ -28,12 +44,27 @@ class Case:
     batch: int = 64
     size: int = 32
     classes: int = 10
+    channels: int = 3
+    layers: str = ""
 
     def network(self):
         """minidl's network, without dropout, which would differ between engines."""
         import models
+        from minidl import nn
 
-        return models.GoogLeNet(self.variant, num_classes=self.classes, width=self.width, dropout=0.0)
+        if self.layers:
+            return self.chain(nn)
+        options = dict(num_classes=self.classes, in_channels=self.channels, width=self.width, dropout=0.0)
+        return models.GoogLeNet(self.variant, **options)
+
+    def chain(self, nn):
+        """The network of `LAYERS`, of the modules of `nn`: minidl's or PyTorch's, which have the same names."""
+        return nn.Sequential(*[getattr(nn, name)(*args, **options) for name, args, options in LAYERS[self.layers]])
+
+    def inputs(self, images):
+        """Images (N, H, W, C) as the network takes them: (N, C, H, W), or rows of pixels."""
+        is_flat = self.layers and LAYERS[self.layers][0][0] == "Linear"
+        return images.reshape(len(images), -1) if is_flat else images.transpose(0, 3, 1, 2)
 
 
 @contextlib.contextmanager
@@ -42,7 +73,7 @@ def folder_of(case, seed=0):
     with tempfile.TemporaryDirectory(prefix="minidl-benchmark-") as folder:
         folder, rng = Path(folder), np.random.default_rng(seed)
         np.savez(folder / "weights.npz", **_weights(case, rng))
-        images = rng.standard_normal((case.batch, case.size, case.size, 3), np.float32)
+        images = rng.standard_normal((case.batch, case.size, case.size, case.channels), np.float32)
         np.savez(folder / "batch.npz", images=images, labels=rng.integers(0, case.classes, case.batch))
         (folder / "case.json").write_text(json.dumps(asdict(case)))
         yield folder

@@ -106,8 +106,12 @@ def part_of(name, settings):
 
 
 def measure_times(name, settings, wrong):
+    """The part of that name, see `measure_part`."""
+    return measure_part(name, part_of(name, settings), settings, wrong)
+
+
+def measure_part(name, part, settings, wrong):
     """Check the contenders of a part, race them and check them again; rows by label."""
-    part = part_of(name, settings)
     with folder_of(part.case) as folder, contextlib.ExitStack() as stack:
         wanted = reference(folder, part.mode, settings.threads)
         workers = enter(stack, part.contenders, settings, "network", folder=str(folder), mode=part.mode)
@@ -137,7 +141,7 @@ def checked(workers, wanted, folder):
             found[label] = compare.errors(results, wanted)
     yardstick = found.get(YARDSTICK)
     return {
-        label: {"errors": errors, "faults": compare.faults(errors, PRECISION[label], yardstick)}
+        label: {"errors": errors, "faults": compare.faults(errors, PRECISION.get(label, "float32"), yardstick)}
         for label, errors in found.items()
     }
 

@@ -45,6 +45,10 @@ class Job:
             times.append(self.timed())
         return {"seconds": statistics.median(times)}
 
+    def rest(self, seconds):
+        """Do nothing for a while, in which the threads of the last contender go to sleep."""
+        time.sleep(seconds)
+
     def memory(self, steps=3):
         """Bytes by which the resident size rises at most while `steps` steps are taken."""
         before = resident()

@@ -13,6 +13,7 @@ BLUE, SKY, ORANGE, VERMILION, GREEN, PURPLE, GREY = (
 COLOURS = {
     "minidl": BLUE,
     "minidl, no Winograd": SKY,
+    "minidl captured": SKY,
     "PyTorch eager": ORANGE,
     "PyTorch channels_last": ORANGE,
     "PyTorch compile, channels_last": ORANGE,

@@ -32,6 +32,7 @@ class Engine(NamedTuple):
 ENGINES = {
     "minidl": Engine("minidl", "minidl_jobs"),
     "torch": Engine("PyTorch", "torch_jobs", ("torch",), f"torch==2.13.0 --index-url {TORCH_CPU}"),
+    "numpy": Engine("NumPy", "numpy_jobs"),
     "onnxruntime": Engine("ONNX Runtime", "onnxruntime_jobs", ("onnx", "onnxruntime"), "onnx onnxruntime"),
     "dezero": Engine("DeZero", "dezero_jobs", ("dezero",), "dezero==0.0.13"),
     "mygrad": Engine("MyGrad", "mygrad_jobs", ("mygrad",), "mygrad==2.5.0"),

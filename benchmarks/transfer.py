@@ -1,18 +1,15 @@
 """Transfer: accuracy with few labelled images, from scratch and with another network's weights; rounds are seeds.
 
-A network learns the source: all of MNIST for the digits, the first five classes of CIFAR-10
-for the last five. Then others learn the target from 20, 100 or 500 images per class (or all
-that there are), three ways: from scratch, with all of the source's weights as a beginning,
-and with them frozen but for the head. A seed decides which images, their order and the
-weights that begin at random.
+A network learns the source: all of MNIST for the digits, the first five classes of CIFAR-10 for the last five. Then
+others learn the target from 20, 100 or 500 images per class (or all that there are), three ways: from scratch, with all
+of the source's weights as a beginning, and with them frozen but for the head. A seed decides which images, their order
+and the weights that begin at random.
 
-Every way has the same number of steps and the same budget for its learning rate: for each
-number of images, each of `RATES` is tried once, with a seed that is not measured, and the
-one with the most validation images right is taken, of equal ones the one with the least
-validation loss (these images are the held-out part of the training images). Test images
-are looked at once per measured network, after its last step. One seed may choose a rate
-that suits others badly; the whiskers show it. `benchmarks/figures/transfer.json` holds the
-result of each seed.
+Every way has the same number of steps and the same budget for its learning rate: for each number of images, each of
+`RATES` is tried once, with a seed that is not measured, and the one with the most validation images right is taken, of
+equal ones the one with the least validation loss (these images are the held-out part of the training images). Test
+images are looked at once per measured network, after its last step. One seed may choose a rate that suits others badly;
+the whiskers show it. `benchmarks/figures/transfer.json` holds the result of each seed.
 
     python -m benchmarks transfer --rounds 5 --json transfer.json --picture benchmarks/figures/transfer.png
 """
@@ -31,8 +28,7 @@ import numpy as np
 from benchmarks import pictures, report
 
 PARTS = ("digits", "cifar10")
-RATES = (0.01, 0.03, 0.1)
-SOURCE_RATE = 0.05
+RATES, SOURCE_RATE = (0.01, 0.03, 0.1), 0.05
 TRIAL = 1000  # seed of the networks that choose a rate; those measured count from 0
 
 
@@ -46,10 +42,8 @@ class Method:
 
 SCRATCH = "from scratch"
 METHODS = {
-    SCRATCH: Method(False, ""),
-    "fine-tuned": Method(True, ""),
-    "frozen but for the head": Method(True, "all-but-head"),
-}
+    SCRATCH: Method(False, ""), "fine-tuned": Method(True, ""), "frozen but for the head": Method(True, "all-but-head"),
+}  # fmt: skip
 COLOURS = dict(zip(METHODS, (pictures.GREY, pictures.BLUE, pictures.ORANGE)))
 MARKS = dict(zip(METHODS, "sod"))
 

@@ -24,6 +24,7 @@ from numpy.typing import DTypeLike
 
 SMALL = 1 << 16  # below this many bytes malloc is as good
 RANGE = 1 << 32  # bytes of address space reserved at a time; untouched pages cost nothing
+HAS_RANGES = hasattr(mmap, "MAP_PRIVATE")
 PAGE = max(4096, mmap.PAGESIZE)
 
 
@@ -64,7 +65,7 @@ class Range:
             self.top = self.free[-1][0]
 
 
-class Watch(weakref.ref):
+class Watch(weakref.ref[Any]):
     """A weak reference to an array that knows where the array lies: (range, start, size)."""
 
     __slots__ = ("place",)
@@ -90,7 +91,7 @@ class Pool:
         nbytes = math.prod(shape) * dtype.itemsize
         if nbytes > 2 * HALF:  # address space is no memory: the system would end the process at a touch
             raise MemoryError(f"{nbytes} bytes were asked for, {2 * HALF} are there")
-        if nbytes < SMALL or not hasattr(mmap, "MAP_PRIVATE"):
+        if nbytes < SMALL or not HAS_RANGES:
             return np.empty(shape, dtype)
         size = -(-nbytes // PAGE) * PAGE
         with self.lock:

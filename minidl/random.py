@@ -14,7 +14,8 @@ from minidl.checks import is_integer, refused
 
 GENERAL = 0  # the stream of initialisers, randn() and functional dropout; layers count from 1
 
-_state = {"seed": 0, "layers": 0, "uses": {}}
+_state = {"seed": 0, "layers": 0, "uses": {}, "shard": 0}
+LAYERS = 1 << 20  # that fit under one shard
 on_draw = None  # called with each key before it is returned: a captured step draws again each time
 
 
@@ -45,8 +46,13 @@ def next_key(layer: int = GENERAL) -> tuple[int, int, int]:
     """(seed, layer, step) for one draw of the stream `layer`; the step counts the draws."""
     step = _state["uses"].get(layer, 0)
     _state["uses"][layer] = step + 1
-    key = _state["seed"], layer, step
+    key = _state["seed"], layer + LAYERS * _state["shard"], step
     return key if on_draw is None else on_draw(key)
+
+
+def use_shard(number: int) -> None:
+    """Draw from the streams of shard `number` of a batch from here on; 0 is that of a batch in one piece."""
+    _state["shard"] = number
 
 
 def generator(layer: int = GENERAL) -> np.random.Generator:

@@ -2,15 +2,16 @@
 
 import numpy as np
 import pytest
-from faults import fast_form, fault, test_of
+from faults import fast_form, fault, instead, test_of
 from numpy.lib.stride_tricks import as_strided
 
 from minidl import backend
-from minidl.ops import convolution, elementwise, matmul
+from minidl.ops import convolution, elementwise, matmul, reduction
 
 try:
     import test_kernels_convolution as convolutions
     import test_kernels_other as others
+    import test_kernels_products as products
 except (ImportError, pytest.skip.Exception):
     HAVE_NUMBA = False
 else:
@@ -117,6 +118,33 @@ def remainders():
     fault("rare paths cpu", "relu_forward: the last number is not written", last, check)
 
 
+def dense():
+    """Faults in what prepares matrix products and sums: which strides, where a block begins, what is left over."""
+    place, module = "dense cpu", products.forms
+    forms = test_of(products.test_every_form_gives_the_same_bits_and_the_right_ones)
+    batch = test_of(products.test_a_row_has_the_same_bits_alone_and_among_others)
+
+    def planned(**changes):
+        wrong = lambda right, *a: (p := right(*a))._replace(**{k: change(p) for k, change in changes.items()})  # noqa: E731
+        return instead(products.algorithms, "_plan", wrong)
+
+    def without_size(place, value):
+        return lambda p: (*p.sizes[:place], value(p.sizes[place]), *p.sizes[place + 1 :])
+
+    fault(place, "the last step of the reduction left out", planned(sizes=without_size(2, lambda K: max(1, K - 1))), forms)
+    fault(place, "operands of turned products not exchanged", planned(turned=lambda p: 0), forms)
+    fault(place, "columns that lie apart are not packed", planned(sizes=without_size(5, lambda packed: 0)), forms)
+    no_bias = instead(module, "product", lambda right, a, b, out=None, bias=None: right(a, b, out))
+    fault(place, "bias left out", no_bias, forms)
+    fault(place, "one row alone is computed in another order", instead(module, "product", _one_row_backwards), batch)
+    rest = fast_form(reduction.sum_forward, lambda right, x, *a: right(x[: max(1, len(x) - 1)], *a))
+    fault(place, "sum_forward: the last image left out", rest, test_of(products.test_sums_over_all_but_the_channels))
+
+
+def _one_row_backwards(right, a, b, out=None, bias=None):
+    return right(a[:, ::-1], b[::-1], out, bias) if len(a) == 1 else right(a, b, out, bias)
+
+
 def _without_last_number(y):
     if y is not NotImplemented and y.ndim:
         y[tuple(n - 1 for n in y.shape)] = -1
@@ -127,3 +155,4 @@ if HAVE_NUMBA:
     reading()
     windows_and_biases()
     remainders()
+    dense()

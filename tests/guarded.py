@@ -17,7 +17,7 @@ from minidl import backend, nn, philox
 from minidl.kernels.cpu.convolution import algorithms
 from minidl.kernels.table import CPU
 from minidl.nn.branches import ConvNormReLU
-from minidl.ops import average_pooling, convolution, dropout, elementwise, matmul, max_pooling
+from minidl.ops import average_pooling, convolution, dropout, elementwise, matmul, max_pooling, reduction
 from minidl.optim import adam, rmsprop, sgd, updates
 
 PAGE = mmap.PAGESIZE
@@ -106,7 +106,7 @@ def convolutions(dtype):
 
 def pools(dtype):
     x = images(3, 5, 7, 9, dtype=dtype)
-    for window in [((3, 3), (2, 2), (1, 1)), ((2, 9), (1, 1), (1, 4)), ((3, 3), (1, 1), (1, 1))]:
+    for window in [((3, 3), (2, 2), (1, 1)), ((2, 9), (1, 1), (1, 4)), ((3, 3), (1, 1), (1, 1)), ((7, 3), (7, 3), (0, 0))]:
         y, where = max_pooling.max_pool2d_forward(x, *window)
         grad = images(*y.shape, dtype=dtype)
         yield "ops.max_pooling.max_pool2d_forward", lambda x, w=window: max_pooling.max_pool2d_forward(x, *w), (x,)
@@ -145,13 +145,23 @@ def normalisations(dtype):
 
 
 def others(dtype):
-    a, b = numbers(2, 13, 17, dtype=dtype), numbers(17, 51, dtype=dtype)
-    yield "ops.matmul.matmul_forward", lambda a, b: matmul.matmul_forward(a, b), (a, b)
-    x, g = numbers(7, 333, dtype=dtype), numbers(7, 333, dtype=dtype)
+    for M, N, K in [(26, 51, 17), (3, 64, 9), (70, 7, 130), (5, 1, 33), (1, 1, 1), (33, 200, 600)]:
+        a, b, bias = numbers(M, K, dtype=dtype), numbers(K, N, dtype=dtype), numbers(N, dtype=dtype)
+        for one, other in [(a, b), (a, b.T.copy().T), (a.T.copy().T, b), (a.T.copy().T, b.T.copy().T)]:
+            yield "ops.matmul.matmul_forward", lambda a, b: matmul.matmul_forward(a, b), (one, other)
+        line = lambda x, w, b: matmul.linear_forward(x, w, b)  # noqa: E731
+        yield "ops.matmul.linear_forward", line, (a, b.T.copy(), bias)
+        yield "ops.reduction.sum_forward", lambda x: reduction.sum_forward(x, (0,), False), (a,)
+    x = images(3, 7, 5, 9, dtype=dtype)
+    yield "ops.reduction.sum_forward", lambda x: reduction.sum_forward(x, (0, 2, 3), True), (x,)
+    part = lambda x: reduction.sum_forward(x[:, 2:6], (0, 2, 3), False)  # noqa: E731
+    yield "ops.reduction.sum_forward", part, (x,)
+    x, g = numbers(133, 333, dtype=dtype), numbers(133, 333, dtype=dtype)  # as many as the kernels take
     yield "ops.elementwise.relu_forward", lambda x: elementwise.relu_forward(x), (x,)
     yield "ops.elementwise.relu_grad", lambda g, y: elementwise.relu_grad(g, y), (g, x)
     yield "ops.dropout.dropout_forward", lambda x: dropout.dropout_forward(x, 0.5, 1, 2, 3), (x,)
     yield "philox.fill_uint32", lambda out: philox.fill_uint32(out, 1, 2, 3), (np.zeros(1003, np.uint32),)
+    x = numbers(7, 333, dtype=dtype)
     target, weight = rng.integers(0, 333, 7), np.abs(numbers(333, dtype=dtype))
     loss = lambda x, t, w: forms.cross_entropy(x, t, w, -100, 0.1, "mean")  # noqa: E731
     back = lambda g, x, t, w, n, s: forms.cross_entropy_grad(g, x, t, w, n, s, -100, 0.1, "mean")  # noqa: E731

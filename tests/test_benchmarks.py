@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from benchmarks import chain, compare, googlenet, ops, pictures, race, report, settings, transfer
+from benchmarks import chain, compare, googlenet, ops, pictures, products, race, report, settings, transfer
 from benchmarks.__main__ import NAMES, main
 from benchmarks.case import Case, folder_of, load
 from benchmarks.convolution import flop, layers
@@ -270,3 +270,25 @@ def test_machine_and_numbers_in_words():
     assert processor() and Settings().describe()["machine"] == processor()
     assert report.threads(1) == "1 thread" and report.small(None) == "-"
     assert pictures.suited("seconds", {"a": {"median": 0.02}}) == ("milliseconds", {"a": {"median": 20.0}})
+
+
+def test_small_work(run, capsys):
+    status, figures = run("small", "--only", "mlp-32,chain")
+    assert status == 0 and not figures["wrong"] and list(figures["parts"]) == ["mlp-32", "chain"]
+    assert figures["parts"]["mlp-32"]["rows"]["minidl"]["errors"]["worst gradient"] < 1e-4
+    assert figures["ratios"]["chain"] == [None, None]  # nothing to compare with is here
+    assert "Small work" in capsys.readouterr().out
+
+
+def test_products(run, capsys):
+    status, figures = run("products", "--only", "forward", contenders=("minidl", "NumPy"))
+    cells = [row["cell"] for row in figures["parts"]["forward"]]
+    assert status == 0 and len(cells) == 27 and [40, 16, 1] in cells
+    assert all(set(row["seconds"]) == {"minidl", "NumPy"} for row in figures["parts"]["forward"])
+    assert "from 16 rows on" in capsys.readouterr().out
+
+
+def test_a_wrong_product_is_not_timed(run, monkeypatch):
+    monkeypatch.setattr(products, "BOUND", 0.0)
+    status, figures = run("products", "--only", "weight")
+    assert status == 1 and "weight (40, 40, 40): minidl" in figures["wrong"]

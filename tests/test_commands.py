@@ -169,7 +169,6 @@ def test_wrong_input_is_one_line(refused, folder):
     assert "accepted: a name ending in .png" in refused("data", "digits", "--picture", "a.svg")
     assert "in a folder that does not exist" in refused("compare", "short", "longer", "--picture", "no/a.png")
     assert "accepted: cpu, cuda, or cuda:N" in refused("summary", "cnn", "--device", "tpu")
-    assert "not enough memory: " in refused("summary", "cnn", "--batch-size", "65536", "--image-size", "4096")
     assert "accepted: a whole number, 1 or more, at most 2" in refused("gradcheck", "relu", "--order", "7")
     assert "accepted: a whole number, 0 or more" in refused("gradcheck", "relu", "--seed", "-1")
     (folder / "file").write_text("no folder, and no weights")
@@ -177,6 +176,14 @@ def test_wrong_input_is_one_line(refused, folder):
     assert "file: expected a checkpoint" in refused("evaluate", "file")
     assert "deeper/model.safetensors: expected a file" in refused("predict", "pictures/deeper", "pictures")
     assert "with the classes airplane" in refused("evaluate", "short", "--data", other_classes(folder))
+
+
+def test_too_little_memory_is_one_line(refused, monkeypatch):
+    def too_large(*args):
+        raise MemoryError("Unable to allocate 24.0 TiB")
+
+    monkeypatch.setattr("minidl.commands.summary.cost_of", too_large)
+    assert "not enough memory: Unable to allocate 24.0 TiB" in refused("summary", "cnn")
 
 
 def other_classes(folder):

@@ -41,6 +41,26 @@ def three_threads():
     team.set_num_threads(before)
 
 
+def test_an_idle_team_uses_no_processor():
+    """Threads look for the next job a bounded number of times. In a process of its own, whose time is the team's."""
+    code = """
+import time, numpy as np
+from minidl.kernels.cpu.machine import team
+from minidl.ops.matmul import matmul_forward
+team.set_num_threads(3)
+a = np.ones((300, 300), np.float32)
+for _ in range(5):
+    matmul_forward(a, a)
+begin = time.process_time()
+time.sleep(2)
+print(len(team._team.workers), time.process_time() - begin)
+"""
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=HANG, check=True)
+    workers, seconds = done.stdout.split()
+    assert int(workers) == 2 and float(seconds) < 0.5
+
+
 def test_after_an_interrupt_no_thread_writes_any_more(three_threads, monkeypatch):
     y, right = np.zeros(8), team._settle
     team.run(_count_up, len(y), address(y), 10, ZERO)

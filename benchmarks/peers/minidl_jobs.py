@@ -14,6 +14,7 @@ from benchmarks.peers import minidl_kernels, shared
 from benchmarks.peers.shared import LEARNING_RATE, MOMENTUM
 from minidl import nn, optim
 from minidl.backend import channels_last
+from minidl.ops.matmul import matmul_forward
 
 
 class Network(shared.Network):
@@ -21,17 +22,28 @@ class Network(shared.Network):
 
     array = operator.attrgetter("data")
 
-    def __init__(self, folder, mode, threads, dtype="float32"):
+    def __init__(self, folder, mode, threads, dtype="float32", capture=False):
         case, weights, images, labels = load(folder)
         model = case.network()
         self.reload = functools.partial(model.load_state_dict, weights)
         self.reload()
         self.model = model.to(np.dtype(dtype))
-        self.x = minidl.Tensor(channels_last(images.astype(dtype).transpose(0, 3, 1, 2)))
+        images = case.inputs(images.astype(dtype))
+        self.x = minidl.Tensor(channels_last(images) if images.ndim == 4 else images)
         self.y = minidl.Tensor(labels)
         self.optimizer = optim.SGD(self.model.parameters(), lr=LEARNING_RATE, momentum=MOMENTUM)
         self.choose(mode)
         self.folded = nn.inference.fold(self.model) if self.predicts else None
+        if capture and self.predicts:
+            self.folded = minidl.capture(self.folded)
+        elif capture:
+            self.step = minidl.capture(self.one_step)
+
+    def one_step(self):
+        """A step of training without a look at the loss, which a replay does not wait for."""
+        _, loss = self.gradients()
+        self.optimizer.step()
+        return loss
 
     def gradients(self):
         """Logits and loss; the parameters hold their gradients."""
@@ -51,8 +63,19 @@ class Chain(shared.Chain):
 
     array = operator.attrgetter("data")
 
+    def __init__(self, threads, length, capture=False):
+        super().__init__(threads, length)
+        if capture:
+            self.step = minidl.capture(self.step)
+
     def leaf(self, array):
         return minidl.tensor(array, requires_grad=True)
 
 
-JOBS = {"network": Network, "chain": Chain, **minidl_kernels.JOBS}
+class Products(shared.Products):
+    """Matrix products, as layers ask for them: on arrays."""
+
+    multiply, own, array = staticmethod(matmul_forward), staticmethod(np.asarray), staticmethod(np.asarray)
+
+
+JOBS = {"network": Network, "chain": Chain, "products": Products, **minidl_kernels.JOBS}

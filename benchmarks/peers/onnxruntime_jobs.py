@@ -19,7 +19,7 @@ class Network(Job):
         network.load_state_dict(weights)
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
-        self.x = np.ascontiguousarray(images.transpose(0, 3, 1, 2))
+        self.x = np.ascontiguousarray(case.inputs(images))
         options.add_free_dimension_override_by_name("N", len(self.x))  # as if the file were made for this batch
         contents = as_onnx(network, self.x.shape[1:]).SerializeToString()
         self.session = onnxruntime.InferenceSession(contents, options, providers=["CPUExecutionProvider"])

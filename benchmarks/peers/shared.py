@@ -49,6 +49,40 @@ class Network(Job):
         np.savez(path, **found, **{"loss after a step": self.train()})
 
 
+class Products(Job):
+    """Products of matrices in the three layouts of a linear layer.
+
+    A peer has `multiply`, `own` (its kind of array) and `array`. All matrices are the beginning of the same numbers, so
+    that none has to be drawn anew.
+    """
+
+    CHECKED = 24  # rows and columns of a result that are computed again, in float64
+
+    def __init__(self, threads):
+        self.numbers = np.zeros(0, np.float32)
+
+    def matrix(self, rows, columns, turned):
+        """A matrix; with `turned` its columns are adjacent."""
+        if self.numbers.size < rows * columns:
+            self.numbers = np.random.default_rng(0).standard_normal(rows * columns, np.float32)
+        flat = self.numbers[: rows * columns]
+        return flat.reshape(columns, rows).T if turned else flat.reshape(rows, columns)
+
+    def row(self, layout, cells, seconds):
+        """For each of the `cells` (M, N, K) the seconds that a product takes, and the error of the first one."""
+        found = []
+        for M, N, K in cells:
+            a, b = self.matrix(M, K, layout == "weight"), self.matrix(K, N, layout == "forward")
+            first, second = self.own(a), self.own(b)
+            self.step = lambda first=first, second=second: self.multiply(first, second)
+            rows, columns = [np.linspace(0, n - 1, self.CHECKED).astype(int) for n in (M, N)]
+            some = self.array(self.step())[np.ix_(rows, columns)]
+            wanted = a[rows].astype(np.float64) @ b[:, columns].astype(np.float64)
+            error = float(np.abs(some - wanted).max() / np.sqrt(K))
+            found.append({"seconds": self.turn(seconds)["seconds"], "error": error})
+        return found
+
+
 class Chain(Job):
     """A chain of tiny operations, forward and backward; a peer defines `leaf`, `forget` and `array`."""
 

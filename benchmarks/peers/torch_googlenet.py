@@ -1,6 +1,6 @@
 """GoogLeNet in PyTorch, with the parameter names of `models.googlenet`, so that weights move both ways.
 
-The variants `cifar` and `torchvision` only: the ones that are raced. Input (N, 3, H, W).
+The variants `cifar` and `torchvision` only: the ones that are raced. Input (N, C, H, W).
 """
 
 from __future__ import annotations
@@ -49,19 +49,19 @@ class Inception(nn.Module):
 class GoogLeNet(nn.Sequential):
     """The layers one after the other, under the names that they have in `models.googlenet`."""
 
-    def __init__(self, variant, num_classes, width):
+    def __init__(self, variant, num_classes, width, in_channels=3):
         super().__init__()
         v = VARIANTS[variant]
         pool = dict(stride=2, padding=0 if v.ceil_mode else 1, ceil_mode=v.ceil_mode)
         c1, channels = scaled(64, width), scaled(192, width)
         if v.large_input:
-            self.conv1 = ConvNormReLU(3, c1, 7, v.eps, stride=2)
+            self.conv1 = ConvNormReLU(in_channels, c1, 7, v.eps, stride=2)
             self.maxpool1 = nn.MaxPool2d(3, **pool)
             self.conv2 = ConvNormReLU(c1, c1, 1, v.eps)
             self.conv3 = ConvNormReLU(c1, channels, 3, v.eps)
             self.maxpool2 = nn.MaxPool2d(3, **pool)
         else:
-            self.conv1 = ConvNormReLU(3, channels, 3, v.eps)
+            self.conv1 = ConvNormReLU(in_channels, channels, 3, v.eps)
         for name, row in BLOCKS.items():
             row = [scaled(c, width) for c in row]
             self.add_module(f"inception{name}", Inception(channels, row, v.five[0], v.eps, v.ceil_mode))

@@ -22,12 +22,13 @@ class Network(shared.Network):
     def __init__(self, folder, mode, threads, dtype="float32", channels_last=False, compile=False, bf16=False):
         torch.set_num_threads(threads)
         case, weights, images, labels = load(folder)
-        model = GoogLeNet(case.variant, case.classes, case.width)
+        googlenet = case.variant, case.classes, case.width, case.channels
+        model = case.chain(torch.nn) if case.layers else GoogLeNet(*googlenet)
         self.reload = functools.partial(model.load_state_dict, {n: torch.from_numpy(w) for n, w in weights.items()})
         self.reload()
         form = torch.channels_last if channels_last else torch.contiguous_format
         self.model = model.to(getattr(torch, dtype)).to(memory_format=form)
-        self.x = torch.from_numpy(images.transpose(0, 3, 1, 2)).to(getattr(torch, dtype)).contiguous(memory_format=form)
+        self.x = torch.from_numpy(case.inputs(images)).to(getattr(torch, dtype)).contiguous(memory_format=form)
         self.y = torch.from_numpy(labels)
         self.precision = torch.autocast("cpu", torch.bfloat16) if bf16 else contextlib.nullcontext()
         self.optimizer = torch.optim.SGD(self.model.parameters(), lr=LEARNING_RATE, momentum=MOMENTUM, fused=True)
@@ -53,6 +54,16 @@ class Network(shared.Network):
             return self.model(self.x)
 
 
+class Products(shared.Products):
+    """Matrix products."""
+
+    multiply, own, array = staticmethod(torch.matmul), staticmethod(torch.from_numpy), staticmethod(torch_kernels.array)
+
+    def __init__(self, threads):
+        torch.set_num_threads(threads)
+        super().__init__(threads)
+
+
 class Chain(shared.Chain):
     """A chain of tiny operations, forward and backward."""
 
@@ -66,4 +77,4 @@ class Chain(shared.Chain):
         return torch.from_numpy(array).requires_grad_()
 
 
-JOBS = {"network": Network, "chain": Chain, **torch_kernels.JOBS}
+JOBS = {"network": Network, "chain": Chain, "products": Products, **torch_kernels.JOBS}

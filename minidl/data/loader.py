@@ -9,7 +9,6 @@ image decoding all let go of Python's lock.
 
 from __future__ import annotations
 
-import math
 from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -22,6 +21,7 @@ from minidl.checks import integer
 from minidl.data.dataset import stacked
 from minidl.data.errors import check
 from minidl.data.random import ImageRandom, permutation
+from minidl.data.shards import Shards
 from minidl.data.transforms import to_float
 from minidl.tensor import Tensor
 
@@ -57,6 +57,11 @@ class DataLoader:
     device : str
     prefetch_factor : int
         Batches prepared ahead per worker.
+    sampler : iterable of int with a length, optional
+        The indices of an epoch, such as a `DistributedSampler`; instead of `shuffle`.
+    shards : Shards, optional
+        Cut every batch; what is given is then the list of this process's parts of it. A
+        last batch with fewer items than there are shards is left out.
 
     Examples
     --------
@@ -84,10 +89,13 @@ class DataLoader:
     transform: Callable[..., Any] | None
     device: str | None
     prefetch_factor: int
+    shards: Any
+    sampler: Any
 
     def __init__(
         self, dataset: Any, batch_size: int = 1, shuffle: bool = False, *, num_workers: int = 0,
         drop_last: bool = False, seed: int = 0, transform: Any = None, device: str = "cpu", prefetch_factor: int = 2,
+        sampler: Any = None, shards: Shards | None = None,
     ) -> None:
         check(hasattr(dataset, "__len__") and hasattr(dataset, "__getitem__"),
               f"`dataset` is {type(dataset).__name__}; accepted: a Dataset: something with a length and items")
@@ -101,6 +109,10 @@ class DataLoader:
         self.dataset, self.batch_size, self.shuffle = dataset, batch_size, bool(shuffle)
         self.num_workers, self.drop_last, self.seed = num_workers, bool(drop_last), seed
         self.transform, self.device, self.prefetch_factor = transform, device, prefetch_factor
+        check(sampler is None or not shuffle, "`sampler` and `shuffle` both choose the order; accepted: one of them")
+        self.sampler, self.shards = sampler, shards or Shards(1, 0, 1)
+        check(batch_size >= self.shards.count,
+              f"`batch_size` is {batch_size}, too few for {self.shards.count} shards; accepted: {self.shards.count} or more")
         self.epoch: int = 0
         self._first = 0  # the batch that the next iteration starts with
         self._given = 0  # batches of this epoch handed out so far
@@ -109,8 +121,12 @@ class DataLoader:
 
     def __len__(self) -> int:
         """Batches per epoch."""
-        whole = len(self.dataset) / self.batch_size
-        return math.floor(whole) if self.drop_last else math.ceil(whole)
+        whole, rest = divmod(self._items, self.batch_size)
+        return whole + (rest >= self.shards.count and not self.drop_last)
+
+    @property
+    def _items(self):
+        return len(self.dataset if self.sampler is None else self.sampler)
 
     def set_epoch(self, epoch: int | None) -> None:
         """Choose the order and augmentation of epoch number `epoch`."""
@@ -139,17 +155,20 @@ class DataLoader:
         return {"items": len(self.dataset), "batch_size": self.batch_size, "shuffle": self.shuffle,
                 "drop_last": self.drop_last, "seed": self.seed}
 
-    def __iter__(self) -> Iterator[tuple[Tensor, ...]]:
+    def __iter__(self) -> Iterator[Any]:
         first, self._first = self._first, 0
         self._given = first
-        for arrays in self._batches(first):
+        for parts in self._batches(first):
             self._given += 1
-            yield tuple(self._tensor(array) for array in arrays)
+            batches = [tuple(self._tensor(array) for array in arrays) for arrays in parts]
+            yield batches if self.shards.count > 1 else batches[0]
 
     def _batches(self, first):
-        """Batches of arrays from number `first` on, in order."""
-        epoch, n, size = self.epoch, len(self.dataset), self.batch_size
+        """Batches from number `first` on, in order: lists of this process's parts, each a tuple of arrays."""
+        epoch, n, size = self.epoch, self._items, self.batch_size
         order = permutation(n, self.seed, epoch) if self.shuffle else np.arange(n)
+        if self.sampler is not None:
+            order = np.fromiter(self.sampler, np.int64)
         parts = [order[b * size : (b + 1) * size] for b in range(first, len(self))]
         if self.num_workers == 0:
             return (self._make(part, epoch) for part in parts)
@@ -177,7 +196,11 @@ class DataLoader:
             workers.shutdown(wait=True, cancel_futures=True)
 
     def _make(self, indices, epoch):
-        """The arrays of one batch; images transformed, float32 and still (N, H, W, C)."""
+        """This process's parts of one batch."""
+        return [self._make_part(part, epoch) for part in self.shards.cut(indices)]
+
+    def _make_part(self, indices, epoch):
+        """The arrays of a part; images transformed, float32 and still (N, H, W, C)."""
         arrays = self._fetch(indices)
         if self.transform is not None:
             arrays = (self.transform(arrays[0], ImageRandom(self.seed, epoch, indices)), *arrays[1:])

@@ -8,12 +8,13 @@ This is a second book. Read it in this order:
 
 1. ``table.py``: what is faster where.
 2. ``cpu/machine``: what every kernel stands on. ``compilation`` (one way to compile, one digest), ``simd``, ``memory``,
-   ``team`` and ``counter`` (threads that share tasks), ``flat`` (element loops that vectorise), ``launch``, ``kept``.
-3. ``cpu/elementwise``, ``cpu/exponential``, ``cpu/losses``, ``cpu/optimisers``, ``cpu/random``: kernels of one loop.
-   Write constants in them as ``x.dtype.type(2)``: an integer times a float32 is a float64 to Numba.
+   ``team`` and ``counter`` (threads that share tasks), ``flat`` (element loops that vectorise), ``launch``, ``kept``,
+   ``description`` (sizes that follow from the processor).
+3. ``cpu/elementwise``, ``cpu/reduction``, ``cpu/exponential``, ``cpu/losses``, ``cpu/optimisers``, ``cpu/random``:
+   kernels of one loop. Write constants in them as ``x.dtype.type(2)``: an integer times a float32 is a float64 to Numba.
 4. ``cpu/normalisation`` and ``cpu/pooling``: kernels that walk over the pixels of channels-last images.
-5. ``cpu/tile``: a register tile at the processor's peak, and how panels of weights feed it.
-6. ``cpu/convolution``: one algorithm a file, and ``algorithms``, the table that chooses; ``cpu/products``.
+5. ``cpu/tile``: a register tile at the processor's peak, and how panels of weights feed it; ``cpu/products``.
+6. ``cpu/convolution``: one algorithm a file, and ``algorithms``, the table that chooses.
 7. ``cpu/blocks``: branches side by side, folded networks, many small layers in one launch.
 
 A faster form has the name and the parameters of what it replaces, takes the same arrays in any memory order, returns the

@@ -67,18 +67,32 @@ def _check_dtypes(input, other, name):
         raise TypeError(f"`input` is {input.dtype} but `{name}` is {other.dtype}; cast one with .to(dtype)")
 
 
-class Linear(Function):
-    """x of shape (rows, in) times weight (out, in) transposed."""
+@dispatched
+def linear_forward(x: Array, weight: Array, bias: Array | None) -> Array:
+    """`x` (rows, in) times `weight` (out, in) transposed, plus `bias` (out,) unless it is None.
 
-    def forward(self, x: Array, weight: Array) -> Array:
+    Examples
+    --------
+    >>> import numpy as np
+    >>> linear_forward(np.ones((1, 2)), np.ones((3, 2)), np.arange(3.0))
+    array([[2., 3., 4.]])
+    """
+    y = matmul_forward(x, weight.T)
+    return y if bias is None else y + bias
+
+
+class Linear(Function):
+    """x of shape (rows, in) times weight (out, in) transposed, plus a bias of shape (out,) or None."""
+
+    def forward(self, x: Array, weight: Array, bias: Array | None) -> Array:
         self.save_factors(x, weight)
-        return matmul_forward(x, weight.T)
+        return linear_forward(x, weight, bias)
 
     def backward(self, grad: Tensor) -> tuple[Tensor | None, ...]:
         x, weight = self.saved_tensors
         to_x = None if weight is None else grad @ weight
         to_weight = None if x is None else grad.transpose() @ x
-        return to_x, to_weight
+        return to_x, to_weight, grad.sum(0) if self.needs_input_grad[2] else None
 
 
 def linear(input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
@@ -95,9 +109,11 @@ def linear(input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     _check_dtypes(input, weight, "weight")
     if bias is not None and tensor_of(bias, "bias").shape != weight.shape[:1]:
         raise ValueError(f"`bias` has shape {bias.shape}; `weight` of shape {weight.shape} needs {weight.shape[:1]}")
-    rows = input if input.ndim == 2 else input.reshape(-1, input.shape[-1]) if input.data.size else None
-    if rows is None:
+    if bias is not None:
+        _check_dtypes(input, bias, "bias")
+    if input.ndim == 2:
+        return Linear.apply(input, weight, bias)
+    if not input.data.size:
         return input @ weight.transpose() if bias is None else input @ weight.transpose() + bias
-    y = Linear.apply(rows, weight)
-    y = y if input.ndim == 2 else y.reshape(*input.shape[:-1], weight.shape[0])
-    return y if bias is None else y + bias
+    rows = input.reshape(-1, input.shape[-1])
+    return Linear.apply(rows, weight, bias).reshape(*input.shape[:-1], weight.shape[0])

@@ -13,6 +13,7 @@ from typing import Any
 from minidl import checks
 from minidl.backend import Array, Shape, array_module
 from minidl.checks import Ints, flag
+from minidl.dispatch import dispatched
 from minidl.ops.arithmetic import where
 from minidl.ops.axes import dropped_shape, kept_shape, numpy_names, reduced, with_axes
 from minidl.ops.extremes import amax, amin
@@ -23,6 +24,19 @@ from minidl.tensor import Function, Tensor
 INTEGER = "int64"  # what whole numbers are summed up in
 
 
+@dispatched
+def sum_forward(x: Array, axes: Shape, keepdim: bool) -> float | Array:
+    """Sum of `x` over `axes`, in the dtype of `x`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> sum_forward(np.ones((2, 3)), (0,), False)
+    array([2., 2., 2.])
+    """
+    return x.sum(axis=axes, keepdims=keepdim, dtype=x.dtype)
+
+
 class Sum(Function):
     """Sum over axes; its adjoint spreads one number over them."""
 
@@ -31,7 +45,7 @@ class Sum(Function):
 
     def forward(self, x: Array, axes: Shape, keepdim: bool) -> float | Array:
         self.shape, self.kept = x.shape, kept_shape(x.shape, axes)
-        return x.sum(axis=axes, keepdims=keepdim, dtype=x.dtype)
+        return sum_forward(x, axes, keepdim)
 
     def backward(self, grad: Tensor) -> tuple[Tensor | None, ...]:
         return grad.reshape(self.kept).broadcast_to(self.shape), None, None

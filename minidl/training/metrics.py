@@ -20,7 +20,7 @@ import minidl
 from minidl import backend, nn
 from minidl.nn.module import Module
 from minidl.tensor import Tensor
-from minidl.training import signals
+from minidl.training.together import gathered, shared_out
 
 
 class NonFiniteLoss(ArithmeticError):
@@ -67,7 +67,7 @@ class EpochMeter:
     def __init__(self, steps: int, epoch: int | None = 1) -> None:
         self.steps, self.epoch = steps, epoch
         self.losses, self.correct = np.zeros(steps, np.float32), np.zeros(steps, np.int64)
-        self.squares = np.zeros(steps)  # of the gradients' norms; looked at for NaN only, so no checkpoint holds them
+        self.squares: Any = np.zeros(steps)  # of the gradients' norms; looked at for NaN only, so no checkpoint holds them
         self.sizes, self.lrs = [], []  # per step: images, learning rate
         self.gradient_norms: dict[str, float] = {}
         self._started = time.perf_counter()
@@ -82,6 +82,17 @@ class EpochMeter:
         self.correct[step] = (logits.data.argmax(axis=1) == labels.data).sum()
         self.sizes.append(len(labels.data))
         self.lrs.append(lr)
+
+    def put(self, loss: float, correct: int, size: int, lr: float) -> None:
+        """Take down one batch whose figures are known already."""
+        self.losses[self.done], self.correct[self.done] = loss, correct
+        self.sizes.append(size)
+        self.lrs.append(lr)
+
+    def take_back(self) -> tuple[float, int, int, float]:
+        """Forget the last step; its loss, right answers, images and learning rate."""
+        size, lr = self.sizes.pop(), self.lrs.pop()
+        return float(self.losses[self.done]), int(self.correct[self.done]), size, lr
 
     def watch(self, parameters: Iterable[Tensor]) -> None:
         """Take down the norm of all gradients of the batch that `add` took down last; nothing is waited for."""
@@ -138,8 +149,11 @@ class EpochMeter:
         found = f"the loss is {losses[step]}"
         if np.isfinite(losses[step]):
             found = f"the norm of the gradients is {norms[step]}"
-        where = f"in epoch {self.epoch}, step {step + 1} of {self.steps}, at learning rate {self.lrs[step]:.3g}"
-        raise NonFiniteLoss(found, where)
+        raise NonFiniteLoss(found, self.place(step, self.lrs[step]))
+
+    def place(self, step: int, lr: float) -> str:
+        """Step number `step`, counted from 0, and its learning rate, in words."""
+        return f"in epoch {self.epoch}, step {step + 1} of {self.steps}, at learning rate {lr:.3g}"
 
 
 @dataclass(frozen=True)
@@ -176,9 +190,9 @@ def evaluate(model: Module, loader: Any) -> Any:
     was_training = model.training
     model.eval()
     with minidl.no_grad():
-        batches = [_judge(model(images), labels) for images, labels in signals.heeded(loader)]
+        batches = [_judge(model(images), labels) for images, labels in shared_out(loader)]
     model.train(was_training)
-    losses, labels, predictions, probabilities = map(_joined, zip(*batches))
+    losses, labels, predictions, probabilities = gathered(list(map(_joined, zip(*batches))))
     loss = float(losses.mean(dtype=np.float64))
     if not math.isfinite(loss):
         raise NonFiniteLoss(f"the loss on held-out images is {loss}: the weights have run away")

@@ -20,6 +20,7 @@ from minidl.nn.module import Module
 from minidl.optim.optimizer import Optimizer
 from minidl.report.canvas import BLUE, ORANGE, name_of, new_figure, png
 from minidl.training.atomic import write_bytes
+from minidl.training.together import leads
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -137,6 +138,8 @@ def draw(found: RangeTest, title: str) -> Figure:
 
 def report(found: Any, name: str, output: Any = None) -> Any:
     """Print what a range test of the run `name` says, and draw it into the folder `output` or into ``runs``."""
+    if not leads():
+        return
     path = Path(output) / "lr_find.png" if output else Path("runs") / f"{name}-lr-find.png"
     path.parent.mkdir(parents=True, exist_ok=True)
     write_bytes(path, png(draw(found, f"learning-rate range test: {name}")))

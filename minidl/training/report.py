@@ -29,6 +29,7 @@ from minidl.training.info import version
 from minidl.training.machine import peak_memory_mb
 from minidl.training.metrics import evaluate
 from minidl.training.settings import flag
+from minidl.training.together import leads
 
 if TYPE_CHECKING:
     from minidl.training.run import Run
@@ -57,9 +58,15 @@ def finish(run: Any, state: Any, data: Any, loader: Any) -> Any:
         The contents of ``summary.json``.
     """
     state.model.load_state_dict(state.best_weights)
-    run.write_weights(state.best_weights)
-    run.write_history(state.history)
+    if leads():
+        run.write_weights(state.best_weights)
+        run.write_history(state.history)
     test = evaluate(state.model, loader)
+    return _written(run, state, data, test) if leads() else summarise(run.settings, state, test)
+
+
+def _written(run, state, data, test):
+    """What ``summary.json`` holds, after all results were written and shown."""
     table = classification_table(test, data.class_names)
     write_text(run.own_path("report.txt"), table)
     draw(run, state, data, test)

@@ -19,12 +19,13 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import json
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from minidl.anomaly import AnomalyError, detect_anomaly
 from minidl.data.errors import DataError, shown
+from minidl.distributed import PeerError, barrier, get_world_size
+from minidl.distributed.farewell import announce, note
 from minidl.nn.utils import count_parameters
 from minidl.training import checkpoint, signals
 from minidl.training.atomic import remove_leftovers, write_json, write_text
@@ -35,6 +36,7 @@ from minidl.training.intervals import Interval
 from minidl.training.log import open_log
 from minidl.training.metrics import NonFiniteLoss
 from minidl.training.settings import fail, resume_command
+from minidl.training.together import agree_on_signals, check_alike, from_first, leads
 
 if TYPE_CHECKING:
     from minidl.data.catalogue import DataSplits
@@ -76,23 +78,42 @@ class Run:
         self.interval, self.listener = Interval(settings.checkpoint_every), signals.Listener()
         self.watch: contextlib.ExitStack[Any] = contextlib.ExitStack()  # over anomalies, while the run is entered
         state.identity = identity(settings, data)
+        if get_world_size() > 1:
+            check_alike(state.identity, state.model)
         self.log: Any = open_log(settings.log)
-        self.folder, self.lock = claimed(settings, data.name)
+        self.lock: FolderLock | None = None
+        self.folder = Path(from_first(self._claim))
         try:
             self._begin()
         except BaseException:
-            self.lock.release()
+            self._release()
             raise
+
+    def _claim(self):
+        """The folder that this run may write into, locked."""
+        folder, self.lock = claimed(self.settings, self.data.name)
+        return str(folder)
+
+    def _release(self):
+        if self.lock is not None:
+            self.lock.release()
 
     def _begin(self):
         """Read the newest checkpoint, or write the first."""
         if self.settings.resume is not None:
             self.state.load(self.folder)
+        if leads():
+            self._begin_folder()
+        self.saved: Any = self.state.place
+        barrier()
+        note("run", str(self.folder.absolute()))
+
+    def _begin_folder(self):
+        if self.settings.resume is not None:
             for folder in (self.folder, self.folder / "figures"):
                 remove_leftovers(folder)
         else:
             self.state.save(self.folder)
-        self.saved: Any = self.state.place
         config = self.own_path("config.json")
         if not config.exists():
             write_json(config, dataclasses.asdict(self.settings))
@@ -107,20 +128,24 @@ class Run:
             state.meter.read()
         if self.interval.is_over(state.step):
             self._save_state()
+        agree_on_signals()
         signals.check()
 
     def save(self, state: Any, improved: bool = True) -> None:
         """After an epoch: the checkpoint first, which alone counts on resuming, then what is read by others."""
         self._save_state()
-        self.write_history(state.history)
-        if improved:
-            self.write_weights(state.best_weights)
-        self.log.write(self.folder, state.history)
+        if leads():
+            self.write_history(state.history)
+            if improved:
+                self.write_weights(state.best_weights)
+            self.log.write(self.folder, state.history)
+        agree_on_signals()
         signals.check()
 
     def _save_state(self):
         if self.saved != self.state.place:
-            self.state.save(self.folder)
+            if leads():
+                self.state.save(self.folder)
             self.saved = self.state.place
             self.interval.begin(self.state.step)
 
@@ -160,10 +185,11 @@ class Run:
         finally:
             self.watch.close()
             self.listener.stop()
-            self.lock.release()
+            self._release()
 
     def _interrupted(self, status):
-        print(f"\ninterrupted; {resume_command(self.folder)} goes on {self.where()}", file=sys.stderr)
+        if leads():
+            announce(f"\ninterrupted; {resume_command(self.folder)} goes on {self.where()}")
         raise SystemExit(status)
 
     def _explain(self, error):
@@ -171,6 +197,8 @@ class Run:
         if isinstance(error, (NonFiniteLoss, AnomalyError)):
             where = "" if getattr(error, "where", None) else f" ({self.state.where})"
             fail(f"{error}{where}; a lower --lr usually helps; {self.last_good()}", status=1)
+        if isinstance(error, PeerError):
+            fail(f"{error}; {self.last_good()}", status=1)
         if isinstance(error, (DataError, CheckpointError)):
             fail(error)
         if isinstance(error, OSError):

@@ -21,7 +21,9 @@ from typing import Any, NoReturn
 
 from minidl.data.catalogue import ALIASES
 from minidl.data.errors import shown
+from minidl.distributed import leave
 from minidl.training.identity import PER_RUN, saved_settings
+from minidl.training.together import usual_shards
 
 
 def option(default: Any, help: str, type: Any = str) -> Any:
@@ -95,10 +97,9 @@ class Parser(argparse.ArgumentParser):
 
 
 def fail(message: str, program: str | None = None, status: int = 2) -> NoReturn:
-    """End the program with one line on stderr."""
+    """End the program with one line on stderr; of several processes, all."""
     lines = " ".join(str(message).split("\n"))
-    print(f"{program or program_name()}: error: {shown(lines)}", file=sys.stderr)
-    raise SystemExit(status)
+    leave(f"{program or program_name()}: error: {shown(lines)}", status)
 
 
 def program_name() -> str:
@@ -159,7 +160,10 @@ def parse(settings_type: type, recipes: Any, description: str | None = None, arg
             return _resumed(settings_type, given, saved_settings(given["resume"]))
     defaults = {f.name: f.default for f in dataclasses.fields(settings_type)}
     recipe = recipe_for(given.get("data", defaults["data"]), recipes)
-    return settings_type(**{**defaults, **recipe, **given})
+    values = {**defaults, **recipe, **given}
+    if values.get("shards") == 0:
+        values["shards"] = usual_shards()
+    return settings_type(**values)
 
 
 def recipe_for(data: Any, recipes: Any) -> Any:

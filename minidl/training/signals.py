@@ -40,6 +40,17 @@ def heeded(batches: Iterable[Any]) -> Iterator[Any]:
         yield batch
 
 
+def asked() -> int:
+    """The number of the signal that has come, or 0."""
+    return _asked or 0
+
+
+def ask(number: int) -> None:
+    """Take note of signal `number`, as if it had come to this process; 0 is none."""
+    global _asked
+    _asked = number or None
+
+
 class Listener:
     """Notes SIGINT and SIGTERM from `start` to `stop`; a signal that the process ignores stays ignored."""
 

@@ -18,6 +18,7 @@ import numpy as np
 import minidl
 from minidl.data.errors import check, shown
 from minidl.nn.module import Module
+from minidl.distributed import ShardedStep, world
 from minidl.optim import ReduceLROnPlateau
 from minidl.optim.optimizer import Optimizer
 from minidl.training import checkpoint
@@ -83,6 +84,7 @@ class TrainingState:
     ) -> None:
         self.model, self.optimizer, self.schedule, self.average = model, optimizer, schedule, average
         self.loader, self.meter, self.frozen = loader, None, frozen
+        self.sharded: Any = ShardedStep(model, loader.shards) if loader.shards.count > 1 else None
         self.identity: dict[str, Any] = {}
         self.epoch, self.step, self.history = 0, 0, []
         self.best, self.best_weights = None, {}
@@ -109,6 +111,35 @@ class TrainingState:
         if self.meter is None:
             self.meter = EpochMeter(steps, self.epoch + 1)
         return self.meter
+
+    def parts(self, batch: Any) -> Any:
+        """The batch itself; with shards, those of this process, one after the other.
+
+        Each is for a backward pass. After the last one, gradients, statistics and figures
+        are those of the whole batch, whatever process had which shard.
+
+        Raises
+        ------
+        NonFiniteLoss
+            If the loss of a shard is NaN or infinite; the message names the process that had it.
+        """
+        if self.sharded is None:
+            yield batch
+            return
+        figures = []
+        for part in self.sharded.parts(batch, [len(labels.data) for _, labels in batch]):
+            yield part
+            *figure, lr = self.meter.take_back()
+            figures.append(figure)
+        self._put_together(np.array(figures, np.float64), lr)
+
+    def _put_together(self, figures, lr):
+        """Take down the step, given loss, right answers and images of each shard of this process."""
+        for rank, rows in enumerate(everyone := world().gather(figures)):
+            for loss in rows[~np.isfinite(rows[:, 0]), 0]:
+                raise NonFiniteLoss(f"the loss of rank {rank} is {loss}", self.meter.place(self.meter.done, lr))
+        losses, correct, sizes = np.concatenate(everyone).T
+        self.meter.put(float(losses @ sizes / sizes.sum()), int(correct.sum()), int(sizes.sum()), lr)
 
     def after_step(self) -> Any:
         """Do all that follows an optimiser step: the average takes the new weights in, the schedule sets the next rate."""

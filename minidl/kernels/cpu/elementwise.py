@@ -1,4 +1,4 @@
-"""Element-wise passes on the CPU by all threads; small arrays are left to NumPy.
+"""Element-wise passes on the CPU; small arrays are left to NumPy.
 
 Arrays that lie in memory alike and without gaps are passed over as lines of LINE numbers,
 slices of channels as lines of one pixel: both are rows, `ld` numbers apart.
@@ -13,14 +13,15 @@ from minidl.kernels.cpu.machine.compilation import jit
 from minidl.kernels.cpu.machine.flat import EXACT, TASK_SIZE, alike, flat, floating, get, put
 from minidl.kernels.cpu.machine.team import next_task
 
-LARGE = 1 << 17  # below this many numbers NumPy's single thread is done before the others have started
+MAXIMA = 1 << 15  # below this many numbers NumPy's own loop for the maximum is done before a kernel begins
+MASKED = 1 << 10  # its `where` makes a mask first, and branches on it: there a kernel pays much sooner
 LINE = 1 << 12
 NARROW = 16  # slices of fewer channels than this are not worth a loop of their own
 
 
 def _lines(*arrays):
     """Length of the lines and, for each array, its memory and `ld`; None if the arrays do not lie alike."""
-    if not floating(*arrays) or arrays[0].size < LARGE or any(a.shape != arrays[0].shape for a in arrays):
+    if not floating(*arrays) or any([a.shape != arrays[0].shape for a in arrays]):
         return None
     views = alike(*arrays)
     if views is not None:
@@ -32,6 +33,8 @@ def _lines(*arrays):
 
 def _like(x):
     """New memory for a result that lies in the order of `x`, without gaps."""
+    if x.flags.c_contiguous:
+        return backend.empty(x.shape, x.dtype, like=x)
     order = sorted(range(x.ndim), key=lambda axis: -x.strides[axis])
     back = sorted(range(x.ndim), key=order.__getitem__)
     return backend.empty([x.shape[axis] for axis in order], x.dtype, like=x).transpose(back)
@@ -56,7 +59,7 @@ def _relu(counter, n_tasks, x, ldx, y, ldy, length, rows):
 
 
 def relu_forward(x):
-    if x.dtype.char not in "fd" or x.size < LARGE:
+    if x.dtype.char not in "fd" or x.size < MAXIMA:
         return NotImplemented
     y = _like(x)
     lines = _lines(x, y)
@@ -78,7 +81,7 @@ def _relu_grad(counter, n_tasks, grad, ldg, y, ldy, dx, ldd, length, rows):
 
 
 def relu_grad(grad, y):
-    if grad.dtype.char not in "fd" or grad.size < LARGE:
+    if grad.dtype.char not in "fd" or grad.size < MASKED:
         return NotImplemented
     dx = _like(y)
     lines = _lines(grad, y, dx)

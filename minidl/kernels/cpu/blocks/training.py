@@ -147,7 +147,8 @@ def _forward(block, x, outs):
             if isinstance(layer, PoolStep):
                 ys[b] = max_pool2d_values(ys[b], **layer.geometry)
             elif layer not in block.siblings:
-                record.zs[layer] = conv2d_forward(ys[b], block.weights[layer], None, **block.steps[layer].geometry)
+                geometry = block.steps[layer].geometry
+                record.zs[layer] = conv2d_forward(ys[b], block.weights[layer], None, **geometry, by_batch=True)
         convs = block.convolutions_at(depth)
         eps = [block.steps[i].eps for _, i in convs]
         into = [outs[b] if block.is_last(b, i) else None for b, i in convs]

@@ -28,6 +28,16 @@ ATTEMPTS = 3  # records of one kind of call that may be dropped because the stat
 _recording = threading.RLock()  # one step of the process at a time
 
 
+def _renew_lock():
+    """In a forked child no thread is left that could finish its recording."""
+    global _recording
+    _recording = threading.RLock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_renew_lock)
+
+
 class Replays(captured.Replays):
     """What stands in for a step on the CPU: records, looked up and replayed.
 

@@ -21,6 +21,7 @@ way; then the next row that fits is taken.
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 from typing import Callable, NamedTuple
 
@@ -33,7 +34,7 @@ class ConvolutionCase(NamedTuple):
     """One convolution: what the table's rows look at.
 
     `inputs` and `outputs` are the channels of a group; `height` and `width` are those of the output of the
-    forward convolution.
+    forward convolution. `images` is 1 for any number of them, where that shall not matter.
     """
 
     stage: str  # "forward", "input_grad" or "weight_grad"
@@ -144,7 +145,13 @@ def algorithms(case):
     >>> algorithms(stem)
     ['direct']
     """
-    return [rule.name for rule in RULES if rule.name not in _off and rule.fits(case)]
+    return [rule.name for rule in _fitting(case, _off)]
+
+
+@functools.lru_cache(maxsize=4096)
+def _fitting(case, off):
+    """The rows that fit `case`, but for those that are `off`."""
+    return [rule for rule in RULES if rule.name not in off and rule.fits(case)]
 
 
 def chosen(shape, weight_shape, stride=1, padding=0, dilation=1, groups=1, dtype="float32"):
@@ -173,7 +180,7 @@ def divided(case):
     >>> divided(case)[1], divided(case._replace(inputs=4))[1]
     (1, 128)
     """
-    return (case, 1) if algorithms(case) else (case._replace(groups=1), case.groups)
+    return (case, 1) if _fitting(case, _off) else (case._replace(groups=1), case.groups)
 
 
 def run(case, *args, **options):
@@ -181,11 +188,10 @@ def run(case, *args, **options):
 
     The last row declines nothing that has one group.
     """
-    for rule in RULES:
-        if rule.name not in _off and rule.fits(case):
-            result = function_of(rule, case.stage)(*args, **options)
-            if result is not NotImplemented:
-                return result
+    for rule in _fitting(case, _off):
+        result = function_of(rule, case.stage)(*args, **options)
+        if result is not NotImplemented:
+            return result
     return NotImplemented
 
 

@@ -15,6 +15,7 @@ from minidl.kernels.cpu.machine.kept import kept
 from minidl.kernels.cpu.machine.memory import address
 from minidl.ops.geometry import output_size, split
 
+NAMES = {"f": "float32", "d": "float64"}  # asked of NumPy, a name takes longer than all the rest of a case
 NUMBERS = (np.dtype(np.float32), np.dtype(np.float64))
 
 FAR_LARGER = 64  # cells of a window for each pixel of the gradient's image
@@ -32,8 +33,9 @@ def _takes_pixels(out):
 
 
 def conv2d_forward(
-    x, weight, bias=None, stride=(1, 1), padding=((0, 0), (0, 0)), dilation=(1, 1), groups=1, relu=False, out=None
-):
+    x, weight, bias=None, stride=(1, 1), padding=((0, 0), (0, 0)), dilation=(1, 1), groups=1, relu=False, out=None,
+    by_batch=False,
+):  # fmt: skip
     if not _takes(x, weight, out):
         return NotImplemented
     (N, _, *image), (K, _, *kernel) = x.shape, weight.shape
@@ -41,21 +43,26 @@ def conv2d_forward(
     if min(shape) < 1:
         return NotImplemented
     x, y = backend.channels_last(x), out if out is not None else backend.empty_channels_last(shape, x.dtype, like=x)
-    for launch, source, target in launches(x, y, weight, bias, stride, padding, dilation, groups, relu):
+    for launch, source, target in launches(x, y, weight, bias, stride, padding, dilation, groups, relu, by_batch):
         launch(address(x) + source, address(y) + target)
     return y
 
 
-def launches(x, y, weight, bias, stride, padding, dilation, groups, relu):
-    """Launches that convolve arrays like `x` to such as `y`: for each group a launch, and where its channels begin, in bytes."""
-    options = tuple(stride), tuple(padding), tuple(dilation), groups, relu
+def launches(x, y, weight, bias, stride, padding, dilation, groups, relu, by_batch=False):
+    """Launches that convolve arrays like `x` to such as `y`: for each group a launch, and where its channels begin, in bytes.
+
+    The number of images has a say in the algorithm only if `by_batch`, as in training: an image's logits are to have
+    the same bits in any batch, and algorithms differ in rounding.
+    """
+    options = tuple(stride), tuple(padding), tuple(dilation), groups, relu, by_batch
     name = x.dtype, x.shape, x.strides, y.strides, options, algorithms.switched_off()
     return kept(weight, name, lambda: _launches(x, y, weight, bias, *options), bias)
 
 
-def _launches(x, y, weight, bias, stride, padding, dilation, groups, relu):
+def _launches(x, y, weight, bias, stride, padding, dilation, groups, relu, by_batch):
     (N, C, *_), (K, _, *kernel), (*_, OH, OW) = x.shape, weight.shape, y.shape
-    case = ConvolutionCase("forward", N, C // groups, K // groups, tuple(kernel), stride, dilation, OH, OW, groups, x.dtype.name)
+    images = N if by_batch else 1
+    case = ConvolutionCase("forward", images, C // groups, K // groups, tuple(kernel), stride, dilation, OH, OW, groups, NAMES[x.dtype.char])
     case, groups = divided(case)
     biases = [None] * groups if bias is None else split(bias, groups, 0)
     options = dict(stride=stride, padding=padding, dilation=dilation, relu=relu)
@@ -75,7 +82,7 @@ def conv2d_input_grad(
     if kernel[0] * kernel[1] > FAR_LARGER * OH * OW:  # most multiplications would be by the padding's zeros
         return NotImplemented
     x = backend.empty_channels_last(input_shape, grad.dtype, like=grad) if out is None else out
-    case = ConvolutionCase("input_grad", N, C, K // groups, tuple(kernel), tuple(stride), tuple(dilation), OH, OW, groups, grad.dtype.name)
+    case = ConvolutionCase("input_grad", N, C, K // groups, tuple(kernel), tuple(stride), tuple(dilation), OH, OW, groups, NAMES[grad.dtype.char])
     case, groups = divided(case)
     grad = backend.channels_last(grad)
     for g_g, w_g, x_g in zip(split(grad, groups, 1), split(weight, groups, 0), split(x, groups, 1)):
@@ -90,7 +97,7 @@ def conv2d_weight_grad(
     if not _takes(grad, x, None) or 0 in weight_shape:
         return NotImplemented
     (N, K, OH, OW), (_, C, *kernel) = grad.shape, weight_shape
-    case = ConvolutionCase("weight_grad", N, C, K // groups, tuple(kernel), tuple(stride), tuple(dilation), OH, OW, groups, grad.dtype.name)
+    case = ConvolutionCase("weight_grad", N, C, K // groups, tuple(kernel), tuple(stride), tuple(dilation), OH, OW, groups, NAMES[grad.dtype.char])
     case, groups = divided(case)
     grad, x = backend.channels_last(grad), backend.channels_last(x)
     options = dict(stride=stride, padding=padding, dilation=dilation)

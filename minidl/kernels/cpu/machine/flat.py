@@ -89,9 +89,8 @@ def far(y):
 
 def floating(*arrays):
     """Return whether the kernels take these arrays: all float32 or all float64, none empty (None passes)."""
-    given = [array for array in arrays if array is not None]
-    dtype = given[0].dtype
-    return dtype.char in "fd" and all(array.dtype == dtype and array.size for array in given)
+    dtype = arrays[0].dtype
+    return dtype.char in "fd" and all([x is None or (x.dtype == dtype and x.size) for x in arrays])
 
 
 def _input_scope(builder):

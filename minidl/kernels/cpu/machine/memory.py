@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from ctypes import c_size_t
+
 from llvmlite import ir
 from numba import types
 from numba.core import cgutils
@@ -11,6 +13,7 @@ from minidl.kernels.cpu.machine.doors import door
 
 BYTE, INT = ir.IntType(8), ir.IntType(64)
 LINE = 64  # bytes of a cache line
+_HEAD, _word_at = object.__basicsize__, c_size_t.from_address
 
 
 @intrinsic
@@ -93,7 +96,18 @@ def read(typingctx, address, like):
 
 
 def address(array):
-    """The address of the first number of `array`."""
+    """The address of the first number of `array`.
+
+    It stands right after the head that every Python object has: NumPy's C interface promises that, and asking NumPy for
+    it takes ten times as long, which small layers feel.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> x = np.arange(3)
+    >>> address(x[1:]) - address(x), address(x) == x.ctypes.data
+    (8, True)
+    """
     if door.recorder is not None:
         array = door.recorder.plain(array)
-    return array.__array_interface__["data"][0]
+    return _word_at(id(array) + _HEAD).value

@@ -36,7 +36,7 @@ import threading
 import numpy as np
 
 from minidl.kernels.cpu.machine.compilation import jit
-from minidl.kernels.cpu.machine.counter import JOB, SLOT, TASK, look, new_counter, next_slot, next_task  # noqa: F401 (for kernels)
+from minidl.kernels.cpu.machine.counter import JOB, SLOT, TASK, WORDS, look, new_counter, next_slot, next_task  # noqa: F401 (for kernels)
 from minidl.kernels.cpu.machine.doors import door
 
 SPINS = 4000  # looks at the counter before sleeping, some 25 ns each
@@ -261,7 +261,7 @@ def run(kernel, n_tasks, *args):
         finally:
             team.entered.release()
     if n_tasks > 0:
-        call(kernel, new_counter(), n_tasks, *args)
+        call(kernel, np.zeros(WORDS, np.int64), n_tasks, *args)
 
 
 def scratch(size, dtype):

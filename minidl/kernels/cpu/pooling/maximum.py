@@ -176,6 +176,25 @@ def _max_unpool(counter, n_tasks, grad, ldg, argmax, lda, OH, OW, KW, tall, wide
         task = next_task(counter)
 
 
+@jit(fastmath=EXACT)
+def _max_unpool_tiles(counter, n_tasks, grad, ldg, argmax, lda, KH, KW, dx, ldx, accumulate, blocks):
+    """Windows that lie side by side and cover the image: every pixel belongs to one of them."""
+    lines, _, OW, C, rows = blocks
+    zero, kind = grad.dtype.type(0), argmax.dtype.type
+    task = next_task(counter)
+    while task < n_tasks:
+        for line in range(task * rows, min(lines, (task + 1) * rows)):
+            for j in range(OW):
+                g, a = (line * OW + j) * ldg, (line * OW + j) * lda
+                for u in range(KH):
+                    for v in range(KW):
+                        o, tap = (((line * KH + u) * OW + j) * KW + v) * ldx, kind(u * KW + v)
+                        for c in range(C):
+                            share = get(grad, g + c) if get(argmax, a + c) == tap else zero
+                            put(dx, o + c, own(dx, o + c) + share if accumulate else share)
+        task = next_task(counter)
+
+
 def max_pool2d_scatter(
     grad, argmax, input_shape, kernel_size, stride, padding, dilation=(1, 1), out=None, accumulate=False
 ):
@@ -185,8 +204,11 @@ def max_pool2d_scatter(
         return NotImplemented
     grad, argmax = backend.channels_last(grad), backend.channels_last(argmax)
     OH, OW = grad.shape[2:]
-    (_, tall), (_, wide) = axes(input_shape[2:], (OH, OW), kernel_size, stride, padding, dilation)
     dx = target(out, input_shape, grad.dtype, like=grad)
+    if stride == kernel_size and dilation == (1, 1) and input_shape[2:] == (OH * stride[0], OW * stride[1]):
+        run(_max_unpool_tiles, grad.shape, *flat(grad), *flat(argmax), *kernel_size, *flat(dx), accumulate)
+        return deliver(dx, out)
+    (_, tall), (_, wide) = axes(input_shape[2:], (OH, OW), kernel_size, stride, padding, dilation)
     where = OH, OW, kernel_size[1], tall, wide
     run(_max_unpool, input_shape, *flat(grad), *flat(argmax), *where, *flat(dx), accumulate)
     return deliver(dx, out)

@@ -1,0 +1,119 @@
+"""What the processes of an MPI run in the tests.
+
+    python ranks_lab.py train FAULT ARGUMENTS    train.py on few images; FAULT is kind:rank:step, such as die:1:10, or none
+    python ranks_lab.py step                     steps of a network with batch norm and dropout, and PyTorch's names
+"""
+
+import hashlib
+import os
+import signal
+import sys
+import time
+from pathlib import Path
+
+sys.path[:0] = [str(Path(__file__).parents[1]), str(Path(__file__).parent)]
+
+import numpy as np
+from run_lab import few_digits
+
+import minidl
+import train
+from minidl import distributed, nn, optim
+from minidl.data import ArrayDataset, DataLoader
+from minidl.training import EpochMeter, Run, report
+
+FAULTS = {
+    "die": lambda state: os.kill(os.getpid(), signal.SIGKILL),
+    "hang": lambda state: time.sleep(600),
+    "raise": lambda state: 1 / 0,
+    "wait": lambda state: setattr(distributed.world(), "timeout", 1.0),  # for one that hangs by now
+}
+
+
+def train_with(fault):
+    """train.py's main on `few_digits`, with a fault in one process."""
+    kind, rank, step = fault.split(":") if fault != "none" else ("none", -1, -1)
+    train.load = lambda *a, **o: few_digits()
+    report._written = lambda run, state, data, test: {}
+    Path(f"pid-{os.getpid()}").touch()
+    after_step, add = Run.after_step, EpochMeter.add
+
+    def watched(self, state):
+        if kind in FAULTS and distributed.get_rank() == int(rank) and state.step == int(step):
+            FAULTS[kind](state)
+        elif kind == "hang" and state.step == int(step):
+            FAULTS["wait"](state)
+        after_step(self, state)
+
+    def spoilt(self, loss, *rest):
+        if distributed.get_rank() == int(rank) and self.done == int(step):
+            loss.data[...] = np.nan
+        add(self, loss, *rest)
+
+    Run.after_step = watched
+    if kind == "nan":
+        EpochMeter.add = spoilt
+    if kind == "differ" and os.environ.get("PMI_RANK", os.environ.get("OMPI_COMM_WORLD_RANK")) == rank:
+        sys.argv += ["--lr", "0.06"]
+    train.main()
+
+
+def steps():
+    """Print, in process 0, digests that must not depend on the number of processes, then 'right'."""
+    distributed.init_process_group()
+    rank, size = distributed.get_rank(), distributed.get_world_size()
+    minidl.manual_seed(1)
+    net = nn.Sequential(nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.Flatten(), nn.Dropout(0.5), nn.Linear(144, 3))
+    generator = np.random.default_rng(0)
+    data = ArrayDataset(generator.integers(0, 256, (45, 8, 8, 1), np.uint8), generator.integers(0, 3, 45))
+    loader = DataLoader(data, 20, shuffle=True, shards=distributed.own_shards(8))
+    assert len(loader) == 2  # the last five are fewer than the shards
+    optimizer, sharded = optim.SGD(net.parameters(), lr=0.1, momentum=0.9), distributed.ShardedStep(net, loader.shards)
+    for epoch in range(3):
+        loader.set_epoch(epoch)
+        for batch in loader:
+            for images, labels in sharded.parts(batch, [len(labels.data) for _, labels in batch]):
+                optimizer.zero_grad()
+                minidl.cross_entropy(net(images), labels).backward()
+            optimizer.step()
+    state = b"".join(np.ascontiguousarray(value.data).tobytes() for value in net.state_dict().values())
+    if rank == 0:
+        print(hashlib.sha256(state).hexdigest(), minidl.get_rng_state()["uses"], flush=True)
+    names(rank, size)
+    if rank == 0:
+        print("right", flush=True)
+
+
+def names(rank, size):
+    """Each of PyTorch's names means what it means there."""
+    x = minidl.tensor([rank + 1.0, -rank])
+    for op, expected in (("sum", size * (size + 1) / 2), ("avg", (size + 1) / 2), ("max", size), ("min", 1)):
+        y = x.clone()
+        distributed.all_reduce(y, op)
+        assert y.data[0] == expected, (op, y)
+    assert [other.data[0] for other in distributed.all_gather(x)] == [r + 1 for r in range(size)]
+    y = x.clone()
+    distributed.broadcast(y, size - 1)
+    assert y.data[0] == size
+    distributed.barrier()
+    minidl.manual_seed(rank)  # the weights of process 0 count
+    net = distributed.DistributedDataParallel(nn.Linear(2, 1, bias=False))
+    weights = distributed.all_gather(net.module.weight)
+    assert all((w.data == weights[0].data).all() for w in weights)
+    with net.no_sync():
+        net(x.reshape(1, 2)).sum().backward()
+    assert net.module.weight.grad.data.tolist() == [[rank + 1, -rank]]
+    net(x.reshape(1, 2)).sum().backward()
+    assert net.module.weight.grad.data.tolist() == [[size + 1, 1 - size]]
+    sampler = distributed.DistributedSampler(range(10), seed=3)
+    drawn = distributed.all_gather(minidl.tensor(list(sampler)))
+    assert sorted({int(k) for part in drawn for k in part.data}) == list(range(10))
+
+
+if __name__ == "__main__":
+    if sys.argv[1] == "step":
+        steps()
+    else:
+        fault = sys.argv[2]
+        sys.argv[1:3] = []
+        train_with(fault)

@@ -1,0 +1,261 @@
+"""Groups of processes on a stand-in for MPI, the order of addition, shards and samplers: all in one process."""
+
+import queue
+import threading
+
+import numpy as np
+import pytest
+
+import minidl
+from minidl import distributed, nn, random
+from minidl.data import ArrayDataset, DataLoader, TensorDataset
+from minidl.data.shards import Shards
+from minidl.distributed import DistributedSampler, Group, PeerError, ShardedStep, Transport, own_shards
+from minidl.distributed.group import TIMEOUT
+from minidl.distributed.tree import TreeSum
+
+
+class Post:
+    """Letter boxes between threads, one per (sender, receiver, tag)."""
+
+    def __init__(self):
+        self.boxes, self.lock = {}, threading.Lock()
+
+    def box(self, *key):
+        with self.lock:
+            return self.boxes.setdefault(key, queue.Queue())
+
+
+class Letters(Transport):
+    """A transport between the threads of this process."""
+
+    def __init__(self, post, rank, size):
+        self.post, self.rank, self.size = post, rank, size
+
+    def send(self, array, rank, tag=0):
+        self.post.box(self.rank, rank, tag).put(array.tobytes())
+        return Done()
+
+    def has_sent(self, rank, tag):
+        return not self.post.box(rank, self.rank, tag).empty()
+
+    def receive(self, array, rank, tag=0):
+        return Letter(self.post.box(rank, self.rank, tag), array)
+
+
+class Done:
+    def done(self):
+        return True
+
+
+class Letter:
+    def __init__(self, box, array):
+        self.box, self.array, self.arrived = box, array, False
+
+    def done(self):
+        if not self.arrived and not self.box.empty():
+            self.array[...] = np.frombuffer(self.box.get(), self.array.dtype).reshape(self.array.shape)
+            self.arrived = True
+        return self.arrived
+
+
+def in_group(size, work, timeout=60.0, absent=()):
+    """What ``work(group)`` returns, or raises, in each of `size` threads."""
+    post, results = Post(), {}
+
+    def run(rank):
+        try:
+            results[rank] = work(Group(Letters(post, rank, size), timeout))
+        except PeerError as error:
+            results[rank] = error
+
+    threads = [threading.Thread(target=run, args=(rank,)) for rank in range(size) if rank not in absent]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    return [results[rank] for rank in sorted(results)]
+
+
+def tree_sum(arrays):
+    """The sum as a recursion over halves."""
+    half = len(arrays) // 2
+    return arrays[0] if len(arrays) == 1 else tree_sum(arrays[:half]) + tree_sum(arrays[half:])
+
+
+def summands(n, length=1001):
+    return list(np.random.default_rng(0).standard_normal((n, length)).astype(np.float32))
+
+
+@pytest.mark.parametrize("n", [1, 2, 4, 8, 16])
+def test_the_order_of_addition_is_the_tree(n):
+    total = TreeSum()
+    for array in summands(n):
+        total.add(array)
+    assert (total.result() == tree_sum(summands(n))).all()
+
+
+@pytest.mark.parametrize("n", [1, 3, 5, 6, 7])
+def test_any_number_of_summands_is_added_once_each(n):
+    total = TreeSum()
+    for array in summands(n):
+        total.add(array)
+    np.testing.assert_allclose(total.result(), sum(summands(n)), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("size", [1, 2, 4, 8])
+def test_a_sum_over_processes_continues_the_tree_of_their_own_sums(size):
+    shards = summands(8)
+
+    def work(group):
+        own = TreeSum()
+        for array in shards[group.rank * 8 // size : (group.rank + 1) * 8 // size]:
+            own.add(array.copy())
+        flat = own.result()
+        group.sum(flat)
+        return flat
+
+    assert all((flat == tree_sum(shards)).all() for flat in in_group(size, work))
+
+
+def test_a_sum_of_fewer_numbers_than_processes():
+    def work(group):
+        flat = np.ones(2)
+        group.sum(flat)
+        return flat.tolist()
+
+    assert in_group(4, work) == [[4, 4]] * 4
+
+
+def test_what_is_gathered_is_in_the_order_of_the_ranks():
+    assert in_group(3, lambda g: [int(a[0]) for a in g.gather(np.array([g.rank]))]) == [[0, 1, 2]] * 3
+    facts = in_group(3, lambda g: g.gather_facts({"rank": "x" * g.rank}))
+    assert facts == [[{"rank": ""}, {"rank": "x"}, {"rank": "xx"}]] * 3
+    rows = in_group(3, lambda g: g.gather_rows(np.full((g.rank, 2), g.rank)).tolist())
+    assert rows == [[[1, 1], [2, 2], [2, 2]]] * 3
+
+
+def test_a_broadcast_overwrites_all_but_the_source():
+    def work(group):
+        array = np.array([group.rank])
+        group.broadcast(array, 1)
+        return array.tolist()
+
+    assert in_group(3, work) == [[1]] * 3
+
+
+def test_those_that_do_not_answer_are_named():
+    errors = in_group(4, lambda g: g.gather(np.zeros(1)), timeout=0.2, absent=(1, 3))
+    assert [str(error) for error in errors] == ["rank 1, 3 has not answered for 0.2 seconds"] * 2
+
+
+def test_alone_every_call_returns_at_once():
+    x = minidl.tensor([1.0, 2.0])
+    for op in ("sum", "avg", "max", "min"):
+        distributed.all_reduce(x, op)
+    distributed.broadcast(x)
+    distributed.barrier()
+    assert x.tolist() == [1, 2] and distributed.all_gather(x)[0].tolist() == [1, 2]
+    assert (distributed.get_rank(), distributed.get_world_size()) == (0, 1)
+
+
+REFUSED = {
+    "`op`": lambda: distributed.all_reduce(minidl.ones(1), "mean"),
+    "`src`": lambda: distributed.broadcast(minidl.ones(1), 1),
+    "`backend`": lambda: distributed.init_process_group("pigeons"),
+    "`rank`": lambda: DistributedSampler(range(3), 2, 2),
+    "`dataset`": lambda: DistributedSampler([], 2, 0),
+    "`shards` is 6 for 1 process": lambda: own_shards(6),
+    "`shards` is 0": lambda: own_shards(0),
+    "`batch_size` is 4": lambda: DataLoader(range(10), 4, shards=Shards(8, 0, 8)),
+    "`sampler` and `shuffle`": lambda: DataLoader(range(10), 4, shuffle=True, sampler=range(10)),
+}
+
+
+@pytest.mark.parametrize("words", REFUSED)
+def test_a_wrong_argument_is_named(words):
+    with pytest.raises(ValueError, match=words):
+        REFUSED[words]()
+
+
+def test_the_gradient_of_shards_is_that_of_the_batch():
+    minidl.manual_seed(0)
+    net = nn.Sequential(nn.Linear(5, 7), nn.Tanh(), nn.Linear(7, 3)).to(dtype="float64")
+    x, labels = minidl.randn(13, 5, dtype="float64"), minidl.randint(0, 3, (13,))
+    minidl.cross_entropy(net(x), labels).backward()
+    expected = [p.grad.data.copy() for p in net.parameters()]
+    shards = own_shards(4)
+    batches = [(x[part], labels[part]) for part in shards.cut(np.arange(13))]
+    for images, targets in ShardedStep(net, shards).parts(batches, [len(t.data) for _, t in batches]):
+        net.zero_grad()
+        minidl.cross_entropy(net(images), targets).backward()
+    for p, whole in zip(net.parameters(), expected):
+        np.testing.assert_allclose(p.grad.data, whole, rtol=1e-12, atol=1e-14)
+
+
+def test_running_statistics_move_towards_the_mean_of_the_shards():
+    norm = nn.BatchNorm1d(1, momentum=1.0).to(dtype="float64")
+    parts = [minidl.tensor(np.array(rows)[:, None]) for rows in ([1.0, 3.0, 5.0], [10.0, 20.0])]
+    for part in ShardedStep(norm, own_shards(2)).parts(parts, [3, 2]):
+        norm.zero_grad()
+        norm(part).sum().backward()
+    assert norm.running_mean.tolist() == [(3 * 3 + 2 * 15) / 5] and norm.running_var.tolist() == [(3 * 4 + 2 * 50) / 5]
+    assert int(norm.num_batches_tracked.data) == 1
+
+
+def test_each_shard_draws_from_streams_of_its_own_and_a_step_counts_once():
+    net, masks = nn.Dropout(0.5), []
+    net.weight = nn.Parameter(minidl.ones(1))
+    minidl.manual_seed(5)
+    whole = net(minidl.ones(64)).tolist()
+    minidl.manual_seed(5)
+    for part in ShardedStep(net, own_shards(2)).parts([minidl.ones(64)] * 2, [64, 64]):
+        masks.append(net(part).tolist())
+    assert masks[0] == whole and masks[0] != masks[1]
+    assert random.get_rng_state()["uses"] == {str(net.layer): 1}
+
+
+def test_a_step_that_is_broken_off_leaves_the_streams_of_whole_batches():
+    net = nn.Linear(1, 1)
+    for _ in ShardedStep(net, Shards(4, 2, 2)).parts([None, None], [1, 1]):
+        break
+    assert random.next_key(7)[1] == 7
+
+
+def test_a_loader_gives_each_process_its_parts_of_every_batch():
+    data = ArrayDataset(np.arange(22 * 4, dtype=np.uint8).reshape(22, 2, 2, 1), np.arange(22))
+    labels = {}
+    for first in (0, 2):
+        for workers in (0, 2):
+            loader = DataLoader(data, 10, shuffle=True, num_workers=workers, shards=Shards(4, first, 2))
+            labels[first, workers] = [[part[1].tolist() for part in parts] for parts in loader]
+        assert labels[first, 0] == labels[first, 2] and len(loader) == 2  # two items are left out
+    joined = [sum(a + b, []) for a, b in zip(labels[0, 0], labels[2, 0])]
+    whole = [batch[1].tolist() for batch in DataLoader(data, 10, shuffle=True)]
+    assert joined == whole[:2] and [len(part) for part in labels[0, 0][0] + labels[2, 0][0]] == [3, 3, 2, 2]
+
+
+@pytest.mark.parametrize("drop_last", [False, True])
+def test_a_sampler_shares_the_data_out_anew_in_each_epoch(drop_last):
+    samplers = [DistributedSampler(range(11), 3, rank, seed=4, drop_last=drop_last) for rank in range(3)]
+    epochs = []
+    for epoch in range(2):
+        for sampler in samplers:
+            sampler.set_epoch(epoch)
+        epochs.append([list(sampler) for sampler in samplers])
+        assert {len(part) for part in epochs[-1]} == {len(samplers[0])} == {3 if drop_last else 4}
+    drawn = [sorted(sum(epoch, [])) for epoch in epochs]
+    assert len(set(drawn[0])) == (9 if drop_last else 11) and epochs[0] != epochs[1]
+    loader = DataLoader(TensorDataset(np.arange(11)), 2, sampler=samplers[1])
+    assert [int(k) for (batch,) in loader for k in batch.data] == epochs[1][1] and len(loader) == 2
+
+
+def test_the_limit_of_waiting_comes_from_the_argument_or_the_environment(monkeypatch):
+    for given, expected in ((None, 3.0), (5.0, 5.0)):
+        monkeypatch.setenv("MINIDL_TIMEOUT", "3")
+        distributed.init_process_group(timeout=given)
+        with pytest.raises(RuntimeError, match="is there already"):
+            distributed.init_process_group()
+        assert distributed.world().timeout == expected and distributed.is_initialized()
+        distributed.destroy_process_group()
+        assert not distributed.is_initialized() and distributed.world().timeout == TIMEOUT
