@@ -254,7 +254,7 @@ def device(value: Any, name: str = "device") -> backend.ArrayKind:
     return backend.kind_named(value)
 
 
-def run(function, arrays, options=None, names=("input", "other")):
+def run(function: Any, arrays: Any, options: Any = None, names: Sequence[str] = ("input", "other")) -> Any:
     """``function(*arrays, **options)`` without floating-point warnings; what the library refuses is said in our words.
 
     Asking first whether the shapes of the arrays, called `names` in messages, broadcast would cost every operation.
@@ -266,7 +266,7 @@ def run(function, arrays, options=None, names=("input", "other")):
         raise
 
 
-def explain(error, arrays, names):
+def explain(error: Exception, arrays: Any, names: Sequence[str]) -> None:
     """Raise a clearer error than `error`, which a library raised for `arrays`, where the arrays tell the reason."""
     named = [(name, array) for name, array in zip(names, arrays) if backend.is_array(array)]
     if isinstance(error, MemoryError) or any(words in str(error) for words in TOO_LARGE):
@@ -283,7 +283,7 @@ def explain(error, arrays, names):
             raise TypeError(f"`{name}` is {array.dtype}; accepted: real numbers") from None
 
 
-def broadcast(**arrays) -> tuple:
+def broadcast(**arrays: Any) -> tuple[int, ...]:
     """The shape that arrays have together; a `ValueError` with their names where they do not broadcast.
 
     Examples

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import operator
 from builtins import all as all_of
+from typing import Any
 
 from minidl import checks
 from minidl.backend import array_module, check_same_device
@@ -195,7 +196,7 @@ def allclose(input: Tensor, other: Tensor, rtol: float = 1e-5, atol: float = 1e-
     return bool(close(input, other, rtol, atol, equal_nan).all())
 
 
-def close(input, other, rtol, atol, equal_nan):
+def close(input: Tensor, other: Tensor, rtol: float, atol: float, equal_nan: bool) -> Any:
     """The array of truth values, one for each element: whether it is close to the other one."""
     arrays = tensor_of(input).data, tensor_of(other, "other").data
     for name, value in (("rtol", rtol), ("atol", atol)):
