@@ -51,9 +51,11 @@ class Replays:
     """
 
     def __init__(self, step: Callable[..., Any], most: int, audit: int) -> None:
-        self.step, self.most, self.audit = step, most, audit
+        self.step: Callable[..., Any] = step
+        self.most: int = most
+        self.audit: int = audit
 
-    def __call__(self, args: tuple, options: dict[str, Any]) -> Any:
+    def __call__(self, args: tuple[Any, ...], options: dict[str, Any]) -> Any:
         """The outputs of the step."""
         return self.step(*args, **options)
 
@@ -63,8 +65,8 @@ class Captured:
 
     def __init__(self, step: Callable[..., Any], most: int, audit: int) -> None:
         functools.update_wrapper(self, step)
-        self.settings = step, most, audit
-        self.replays = Replays(*self.settings)
+        self.settings: tuple[Callable[..., Any], int, int] = step, most, audit
+        self.replays: Any = Replays(*self.settings)
 
     def __call__(self, *args: Any, **options: Any) -> Any:
         """Run or replay the step; its outputs are valid until the next call, and carry no graph."""

@@ -128,7 +128,7 @@ def choice(value: Any, name: str, choices: Any) -> Any:
 # -- pairs and sizes
 
 
-def integers(values: Any, name: str, accepted: str = "integers") -> tuple:
+def integers(values: Any, name: str, accepted: str = "integers") -> tuple[int, ...]:
     """A sequence of integers as a tuple of ints."""
     if isinstance(values, (str, bytes, dict, set)) or not _is_sequence(values) or not all(map(is_integer, values)):
         raise refused(name, values, accepted, TypeError)
@@ -139,7 +139,7 @@ def _is_sequence(values):
     return isinstance(values, (tuple, list, range)) or hasattr(values, "__iter__")
 
 
-def pair(value: Any, name: str, least: float | None = None) -> tuple:
+def pair(value: Any, name: str, least: float | None = None) -> Pair:
     """`value` as a pair of ints, each at least `least`: a number counts for both axes."""
     if type(value) is int or is_integer(value):
         values = (operator.index(value),) * 2
@@ -155,19 +155,19 @@ def pair(value: Any, name: str, least: float | None = None) -> tuple:
     return values
 
 
-def positive_pair(value: Any, name: str) -> tuple:
+def positive_pair(value: Any, name: str) -> Pair:
     """`pair` whose numbers must be at least 1."""
     return pair(value, name, least=1)
 
 
-def size(arguments: Any, name: str = "size") -> tuple:
+def size(arguments: Any, name: str = "size") -> tuple[int, ...]:
     """``(2, 3)`` from the arguments of both ``f(2, 3)`` and ``f((2, 3))``."""
     if len(arguments) == 1 and not is_integer(arguments[0]):
         arguments = arguments[0]
     return integers(arguments, name, "integers, or a tuple of them")
 
 
-def lengths(arguments: Any, name: str = "size") -> tuple:
+def lengths(arguments: Any, name: str = "size") -> tuple[int, ...]:
     """`size` of a new array: no length is negative, and all of it fits into memory's addresses."""
     values = size(arguments, name)
     if any(n < 0 for n in values):
@@ -191,7 +191,7 @@ def axis(dim: Any, ndim: int, name: str = "dim") -> int:
     return dim % reach
 
 
-def axes(dim: Any, ndim: int, name: str = "dim") -> tuple:
+def axes(dim: Any, ndim: int, name: str = "dim") -> tuple[int, ...]:
     """`dim` (None for all, an int, or ints that differ) as a sorted tuple of axes, counted from the front."""
     if dim is None:
         return tuple(range(ndim))

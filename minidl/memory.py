@@ -65,7 +65,7 @@ class Range:
             self.top = self.free[-1][0]
 
 
-class Watch(weakref.ref):
+class Watch(weakref.ref[Any]):
     """A weak reference to an array that knows where the array lies: (range, start, size)."""
 
     __slots__ = ("place",)

@@ -11,12 +11,15 @@ from __future__ import annotations
 
 import functools
 import zlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import pytest
 
 
 @pytest.fixture
-def check_gradients(request, tmp_path):
+def check_gradients(request: Any, tmp_path: Path) -> Callable[..., Any]:
     """`minidl.gradcheck.check_gradients`, seeded by the name of the test."""
     from minidl import gradcheck  # not at the top: every pytest run of every project loads this file
 

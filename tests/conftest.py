@@ -41,6 +41,7 @@ SKIPS = (
     "optuna is not installed",
     "mpi4py is not installed",
     "tensorboard is not installed",
+    "pyright is not installed",
     "real data is not here",
     "the fast forms are switched off",
     "CuPy is installed",

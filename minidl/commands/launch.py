@@ -21,7 +21,7 @@ from minidl.training.checkpoint import newest
 from minidl.training.settings import fail
 
 
-def add_arguments(parser):
+def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
     parser.add_argument("-n", dest="count", metavar="COUNT", type=whole(1, 4096), required=True, help="processes")
     parser.add_argument("--timeout", type=number(0, above=True),
@@ -30,7 +30,7 @@ def add_arguments(parser):
     parser.add_argument("arguments", metavar="ARGUMENTS", nargs=argparse.REMAINDER, help="the script's own")
 
 
-def run(args):
+def run(args: argparse.Namespace) -> int:
     """Run the script; its exit status."""
     check(find_spec("mpi4py"), "several processes need a package that is not installed: pip install 'minidl[mpi]'")
     launch = Launch(args.count, [args.script, *args.arguments], args.timeout)

@@ -12,6 +12,7 @@ from __future__ import annotations
 import shutil
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from minidl.tour.book import build
 from minidl.tour.cells import chapters, solution_of, title_of
@@ -19,8 +20,11 @@ from minidl.tour.pieces import Code, Exercise, Prediction, Printed
 from minidl.tour.source_map import draw_map
 from minidl.tour.stage import Stage
 
+if TYPE_CHECKING:
+    from argparse import ArgumentParser, Namespace
 
-def add_arguments(parser):
+
+def add_arguments(parser: ArgumentParser) -> None:
     """Declare the options."""
     parser.add_argument("chapter", nargs="?", help="its number, or a file of your own (default: list them)")
     parser.add_argument("--html", metavar="FOLDER", type=Path, help="write the book, or the page of one chapter")
@@ -29,7 +33,7 @@ def add_arguments(parser):
     parser.add_argument("--map", metavar="FILE", type=Path, help="draw the map of the source as SVG")
 
 
-def run(args):
+def run(args: Namespace) -> None:
     """List, run, copy or print."""
     path = None if args.chapter is None else path_of(args.chapter)
     if args.map:
@@ -46,7 +50,7 @@ def run(args):
         _list()
 
 
-def path_of(chapter):
+def path_of(chapter: str) -> Path:
     """The file of a chapter, given by number or path."""
     found = chapters()
     if chapter.isdecimal() and int(chapter) in found:

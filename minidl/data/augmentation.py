@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from minidl.data.errors import check
@@ -28,7 +29,7 @@ def _strong(data):
     return [*_standard(data), jitter, Cutout(data.image_size // 4, fill=mean_colour)]
 
 
-PRESETS = {"none": _none, "shift": _shift, "standard": _standard, "strong": _strong}
+PRESETS: dict[str, Callable[..., Any]] = {"none": _none, "shift": _shift, "standard": _standard, "strong": _strong}
 
 
 def augmentation(name: str, data: Any) -> Any:

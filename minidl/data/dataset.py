@@ -61,7 +61,7 @@ class TensorDataset(Dataset):
     (array([0., 1., 0.]), 1)
     """
 
-    def __init__(self, *tensors: Tensor) -> None:
+    def __init__(self, *tensors: Tensor | Array) -> None:
         check(tensors, "`tensors` is empty: TensorDataset takes at least one array")
         self.tensors: tuple[Array, ...] = tuple(_array(t) for t in tensors)
         lengths = [len(t) if t.ndim else None for t in self.tensors]

@@ -89,6 +89,8 @@ class DataLoader:
     transform: Callable[..., Any] | None
     device: str | None
     prefetch_factor: int
+    shards: Any
+    sampler: Any
 
     def __init__(
         self, dataset: Any, batch_size: int = 1, shuffle: bool = False, *, num_workers: int = 0,

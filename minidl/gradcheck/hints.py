@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import itertools
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
@@ -177,4 +179,4 @@ def _listed(numbers):
     return ", ".join(map(str, numbers[:6])) + (", ..." if len(numbers) > 6 else "")
 
 
-RULES = (_nothing, _unasked, _constant_ratio, _swapped, _moved, _product, _factor, _missing_term, _only_some)
+RULES: tuple[Callable[..., Any], ...] = (_nothing, _unasked, _constant_ratio, _swapped, _moved, _product, _factor, _missing_term, _only_some)

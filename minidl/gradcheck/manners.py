@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -146,7 +147,7 @@ def _channels_last(x):
     return xp.moveaxis(xp.moveaxis(x, 1, -1).copy(order="C"), -1, 1) if x.ndim > 2 else x.copy(order="F")
 
 
-LAYOUTS = {"strided": _strided, "channels-last": _channels_last}
+LAYOUTS: dict[str, Callable[..., Any]] = {"strided": _strided, "channels-last": _channels_last}
 
 
 def check_both_backwards(s: Subject) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from minidl.nn.module import Module
@@ -13,10 +13,10 @@ from minidl.tensor import Tensor
 class _Row(Module):
     """Base of `Sequential` and `ModuleList`: modules numbered in order, used like a list."""
 
-    def __len__(self):
+    def __len__(self) -> int:
         return len(self._modules)
 
-    def __iter__(self):
+    def __iter__(self) -> Iterator[Module]:
         return iter(self._modules.values())
 
     def _name(self, index):
@@ -26,15 +26,15 @@ class _Row(Module):
             raise IndexError(f"`index` is {index}; there are {len(self)} modules")
         return list(self._modules)[index]
 
-    def __getitem__(self, index):
+    def __getitem__(self, index: Any) -> Any:
         if isinstance(index, slice):
             return self._rebuilt(list(self._modules.items())[index])
         return self._modules[self._name(index)]
 
-    def __setitem__(self, index, module):
+    def __setitem__(self, index: int, module: Module) -> None:
         setattr(self, self._name(index), module)
 
-    def __delitem__(self, index):
+    def __delitem__(self, index: int | slice) -> None:
         doomed = list(self._modules)[index] if isinstance(index, slice) else [self._name(index)]
         self._renumber([module for name, module in self._modules.items() if name not in doomed])
 
@@ -42,25 +42,25 @@ class _Row(Module):
         self._modules.clear()
         self.extend(modules)
 
-    def insert(self, index, module):
+    def insert(self, index: int, module: Module) -> Any:
         """Insert a module before the one at `index`; the numbers of those after it grow by one."""
         modules = list(self)
         modules.insert(index, module)
         self._renumber(modules)
         return self
 
-    def append(self, module):
+    def append(self, module: Module) -> Any:
         """Add a module at the end; returns the container."""
         self.add_module(str(len(self)), module)
         return self
 
-    def extend(self, modules):
+    def extend(self, modules: Iterable[Module]) -> Any:
         """Add several modules at the end; returns the container."""
         for module in modules:
             self.append(module)
         return self
 
-    def __iadd__(self, modules):
+    def __iadd__(self, modules: Iterable[Module]) -> Any:
         return self.extend(modules)
 
 

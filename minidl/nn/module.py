@@ -19,8 +19,8 @@ from minidl.tensor import HookHandle, Tensor, zero_gradients
 
 
 class _Calls(threading.local):
-    def __init__(self):
-        self.stack = []
+    def __init__(self) -> None:
+        self.stack: list[Module] = []
 
 
 calls: _Calls = _Calls()  # the modules being called in this thread, outermost first; error messages name them
@@ -66,7 +66,7 @@ class Module(Registry):
 
     # -- calling
 
-    def forward(self, *inputs: Any) -> Any:
+    def forward(self, *inputs: Any, **options: Any) -> Any:
         """The computation of the module; subclasses define it."""
         raise NotImplementedError(f"{type(self).__name__} defines no forward()")
 

@@ -22,24 +22,18 @@ def _affine(module, shape, weight, bias, **place):
 class _BatchNorm(Module):
     """Batch normalisation with running statistics; `axes` are the numbers of axes it accepts."""
 
-    axes = ()
+    axes: tuple[int, ...] = ()
 
     def __init__(
-        self,
-        num_features,
-        eps=1e-5,
-        momentum=0.1,
-        affine=True,
-        track_running_stats=True,
-        device=None,
-        dtype=None,
-        *,
-        bias=True,
-    ):
+        self, num_features: int, eps: float = 1e-5, momentum: float | None = 0.1, affine: bool = True,
+        track_running_stats: bool = True, device: str | None = None, dtype: Any = None, *, bias: bool = True,
+    ) -> None:  # fmt: skip
         super().__init__()
-        self.num_features = checks.integer(num_features, "num_features", least=1)
-        self.eps, self.momentum = checks.number(eps, "eps"), momentum
-        self.affine, self.track_running_stats = affine, track_running_stats
+        self.num_features: int = checks.integer(num_features, "num_features", least=1)
+        self.eps: float = checks.number(eps, "eps")
+        self.momentum: float | None = momentum
+        self.affine: bool = affine
+        self.track_running_stats: bool = track_running_stats
         place = dict(device=device, dtype=dtype)
         _affine(self, (self.num_features,), affine, bias, **place)
         statistics = {"running_mean": init.zeros_, "running_var": init.ones_}
@@ -49,7 +43,7 @@ class _BatchNorm(Module):
         count = ops.creation.zeros((), dtype="int64", device=device) if track_running_stats else None
         self.register_buffer("num_batches_tracked", count)
 
-    def forward(self, input, relu=False):
+    def forward(self, input: Tensor, relu: bool = False) -> Tensor:
         self._check(input)
         if not self.training and self.running_mean is not None:
             return ops.normalisation.batch_norm_eval(
@@ -60,7 +54,7 @@ class _BatchNorm(Module):
             self.update(mean, var, input.data.size // self.num_features)
         return y
 
-    def update(self, mean, var, count):
+    def update(self, mean: Tensor, var: Tensor, count: int) -> None:
         """Move the running statistics towards those of a batch of `count` values per channel.
 
         With ``momentum=None``, they are the average over all batches.
@@ -73,7 +67,7 @@ class _BatchNorm(Module):
         momentum = (1 / batches.data).astype(mean.dtype) if self.momentum is None else self.momentum
         F.update_running(self.running_mean, self.running_var, mean, var, count, momentum)
 
-    def reset_running_stats(self):
+    def reset_running_stats(self) -> None:
         """Reset the running statistics to mean 0 and variance 1."""
         if self.running_mean is not None:
             init.zeros_(self.running_mean)
@@ -87,7 +81,7 @@ class _BatchNorm(Module):
                 f"accepted: {' or '.join(map(str, self.axes))} axes, {self.num_features} channels"
             )
 
-    def extra_repr(self):
+    def extra_repr(self) -> str:
         text = f"{self.num_features}, eps={self.eps}, momentum={self.momentum}, affine={self.affine}"
         return text + f", track_running_stats={self.track_running_stats}"
 

@@ -13,14 +13,16 @@ from minidl.tensor import Tensor
 class _Pool2d(Module):
     """Base of pooling over windows: `stride` defaults to `kernel_size`."""
 
-    def __init__(self, kernel_size, stride, padding):
+    def __init__(self, kernel_size: Ints, stride: Ints | None, padding: Ints) -> None:
         super().__init__()
         positive_pair(kernel_size, "kernel_size")
-        self.kernel_size, self.stride, self.padding = kernel_size, kernel_size if stride is None else stride, padding
+        self.kernel_size: Ints = kernel_size
+        self.stride: Ints = kernel_size if stride is None else stride
+        self.padding: Ints = padding
         positive_pair(self.stride, "stride")
         pair(padding, "padding")
 
-    def extra_repr(self):
+    def extra_repr(self) -> str:
         return f"kernel_size={self.kernel_size}, stride={self.stride}, padding={self.padding}"
 
 

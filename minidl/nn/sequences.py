@@ -107,14 +107,14 @@ class ConvTranspose1d(Conv1d):
 class _Windows(Module):
     """A layer whose options are those of its op, in the same order."""
 
-    names = ()
+    names: tuple[str, ...] = ()
 
-    def __init__(self, *options):
+    def __init__(self, *options: Any) -> None:
         super().__init__()
         for name, value in zip(self.names, options):
             setattr(self, name, value)
 
-    def extra_repr(self):
+    def extra_repr(self) -> str:
         return ", ".join(f"{name}={getattr(self, name)!r}" for name in self.names)
 
     def _options(self):

@@ -7,6 +7,7 @@ operation without a row is refused by name.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -166,7 +167,7 @@ def softmax(graph: Graph, call: Call, inputs: Any) -> str:
     return graph.add("Softmax" if call.kind == "Softmax" else "LogSoftmax", [x], call.layer, axis=axes[0])
 
 
-FORMS = dict.fromkeys(SAME, same) | {
+FORMS: dict[str, Callable[..., Any]] = dict.fromkeys(SAME, same) | {
     "Conv2d": conv, "ConvInputGrad": conv_transpose, "BatchNormEval": batch_norm, "MaxPool2d": max_pool,
     "AvgPool2d": avg_pool, "AdaptiveAvgPool2d": adaptive_avg_pool, "LocalResponseNorm": local_response_norm,
     "LayerNorm": layer_norm, "Linear": linear, "Reshape": reshape, "BroadcastTo": broadcast, "Pad": pad,

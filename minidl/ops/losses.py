@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from minidl import checks
@@ -13,7 +14,7 @@ from minidl.ops.indexing import take_along_dim
 from minidl.ops.promotion import floating, tensor_of
 from minidl.tensor import Function, Tensor
 
-REDUCTIONS = {"mean": lambda x: x.mean(), "sum": lambda x: x.sum(), "none": lambda x: x}
+REDUCTIONS: dict[str, Callable[..., Any]] = {"mean": lambda x: x.mean(), "sum": lambda x: x.sum(), "none": lambda x: x}
 
 
 def _reduce(values, reduction):

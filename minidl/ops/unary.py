@@ -12,14 +12,15 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any, TypeAlias, TypeVar
 
 from minidl.backend import array_module
 from minidl.ops.promotion import BOOL, FLOAT, tensor_of
 from minidl.tensor import Function, Tensor
 
 F = TypeVar("F", bound=Callable[..., Tensor])
-Decorator = Callable[[F], F]
+Decorator: TypeAlias = Callable[[F], F]
+Part: TypeAlias = Callable[..., Any]  # a lambda on arrays or Tensors
 
 
 def as_float(input: Tensor, name: str) -> Tensor:
@@ -39,17 +40,17 @@ def not_bool(input: Tensor, name: str) -> Tensor:
     return input
 
 
-def of_input(value: Callable, slope: Callable, integers: Callable = as_float) -> Decorator:
+def of_input(value: Part, slope: Part, integers: Part = as_float) -> Decorator[F]:
     """An operation whose derivative is written in its input: ``slope(g, x)``."""
     return _operation(value, slope, integers, lambda x, y: (x,))
 
 
-def of_output(value: Callable, slope: Callable, integers: Callable = as_float) -> Decorator:
+def of_output(value: Part, slope: Part, integers: Part = as_float) -> Decorator[F]:
     """An operation whose derivative is written in its output: ``slope(g, y)``."""
     return _operation(value, slope, integers, lambda x, y: (y,))
 
 
-def of_neither(value: Callable, slope: Callable, integers: Callable = as_float) -> Decorator:
+def of_neither(value: Part, slope: Part, integers: Part = as_float) -> Decorator[F]:
     """An operation whose derivative needs no saved value: ``slope(g)``."""
     return _operation(value, slope, integers, lambda x, y: ())
 

@@ -6,7 +6,7 @@ Names, defaults and values are those of ``torch.optim.lr_scheduler.ReduceLROnPla
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from minidl.optim.optimizer import Optimizer
@@ -17,7 +17,7 @@ FACTOR = Rule("a number >= 0 and < 1", lambda v: 0 <= v < 1)
 PATIENCE = Rule("a whole number >= 0", lambda v: v >= 0 and v == int(v))
 
 # (mode, threshold_mode) -> test: is `value` better than `best` by more than the threshold?
-BETTER = {
+BETTER: dict[tuple[str, str], Callable[[float, float, float], bool]] = {
     ("min", "rel"): lambda value, best, threshold: value < best * (1.0 - threshold),
     ("min", "abs"): lambda value, best, threshold: value < best - threshold,
     ("max", "rel"): lambda value, best, threshold: value > best * (1.0 + threshold),

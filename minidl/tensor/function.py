@@ -79,7 +79,7 @@ class Function:
         """The operation on arrays."""
         raise NotImplementedError(f"{type(self).__name__} defines no forward()")
 
-    def backward(self, *grads: Any) -> Any:
+    def backward(self, *grads: Any, **_: Any) -> Any:
         """The gradients with respect to the inputs, from those with respect to the outputs, as Tensors."""
         raise NotImplementedError(f"{type(self).__name__} defines no backward(): it cannot be differentiated")
 

@@ -104,7 +104,7 @@ class Run:
             self.state.load(self.folder)
         if leads():
             self._begin_folder()
-        self.saved = self.state.place
+        self.saved: Any = self.state.place
         barrier()
         note("run", str(self.folder.absolute()))
 

@@ -40,12 +40,12 @@ def heeded(batches: Iterable[Any]) -> Iterator[Any]:
         yield batch
 
 
-def asked():
+def asked() -> int:
     """The number of the signal that has come, or 0."""
     return _asked or 0
 
 
-def ask(number):
+def ask(number: int) -> None:
     """Take note of signal `number`, as if it had come to this process; 0 is none."""
     global _asked
     _asked = number or None

@@ -84,7 +84,7 @@ class TrainingState:
     ) -> None:
         self.model, self.optimizer, self.schedule, self.average = model, optimizer, schedule, average
         self.loader, self.meter, self.frozen = loader, None, frozen
-        self.sharded = ShardedStep(model, loader.shards) if loader.shards.count > 1 else None
+        self.sharded: Any = ShardedStep(model, loader.shards) if loader.shards.count > 1 else None
         self.identity: dict[str, Any] = {}
         self.epoch, self.step, self.history = 0, 0, []
         self.best, self.best_weights = None, {}
