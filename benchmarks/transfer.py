@@ -1,15 +1,18 @@
 """Transfer: accuracy with few labelled images, from scratch and with another network's weights; rounds are seeds.
 
-A network learns the source: all of MNIST for the digits, the first five classes of CIFAR-10 for the last five. Then
-others learn the target from 20, 100 or 500 images per class (or all that there are), three ways: from scratch, with all
-of the source's weights as a beginning, and with them frozen but for the head. A seed decides which images, their order
-and the weights that begin at random.
+A network learns the source: all of MNIST for the digits, the first five classes of CIFAR-10
+for the last five. Then others learn the target from 20, 100 or 500 images per class (or all
+that there are), three ways: from scratch, with all of the source's weights as a beginning,
+and with them frozen but for the head. A seed decides which images, their order and the
+weights that begin at random.
 
-Every way has the same number of steps and the same budget for its learning rate: for each number of images, each of
-`RATES` is tried once, with a seed that is not measured, and the one with the most validation images right is taken, of
-equal ones the one with the least validation loss (these images are the held-out part of the training images). Test
-images are looked at once per measured network, after its last step. One seed may choose a rate that suits others badly;
-the whiskers show it. `benchmarks/figures/transfer.json` holds the result of each seed.
+Every way has the same number of steps and the same budget for its learning rate: for each
+number of images, each of `RATES` is tried once, with a seed that is not measured, and the
+one with the most validation images right is taken, of equal ones the one with the least
+validation loss (these images are the held-out part of the training images). Test images
+are looked at once per measured network, after its last step. One seed may choose a rate
+that suits others badly; the whiskers show it. `benchmarks/figures/transfer.json` holds the
+result of each seed.
 
     python -m benchmarks transfer --rounds 5 --json transfer.json --picture benchmarks/figures/transfer.png
 """
@@ -25,10 +28,12 @@ from typing import NamedTuple
 
 import numpy as np
 
-from benchmarks import pictures, report
+from benchmarks import report
+from benchmarks.transfer_picture import draw, summary  # noqa: F401 (`draw` is what every benchmark has)
 
 PARTS = ("digits", "cifar10")
-RATES, SOURCE_RATE = (0.01, 0.03, 0.1), 0.05
+RATES = (0.01, 0.03, 0.1)
+SOURCE_RATE = 0.05
 TRIAL = 1000  # seed of the networks that choose a rate; those measured count from 0
 
 
@@ -42,10 +47,10 @@ class Method:
 
 SCRATCH = "from scratch"
 METHODS = {
-    SCRATCH: Method(False, ""), "fine-tuned": Method(True, ""), "frozen but for the head": Method(True, "all-but-head"),
-}  # fmt: skip
-COLOURS = dict(zip(METHODS, (pictures.GREY, pictures.BLUE, pictures.ORANGE)))
-MARKS = dict(zip(METHODS, "sod"))
+    SCRATCH: Method(False, ""),
+    "fine-tuned": Method(True, ""),
+    "frozen but for the head": Method(True, "all-but-head"),
+}
 
 
 @dataclass(frozen=True)
@@ -236,14 +241,6 @@ def judged(model, splits, dataset, plan):
     return Judgement(found.accuracy, found.loss)
 
 
-def summary(rows):
-    """{(method, images): (mean, least, most) accuracy in percent over the seeds}."""
-    cells = {}
-    for row in rows:
-        cells.setdefault((row["method"], row["images"]), []).append(100 * row["accuracy"])
-    return {cell: (statistics.mean(values), min(values), max(values)) for cell, values in cells.items()}
-
-
 def show(part, rows, whole):
     """Print means and ranges."""
     cells = summary(rows)
@@ -252,49 +249,3 @@ def show(part, rows, whole):
     title = f"{part}: test accuracy in percent, mean over seeds (and range)"
     note = f"from scratch with all {whole['images']:,} images: {whole['accuracy']:.2%}"
     report.table(title, ["", *(f"{n:,} images" for n in counts)], lines, note)
-
-
-CAPTION = (
-    "Means of {} seeds, whiskers from the worst seed to the best. Good: the blue and orange lines start high\n"
-    "above the grey one, where images are few; a line below it means that the borrowed weights stand in the\n"
-    "way. Learning rates were chosen on validation images."
-)
-
-
-def draw(results, path):
-    """Accuracy over the number of images, a panel per part, with chance and the result of all images for comparison."""
-    parts = results["parts"]
-    picture = pictures.figure(5.0 * len(parts), 5.0)
-    picture.suptitle("Few labelled images: from scratch, or with another network's weights", fontsize=11)
-    for axes, part in zip(picture.subplots(1, len(parts), squeeze=False)[0], parts.values()):
-        panel(axes, part)
-    picture.supxlabel(CAPTION.format(results["rounds"]), fontsize=8)
-    pictures.save(picture, path)
-
-
-def panel(axes, part):
-    """The three ways on one target."""
-    target, cells = part["target"], summary(part["rows"])
-    counts = sorted({images for _, images in cells})
-    for place, method in enumerate(METHODS):
-        means, lows, highs = np.array([cells[method, n] for n in counts]).T
-        apart = np.array(counts) * 1.04 ** (place - 1)  # lest whiskers hide each other
-        axes.errorbar(apart, means, (means - lows, highs - means), marker=MARKS[method], color=COLOURS[method],
-                      label=method, capsize=3)  # fmt: skip
-    whole = target["all_images"]
-    level(axes, 100 * whole["accuracy"], f"from scratch, all {whole['images']:,} images", "--")
-    least, chance = min(low for _, low, _ in cells.values()), 100 / target["classes"]
-    bottom = 0 if least < 80 else least - 3  # lest a panel of good results be squashed
-    level(axes, chance, f"chance, {chance:.0f} %{' (below the axis)' if bottom else ''}", ":")
-    axes.set_xscale("log")
-    axes.set_xticks(counts, [f"{n:,}" for n in counts])
-    axes.minorticks_off()
-    axes.set(title=f"{part['source']['name']}\nto {target['name']}", xlabel="labelled images",
-             ylabel="test images right (%)", ylim=(bottom, 100 + (102 - bottom) / 50))
-    axes.grid(alpha=0.25)
-    axes.legend(fontsize=8, loc="upper center", bbox_to_anchor=(0.5, -0.16), ncols=2)
-
-
-def level(axes, height, words, style):
-    """A horizontal line with its name in the legend."""
-    axes.axhline(height, color="black", linewidth=1, linestyle=style, label=words)

@@ -227,7 +227,8 @@ def main(side):
                             np.testing.assert_array_equal(one, other)
                         guarded.check()
                         seen.add(name)
-    assert seen == set(CPU), set(CPU) - seen
+    kernels = set(CPU) - {"captured.Replays"}  # which calls the others again, on the arrays that they were called with
+    assert seen == kernels, kernels - seen
 
 
 if __name__ == "__main__":

@@ -14,6 +14,7 @@ from pathlib import Path
 sys.path[:0] = [str(Path(__file__).parents[1]), str(Path(__file__).parent)]
 
 import numpy as np
+from patience import HANG
 from run_lab import few_digits
 
 import minidl
@@ -24,7 +25,7 @@ from minidl.training import EpochMeter, Run, report
 
 FAULTS = {
     "die": lambda state: os.kill(os.getpid(), signal.SIGKILL),
-    "hang": lambda state: time.sleep(600),
+    "hang": lambda state: time.sleep(HANG),
     "raise": lambda state: 1 / 0,
     "wait": lambda state: setattr(distributed.world(), "timeout", 1.0),  # for one that hangs by now
 }

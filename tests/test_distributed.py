@@ -12,6 +12,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
+from patience import HANG
 from run_lab import SHORT, assert_same_state, run_train
 
 from minidl.data.lock import FolderLock
@@ -31,7 +32,7 @@ def missing():
         return "mpi4py is not installed"
     try:
         command = [find_mpiexec(), "-n", "2", sys.executable, "-c", HELLO]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+        done = subprocess.run(command, capture_output=True, text=True, timeout=HANG)
         works = done.stdout.split() == ["2", "2"]
     except (ValueError, OSError, subprocess.TimeoutExpired):
         works = False
@@ -54,7 +55,7 @@ def launch_command(count, *argv):
 
 def launch(count, *argv, cwd, status=0):
     """What the processes said on stdout and stderr."""
-    done = subprocess.run(launch_command(count, *argv), cwd=cwd, env=environment(), timeout=300,
+    done = subprocess.run(launch_command(count, *argv), cwd=cwd, env=environment(), timeout=HANG,
                           capture_output=True, text=True)  # fmt: skip
     assert done.returncode == status, (done.returncode, done.stdout, done.stderr)
     return done.stdout, done.stderr
@@ -62,7 +63,7 @@ def launch(count, *argv, cwd, status=0):
 
 def mpiexec(count, *argv, cwd):
     command = [find_mpiexec(), "-n", str(count), sys.executable, str(LAB), *map(str, argv)]
-    done = subprocess.run(command, cwd=cwd, env=environment(), timeout=300, capture_output=True, text=True)
+    done = subprocess.run(command, cwd=cwd, env=environment(), timeout=HANG, capture_output=True, text=True)
     assert done.returncode == 0, (done.stdout, done.stderr)
     return done.stdout
 
@@ -146,7 +147,7 @@ def test_a_launcher_that_is_stopped_leaves_a_checkpoint_and_no_process(tmp_path,
         if line.strip().startswith("2/1000"):
             break
     process.send_signal(number)
-    _, err = process.communicate(timeout=120)
+    _, err = process.communicate(timeout=HANG)
     assert_all_have_ended(tmp_path)
     assert checkpoint.newest(tmp_path / "run")
     FolderLock(tmp_path / "run").release()

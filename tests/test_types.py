@@ -12,6 +12,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from patience import HANG
 import user_script
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -59,7 +60,7 @@ def pyright(*arguments):
         pytest.skip("pyright is not installed")
     command = [sys.executable, "-m", "pyright", "--pythonpath", sys.executable, "--outputjson", *arguments]
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    result = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=900)
+    result = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=HANG)
     if not result.stdout.startswith("{"):  # its program for Node.js is downloaded on first use
         pytest.skip("pyright is not installed")
     return json.loads(result.stdout)

@@ -52,27 +52,27 @@ class Network(Job):
 class Products(Job):
     """Products of matrices in the three layouts of a linear layer.
 
-    A peer has `multiply`, `own` (its kind of array) and `array`. All matrices are the beginning of the same numbers, so
-    that none has to be drawn anew.
+    A peer has `multiply`, `own` (its kind of array) and `array`. All first factors are the beginning of the same
+    numbers, and all second ones of others, so that none has to be drawn anew.
     """
 
     CHECKED = 24  # rows and columns of a result that are computed again, in float64
 
     def __init__(self, threads):
-        self.numbers = np.zeros(0, np.float32)
+        self.numbers = [np.zeros(0, np.float32)] * 2
 
-    def matrix(self, rows, columns, turned):
-        """A matrix; with `turned` its columns are adjacent."""
-        if self.numbers.size < rows * columns:
-            self.numbers = np.random.default_rng(0).standard_normal(rows * columns, np.float32)
-        flat = self.numbers[: rows * columns]
+    def matrix(self, which, rows, columns, turned):
+        """The first or second factor; with `turned` its columns are adjacent."""
+        if self.numbers[which].size < rows * columns:
+            self.numbers[which] = np.random.default_rng(which).standard_normal(rows * columns, np.float32)
+        flat = self.numbers[which][: rows * columns]
         return flat.reshape(columns, rows).T if turned else flat.reshape(rows, columns)
 
     def row(self, layout, cells, seconds):
         """For each of the `cells` (M, N, K) the seconds that a product takes, and the error of the first one."""
         found = []
         for M, N, K in cells:
-            a, b = self.matrix(M, K, layout == "weight"), self.matrix(K, N, layout == "forward")
+            a, b = self.matrix(0, M, K, layout == "weight"), self.matrix(1, K, N, layout == "forward")
             first, second = self.own(a), self.own(b)
             self.step = lambda first=first, second=second: self.multiply(first, second)
             rows, columns = [np.linspace(0, n - 1, self.CHECKED).astype(int) for n in (M, N)]
