@@ -15,7 +15,7 @@ class Term(NamedTuple):
 
 
 TERMS = tuple(Term(*row) for row in (
-    ("adjoint", "The linear map A' with `<A x, y> = <x, A' y>`; a gradient goes backwards through A as A'.",
+    ("adjoint", "The linear map A* with `<A x, y> = <x, A* y>`; a gradient goes backwards through A as A*.",
      "minidl/ops/im2col.py", 4),
     ("argmax", "The place of the largest value; max pooling keeps it for later.", "minidl/ops/max_pooling.py", 8),
     ("backward", "The part of an operation that turns the gradient with respect to its output into those with respect "
@@ -26,7 +26,7 @@ TERMS = tuple(Term(*row) for row in (
      "minidl/ops/shape.py", 4),
     ("central difference", "`(f(x+h) - f(x-h)) / 2h`: a slope measured to about ten digits.",
      "minidl/gradcheck/differences.py", 1),
-    ("chain rule", "Slopes multiply along a way, and add up over ways.", "minidl/tensor/walk.py", 2),
+    ("chain rule", "Slopes multiply along a path, and add up over paths.", "minidl/tensor/walk.py", 2),
     ("channels-last", "The order of bytes in which all channels of a pixel are adjacent.", "minidl/backend.py", 9),
     ("col2im", "The adjoint of im2col: windows are added back to where they lay.", "minidl/ops/im2col.py", 6),
     ("concat", "Joining along an axis; its adjoint cuts.", "minidl/ops/joining.py", 9),

@@ -156,10 +156,10 @@ gap = np.abs(whole.numpy() - sum(parts)).max()
 print(f"their sum and the gradient of the block differ by at most {gap:.0e}")
 
 # %% [markdown]
-# Nine such blocks, a convolution before them, an average and a linear layer after them: that is GoogLeNet. On the
-# second storey minidl runs a block faster without changing it. The three 1 x 1 convolutions at the front read the same
-# input, so they become one product, and each branch writes into its slice of the joint output, so `concat` copies
-# nothing.
+# Nine such blocks, a convolution before them, an average and a linear layer after them: that is our GoogLeNet. (The
+# paper's begins differently: its images are larger, so three convolutions and two pools come first.) Its fast kernels
+# let minidl run a block faster without changing it. The three 1 x 1 convolutions at the front read the same input, so
+# they become one product, and each branch writes into its slice of the joint output, so `concat` copies nothing.
 
 # %% tags=["hide-input"]
 from minidl.tour.googlenet import googlenet

@@ -139,9 +139,10 @@ picture(
 
 # %% [markdown]
 # The reasoning knew nothing of this machine but its clock, 4 cycles and 2 ports. The small tiles do better than that,
-# because a core looks ahead: it begins the next tile while the last sums of this one are still under way. 4 x 2 has just
-# the 8 sums that are needed, and none to spare when a load is late. The large tiles differ by a few percent at most, and
-# that is noise: other programs run, and the clock is not constant. It does not matter which of them won in this run.
+# because a core looks ahead: it begins the next tile while the last sums of this one are still under way. 4 x 2 has
+# just the 8 sums that are needed, and none to spare when a load is late. The large tiles differ by a few percent at
+# most, and that is noise: other programs run, and the clock is not constant. It does not matter which of them won in
+# this run.
 #
 # That is why a tile reaches the peak: **enough sums to cover the latency on all ports, each in a register for the whole
 # reduction, and every loaded number used so often that the loads fit next to the arithmetic.** minidl's tile for
