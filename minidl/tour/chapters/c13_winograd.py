@@ -1,12 +1,14 @@
 # %% [markdown]
 # # Why it is fast II: Winograd, by hand, on four numbers
 #
-# Chapter 12 made every multiplication fast. This chapter does fewer of them. Slide a filter of three numbers over four:
+# Chapter 12 made every multiplication fast. This chapter does fewer of them. Let a filter of three numbers slide over
+# four:
 #
 #     y0 = d0 g0 + d1 g1 + d2 g2
 #     y1 = d1 g0 + d2 g1 + d3 g2
 #
-# Six products. In 1980 Shmuel Winograd proved how few are enough.
+# Six products. How few are enough was found by Shmuel Winograd (*Arithmetic complexity of computations*, 1980), and A.
+# Lavin and S. Gray made it a method for networks (*Fast algorithms for convolutional neural networks*, 2015).
 
 # %%
 from fractions import Fraction
@@ -17,17 +19,29 @@ from minidl.tour import exercise, picture, predict, say, source
 
 d = [Fraction(n) for n in (3, 1, 4, 1)]
 g = [Fraction(n) for n in (2, 7, 1)]
+six = [sum(d[i + j] * g[j] for j in range(3)) for i in range(2)]
+print("by six products:", *six)
 predict("Two outputs, three numbers in the filter. Six products are the obvious way. How few are enough: 5, 4 or 3?")
+
+# %% tags=["hide-input"]
+say("""
+    Four:
+
+        m1 = (d[0] - d[2]) * g[0]
+        m2 = (d[1] + d[2]) * ((g[0] + g[1] + g[2]) / 2)
+        m3 = (d[2] - d[1]) * ((g[0] - g[1] + g[2]) / 2)
+        m4 = (d[1] - d[3]) * g[2]
+        y0 = m1 + m2 + m3
+        y1 = m2 - m3 - m4
+    """)
 m1 = (d[0] - d[2]) * g[0]
 m2 = (d[1] + d[2]) * ((g[0] + g[1] + g[2]) / 2)
 m3 = (d[2] - d[1]) * ((g[0] - g[1] + g[2]) / 2)
 m4 = (d[1] - d[3]) * g[2]
-print("by four products:", m1 + m2 + m3, m2 - m3 - m4)
-six = [sum(d[i + j] * g[j] for j in range(3)) for i in range(2)]
-print("by six:          ", *six)
+print("by these:", m1 + m2 + m3, m2 - m3 - m4)
 
 # %% [markdown]
-# Four. The sums of the `g` do not count: a filter is used at a million places, and its sums are computed once.
+# The sums of the `g` do not count: a filter is used at a million places, and its sums are computed once.
 # Additions of the `d` are cheap, and shared by all filters. But where does this come from? Not from luck.
 #
 # ## Multiply polynomials
@@ -72,7 +86,8 @@ print("M a  =", M @ [5, 3])
 print("Mᵀ d =", M.T @ [3, 1, 4, 1])
 
 # %% [markdown]
-# It is chapter 4 once more: the gradient of a product of polynomials is a convolution. Transposing a chain of matrices
+# It is chapter 4 once more: the gradient of a product of polynomials is a convolution as networks do it. (`np.convolve`
+# multiplies polynomials, so it flips the filter; chapter 6's convolution does not.) Transposing a chain of matrices
 # reverses it. So *evaluate, multiply, interpolate* becomes *interpolate transposed, multiply, evaluate transposed*:
 #
 #     y = Aᵀ [ (G g) * (Bᵀ d) ]
@@ -90,7 +105,7 @@ for name, matrix in (("Bᵀ", BT), ("G", G), ("Aᵀ", AT)):
         print("   ", *(f"{str(number):>4}" for number in row))
 
 # %% [markdown]
-# Compare with the four lines at the beginning: row 1 of `Bᵀ` is `d2 - d0`, row 2 is `d1 + d2`. (Two signs moved from
+# Compare with the four products at the beginning: row 1 of `Bᵀ` is `d2 - d0`, row 2 is `d1 + d2`. (Two signs moved from
 # one matrix to the other.)
 
 # %% tags=["hide-input"]
@@ -170,7 +185,8 @@ for name, points in sets.items():
 #
 # ## What you know now
 #
-# - Sliding `r` numbers to `m` outputs needs `m + r - 1` products: evaluate, multiply, interpolate, all transposed.
+# - A filter of `r` numbers with `m` outputs needs `m + r - 1` products: evaluate, multiply, interpolate, all
+#   transposed.
 # - In two dimensions and with channels the products become matrix products, four times fewer for 3 x 3.
 # - The price is rounding, and the choice of the points decides it.
 #
