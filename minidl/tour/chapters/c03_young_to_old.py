@@ -144,9 +144,10 @@ source(_Walk.run)
 source(_Walk.deliver)
 
 # %% [markdown]
-# Find the two lines of this chapter in it. `heappop` takes the youngest (ages are stored negative, because a heap gives
-# the smallest). `slots[index] = gradient if … else _sum(…)` adds up what arrives over several paths. The rest is
-# bookkeeping. What `sum_to_size` does there is the subject of the next chapter.
+# A *node* is one call of an operation. A *leaf* is a Tensor that was not computed, an input or a parameter, where a
+# gradient ends up. Find the two lines of this chapter in the walk. `heappop` takes the youngest (ages are stored
+# negative, because a heap gives the smallest). `slots[index] = gradient if … else _sum(…)` adds up what arrives over
+# several paths. The rest is bookkeeping. What `sum_to_size` does there is the subject of the next chapter.
 
 # %%
 import minidl

@@ -3,7 +3,8 @@
 #
 # Add a row of three numbers to a matrix of two rows, and NumPy adds it to each row. That is *broadcasting*: an axis
 # that is missing, or of length 1, is stretched. Every bias of every network is broadcast. Now the question of this
-# book: what is the gradient?
+# book: what is the gradient? Below, `y.backward(upstream)` is told which gradient arrives at `y` from what would be
+# computed after it: the *upstream gradient*.
 
 # %%
 import numpy as np

@@ -24,8 +24,9 @@ predict("The window fits into 4 places. The weights take the upper left pixel mi
 print(y[0, 0].numpy())
 
 # %% [markdown]
-# Every window holds 4 numbers, and its result is their weighted sum. So write each window as a row of 4 numbers. Four
-# windows, four rows: a matrix. This is `im2col`. (It is named for columns because it was first written transposed.)
+# Every window holds 4 numbers, and its result is their weighted sum. So write each window as a row of 4 numbers, an
+# *im2col row*. Four windows, four rows: a matrix. This is `im2col`. (It is named for columns because it was first
+# written transposed.)
 
 # %%
 rows = minidl.im2col(minidl.tensor(image), 2).numpy()

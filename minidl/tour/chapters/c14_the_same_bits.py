@@ -2,7 +2,7 @@
 # # The same bits on any number of threads
 #
 # Run a training twice, with the same seed, and the second run should end with the same weights. To the last bit. In
-# many programs it need not, as soon as two threads work. This chapter shows why, and what it takes.
+# many programs it does not, as soon as two threads work. This chapter shows why, and what it takes.
 #
 # Why care? A mistake that cannot be repeated cannot be found. A run that was killed and resumed should be the run that
 # was never killed. And a result that changes with the number of cores is not one result.
@@ -188,8 +188,8 @@ fill_uint32(again, seed=1, layer=2, step=3)
 print(whole)
 print(again)
 say("""
-    The same: there is no stream, and no state to go on from. It is a *function*. Philox, a cipher of ten rounds, turns a
-    key and a counter into random bits. The key is made of seed, layer and step, the counter is the place in the mask.
+    The same: there is no stream, and no state to go on from. It is a *function*. Philox, a cipher of ten rounds, turns
+    a key and a counter into random bits. The key is made of seed, layer and step, the counter is the place in the mask.
     So any thread, and any device, can compute any piece of a mask, at any time.
     """)
 
