@@ -65,8 +65,8 @@ source(Value)
 source(ancestors)
 
 # %% [markdown]
-# That is all. `__mul__` stores `other.number` as the slope to `self`, because `d(a b)/da = b`. `tanh` stores `1 - y²`.
-# `backward` knows no mathematics at all: it multiplies and adds.
+# That is the whole tape. `__mul__` stores `other.number` as the slope to `self`, because `d(a b)/da = b`. `tanh` stores
+# `1 - y²`. `backward` knows no mathematics at all: it multiplies and adds.
 
 # %%
 W, B = Value(w), Value(b)

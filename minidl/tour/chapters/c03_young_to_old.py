@@ -4,7 +4,7 @@
 # The tape of chapter 2 has two lines that deserve a chapter: it visits values *from young to old*, and it *adds*:
 # `parent.grad += slope * value.grad`. Change either, and everything that was ever trained would be wrong.
 #
-# First the adding. Let `a` be used twice:
+# First the adding: let `a` be used twice, as in
 #
 #     c = a b        L = c + a        so L = a b + a
 #
@@ -30,8 +30,8 @@ print("with respect to b:", b.grad)
 #
 # ## The order
 #
-# Now the order. When a value hands its gradient on, that gradient must be complete: it must have arrived over all
-# paths. Let us do it wrong on purpose. In this graph
+# Now the order of the visits. When a value hands its gradient on, that gradient must be complete: it must have arrived
+# over all paths. Let us do it wrong on purpose. In this graph
 #
 #     c = a b        d = c + a        L = c d
 #

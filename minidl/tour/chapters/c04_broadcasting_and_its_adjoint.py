@@ -48,7 +48,7 @@ picture(
 # ## Adjoint: one idea for half of all gradients
 #
 # There is a more general reason, and it will carry us through convolution. Stretching is *linear*: it is a matrix `A`
-# applied to `b`. Write it down. The six numbers of `y` in a column, three numbers of `b`:
+# applied to `b`. Write it down, with the six numbers of `y` in a column, three numbers of `b`:
 
 # %%
 A = np.vstack([np.eye(3), np.eye(3)])
@@ -153,8 +153,8 @@ print(*(f"{number:.12f}" for number in three))
 #
 # ## Exercise
 #
-# Let `A` add neighbours: `y[i] = x[i] + x[i + 1]`. It makes `n - 1` numbers out of `n`. Write its adjoint. Ask yourself
-# where each `x[i]` went. (This is a convolution in disguise, and your answer will be its gradient.)
+# Let `A` add neighbours: `y[i] = x[i] + x[i + 1]`. It makes `n - 1` numbers out of `n`. Write its adjoint,
+# and ask yourself where each `x[i]` went. (This is a convolution in disguise, and your answer will be its gradient.)
 
 # %%
 def add_neighbours(x):

@@ -52,7 +52,7 @@ predict("A network that knows nothing gives ten equal logits. What is its loss?"
 print(f"loss {cross_entropy(P, [3]):.4f}, and log(10) = {np.log(10):.4f}")
 
 # %% [markdown]
-# Remember this number. A run whose first loss is not near `log(classes)` has a mistake before it has begun.
+# Remember this number: a run whose first loss is not near `log(classes)` has a mistake before it has begun.
 #
 # ## The gradients, from the loss to the first weight
 #

@@ -14,7 +14,7 @@
 #
 #     L = sum over i, j, u, v of  g[i, j] · w[u, v] · x[s i + u, s j + v]
 #
-# Double `g`, and `L` doubles. Double `x`, and it doubles. Double `w`, likewise. It is linear in each of the three.
+# Double `g`, and `L` doubles; double `x` or `w`, and it doubles as well. It is linear in each of the three.
 # Padding and stride change which `x` stands next to which `w`, never the linearity.
 
 # %%
@@ -87,7 +87,7 @@ picture(
 #
 #     g' = conv(h, w)           w' = weight_grad(g, h)
 #
-# That is all. Do it for each of the three, and write `h` for what arrives:
+# Do the same for each of the three, and write `h` for what arrives:
 #
 # | map | is linear in | its `h` takes the place of | its backward |
 # |---|---|---|---|

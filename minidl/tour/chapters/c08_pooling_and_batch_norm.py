@@ -97,10 +97,10 @@ source(BatchNorm.definition)
 #     x' = xc' - mean(xc')
 #        = s (y' - mean(y') - y mean(y' y))          because mean(y) = 0
 #
-# Three terms. The gradient that arrives, less its mean, less the part of it that points along `y`. The last two have a
-# meaning: batch norm does not react if all `x` move together, or if all grow in proportion. So a gradient in these two
-# directions is useless, and it is taken out. (The formula is exact for every `eps`. That it takes out *all* of the part
-# along `y` is exact for `eps = 0`, where `mean(y²)` is 1.)
+# These are three terms: the gradient that arrives, less its mean, less the part of it that points along `y`. The last
+# two have a meaning: batch norm does not react if all `x` move together, or if all grow in proportion. So a gradient in
+# these two directions is useless, and it is taken out. (The formula is exact for every `eps`. That it takes out *all*
+# of the part along `y` is exact for `eps = 0`, where `mean(y²)` is 1.)
 
 # %%
 def batch_norm(x, eps=1e-5):
@@ -156,9 +156,9 @@ for name, numbers in (("differences", measured), ("wrong", wrong), ("right", rig
     print(f"{name:<12}", *(f"{value:9.1e}" for value in numbers))
 
 # %% [markdown]
-# All zeros. The test passes, for the right version and for the wrong one. Why? The sum of numbers with mean 0 is 0,
-# *for every `x`*. So the loss does not depend on `x` at all, and its gradient is 0. The test compares 0 with 0, and any
-# formula that takes out the mean will pass.
+# All are zero. The test passes, for the right version and for the wrong one, because the sum of numbers with mean 0 is
+# 0, *for every `x`*. So the loss does not depend on `x` at all, and its gradient is 0. The test compares 0 with 0, and
+# any formula that takes out the mean will pass.
 #
 # The remedy is one word: *random*. With a random upstream gradient, no term is hidden.
 

@@ -186,9 +186,9 @@ picture(
 )
 
 # %% [markdown]
-# The training loss says how well the network knows what it has seen. Only the test says what it has learnt. What helps?
-# Above all more images; and the rest of the means are ways to pretend to have more, or to forbid the network to be
-# sure.
+# The training loss says how well the network knows what it has seen. Only the test says what it has learnt. What helps
+# against overfitting? Above all more images; and the rest of the means are ways to pretend to have more, or to forbid
+# the network to be sure.
 
 # %%
 remedies = {

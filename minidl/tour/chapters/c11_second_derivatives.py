@@ -152,7 +152,7 @@ for far in (0.02, 0.01, 0.005):
     print(f"by three losses, {far} apart: {curvature(far):.2f}")
 
 # %% [markdown]
-# Nearly. The rest is not for want of rounds. Perhaps it is the kinks of ReLU and max pooling: on the way from one place
+# Nearly: the rest is not for want of rounds. Perhaps it is the kinks of ReLU and max pooling: on the way from one place
 # to the other some pixels cross one.
 #
 # ## The edge of stability

@@ -174,7 +174,7 @@ source(Emitter._multiply_add)
 # %% [markdown]
 # ## The way to memory
 #
-# The tile worked on numbers that lay in the first cache, a few tens of KB next to the core. Memory is farther. How many
+# The tile worked on numbers that lay in the first cache, a few tens of KB next to the core. Memory is farther: how many
 # bytes come from there in a second?
 
 # %%

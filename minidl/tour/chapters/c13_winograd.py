@@ -7,8 +7,9 @@
 #     y0 = d0 g0 + d1 g1 + d2 g2
 #     y1 = d1 g0 + d2 g1 + d3 g2
 #
-# Six products. How few are enough was found by Shmuel Winograd (*Arithmetic complexity of computations*, 1980), and A.
-# Lavin and S. Gray made it a method for networks (*Fast algorithms for convolutional neural networks*, 2015).
+# That takes six products. How few are enough was found by Shmuel Winograd (*Arithmetic complexity of computations*,
+# 1980), and A. Lavin and S. Gray made it a method for networks (*Fast algorithms for convolutional neural networks*,
+# 2015).
 
 # %%
 from fractions import Fraction
@@ -42,7 +43,7 @@ print("by these:", m1 + m2 + m3, m2 - m3 - m4)
 
 # %% [markdown]
 # The sums of the `g` do not count: a filter is used at a million places, and its sums are computed once.
-# Additions of the `d` are cheap, and shared by all filters. But where does this come from? Not from luck.
+# Additions of the `d` are cheap, and shared by all filters. But where does this come from? It is not luck.
 #
 # ## Multiply polynomials
 #
@@ -77,8 +78,8 @@ print("multiplied out:  ", *np.convolve([5, 3], [2, 7, 1]))
 # %% [markdown]
 # ## Turn it around
 #
-# Now the sliding. For a fixed filter, the product of polynomials is linear in `a`: a matrix `M` with `g` shifted down
-# the diagonal takes `a` to the coefficients. Sliding the filter over `d` is *the same matrix, transposed*:
+# Now back to the sliding filter. If it is fixed, the product of polynomials is linear in `a`: a matrix `M` with `g`
+# shifted down the diagonal takes `a` to the coefficients. Sliding the filter over `d` is *the same matrix, transposed*:
 
 # %%
 M = np.array([[2, 0], [7, 2], [1, 7], [0, 1]])
@@ -137,7 +138,8 @@ picture(
 # %% [markdown]
 # ## Two dimensions, and channels
 #
-# For images do it to the rows and then to the columns: `Aᵀ [ (G g Gᵀ) * (Bᵀ d B) ] A`. The numbers multiply:
+# For images do it to the rows and then to the columns: `Aᵀ [ (G g Gᵀ) * (Bᵀ d B) ] A`. The numbers of products
+# multiply:
 #
 # | | outputs | products, plainly | products by Winograd | saved |
 # |---|---|---|---|---|
