@@ -17,7 +17,7 @@ from minidl.tensor import assignment, function
 
 def hostile(name, place, what, inject):
     """A fault that the operation of that name, called with anything, has to notice."""
-    fault(f"door: {place}", what, inject, test_of(test_hostile.test_operations, name, 1))
+    fault(f"door: {name}, {place}", what, inject, test_of(test_hostile.test_operations, name, 1))
 
 
 def taken(right, value, *rest, **options):

@@ -150,6 +150,22 @@ def test_averages_clipping_dropout_and_smaller_last_batches():
     )  # fmt: skip
 
 
+def test_each_shard_of_a_batch_draws_its_own_dropout():
+    def outcome(wrap):
+        minidl.manual_seed(0)
+        layer, x, found = nn.Dropout(0.5), minidl.ones(64), []
+        step = wrap(lambda x: layer(x))
+        try:
+            for shard in (0, 3, 1, 3, 2, 0):
+                minidl.random.use_shard(shard)
+                found.append(step(x).numpy().copy())
+        finally:
+            minidl.random.use_shard(0)
+        return found
+
+    np.testing.assert_array_equal(outcome(minidl.capture), outcome(lambda step: step))
+
+
 def googlenet():
     minidl.manual_seed(0)
     return models.create("googlenet", num_classes=3, in_channels=1, width=0.0625, aux_logits=True), (1, 16, 16)

@@ -131,7 +131,7 @@ class Recorder:
         draw = Draw(step)
         draw.place = len(self.layers)
         self.unused[draw.place] = line_of_the_step()
-        self.layers.append(layer)
+        self.layers.append(layer % random.LAYERS)  # `next_key` adds the shard of the batch again
         self.keys.append(key)
         return seed, layer, draw
 
