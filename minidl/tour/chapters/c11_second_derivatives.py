@@ -122,7 +122,8 @@ sharpness, direction = largest_eigenvalue(network_loss, parameters, iterations=2
 count = sum(p.numel() for p in parameters)
 predict("How large is the Hessian of this network? And its largest eigenvalue: nearer to 0.1, to 10 or to 1,000?")
 print(f"{count:,} parameters; the Hessian would have {count**2:,} entries")
-print(f"largest eigenvalue {sharpness:.2f}; plain descent is stable below a rate of {2 / sharpness:.3f}")
+print(f"largest eigenvalue {sharpness:.2f}")
+print(f"plain descent is stable below a rate of {2 / sharpness:.3f}")
 
 # %% [markdown]
 # Is that number true? Go along the eigenvector, a little back and forth, and look at three losses. On top of the slope
@@ -145,9 +146,9 @@ def curvature(far):
     return (loss_at(far) - 2 * loss_at(0) + loss_at(-far)) / far**2
 
 
-more_rounds, _ = largest_eigenvalue(network_loss, parameters, iterations=40, tol=1e-4)
+more, _ = largest_eigenvalue(network_loss, parameters, iterations=40, tol=1e-4)
 predict("The curvature along the eigenvector by three losses. Will it be the eigenvalue?")
-print(f"by power iteration {sharpness:.2f}, with twice the rounds {more_rounds:.2f}")
+print(f"by power iteration {sharpness:.2f}, with twice the rounds {more:.2f}")
 for far in (0.02, 0.01, 0.005):
     print(f"by three losses, {far} apart: {curvature(far):.2f}")
 

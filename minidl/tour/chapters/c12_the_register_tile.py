@@ -61,7 +61,7 @@ say(f"""
 cycles = clock()
 peak = 2 * unit.lanes * 2 * cycles
 print(f"clock {cycles / 1e9:.2f} GHz")
-print(f"peak  2 ports x {unit.lanes} lanes x 2 operations x clock = {peak / 1e9:.0f} GFLOP/s")
+print(f"peak  2 x {unit.lanes} x 2 operations per cycle: {peak / 1e9:.0f} GFLOP/s")
 print(f"the register tile reaches {quick / peak:.0%} of it")
 
 # %% [markdown]
