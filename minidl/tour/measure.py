@@ -55,9 +55,10 @@ def tile_rate(rows, vectors, attempts=30):
 
 
 def bandwidth(attempts=5):
-    """Most bytes per second that NumPy's ``c = a + b`` of large arrays has moved, on one core."""
+    """Most bytes per second that a loop of NumPy's over large arrays has moved, on one core: sum, sign or copy."""
     a, b, c = (np.ones(1 << 23, np.float32) for _ in range(3))
-    return 3 * a.nbytes / best_seconds(lambda: np.add(a, b, out=c), attempts)
+    loops = {lambda: np.add(a, b, out=c): 3, lambda: np.negative(a, out=c): 2, lambda: np.copyto(c, a): 2}
+    return max(arrays * a.nbytes / best_seconds(loop, attempts) for loop, arrays in loops.items())
 
 
 def best_seconds(function, attempts=5):
