@@ -181,3 +181,14 @@ def test_padding_far_wider_than_the_image_gives_the_bias_alone():
     assert y.shape == (1, 1, 1000, 1000) and (y.data != 5).sum() == 16 and y.data[0, 0, 499, 499] == 9
     y.sum().backward()
     assert x.grad.tolist() == [[[[9.0, 9.0], [9.0, 9.0]]]]
+
+
+@pytest.mark.parametrize("window, padding", [((1, 3), (0, 1)), ((3, 3), (1, 1)), ((2, 3), (1, 1)), ((3, 3), (0, 0))])
+def test_gradients_of_windows_side_by_side_are_those_of_the_plain_form_with_padding_too(window, padding):
+    values, found = np.random.default_rng(0).standard_normal((2, 3, 6, 6)), []
+    for forms in ("fast", "plain"):
+        x = minidl.tensor(values).requires_grad_()
+        with using(forms):
+            F(minidl).max_pool2d(x, window, window, padding).square().sum().backward()
+        found.append(x.grad.tolist())
+    assert found[0] == found[1]

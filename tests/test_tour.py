@@ -18,9 +18,10 @@ from minidl import __main__ as command_line
 from minidl.dispatch import using
 from minidl.tour import googlenet
 from minidl.tour.book import body_of, build
-from minidl.tour.cells import chapters, solution_of, title_of
+from minidl.tour.cells import chapters, read_cells, solution_of, title_of
 from minidl.tour.drawing import Drawing
 from minidl.tour.glossary import TERMS
+from minidl.tour.markdown import inline, to_html
 from minidl.tour.pieces import Picture, Prediction, verdict
 from minidl.tour.source_map import draw_map, reduced, rooms
 from minidl.tour.stage import Stage
@@ -71,7 +72,7 @@ def test_holes_are_open_and_solutions_fill_them(chapter):
 
 
 def _has_hole(path, name):
-    """Whether the definition of `name` has ``...`` for a statement."""
+    """True where the definition of `name` has ``...`` for a statement."""
     tree = ast.parse(path.read_text(encoding="utf-8"))
     (definition,) = [node for node in tree.body if getattr(node, "name", None) == name]
     dots = [node for node in ast.walk(definition) if isinstance(node, ast.Expr)]
@@ -99,6 +100,21 @@ def test_results_are_folded_away_under_their_prediction():
 def test_numbers_of_chapters_are_in_order():
     assert list(chapters()) == sorted(chapters()) and len({title_of(p) for p in chapters().values()}) == len(chapters())
     assert all(solution_of(path).is_file() for path in chapters().values())
+
+
+def test_emphasis_reaches_over_code():
+    assert inline("**1. `s`.** is *for every `x * y`* **so**") == (
+        "<strong>1. <code>s</code>.</strong> is <em>for every <code>x * y</code></em> <strong>so</strong>"
+    )
+    assert inline("`a *b` and `c* <d`") == "<code>a *b</code> and <code>c* &lt;d</code>"
+
+
+def test_no_mark_of_markdown_is_left_on_a_page():
+    for path in chapters().values():
+        for cell in read_cells(path):
+            if cell.kind == "text":
+                words = re.sub(r"<(code|pre).*?</\1>", "", to_html(cell.source), flags=re.DOTALL)
+                assert not re.findall(r".{0,30}[*`].{0,30}", words), path
 
 
 def test_lines_of_chapters_fit_a_page():

@@ -1,6 +1,7 @@
 """Type hints on the whole public surface: what every public name takes and returns is written down.
 
-Outside of it stand the second storey, whose compiled kernels take addresses, and the chapters of the tour.
+Outside of it stand the second storey, which is private by design and whose compiled kernels take addresses, and the
+tour, whose code is there to be read.
 """
 
 import ast
@@ -19,6 +20,7 @@ ROOT = Path(__file__).resolve().parents[1]
 OUTSIDE = ("kernels", "tour")
 FILES = [path for path in sorted((ROOT / "minidl").rglob("*.py")) if path.relative_to(ROOT).parts[1] not in OUTSIDE]
 BARE = {"list", "dict", "tuple", "set", "Callable", "Iterator", "Sequence"}  # they say nothing without their elements
+NO_DOWNLOAD = ("nodeenv failed", "'install', 'pyright@")  # of Node.js and of pyright itself, fetched on first use
 
 
 def is_public(name):
@@ -61,15 +63,17 @@ def pyright(*arguments):
     command = [sys.executable, "-m", "pyright", "--pythonpath", sys.executable, "--outputjson", *arguments]
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     result = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=HANG)
-    if not result.stdout.startswith("{"):  # its program for Node.js is downloaded on first use
-        pytest.skip("pyright is not installed")
+    if not result.stdout.startswith("{") and any(name in result.stderr for name in NO_DOWNLOAD):
+        pytest.skip("pyright is not installed: what it downloads on first use is not here")
+    assert result.stdout.startswith("{"), result.stdout + result.stderr
     return json.loads(result.stdout)
 
 
 @pytest.mark.slow
 def test_pyright_knows_the_type_of_every_public_name():
+    """The types are complete outside of `minidl.kernels`, the second storey, private by design, and `minidl.tour`."""
     symbols = pyright("--verifytypes", "minidl", "--ignoreexternal")["typeCompleteness"]["symbols"]
-    public = [s for s in symbols if s["isExported"] and s["name"].split(".")[1] not in (*OUTSIDE, "distributed")]
+    public = [s for s in symbols if s["isExported"] and s["name"].split(".")[1] not in OUTSIDE]
     unknown = [s["name"] for s in public if not s["isTypeKnown"] or s["isTypeAmbiguous"]]
     assert len(public) > 3000 and not unknown
 

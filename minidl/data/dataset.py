@@ -134,6 +134,7 @@ class Subset(Dataset):
 
     @property
     def class_names(self) -> Any:
+        """The names of the classes, those of the whole data set."""
         return self.dataset.class_names
 
     def __len__(self) -> int:

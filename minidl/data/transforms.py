@@ -199,6 +199,7 @@ class RandomCrop:
         return self.crop(batch, random, self.size)
 
     def crop(self, batch: Any, random: Any, size: Ints) -> Any:
+        """Cut one window of `size` (height, width) from each image of `batch` after padding, at random places."""
         check_random(self, random)
         N, H, W, C = check_batch(batch)
         (h, w), (p, q) = size, self.padding

@@ -42,6 +42,13 @@ class Group:
         Processes that have not answered in time.
     """
 
+    transport: Transport
+    timeout: float
+    rank: int
+    size: int
+    late: set[int]
+    answered: list[tuple[int, Any, Any]]  # (rank, the array that is sent, the request) of each answer to a farewell
+
     def __init__(self, transport: Transport, timeout: float = TIMEOUT) -> None:
         self.transport, self.timeout = transport, timeout
         self.rank, self.size = transport.rank, transport.size

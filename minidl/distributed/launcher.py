@@ -16,7 +16,6 @@ import sys
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from minidl.checks import refused
 from minidl.distributed.worker import ALIVE, ERR, OUT
@@ -58,6 +57,15 @@ class Launch:
     failure : str or None
         After the end, what went wrong and was not said by the processes themselves.
     """
+
+    count: int
+    argv: Sequence[str]
+    timeout: float | None
+    mpiexec: str
+    run: str | None
+    failure: str | None
+    asked: int | None  # the number of the last signal
+    folder: Path  # what the processes leave for the launcher
 
     def __init__(self, count: int, argv: Sequence[str], timeout: float | None = None) -> None:
         if not Path(argv[0]).is_file():
@@ -143,7 +151,7 @@ def _pass_on(pipes, seconds):
     return bool(ready)
 
 
-def _who_died(said: str, pids: dict[int, int]) -> Any:
+def _who_died(said: str, pids: dict[int, int]) -> str | None:
     """What mpiexec says about the process that ended first, in words of our own; None if it names none.
 
     Examples

@@ -21,11 +21,11 @@ from minidl.distributed.group import TIMEOUT, Group
 from minidl.distributed.transport import MPITransport, Transport, started_by_mpi
 from minidl.tensor import Tensor
 
-BACKENDS = {"mpi": MPITransport, "alone": Transport}
-REDUCTIONS = {"sum": np.add, "avg": np.add, "max": np.maximum, "min": np.minimum}
+BACKENDS: dict[str, type[Transport]] = {"mpi": MPITransport, "alone": Transport}
+REDUCTIONS: dict[str, np.ufunc] = {"sum": np.add, "avg": np.add, "max": np.maximum, "min": np.minimum}
 
 _alone = Group(Transport())
-_group = None
+_group: Group | None = None
 
 
 def init_process_group(backend: str | None = None, timeout: float | None = None) -> None:

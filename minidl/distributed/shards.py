@@ -14,6 +14,7 @@ shards' statistics, weighted by the number of images.
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -22,6 +23,7 @@ from minidl import backend, random
 from minidl.data.shards import Shards
 from minidl.distributed.processes import get_rank, get_world_size, world
 from minidl.distributed.tree import TreeSum
+from minidl.nn.module import Module, Parameter
 
 
 def own_shards(count: int) -> Shards:
@@ -65,13 +67,18 @@ class ShardedStep:
     tensor([[4.]])
     """
 
-    def __init__(self, model: Any, shards: Shards) -> None:
+    model: Module
+    shards: Shards
+    parameters: list[Parameter]
+    dtype: type[np.float32] | type[np.float64]  # of the sums
+
+    def __init__(self, model: Module, shards: Shards) -> None:
         self.model, self.shards = model, shards
         self.parameters = [p for p in model.parameters() if p.requires_grad]
         wide = any(p.data.dtype == "float64" for p in self.parameters)
         self.dtype = np.float64 if wide else np.float32
 
-    def parts(self, batches: Any, sizes: Any) -> Any:
+    def parts(self, batches: Sequence[Any], sizes: Sequence[int]) -> Iterator[Any]:
         """Yield the batches of this process's shards, for a backward pass each, then leave the whole gradient.
 
         Parameters

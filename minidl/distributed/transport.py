@@ -25,7 +25,8 @@ class Transport:
         The number of this process, and how many there are.
     """
 
-    rank, size = 0, 1
+    rank: int = 0
+    size: int = 1
 
     def send(self, array: Any, rank: int, tag: int = 0) -> Any:
         """Begin to send the C-contiguous NumPy array `array`; the result's ``done()`` tells when it may be changed."""
@@ -53,6 +54,11 @@ class Transport:
 
 class MPITransport(Transport):
     """MPI, through mpi4py: the processes that mpiexec, srun or ``python -m minidl launch`` started."""
+
+    mpi: Any  # the module `mpi4py.MPI`
+    world: Any  # a communicator of all processes
+    rank: int
+    size: int
 
     def __init__(self) -> None:
         from mpi4py import MPI

@@ -25,7 +25,7 @@ class TreeSum:
     """
 
     def __init__(self) -> None:
-        self.waiting = []  # (level, array), the highest level first
+        self.waiting: list[tuple[int, Any]] = []  # (level, array), the highest level first
 
     def add(self, array: Any) -> None:
         """Take in the next summand, an array that is the sum's own from now on and may be overwritten."""

@@ -42,7 +42,7 @@ HIGHER = (
 
 
 def check_gradients(
-    f: Any, *inputs: Any, order: str = 2, rtol: float = 1e-7, atol: float = 1e-7, directions: int = 2,
+    f: Any, *inputs: Any, order: int = 2, rtol: float = 1e-7, atol: float = 1e-7, directions: int = 2,
     full_limit: int = 64, zero: Sequence[int] = (), zero_blocks: Sequence[tuple[int, int]] = (), on_kink: str = "raise",
     float32: bool = False, largest_step: Any = STEPS[0], seed: int = 0, name: str | None = None,
     raise_exception: bool = True,

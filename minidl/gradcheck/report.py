@@ -47,7 +47,7 @@ class GradientError(AssertionError):
     argument: str | None
 
     def __init__(
-        self, message: str, check: str, order: str = 1, function: Any = "", argument: str = "", **found: Any
+        self, message: str, check: str, order: int = 1, function: Any = "", argument: str = "", **found: Any
     ) -> None:
         super().__init__(message)
         self.check, self.order, self.function, self.argument = check, order, function, argument
@@ -93,16 +93,16 @@ class Report:
         return all(row.passed for row in self.rows)
 
     @property
-    def failures(self) -> Any:
+    def failures(self) -> list[GradientError]:
         """The errors of the checks that did not pass."""
         return [row.failure for row in self.rows if row.failure is not None]
 
-    def add(self, *args: Any, **options: Any) -> None:
+    def add(self, *args: Any, **options: Any) -> Row:
         """Append a :class:`Row`; returns it."""
         self.rows.append(Row(*args, **options))
         return self.rows[-1]
 
-    def worst(self, check: str | None = None, order: str | None = None) -> Any:
+    def worst(self, check: str | None = None, order: int | None = None) -> float:
         """The largest relative error over the rows of one check and order, NaN if there is none."""
         errors = [r.error for r in self.rows if check in (None, r.check) and order in (None, r.order)]
         return max(errors, default=float("nan"))

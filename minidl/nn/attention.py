@@ -56,6 +56,7 @@ class MultiheadAttention(Module):
     num_heads: int
     dropout: float
     batch_first: bool
+    add_zero_attn: bool
     layer: int
 
     def __init__(

@@ -31,7 +31,7 @@ class ConvNormReLU(Module):
 
     def __init__(
         self, in_channels: int, out_channels: int, kernel_size: Ints, stride: Ints = 1, padding: Ints = 0,
-        norm: bool = True, bias: bool = None, eps: float = 1e-5,
+        norm: bool = True, bias: bool | None = None, eps: float = 1e-5,
     ) -> None:
         super().__init__()
         norm = checks.flag(norm, "norm")

@@ -214,7 +214,7 @@ class InstanceNorm2d(_BatchNorm):
 
     def __init__(
         self, num_features: int, eps: float = 1e-5, momentum: float = 0.1, affine: bool = False,
-        track_running_stats: bool = False, device: str | None = None, dtype: Any = None, *, bias: Tensor | None = True,
+        track_running_stats: bool = False, device: str | None = None, dtype: Any = None, *, bias: bool = True,
     ) -> None:
         super().__init__(num_features, eps, momentum, affine, track_running_stats, device, dtype, bias=bias)
 

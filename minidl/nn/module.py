@@ -155,14 +155,14 @@ class Module(Registry):
         """The buffers."""
         return (buffer for _, buffer in self.named_buffers(recurse=recurse))
 
-    def get_submodule(self, target: Tensor) -> Module:
+    def get_submodule(self, target: str) -> Module:
         """The module with this dotted name."""
         modules = dict(self.named_modules())
         if target not in modules:
             raise AttributeError(f"`target` is {target!r}; there is no such module in {type(self).__name__}")
         return modules[target]
 
-    def get_parameter(self, target: Tensor) -> Parameter:
+    def get_parameter(self, target: str) -> Parameter:
         """The parameter with this dotted name."""
         parameters = dict(self.named_parameters())
         if target not in parameters:

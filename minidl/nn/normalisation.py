@@ -140,7 +140,7 @@ class GroupNorm(Module):
 
     def __init__(
         self, num_groups: int, num_channels: int, eps: float = 1e-5, affine: bool = True, device: str | None = None,
-        dtype: Any = None, *, bias: Tensor | None = True,
+        dtype: Any = None, *, bias: bool = True,
     ) -> None:
         super().__init__()
         checks.positive_integers(num_groups=num_groups, num_channels=num_channels)

@@ -160,7 +160,7 @@ class Clamp(Function):
 
 
 class Where(Function):
-    names = ("condition", "input", "other")
+    names: tuple[str, ...] = ("condition", "input", "other")
 
     def forward(self, condition: Array, a: Array | float, b: Array | float) -> Array:
         self.save_for_backward(condition)

@@ -137,7 +137,7 @@ def conv2d_weight_grad(
 
 
 class Conv2d(Function):
-    names = ("input", "weight", "bias")
+    names: tuple[str, ...] = ("input", "weight", "bias")
 
     def forward(self, x: Array, weight: Array, bias: Array | None, **geometry: Any) -> Array:
         self.geometry: dict[str, Any] = geometry

@@ -138,7 +138,7 @@ def _map():
 
 Every box is a room of the package, a file or a folder. An arrow says that the room at its end imports the room at its
 beginning; where a longer way says so already, the arrow is left out. So a room can be understood without those below
-it. (The first storey looks faster forms up in `kernels` by name, and works without them: that is no import.)
+it. (Operations look faster forms of themselves up in `kernels` by name, and work without them: that is no import.)
 `python -m minidl tour --map map.svg` draws this map from the imports themselves.""")
     alt = "The rooms of minidl in layers, those that import nothing on top, the command line at the bottom."
     svg = draw_map().replace("<svg ", f'<svg role="img" aria-label="{alt}" ', 1)

@@ -39,7 +39,7 @@ SPEECH = {"predict", "say", "picture", "source", "exercise"}
 
 
 def _speaks(statement):
-    """Whether a statement only calls one of the tour's functions, or imports them."""
+    """True for a statement that only calls one of the tour's functions, or imports them."""
     if isinstance(statement, ast.ImportFrom):
         return statement.module.split(".")[:2] == ["minidl", "tour"] and {a.name for a in statement.names} <= SPEECH
     call = statement.value if isinstance(statement, ast.Expr) else None

@@ -72,17 +72,17 @@ class Drawing:
     # -- motion
 
     def since(self, step):
-        """What is drawn next is there from `step` on."""
+        """Let what is drawn next be there from `step` on."""
         self._motion = self._move("since", step)
         return self
 
     def during(self, step):
-        """What is drawn next is there while `step` lasts."""
+        """Let what is drawn next be there while `step` lasts."""
         self._motion = self._move("during", step)
         return self
 
     def always(self):
-        """What is drawn next is always there."""
+        """Let what is drawn next be always there."""
         self._motion = ""
         return self
 

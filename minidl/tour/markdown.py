@@ -50,13 +50,24 @@ def to_html(text):
 
 
 def inline(text):
-    """Bold, italic and code within a line."""
-    parts = re.split(r"(`[^`]+`)", text)
-    return "".join(f"<code>{escape(p[1:-1])}</code>" if p[:1] == "`" and len(p) > 2 else _emphasis(p) for p in parts)
+    """Bold, italic and code within a line; code may stand inside bold or italic words.
+
+    Examples
+    --------
+    >>> inline("**as long as `a * b` is *small***")
+    '<strong>as long as <code>a * b</code> is <em>small</em></strong>'
+    """
+    codes = []
+
+    def kept(match):
+        codes.append(f"<code>{escape(match[1])}</code>")
+        return f"\0{len(codes) - 1}\0"  # no mark of Markdown, so emphasis reaches over it
+
+    return re.sub(r"\x00(\d+)\x00", lambda match: codes[int(match[1])], _emphasis(re.sub(r"`([^`]+)`", kept, text)))
 
 
 def _emphasis(text):
-    text = re.sub(r"\*\*(\S(?:.*?\S)?)\*\*", r"<strong>\1</strong>", escape(text, quote=False))
+    text = re.sub(r"\*\*(\S(?:.*?\S)?)\*\*(?!\*)", r"<strong>\1</strong>", escape(text, quote=False))
     return re.sub(r"(?<![\w*])\*(\S(?:[^*]*?\S)?)\*(?![\w*])", r"<em>\1</em>", text)
 
 

@@ -1,4 +1,4 @@
-"""Measurements of this machine, on one core: the register tile in many shapes, and the way to memory."""
+"""Measurements of this machine, on one core: its clock, the register tile in many shapes, and the way to memory."""
 
 from __future__ import annotations
 
@@ -11,7 +11,22 @@ from minidl.kernels.cpu.tile.operands import Operand, Reduction
 from minidl.kernels.cpu.tile.tile import shape, tile
 
 NUMBERS = 6144  # of B, for one reduction: 24 KiB, so that they stay in the first cache
+LINKS = 100_000  # of a chain, of about a tenth of a millisecond
+CYCLES = 3 + 1  # of a link: an integer product takes 3 in x86 cores since 2008, an exclusive or takes 1
 REPEATS = 300  # tiles per measurement, of about a tenth of a millisecond and more
+
+
+@jit
+def _chain(links, number, factor):
+    """`links` steps of which each waits for the one before; the compiler cannot shorten them."""
+    for k in range(links):
+        number = (number * factor) ^ k
+    return number
+
+
+def clock(attempts=30):
+    """Cycles per second of a core while it does integer arithmetic, from a chain of operations of known latency."""
+    return CYCLES * LINKS / best_seconds(lambda: _chain(LINKS, 1, 0x5851F42D4C957F2D), attempts)
 
 
 def _spinner(rows, vectors):

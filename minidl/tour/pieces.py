@@ -1,4 +1,4 @@
-"""What a chapter shows. Each piece has a form for the terminal, `plain`, and one for the book, `html`."""
+"""Pieces of a chapter as it is shown. Each has a form for the terminal, `plain`, and one for the book, `html`."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ class Code(Piece):
 
 @dataclass
 class Printed(Piece):
-    """What a cell printed."""
+    """Output of a cell's `print`."""
 
     text: str
 

@@ -48,7 +48,7 @@ def _imported(path, package):
 
 
 def _for_types(node):
-    """Whether this is ``if TYPE_CHECKING:``, what stands under which never runs."""
+    """True for ``if TYPE_CHECKING:``: what stands under it never runs."""
     return isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test)
 
 

@@ -55,7 +55,7 @@ class Stage:
         return self
 
     def write(self, text):
-        """What `print` calls."""
+        """Take what `print` writes."""
         pieces = self._here()
         if pieces and isinstance(pieces[-1], Printed):
             pieces[-1].text += text
@@ -64,7 +64,7 @@ class Stage:
         self.tell(Printed(text))
 
     def flush(self):
-        """What `print` calls."""
+        """Do nothing: all that was printed has been told."""
 
     def show(self, piece):
         """Take a piece that the chapter shows."""

@@ -102,11 +102,13 @@ class EpochMeter:
             self.squares[self.done - 1] = xp.stack([xp.vdot(g, g) for g in gradients]).sum(dtype="float64")
 
     @property
-    def done(self) -> Any:
+    def done(self) -> int:
+        """The number of steps of the epoch that have been recorded."""
         return len(self.sizes)
 
     @property
-    def seconds(self) -> Any:
+    def seconds(self) -> float:
+        """Seconds that the epoch has taken so far, in all processes that worked on it."""
         return time.perf_counter() - self._started
 
     def state_dict(self) -> dict[str, Any]:

@@ -99,8 +99,8 @@ class Progress:
             "gradient_norms": meter.gradient_norms,
         }
 
-    def line(self, entry: dict[str, Any], best: Any) -> str:
-        """One line of the table; an asterisk marks the epochs whose weights were kept, at their time."""
+    def line(self, entry: dict[str, Any], best: Any) -> None:
+        """Print one line of the table; an asterisk marks the epochs whose weights were kept, at their time."""
         if not self.header_shown:
             print(header())
             self.header_shown = True

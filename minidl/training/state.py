@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import math
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -106,7 +107,7 @@ class TrainingState:
         rates = self.meter.lrs if self.meter else [entry["lr"] for entry in self.history]
         return f"after step {self.step:,}" + (f", at learning rate {rates[-1]:.3g}" if rates else "")
 
-    def begin_epoch(self, steps: int) -> None:
+    def begin_epoch(self, steps: int) -> EpochMeter:
         """The meter of an epoch of `steps` steps; within an epoch that a resumed run goes on with, the one it had."""
         if self.meter is None:
             self.meter = EpochMeter(steps, self.epoch + 1)
@@ -174,8 +175,8 @@ class TrainingState:
 
     # -- saving and loading
 
-    def save(self, folder: Any) -> None:
-        """Write the checkpoint of this place, then remove all but it and the one before.
+    def save(self, folder: Any) -> Path:
+        """Write the checkpoint of this place, then remove all but it and the one before; returns its path.
 
         Raises
         ------

@@ -23,13 +23,13 @@ print("the slope promised", slope * 0.01)
 
 # %% [markdown]
 # Nearly, but not quite. The rest is the curve bending away from its tangent. Halve the step, and the rest falls to a
-# quarter: it is of the order of `h²`. That is the definition at work:
+# quarter: it is of the order of `h²`. That is the definition at work. Write `df/dx` for the slope of `f` at `x`:
 #
-#     f(x + h) = f(x) + f'(x) h + something of the order of h²
+#     f(x + h) = f(x) + df/dx h + something of the order of h²
 #
 # Turn it around, and a computer can *measure* a slope, for any function, without knowing a rule of calculus:
 #
-#     f'(x)  ≈  (f(x + h) - f(x)) / h
+#     df/dx  ≈  (f(x + h) - f(x)) / h
 #
 # What should `h` be? Smaller is better, says the formula.
 
@@ -38,7 +38,7 @@ def forward_difference(f, x, h):
     return (f(x + h) - f(x)) / h
 
 
-predict("h shrinks from 1e-1 to 1e-15, by a factor of 10 each time. Does the error shrink all the way?")
+predict("h shrinks from 1e-1 to 1e-15, by a factor of 100 each time. Does the error shrink all the way?")
 for k in range(1, 16, 2):
     measured = forward_difference(f, x, 10.0**-k)
     print(f"h = 1e-{k:<2}   {measured:.12f}   error {abs(measured - slope):.1e}")
@@ -51,7 +51,7 @@ for k in range(1, 16, 2):
 #
 # There is a better way to spend two evaluations: step to both sides.
 #
-#     f'(x)  ≈  (f(x + h) - f(x - h)) / 2h
+#     df/dx  ≈  (f(x + h) - f(x - h)) / 2h
 #
 # The bend pushes both values of `f` the same way, so it cancels. What remains is of the order of `h²`.
 
@@ -84,7 +84,7 @@ picture(
 say(f"""
     The best central difference is {best_one[1] / best_two[1]:,.0f} times better than the best one-sided one. It gives
     {-math.log10(best_two[1] / slope):.0f} correct digits. That is no luck: **when a derivative
-    agrees with differences in ten digits, it is right.**
+    agrees with differences in ten digits, it is almost certainly right at this point.**
     """)
 
 # %% [markdown]
@@ -102,8 +102,9 @@ from minidl import check_gradients
 print(check_gradients(minidl.tanh, np.array([0.5, -1.0])))
 
 # %% [markdown]
-# Every line of the table is another way to be wrong. Look at *Taylor*: it does not compare two slopes, it asks whether
-# the rest after the tangent really falls as `h²`, as we saw above. And look at the second order: the checker
+# Every line of the table is another way to be wrong. Ignore all but 'direction' and 'Taylor' for now. *Direction*
+# compares the slope along a random direction with a central difference. *Taylor* does not compare two slopes: it asks
+# whether the rest after the tangent really falls as `h²`, as we saw above. And look at the second order: the checker
 # differentiates the derivative and checks that, too. Chapter 11 needs it.
 #
 # Now break something on purpose. A function with its derivative is a class with `forward` and `backward` here. The
@@ -130,7 +131,7 @@ print(report.failures[0])
 #
 # ## What you know now
 #
-# - A derivative is a promise: move `x` by `h`, and `f` moves by `f'(x) h`, up to a rest of the order of `h²`.
+# - A derivative is a promise: move `x` by `h`, and `f` moves by `df/dx h`, up to a rest of the order of `h²`.
 # - A central difference measures it to about ten digits; its best step is where bend and rounding meet.
 # - So no derivative in this book has to be believed.
 #

@@ -25,7 +25,7 @@ predict("w x + b is 0.3. Is the answer y above or below it? And is the loss near
 print(f"p = {p}, s = {s:.1f}, y = {y:.4f}, loss = {loss:.4f}")
 
 # %% [markdown]
-# How does the loss change when `w` moves a little? Follow the way from `w` to the loss. Each operation on it is so
+# How does the loss change when `w` moves a little? Follow the path from `w` to the loss. Each operation on it is so
 # simple that we know its slope by heart:
 #
 # | operation | slope | here |
@@ -36,7 +36,7 @@ print(f"p = {p}, s = {s:.1f}, y = {y:.4f}, loss = {loss:.4f}")
 # | `loss = (y - t)²` | `dloss/dy = 2 (y - t)` | 2 (y - t) |
 #
 # Move `w` by `h`. Then `p` moves by `2 h`, `s` by the same, `y` by `1 - y²` of that, and so on. **Slopes multiply along
-# the way.** That is the chain rule, and it is all the calculus this book needs.
+# the path.** That is the chain rule, and it is all the calculus this book needs.
 
 # %%
 by_hand = 2 * (y - t) * (1 - y * y) * 1 * x
@@ -65,8 +65,8 @@ source(Value)
 source(ancestors)
 
 # %% [markdown]
-# That is all. `__mul__` stores `other.number` as the slope to `self`, because `d(a b)/da = b`. `tanh` stores `1 - y²`.
-# `backward` knows no mathematics at all: it multiplies and adds.
+# That is the whole tape. `__mul__` stores `other.number` as the slope to `self`, because `d(a b)/da = b`. `tanh` stores
+# `1 - y²`. `backward` knows no mathematics at all: it multiplies and adds.
 
 # %%
 W, B = Value(w), Value(b)
@@ -92,7 +92,7 @@ picture(
 )
 
 # %% [markdown]
-# Two things are worth a second look. `w` got its gradient *and* `b` got its own, in one walk: the part of the way that
+# Two things are worth a second look. `w` got its gradient *and* `b` got its own, in one walk: the part of the path that
 # they share was walked once. That is why a million gradients cost about as much as one. And the walk went from the loss
 # to the inputs. Going the other way would need one walk per input.
 #
@@ -124,7 +124,7 @@ picture(
 ratio = (W.grad / B.grad)
 say(f"""
     Look at the two gradients of the last step: that of `w` is {ratio:.0f} times that of `b`. It has to be. Both reach
-    the loss through `s`, and from there the way to `w` multiplies by `x = {x:.0f}`, the way to `b` by 1. **A weight's
+    the loss through `s`, and from there the path to `w` multiplies by `x = {x:.0f}`, that to `b` by 1. **A weight's
     gradient is what arrives at its output times the input it saw.** In chapter 7 the same sentence will be the gradient
     of a convolution.
     """)
@@ -133,7 +133,7 @@ say(f"""
 # ## What you know now
 #
 # - A tape: each value keeps its parents and the slope to each. That is enough.
-# - Slopes multiply along a way. The backward walk multiplies from the loss to the inputs, so all gradients come at
+# - Slopes multiply along a path. The backward walk multiplies from the loss to the inputs, so all gradients come at
 #   once.
 # - Learning is: walk, subtract a little of each gradient, repeat.
 #

@@ -4,11 +4,11 @@
 # The tape of chapter 2 has two lines that deserve a chapter: it visits values *from young to old*, and it *adds*:
 # `parent.grad += slope * value.grad`. Change either, and everything that was ever trained would be wrong.
 #
-# First the adding. Let `a` be used twice:
+# First the adding: let `a` be used twice, as in
 #
 #     c = a b        L = c + a        so L = a b + a
 #
-# There are two ways from `a` to `L`: through `c`, with slope `b`, and directly, with slope 1. Move `a` by `h`. Through
+# There are two paths from `a` to `L`: through `c`, with slope `b`, and directly, with slope 1. Move `a` by `h`. Through
 # `c`, `L` moves by `b h`. Directly, it moves by `h`. Both happen at once, so `L` moves by `(b + 1) h`.
 
 # %%
@@ -24,14 +24,14 @@ print("with respect to a:", a.grad)
 print("with respect to b:", b.grad)
 
 # %% [markdown]
-# **Slopes multiply along a way, and add up over ways.** Where a value is used twice, its gradient is the sum of what
+# **Slopes multiply along a path, and add up over paths.** Where a value is used twice, its gradient is the sum of what
 # arrives. An image goes into four branches of GoogLeNet: the gradients of four branches are added. A weight is used at
 # every pixel: the gradients of all pixels are added. You will meet this sum on every page.
 #
 # ## The order
 #
-# Now the order. When a value hands its gradient on, that gradient must be complete: all ways must have arrived. Let us
-# do it wrong on purpose. In this graph
+# Now the order of the visits. When a value hands its gradient on, that gradient must be complete: it must have arrived
+# over all paths. Let us do it wrong on purpose. In this graph
 #
 #     c = a b        d = c + a        L = c d
 #
@@ -88,12 +88,12 @@ say(f"""
 # parent is always older than its child. Go from young to old, and all children come before their parents. No graph has
 # to be sorted: a counter that gives each value its age is enough.
 #
-# One could also follow every way separately, and visit a value once per way. The sums would be right. But count the
-# ways:
+# One could also follow every path separately, and visit a value once per path. The sums would be right. But count the
+# paths:
 
 # %%
-def ways(value):
-    return 1 if not value.parents else sum(ways(parent) for parent in value.parents)
+def paths(value):
+    return 1 if not value.parents else sum(paths(parent) for parent in value.parents)
 
 
 x = Value(1.0)
@@ -101,13 +101,13 @@ y = x
 for _ in range(16):
     y = y + y                # used twice, sixteen times over
 
-predict("16 additions, each of a value to itself. How many ways lead from y back to x?")
-print("ways:  ", ways(y))
+predict("16 additions, each of a value to itself. How many paths lead from y back to x?")
+print("paths: ", paths(y))
 y.backward()
 print("visits:", len(ancestors(y)), " gradient:", x.grad)
 
 # %% [markdown]
-# The number of ways doubles with every line, the number of values grows by one. The gradient is the sum over all ways
+# The number of paths doubles with every line, the number of values grows by one. The gradient is the sum over all paths
 # all the same, each with slope 1, but added up in a few visits. **Backpropagation is the chain rule with the sums taken
 # early.**
 #
@@ -116,7 +116,8 @@ print("visits:", len(ancestors(y)), " gradient:", x.grad)
 # A network does not compute with numbers but with arrays. Let `y = f(x)`, where `x` has a million elements and `y` too.
 # The slopes of all `y` with respect to all `x` form a matrix, the *Jacobian* `J`, with `J[i, j] = dy_i / dx_j`. It
 # would have a million times a million elements. No machine could store it, and none has to. Write `y'` for the gradient
-# of the loss with respect to `y`. From now on, a prime always means this. The rule "multiply along, add over ways" says
+# of the loss with respect to `y`. From now on, a prime always means this, and never the derivative of a function. The
+# rule "multiply along, add over paths" says
 #
 #     x'[j] = sum over i of  y'[i] J[i, j]        in short   x' = Jᵀ y'
 #
@@ -143,19 +144,20 @@ source(_Walk.run)
 source(_Walk.deliver)
 
 # %% [markdown]
-# Find the two lines of this chapter in it. `heappop` takes the youngest (ages are stored negative, because a heap gives
-# the smallest). `slots[index] = gradient if … else _sum(…)` adds up what arrives over several ways. The rest is
-# bookkeeping. What `sum_to_size` does there is the subject of the next chapter.
+# A *node* is one call of an operation. A *leaf* is a Tensor that was not computed, an input or a parameter, where a
+# gradient ends up. Find the two lines of this chapter in the walk. `heappop` takes the youngest (ages are stored
+# negative, because a heap gives the smallest). `slots[index] = gradient if … else _sum(…)` adds up what arrives over
+# several paths. The rest is bookkeeping. What `sum_to_size` does there is the subject of the next chapter.
 
 # %%
 import minidl
 
 a = minidl.tensor(2.0, requires_grad=True)
-b = minidl.tensor(3.0, requires_grad=True)
+b = minidl.tensor(-1.0, requires_grad=True)
 c = a * b
 d = c + a
 L = c * d
-predict("The same graph in minidl. Which gradients will stand at c and d?")
+predict("The same graph in minidl, but b is -1 now. Which gradients will stand at d, at c, and at a?")
 L.backward(retain_graph=True)
 print("with respect to a:", a.grad.item(), " with respect to b:", b.grad.item())
 
@@ -163,15 +165,15 @@ print("with respect to a:", a.grad.item(), " with respect to b:", b.grad.item())
 drawn = minidl.draw_graph(L, values={"a": a, "b": b, "c": c, "d": d, "L": L})
 picture(
     drawn,
-    """minidl's own drawing of the graph: Mul, Add and Mul, each box with its value and gradient, the same numbers as
-    on the tape.""",
+    """minidl's own drawing of the graph: Mul, Add and Mul, each box with its value and gradient. d gets -2 and c gets
+    -2; what reaches a over its two paths, 2 and -2, adds up to 0.""",
     "`minidl.draw_graph` draws any graph; `values` asks for the numbers.",
 )
 
 # %% [markdown]
 # ## What you know now
 #
-# - Slopes multiply along a way and add up over ways. A gradient is complete when all ways have arrived.
+# - Slopes multiply along a path and add up over paths. A gradient is complete when it has arrived over all paths.
 # - Parents are older than children, so the order of age is a right order.
 # - For arrays, `backward` computes `x' = Jᵀ y'` and never builds `J`.
 #

@@ -3,7 +3,8 @@
 #
 # Add a row of three numbers to a matrix of two rows, and NumPy adds it to each row. That is *broadcasting*: an axis
 # that is missing, or of length 1, is stretched. Every bias of every network is broadcast. Now the question of this
-# book: what is the gradient?
+# book: what is the gradient? Below, `y.backward(upstream)` is told which gradient arrives at `y` from what would be
+# computed after it: the *upstream gradient*.
 
 # %%
 import numpy as np
@@ -47,7 +48,7 @@ picture(
 # ## Adjoint: one idea for half of all gradients
 #
 # There is a more general reason, and it will carry us through convolution. Stretching is *linear*: it is a matrix `A`
-# applied to `b`. Write it down. The six numbers of `y` in a column, three numbers of `b`:
+# applied to `b`. Write it down, with the six numbers of `y` in a column, three numbers of `b`:
 
 # %%
 A = np.vstack([np.eye(3), np.eye(3)])
@@ -61,16 +62,17 @@ print(A.T @ upstream.numpy().ravel())
 # adds the two places where that number went.
 #
 # Usually we do not want to build a matrix. The *adjoint* says the same without one. Let `<u, v>` be the sum of all
-# products `u[i] v[i]`. The adjoint of a linear map `A` is the linear map `A'` with
+# products `u[i] v[i]`. The adjoint of a linear map `A` is the linear map `A*` with
 #
-#     <A x, y>  =  <x, A' y>        for all x and y
+#     <A x, y>  =  <x, A* y>        for all x and y
 #
-# Why is that the gradient? Let the loss be `L = <A x, g>`, the outputs weighed by fixed numbers `g`. Then `g` is the
-# upstream gradient, `dL/dy = g`. And since also `L = <x, A' g>`, the gradient with respect to `x` is `A' g`. So
+# (Read `A*` as one letter. A prime is always a gradient, and `A` has none here.) Why is that the gradient? Let the loss
+# be `L = <A x, g>`, the outputs weighed by fixed numbers `g`. Then `g` is the upstream gradient, `dL/dy = g`. And since
+# also `L = <x, A* g>`, the gradient with respect to `x` is `A* g`. So
 #
-#     y = A x        has the gradient        x' = A' y'
+#     y = A x        has the gradient        x' = A* y'
 #
-# Whoever knows the adjoint of a linear map knows its gradient, and the other way round. It can be tested without
+# To know the adjoint of a linear map is to know its gradient, and the other way round. It can be tested without
 # any calculus: draw `x` and `y` at random, and compare two numbers.
 
 # %%
@@ -86,11 +88,13 @@ def sum_rows(y):
     return y.sum(axis=0)
 
 
-predict("Random x and y. Will <stretch(x), y> and <x, sum_rows(y)> agree in a few digits, or in all?")
+predict("Random x and y. Will <stretch(x), y> and <x, sum_rows(y)> agree in a few digits, or in nearly all?")
 print("<A x, y>  =", (stretch(x) * y).sum())
-print("<x, A' y> =", (x * sum_rows(y)).sum())
+print("<x, A* y> =", (x * sum_rows(y)).sum())
 
 # %% [markdown]
+# If they differ at all, then in the last digit or two: that is rounding.
+#
 # Half of what a network does is linear, and comes in such pairs. Each is the backward of the other:
 #
 # | forward | backward | why |
@@ -144,13 +148,13 @@ print(*(f"{number:.12f}" for number in three))
 # ## What you know now
 #
 # - What is stretched forward is summed backward, and the other way round.
-# - The gradient of a linear map is its adjoint: `<A x, y> = <x, A' y>`. That is a test, too.
+# - The gradient of a linear map is its adjoint: `<A x, y> = <x, A* y>`. That is a test, too.
 # - `Y = X W` has `X' = Y' Wᵀ` and `W' = Xᵀ Y'`.
 #
 # ## Exercise
 #
-# Let `A` add neighbours: `y[i] = x[i] + x[i + 1]`. It makes `n - 1` numbers of `n`. Write its adjoint. Ask yourself
-# where each `x[i]` went. (This is a convolution in disguise, and your answer will be its gradient.)
+# Let `A` add neighbours: `y[i] = x[i] + x[i + 1]`. It makes `n - 1` numbers out of `n`. Write its adjoint,
+# and ask yourself where each `x[i]` went. (This is a convolution in disguise, and your answer will be its gradient.)
 
 # %%
 def add_neighbours(x):
@@ -171,7 +175,7 @@ def check(adjoint):
         note = f"{n - 1} numbers gave back shape {back.shape}, not ({n},)"
         assert back.shape == (n,), note
         left, right = (add_neighbours(x) * y).sum(), (x * back).sum()
-        note = f"n = {n}: <A x, y> is {left:.6f}, but <x, A' y> is {right:.6f}"
+        note = f"n = {n}: <A x, y> is {left:.6f}, but <x, A* y> is {right:.6f}"
         assert abs(left - right) < 1e-12, note
 
 

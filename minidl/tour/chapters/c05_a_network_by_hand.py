@@ -26,8 +26,8 @@ for k in range(12):
 picture(drawing, f"Twelve scans of handwritten digits, dark ink on white, and the label under each: {labels[:12]}.")
 
 # %% [markdown]
-# The network has two layers. The first makes 32 numbers of 64 pixels, and cuts what is negative off. That is ReLU. The
-# second makes 10 *logits*, one per digit. The largest is the answer.
+# The network has two layers. The first makes 32 numbers out of 64 pixels, and cuts off what is negative, which is
+# called ReLU. The second makes 10 *logits*, one per digit. The largest is the answer.
 #
 #     H = max(X W1 + b1, 0)        Z = H W2 + b2
 #
@@ -52,7 +52,7 @@ predict("A network that knows nothing gives ten equal logits. What is its loss?"
 print(f"loss {cross_entropy(P, [3]):.4f}, and log(10) = {np.log(10):.4f}")
 
 # %% [markdown]
-# Remember this number. A run whose first loss is not near `log(classes)` has a mistake before it has begun.
+# Remember this number: a run whose first loss is not near `log(classes)` has a mistake before it has begun.
 #
 # ## The gradients, from the loss to the first weight
 #
@@ -91,10 +91,17 @@ def gradients(X, labels, weights):
 rng = np.random.default_rng(0)
 weights = [rng.standard_normal((64, 32)) * (2 / 64) ** 0.5, np.zeros(32),
            rng.standard_normal((32, 10)) * (2 / 32) ** 0.5, np.zeros(10)]
+first = cross_entropy(forward(images[train], weights)[1], labels[train])
+print(f"first loss {first:.3f}, and log(10) = {np.log(10):.3f}")
 
 # %% [markdown]
-# Is it right? We do not have to hope. minidl computes the same gradients with its tape of arrays, from the forward
-# alone.
+# The factor `(2 / 64) ** 0.5` keeps numbers at their size. A sum of 64 random products is `sqrt(64)` times as large as
+# one of them, so weights of size `1 / sqrt(64)` would leave it as large as the inputs. The 2 makes up for ReLU, which
+# cuts off half (K. He and others, 2015). With much larger weights the first loss would be far above `log(10)`: the
+# network would be sure, and wrong.
+#
+# Are the gradients right? We do not have to hope. minidl computes the same gradients with its tape of arrays, from the
+# forward alone.
 
 # %%
 X, t = images[:50], labels[:50]
@@ -111,8 +118,8 @@ for name, mine, tensor in zip(("W1", "b1", "W2", "b2"), gradients(X, t, weights)
 # %% [markdown]
 # ## It learns to read
 #
-# Take 50 images, compute the gradients, subtract half of each from its weights, take the next 50. Going once through
-# all images is an *epoch*. The 397 images at the end of the set are kept apart. They are the test.
+# Take 50 images, a *batch*, compute the gradients, subtract half of each from its weights, take the next 50. Going once
+# through all images is an *epoch*. The 397 images at the end of the set are kept apart. They are the test.
 
 # %%
 def accuracy(part):

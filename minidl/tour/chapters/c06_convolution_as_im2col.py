@@ -3,9 +3,11 @@
 #
 # The network of chapter 5 forgot that its pixels lie next to each other. Shuffle all pixels of all images in the same
 # way, and it learns exactly as well. A *convolution* uses the neighbourhood: it takes the same weighted sum in every
-# small window of the image. One set of weights, used everywhere.
+# small window of the image. One set of weights, used everywhere. (In mathematics a convolution flips the window first,
+# as `np.convolve` does. In this field it does not: what is called convolution here is a *correlation* there. The
+# weights are learnt, so the flip would change nothing but their order.)
 #
-# Take a 3 by 3 image and a 2 by 2 window. Small enough to show every number.
+# Take a 3 by 3 image and a 2 by 2 window, small enough to show every number.
 
 # %%
 import numpy as np
@@ -22,8 +24,9 @@ predict("The window fits into 4 places. The weights take the upper left pixel mi
 print(y[0, 0].numpy())
 
 # %% [markdown]
-# Every window holds 4 numbers, and its result is their weighted sum. So write each window as a row of 4 numbers. Four
-# windows, four rows: a matrix. This is `im2col`. (The name says columns, for it was first done in the other direction.)
+# Every window holds 4 numbers, and its result is their weighted sum. So write each window as a row of 4 numbers, an
+# *im2col row*. Four windows, four rows: a matrix. This is `im2col`. (It is named for columns because it was first
+# written transposed.)
 
 # %%
 rows = minidl.im2col(minidl.tensor(image), 2).numpy()
@@ -64,21 +67,34 @@ picture(
 )
 
 # %% [markdown]
-# Here is all of it in minidl. `as_strided` is the trick: the windows overlap in memory, and with the right strides
-# NumPy can read them in place. The copy happens in `reshape`. (`@dispatched` lets a faster form take a function's place
-# where there is one; what you read is the plain form, which defines it.)
+# ## Padding, stride, dilation
+#
+# Three numbers say where the windows lie. **Padding** `p` puts `p` rings of zeros around the image, so that windows fit
+# at its edges, too. **Stride** `s` moves the window by `s` pixels. **Dilation** `d` leaves `d - 1` pixels between its
+# cells. An image of height `H` and a window of `k` by `k` cells make
+#
+#     OH = (H + 2p - d (k - 1) - 1) // s + 1
+#
+# rows of outputs, and likewise columns. Cell `(u, v)` of the window of output `(i, j)` is pixel `(s i + d u, s j + d
+# v)` of the padded image. Above, `p = 0`, `s = 1` and `d = 1`, so `OH = (3 - 1 - 1) // 1 + 1 = 2`.
+#
+# Here is all of it in minidl. `_padded` puts the zeros around the images and turns the axes to (image, row, column,
+# channel), so that all channels of a pixel are next to each other. `as_strided` is the trick: the windows overlap in
+# memory, and with the right strides NumPy can read them in place. The copy happens in `reshape`. (`@dispatched` lets a
+# faster form take a function's place where there is one; what you read is the plain form, which defines it.)
 
 # %% tags=["hide-input"]
 from minidl.ops.convolution import _matrix, _rows, conv2d_forward, conv2d_input_grad, conv2d_weight_grad
-from minidl.ops.im2col import col2im_forward, im2col_forward
+from minidl.ops.im2col import _padded, col2im_forward, im2col_forward
 
+source(_padded)
 source(im2col_forward.__wrapped__)
 source(conv2d_forward.__wrapped__)
 source(_matrix)
 
 # %% [markdown]
 # With `C` channels a row holds `kh kw C` numbers, and with `K` filters the weights are a matrix of `K` columns. That is
-# the only difference. Real images cost nothing new:
+# the only difference, and the formula for real images is as short:
 #
 #     Y = im2col(X) W        (N OH OW, kh kw C) times (kh kw C, K) gives (N OH OW, K)
 #
@@ -141,9 +157,10 @@ right = (x * minidl.col2im(minidl.tensor(r), x.shape, 3).numpy()).sum()
 print(f"<im2col(x), r> = {left:.12f}\n<x, col2im(r)> = {right:.12f}")
 
 # %% [markdown]
-# In minidl, `col2im` loops over the cells of the window, not over windows: for one cell, no two windows fall on the
-# same pixel, so a whole strided image can be added at once. The two gradients are three lines each. (`split` is for
-# grouped convolutions: one group by default.)
+# In minidl, `col2im` loops over the cells of the window, not over windows. For one cell `(u, v)`, no two windows fall
+# on the same pixel: window `(i, j)` has it at `(s i + d u, s j + d v)`. So all windows can be added at once, to the
+# slice that begins at `d u` and takes every `s`-th pixel, `OH` of them. The two gradients are three lines each.
+# (`split` is for grouped convolutions: one group by default.)
 
 # %% tags=["hide-input"]
 source(col2im_forward.__wrapped__)
@@ -158,11 +175,12 @@ source(conv2d_weight_grad.__wrapped__)
 N, C, H, W, k = 64, 96, 32, 32, 3
 predict("64 images of 96 channels, 32 x 32, a 3 x 3 window, padding 1. How much larger is the matrix than the images?")
 MiB = 2**20 / 4          # float32 numbers in a MiB
-print(f"images {N * C * H * W / MiB:.0f} MiB, matrix {N * H * W * k * k * C / MiB:.0f} MiB")
+matrix = minidl.im2col(minidl.zeros(1, C, H, W), k, padding=1)    # of one image
+print(f"images {N * C * H * W / MiB:.0f} MiB, matrix {N * matrix.numel() / MiB:.0f} MiB")
 
 # %% [markdown]
-# Every pixel is copied `kh kw` times. On the second storey minidl does without the copy: the register tile of chapter
-# 12 reads the windows where they lie, as `as_strided` did.
+# Every pixel is copied `kh kw` times. In its fast kernels minidl does without the copy: the register tile of chapter 12
+# reads the windows where they lie, as `as_strided` did.
 #
 # ## What you know now
 #

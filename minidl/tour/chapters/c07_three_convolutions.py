@@ -3,17 +3,19 @@
 #
 # Chapter 6 found two gradients of the convolution. Training needs no more. But to differentiate a gradient, for a
 # Hessian, say, each of the two needs gradients of its own, and those again. Does it ever end? It does, after three
-# maps. This chapter has one idea, and it fits on a line.
+# maps. This chapter has one idea.
 #
 # Weigh the output of a convolution with any array `g` of its shape, and sum up. That is one number:
 #
 #     L(g, x, w) = sum of g * conv(x, w)
 #
-# Written out for one channel, without padding, it is a sum of products of *three* factors, one of each array:
+# Written out for one channel, with stride `s` and `x` as the padded image, it is a sum of products of *three* factors,
+# one of each array:
 #
-#     L = sum over i, j, u, v of  g[i, j] · w[u, v] · x[i + u, j + v]
+#     L = sum over i, j, u, v of  g[i, j] · w[u, v] · x[s i + u, s j + v]
 #
-# Double `g`, and `L` doubles. Double `x`, and it doubles. Double `w`, likewise. It is linear in each of the three.
+# Double `g`, and `L` doubles; double `x` or `w`, and it doubles as well. It is linear in each of the three.
+# Padding and stride change which `x` stands next to which `w`, never the linearity.
 
 # %%
 import numpy as np
@@ -38,8 +40,6 @@ g = rng.standard_normal((1, 3, 3, 3))            # what the output is weighed wi
 #     dL/dg = conv(x, w)
 #     dL/dx = input_grad(g, w)
 #     dL/dw = weight_grad(g, x)
-#
-# So the same number `L` can be computed in three ways.
 
 # %%
 three = (
@@ -49,6 +49,7 @@ three = (
 )
 predict("<g, conv(x, w)>, <x, input_grad(g, w)>, <w, weight_grad(g, x)>: which of them are equal?")
 print(*(f"{number:.12f}" for number in three))
+say("All three: each is the number `L`, computed by another of the three maps.")
 
 # %% tags=["hide-input"]
 from minidl.tour.drawing import Drawing
@@ -86,7 +87,7 @@ picture(
 #
 #     g' = conv(h, w)           w' = weight_grad(g, h)
 #
-# That is all. Do it for each of the three, and write `h` for what arrives:
+# Do the same for each of the three, and write `h` for what arrives:
 #
 # | map | is linear in | its `h` takes the place of | its backward |
 # |---|---|---|---|
@@ -153,8 +154,9 @@ for order in (1, 2):
 # `input_grad` is also used forwards, to make a small image larger. Then it is called a *transposed convolution*. No
 # new operation: the same map, because it is the adjoint of `conv` for fixed `w`.
 #
-# And `weight_grad(g, x)` slides `g` over `x`: it is a convolution of `x` with `g` as a window, as large as the output.
-# That is the sentence of chapter 2, a weight's gradient is what arrives times what it saw, summed over all places.
+# And `weight_grad(g, x)` slides `g` over `x`: at stride 1 it is a convolution of `x` with `g` as a window, as large as
+# the output. (At stride `s` the cells of that window lie `s` pixels apart: it is dilated by `s`.) That is the sentence
+# of chapter 2, a weight's gradient is what arrives times what it saw, summed over all places.
 #
 # ## What you know now
 #

@@ -58,8 +58,13 @@ picture(
 #
 #     xc = x - mean(x)          s = 1 / sqrt(mean(xc²) + eps)          y = s xc
 #
-# (`eps` is tiny, against a division by 0. A weight and a bias per channel may follow; you can differentiate those by
-# now.) In minidl it is written as you read it:
+# (`eps` is tiny, against a division by 0.) A weight `gamma` and a bias `beta` per channel mostly follow. Their
+# gradients are those of chapters 3 and 4, for each is used `n` times:
+#
+#     z = gamma y + beta          y' = gamma z'          gamma' = sum(z' y)          beta' = sum(z')
+#
+# At test time there may be only one image. So the mean and the deviation are not those of the batch then, but running
+# averages that were kept during training. In minidl the definition is written as you read it:
 
 # %% tags=["hide-input"]
 from minidl.ops.normalisation import BatchNorm
@@ -92,9 +97,10 @@ source(BatchNorm.definition)
 #     x' = xc' - mean(xc')
 #        = s (y' - mean(y') - y mean(y' y))          because mean(y) = 0
 #
-# Three terms. The gradient that arrives, less its mean, less the part of it that points along `y`. The last two have a
-# meaning: batch norm does not react if all `x` move together, or if all grow in proportion. So a gradient in these two
-# directions is useless, and it is taken out.
+# These are three terms: the gradient that arrives, less its mean, less the part of it that points along `y`. The last
+# two have a meaning: batch norm does not react if all `x` move together, or if all grow in proportion. So a gradient in
+# these two directions is useless, and it is taken out. (The formula is exact for every `eps`. That it takes out *all*
+# of the part along `y` is exact for `eps = 0`, where `mean(y²)` is 1.)
 
 # %%
 def batch_norm(x, eps=1e-5):
@@ -138,8 +144,8 @@ def slope_of_sum(x, i, h=1e-5):
 
 
 # %% [markdown]
-# The student tests it as many do: take the sum of all outputs as the loss, so that the upstream gradient is all ones,
-# and compare with differences.
+# The student tests it as many people do: take the sum of all outputs as the loss, so that the upstream gradient is all
+# ones, and compare with differences.
 
 # %%
 measured = [slope_of_sum(values, i) for i in range(6)]
@@ -150,9 +156,9 @@ for name, numbers in (("differences", measured), ("wrong", wrong), ("right", rig
     print(f"{name:<12}", *(f"{value:9.1e}" for value in numbers))
 
 # %% [markdown]
-# All zeros. The test passes, for the right version and for the wrong one. Why? The sum of numbers with mean 0 is 0,
-# *for every `x`*. So the loss does not depend on `x` at all, and its gradient is 0. The test compares 0 with 0, and any
-# formula that takes out the mean will pass. At least one published library tests its batch norm so.
+# All are zero. The test passes, for the right version and for the wrong one, because the sum of numbers with mean 0 is
+# 0, *for every `x`*. So the loss does not depend on `x` at all, and its gradient is 0. The test compares 0 with 0, and
+# any formula that takes out the mean will pass.
 #
 # The remedy is one word: *random*. With a random upstream gradient, no term is hidden.
 
@@ -192,7 +198,7 @@ for k, (words, numbers) in enumerate(parts):
 picture(
     drawing,
     """Three bar charts of six gradients: as they arrive, with the mean taken out, and with the part along y taken out
-    as well. Under each stand its mean and its part along y; both are zero in the last.""",
+    as well. Under each stand its mean and its part along y; both are zero in the last, the second up to eps.""",
     "What batch norm does to a gradient: first the mean is taken out, then the part along `y`. (Then all is multiplied "
     "by `s`.)",
 )

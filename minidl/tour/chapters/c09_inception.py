@@ -8,7 +8,7 @@
 # ## A 1 x 1 convolution
 #
 # A window of one pixel sounds useless. But a pixel has channels, 192 of them at this place of the network. A 1 x 1
-# convolution takes weighted sums over the channels: at every pixel the same matrix, from 192 numbers to, say, 16.
+# convolution takes weighted sums over the channels, from 192 numbers to, say, 16.
 
 # %%
 import numpy as np
@@ -21,16 +21,26 @@ rng = np.random.default_rng(0)
 x = rng.standard_normal((2, 192, 5, 5))
 w = rng.standard_normal((16, 192, 1, 1))
 y = minidl.conv2d(minidl.tensor(x), minidl.tensor(w)).numpy()
-pixels = x.transpose(0, 2, 3, 1).reshape(-1, 192)         # one row per pixel
-product = (pixels @ w[:, :, 0, 0].T).reshape(2, 5, 5, 16).transpose(0, 3, 1, 2)
-predict("im2col with a window of 1 x 1: what is the matrix? So what is a 1 x 1 convolution?")
-gap = np.abs(y - product).max()
-print(f"convolution and plain matrix product differ by at most {gap:.0e}")
+predict("im2col with a window of 1 x 1: what does a row of the matrix hold? So what is a 1 x 1 convolution?")
+print("y has shape", y.shape)
+
+# %% tags=["hide-input"]
+say("""
+    A row is a pixel with its 192 channels. So the convolution is one product of matrices, without any im2col:
+
+        pixels = x.transpose(0, 2, 3, 1).reshape(-1, 192)       # one row per pixel
+        rows_of_y = pixels @ w[:, :, 0, 0].T
+    """)
+pixels = x.transpose(0, 2, 3, 1).reshape(-1, 192)
+rows_of_y = pixels @ w[:, :, 0, 0].T
+gap = np.abs(y - rows_of_y.reshape(2, 5, 5, 16).transpose(0, 3, 1, 2)).max()
+print(f"convolution and product differ by at most {gap:.0e}")
+say("""
+    With channels-last bytes (all channels of a pixel next to each other) the image *is* that matrix, and nothing is
+    copied.
+    """)
 
 # %% [markdown]
-# One product of matrices, without any im2col. With channels-last bytes (all channels of a pixel next to each other) the
-# image *is* that matrix, and nothing is copied.
-#
 # ## Counting
 #
 # The cost of a convolution is easily counted. Each of `H W` pixels and each of `K` outputs takes `k k C` products:
@@ -56,11 +66,17 @@ print(f"that is {direct / reduced:.1f} times less")
 # The expensive part is the 5 x 5, with 25 products per pair of channels. So let it work on few channels. The 1 x 1 in
 # front costs little, and it learns *which* mixtures of channels are worth looking at in a large window.
 #
-# Here is the block. `nn.Branches` calls each branch on the same input and joins the results along the channels.
+# Here is the block. `nn.Branches` calls each branch on the same input and joins the results along the channels. Six
+# numbers of channels describe a block:
+
+# %%
+from minidl.tour.googlenet import BLOCKS, HALVED_AFTER, Inception, conv
+
+parts = ("1x1", "3x3 reduce", "3x3", "5x5 reduce", "5x5", "pool projection")
+for part, outputs in zip(parts, BLOCKS["3a"]):
+    print(f"3a, {part:<15} {outputs:>4} channels")
 
 # %% tags=["hide-input"]
-from minidl.tour.googlenet import BLOCKS, Inception, conv
-
 source(Inception)
 source(conv)
 
@@ -91,7 +107,8 @@ def cost(inputs, row, reduce=True):
 
 
 names = ("1 x 1", "3 x 3", "5 x 5", "pool")
-predict("Block 3a with and without the reductions: which branch saves most?")
+predict("The 5 x 5 branch of block 3a became ten times cheaper. How much does the 3 x 3 branch save? "
+        "And which branch becomes dearer?")
 M = H * W / 1e6          # pixels, for a result in millions
 for name, a, b in zip(names, cost(192, BLOCKS["3a"], False), cost(192, BLOCKS["3a"])):
     print(f"{name:<6} directly {M * a:6.1f} million, reduced {M * b:6.1f}")
@@ -156,16 +173,18 @@ gap = np.abs(whole.numpy() - sum(parts)).max()
 print(f"their sum and the gradient of the block differ by at most {gap:.0e}")
 
 # %% [markdown]
-# Nine such blocks, a convolution before them, an average and a linear layer after them: that is GoogLeNet. On the
-# second storey minidl runs a block faster without changing it. The three 1 x 1 convolutions at the front read the same
-# input, so they become one product, and each branch writes into its slice of the joint output, so `concat` copies
-# nothing.
+# Nine such blocks with a pool after the second and the seventh (`HALVED_AFTER`), a convolution before them, an average
+# and a linear layer after them: that is our GoogLeNet. (The paper's begins differently: its images are larger, so three
+# convolutions and two pools come first.) Its fast kernels let minidl run a block faster without changing it. The three
+# 1 x 1 convolutions at the front read the same input, so they become one product, and each branch writes into its slice
+# of the joint output, so `concat` copies nothing.
 
 # %% tags=["hide-input"]
 from minidl.tour.googlenet import googlenet
 
 source(googlenet)
-say(f"At full width it has {sum(p.numel() for p in googlenet().parameters()):,} parameters.")
+count = sum(p.numel() for p in googlenet().parameters())
+say(f"`HALVED_AFTER` is `{HALVED_AFTER}`. At full width the network has {count:,} parameters.")
 
 # %% [markdown]
 # ## What you know now

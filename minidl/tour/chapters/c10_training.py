@@ -53,7 +53,8 @@ for lr in (0.02, 0.076, 0.082):
 #     b ← m b + gradient        w ← w - lr · b
 #
 # Along `x` all gradients point the same way. They pile up: `1 + m + m² + ... = 1 / (1 - m)` times the rate. Along `y`
-# they alternate, and cancel. So momentum is fast where it should be, and calm where it should be.
+# they alternate, and cancel. So momentum is fast where it should be, and calm where it should be. It also allows larger
+# rates: a direction is stable as long as `lr < 2 (1 + m) / curvature`.
 
 # %%
 def steps_needed(lr, momentum=0.0):
@@ -87,8 +88,8 @@ for k, (name, places, kind) in enumerate(ways):
     drawing.text(510, top + 40, name, "w", left=True)
 picture(
     drawing,
-    """Three ways down the same long bowl from its right end. A small rate crawls and does not arrive; a large one
-    zigzags across the bowl; with momentum the way swings and arrives at the middle.""",
+    """Three descents in the same long bowl from its right end. A small rate crawls and does not arrive; a large one
+    zigzags across the bowl; with momentum the path swings and arrives at the middle.""",
     "40 steps from the right towards the middle (the height is stretched). Slow; zigzag; and with momentum.",
 )
 
@@ -156,8 +157,9 @@ for lr, loss in zip(rates, ends):
     print(f"rate {lr:<7} test loss {loss:.3f}")
 
 # %% [markdown]
-# Too small wastes steps. Too large ends at `log(10)`, which is guessing (chapter 5), or at `nan`. In between lies a
-# broad valley, so a search by factors of three is fine enough. `python train.py --lr-find` does it within one run.
+# Both ends are near `log(10)`, which is guessing (chapter 5). Too small has not left it yet, too large has fallen back
+# on it (or ends at `nan`). In between lies a broad valley, so a search by factors of three is fine enough. `python
+# train.py --lr-find` does it within one run.
 #
 # ## Overfitting, seen
 #
@@ -184,9 +186,9 @@ picture(
 )
 
 # %% [markdown]
-# The training loss says how well the network knows what it has seen. Only the test says what it has learnt. What helps?
-# Above all more images; and the rest of the means are ways to pretend to have more, or to forbid the network to be
-# sure.
+# The training loss says how well the network knows what it has seen. Only the test says what it has learnt. What helps
+# against overfitting? Above all more images; and the rest of the means are ways to pretend to have more, or to forbid
+# the network to be sure.
 
 # %%
 remedies = {
@@ -207,7 +209,8 @@ for name, settings in remedies.items():
 #
 # ## What you know now
 #
-# - In each direction a step multiplies the distance by `1 - lr · curvature`. Stable is `lr < 2 / curvature`.
+# - In each direction a step multiplies the distance by `1 - lr · curvature`. Plain descent is stable for
+#   `lr < 2 / curvature`, momentum `m` for `lr < 2 (1 + m) / curvature`.
 # - Momentum adds up what agrees and cancels what alternates.
 # - The gap between training and test loss is overfitting. More images help most.
 #

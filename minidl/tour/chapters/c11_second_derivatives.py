@@ -1,7 +1,8 @@
 # %% [markdown]
 # # Second derivatives: the largest eigenvalue of a GoogLeNet
 #
-# Chapter 10 found the limit of the learning rate: `2 / curvature`. For the bowl we knew the curvature. For a network
+# Chapter 10 found the limit of the learning rate for plain descent: `2 / curvature`. (With momentum `m` it is `1 + m`
+# times that.) For the bowl we knew the curvature. For a network
 # with a hundred thousand weights, what is it, and can it be computed? It can, by differentiating a gradient once more.
 #
 # ## Curvature in many directions
@@ -34,7 +35,7 @@ w = minidl.tensor([1.0, 2.0], requires_grad=True)
 
 
 def loss():
-    return w[0] ** 2 * w[1]      # Hessian: [[2 w1, 2 w0], [2 w0, 0]]
+    return w[0] ** 2 * w[1]
 
 
 (gradient,) = minidl.grad(loss(), w, create_graph=True)
@@ -42,6 +43,9 @@ v = minidl.tensor([1.0, 0.0])
 predict("L = w0² w1 at (1, 2). On paper: the gradient, the Hessian, and its product with (1, 0)?")
 print("gradient:", gradient.detach().numpy())
 print("H v:     ", minidl.grad((gradient * v).sum(), w)[0].numpy())
+
+# %% tags=["hide-input"]
+say("The Hessian is `[[2 w1, 2 w0], [2 w0, 0]]`, here `[[4, 2], [2, 0]]`: `H v` is its first column.")
 
 # %% [markdown]
 # `create_graph=True` says: record the backward walk, as if it were a forward. Below is the graph of the *gradient* in
@@ -60,7 +64,9 @@ picture(
 # ## Power iteration
 #
 # Take a random vector and multiply it by `H`, again and again. Each time, its part along the eigenvector with the
-# largest eigenvalue grows most. After some rounds nothing else is left. No matrix is ever written down.
+# eigenvalue of largest *absolute value* grows most. After some rounds nothing else is left, and no matrix is ever
+# written down. (A Hessian may have negative eigenvalues, too. If the one of largest absolute value were negative, we
+# would see it: `v · H v` would be negative.)
 
 # %%
 H = np.array([[4.0, 1.0, 0.0], [1.0, 3.0, 1.0], [0.0, 1.0, 1.0]])
@@ -116,10 +122,11 @@ sharpness, direction = largest_eigenvalue(network_loss, parameters, iterations=2
 count = sum(p.numel() for p in parameters)
 predict("How large is the Hessian of this network? And its largest eigenvalue: nearer to 0.1, to 10 or to 1,000?")
 print(f"{count:,} parameters; the Hessian would have {count**2:,} entries")
-print(f"largest eigenvalue {sharpness:.2f}; stable below a rate of {2 / sharpness:.3f}")
+print(f"largest eigenvalue {sharpness:.2f}")
+print(f"plain descent is stable below a rate of {2 / sharpness:.3f}")
 
 # %% [markdown]
-# Is that number true? Go along the eigenvector, a little forth and back, and look at three losses. On top of the slope
+# Is that number true? Go along the eigenvector, a little back and forth, and look at three losses. On top of the slope
 # the loss should grow like `s/2 · d²`.
 
 # %%
@@ -135,14 +142,19 @@ def loss_at(distance):
     return value
 
 
-far = 0.02
-measured = (loss_at(far) - 2 * loss_at(0) + loss_at(-far)) / far**2
+def curvature(far):
+    return (loss_at(far) - 2 * loss_at(0) + loss_at(-far)) / far**2
+
+
+more, _ = largest_eigenvalue(network_loss, parameters, iterations=40, tol=1e-4)
 predict("The curvature along the eigenvector by three losses. Will it be the eigenvalue?")
-print(f"by three losses {measured:.2f}, by power iteration {sharpness:.2f}")
+print(f"by power iteration {sharpness:.2f}, with twice the rounds {more:.2f}")
+for far in (0.02, 0.01, 0.005):
+    print(f"by three losses, {far} apart: {curvature(far):.2f}")
 
 # %% [markdown]
-# (Not to all digits. ReLU and max pooling have kinks, and on the way from one place to the other some pixels cross
-# one.)
+# Nearly: the rest is not for want of rounds. Perhaps it is the kinks of ReLU and max pooling: on the way from one place
+# to the other some pixels cross one.
 #
 # ## The edge of stability
 #

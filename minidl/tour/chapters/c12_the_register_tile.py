@@ -2,7 +2,7 @@
 # # Why it is fast I: the register tile, and the roofline of this machine
 #
 # Nearly all the time of training goes into one loop: multiply two numbers, add to a sum. A product of two 1024 x 1024
-# matrices does that a thousand million times. How fast could it be, and what stands in the way? All numbers on this
+# matrices does that a billion times. How fast could it be, and what stands in the way? All numbers on this
 # page were measured while it was made, on one core of the machine it was made on. (Other programs ran next to it: yours
 # will differ. Run the chapter.)
 
@@ -11,7 +11,7 @@ import numpy as np
 
 from minidl.kernels.cpu.tile.tile import shape
 from minidl.tour import exercise, picture, predict, say, source
-from minidl.tour.measure import bandwidth, best_seconds, tile_rate
+from minidl.tour.measure import bandwidth, best_seconds, clock, tile_rate
 
 
 def product(A, B):
@@ -28,13 +28,13 @@ n = 48
 A = np.random.default_rng(0).standard_normal((n, n)).astype(np.float32)
 plain = 2 * n**3 / best_seconds(lambda: product(A.tolist(), A.tolist()))
 unit = shape("float32")
-peak = tile_rate(unit.rows, unit.vectors)
+quick = tile_rate(unit.rows, unit.vectors)
 predict("Python's three loops, and minidl's register tile. By what factor is the tile faster: 10, 100, 1,000 or more?")
 print(f"three loops in Python: {plain / 1e9:8.3f} GFLOP/s")
-print(f"the register tile:     {peak / 1e9:8.1f} GFLOP/s, {peak / plain:,.0f} times more")
+print(f"the register tile:     {quick / 1e9:8.1f} GFLOP/s, {quick / plain:,.0f} times more")
 
 # %% [markdown]
-# (A GFLOP is a thousand million additions or multiplications.) Part of that factor is Python itself. The rest is the
+# (A GFLOP is a billion additions or multiplications.) Part of that factor is Python itself. The rest is the
 # subject of this chapter, and it has three parts: *vectors*, *ports and latency*, *registers*.
 #
 # ## Vectors
@@ -42,15 +42,35 @@ print(f"the register tile:     {peak / 1e9:8.1f} GFLOP/s, {peak / plain:,.0f} ti
 # %%
 say(f"""
     A core of this machine has vector registers that hold **{unit.lanes} numbers** of 32 bits each, and an instruction
-    that multiplies two such vectors number by number and adds the products to a third: a *multiply-add*. That is
-    {2 * unit.lanes} operations by one instruction.
+    that multiplies two such vectors number by number and adds the products to a third: a *multiply-add* or FMA. That
+    is {2 * unit.lanes} operations by one instruction. The places of a vector are called *lanes*.
     """)
 
 # %% [markdown]
 # ## Ports and latency
 #
-# A typical core has **two ports** for multiply-adds. Each can begin one in every cycle of its clock. But the result is
-# there only after about **four cycles**: the *latency*. Now look at a sum:
+# A typical core has **two ports** for multiply-adds. Each can begin one in every cycle of its clock. That sets the
+# peak: two ports, 16 lanes, two operations make 64 per cycle, and at a clock of `f` GHz the peak is `64 f` GFLOP/s.
+# (With 8 lanes it is `32 f`.)
+#
+# What is `f`? The system's own answer is often the frequency on the box. So measure it, by a chain of which each link
+# waits for the one before: `number = (number * factor) ^ k` on integers. A product of integers takes 3 cycles on the
+# x86 cores of the last fifteen years, and the exclusive or takes 1. Four cycles per link:
+
+# %%
+cycles = clock()
+peak = 2 * unit.lanes * 2 * cycles
+print(f"clock {cycles / 1e9:.2f} GHz")
+print(f"peak  2 x {unit.lanes} x 2 operations per cycle: {peak / 1e9:.0f} GFLOP/s")
+print(f"the register tile reaches {quick / peak:.0%} of it")
+
+# %% [markdown]
+# That peak knows nothing of the tile. (It does rest on a core with two ports as wide as its vectors. Some cores do
+# their widest vectors in two halves, and reach half of it; some lower their clock for wide vectors. A processor that is
+# no x86 may need other cycles for a link.)
+#
+# Why do the three loops stay so far below? A port can begin a multiply-add in every cycle, but the result is there only
+# after about **four cycles**: the *latency*. Now look at a sum:
 #
 #     c = c + a[k] * b[k]        for k = 0, 1, 2, ...
 #
@@ -74,10 +94,12 @@ say(f"""
 # a step takes
 #
 # - `R V / 2` cycles on the two ports for multiply-adds,
-# - `(R + V) / 2` cycles on the two ports for loads, at the same time,
+# - `(R + V) / 2` cycles on the two ports for loads,
 # - and at least 4 cycles, for the next step has to wait for the sums of this one.
 #
-# The longest of the three counts. And there have to be registers enough: `R V` for the sums, `V` for `B`, one for `A`.
+# Loads have ports of their own and overlap with the arithmetic, so the three do not add up: the longest counts. (A
+# number of `A` is *spread* as it is loaded: the same number goes into every lane of a vector. It costs a load like any
+# other.) And there have to be registers enough: `R V` for the sums, `V` for `B`, one for `A`.
 # AVX-512 has 32, AVX2 has 16.
 
 # %%
@@ -88,13 +110,12 @@ def share_of_peak(R, V):
 
 
 shapes = [(1, 1), (2, 1), (4, 1), (4, 2), (unit.rows, 2), (unit.rows, unit.vectors)]
-shapes = list(dict.fromkeys(shapes))      # without what is there twice
+shapes = list(dict.fromkeys(shapes))      # without duplicates
 rates = [tile_rate(R, V) for R, V in shapes]
-top = max(rates)
 predict("One sum, a tile of 1 x 1: which share of the peak should it reach? And 2 x 1, 4 x 1, 4 x 2?")
 print("tile    sums   reasoned   measured")
 for (R, V), rate in zip(shapes, rates):
-    share = f"{share_of_peak(R, V):8.0%}   {rate / top:8.0%}"
+    share = f"{share_of_peak(R, V):8.0%}   {rate / peak:8.0%}"
     print(f"{R} x {V} {R * V:6}   {share}   {rate / 1e9:6.1f} GFLOP/s")
 
 # %% tags=["hide-input"]
@@ -104,9 +125,9 @@ drawing = Drawing()
 for k, ((R, V), rate) in enumerate(zip(shapes, rates)):
     top_line = 40 * k
     drawing.text(0, top_line + 11, f"{R} x {V}", "t", left=True)
-    drawing.box(70, top_line, 380 * rate / top, 13, "a")
+    drawing.box(70, top_line, 380 * rate / peak, 13, "a")
     drawing.box(70, top_line + 15, 380 * share_of_peak(R, V), 7, "b")
-    drawing.text(84 + 380 * rate / top, top_line + 7, f"{rate / 1e9:.0f}", "s", left=True)
+    drawing.text(84 + 380 * rate / peak, top_line + 7, f"{rate / 1e9:.0f}", "s", left=True)
 words = "wide: measured, in GFLOP/s on one core; narrow and dashed: as reasoned"
 drawing.text(70, 40 * len(shapes) + 10, words, "w s", left=True)
 picture(
@@ -117,14 +138,32 @@ picture(
 )
 
 # %% [markdown]
-# The reasoning knew nothing of this machine but 4 cycles and 2 ports. Where it is off, the true core has another
-# latency or other ports, or it shares them with another program.
+# The reasoning knew nothing of this machine but its clock, 4 cycles and 2 ports. The small tiles do better than that,
+# because a core looks ahead: it begins the next tile while the last sums of this one are still under way. 4 x 2 has
+# just the 8 sums that are needed, and none to spare when a load is late. The large tiles differ by a few percent at
+# most, and that is noise: other programs run, and the clock is not constant. It does not matter which of them won in
+# this run.
 #
 # That is why a tile reaches the peak: **enough sums to cover the latency on all ports, each in a register for the whole
 # reduction, and every loaded number used so often that the loads fit next to the arithmetic.** minidl's tile for
-# AVX-512 has 8 x 3 = 24 sums: three times what the latency needs; 24 / 2 = 12 cycles of arithmetic per step next to 11
-# / 2 cycles of loads; 24 + 3 + 1 of 32 registers. Its step is written as machine code by these lines, the accumulators
-# (`sums`) as values that never leave their registers:
+# AVX-512 has 8 x 3 = 24 sums: three times what the latency needs; 24 / 2 = 12 cycles of arithmetic per step next to
+# 11 / 2 cycles of loads; 24 + 3 + 1 of 32 registers.
+#
+# Why 8 x 3, if 8 x 2 reaches the peak as well? Here `B` lies in the first cache. Mostly it comes from a farther one,
+# where loads are slow, and then the loads per multiply-add count:
+#
+# | tile | loads / multiply-adds | registers |
+# |---|---|---|
+# | 8 x 2 | 10 / 16 = 0.63 | 19 |
+# | 14 x 2 | 16 / 28 = 0.57 | 31 |
+# | 8 x 3 | 11 / 24 = 0.46 | 28 |
+# | 9 x 3 | 12 / 27 = 0.44 | 31 |
+#
+# 9 x 3 would be a little better still. But the rows of a tile are pixels next to each other, and images are 32, 28, 16,
+# 14, 8 or 7 pixels wide: tiles of 8 and of 7 rows cover all of these without a rest.
+#
+# The tile's step is written as machine code by these lines, the accumulators (`sums`) as values that never leave their
+# registers. (`_spread` puts the number of `A` into all lanes.)
 
 # %% tags=["hide-input"]
 from minidl.kernels.cpu.tile.tile import Emitter
@@ -135,7 +174,7 @@ source(Emitter._multiply_add)
 # %% [markdown]
 # ## The way to memory
 #
-# The tile worked on numbers that lay in the first cache, a few tens of KB next to the core. Memory is farther. How many
+# The tile worked on numbers that lay in the first cache, a few tens of KB next to the core. Memory is farther: how many
 # bytes come from there in a second?
 
 # %%
@@ -165,8 +204,8 @@ x, y = np.ones(1 << 23, np.float32), np.ones(1 << 23, np.float32)
 points = {"ReLU": (1 / 8, len(x) / best_seconds(lambda: np.maximum(x, 0, out=y)))}
 for n in (64, 256, 512):
     square = minidl.randn(n, n)
-    rate = 2 * n**3 / best_seconds(lambda: minidl.matmul(square, square))
-    points[f"{n} x {n}"] = n / 6, rate
+    seconds = best_seconds(lambda: minidl.matmul(square, square))
+    points[f"{n} x {n}"] = n / 6, 2 * n**3 / seconds
 team.set_num_threads(threads)
 predict("Which share of the peak does ReLU of a large array reach? And products of 64 x 64, 512 x 512?")
 for name, (intensity, rate) in points.items():
@@ -180,16 +219,25 @@ picture(
     chart({"roof": roof}, logx=True, logy=True, xlabel="operations per byte of memory", ylabel="GFLOP/s",
           marks=[(x, y / 1e9, name) for name, (x, y) in points.items()]),
     f"""The roofline on two logarithmic axes: a slope that rises with the intensity up to {peak / 1e9:.0f} GFLOP/s and
-    is flat from there. The sum of two arrays lies at the left on the slope, the matrix products at the right near the
+    is flat from there. ReLU lies at the left on the slope, the matrix products at the right near the
     flat part.""",
     "Left of the bend memory sets the pace, right of it arithmetic. A faster kernel helps on the right only; on the "
     "left, fewer passes over memory do.",
 )
 
+# %% tags=["hide-input"]
+small = 2 * 64**3
+below = points["ReLU"][1] / (bytes_per_second / 8)
+say(f"""
+    Two points lie below the roof. The smallest product needs {small / peak * 1e6:.0f} µs of arithmetic at the peak, but
+    the whole call took {small / points["64 x 64"][1] * 1e6:.0f} µs: the rest is the way from Python to the loop. And
+    ReLU reaches {below:.0%} of its roof. A processor reads a piece of memory before it writes into it, which neither
+    count includes. It is 4 bytes on top of 8 for ReLU, and on top of 12 for the sum of arrays that measured the
+    bandwidth, so ReLU pays a larger part: about a tenth of the roof. The rest differs from run to run, for memory is
+    shared with other programs.
+    """)
+
 # %% [markdown]
-# (The smallest product lies below its roof. It takes a few millionths of a second, no longer than the call from
-# Python.)
-#
 # Now you know why minidl has batch norm and ReLU *fused*, one pass over memory for both: they live on the slope. And
 # why convolutions go through a matrix product: it lives under the flat roof. And why im2col's copies hurt (chapter 6):
 # they move bytes, and compute nothing.

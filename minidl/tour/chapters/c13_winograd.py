@@ -1,12 +1,15 @@
 # %% [markdown]
 # # Why it is fast II: Winograd, by hand, on four numbers
 #
-# Chapter 12 made every multiplication fast. This chapter does fewer of them. Slide a filter of three numbers over four:
+# Chapter 12 made every multiplication fast. This chapter does fewer of them. Let a filter of three numbers slide over
+# four:
 #
 #     y0 = d0 g0 + d1 g1 + d2 g2
 #     y1 = d1 g0 + d2 g1 + d3 g2
 #
-# Six products. In 1980 Shmuel Winograd proved how few are enough.
+# That takes six products. How few are enough was found by Shmuel Winograd (*Arithmetic complexity of computations*,
+# 1980), and A. Lavin and S. Gray made it a method for networks (*Fast algorithms for convolutional neural networks*,
+# 2015).
 
 # %%
 from fractions import Fraction
@@ -17,18 +20,30 @@ from minidl.tour import exercise, picture, predict, say, source
 
 d = [Fraction(n) for n in (3, 1, 4, 1)]
 g = [Fraction(n) for n in (2, 7, 1)]
+six = [sum(d[i + j] * g[j] for j in range(3)) for i in range(2)]
+print("by six products:", *six)
 predict("Two outputs, three numbers in the filter. Six products are the obvious way. How few are enough: 5, 4 or 3?")
+
+# %% tags=["hide-input"]
+say("""
+    Four:
+
+        m1 = (d[0] - d[2]) * g[0]
+        m2 = (d[1] + d[2]) * ((g[0] + g[1] + g[2]) / 2)
+        m3 = (d[2] - d[1]) * ((g[0] - g[1] + g[2]) / 2)
+        m4 = (d[1] - d[3]) * g[2]
+        y0 = m1 + m2 + m3
+        y1 = m2 - m3 - m4
+    """)
 m1 = (d[0] - d[2]) * g[0]
 m2 = (d[1] + d[2]) * ((g[0] + g[1] + g[2]) / 2)
 m3 = (d[2] - d[1]) * ((g[0] - g[1] + g[2]) / 2)
 m4 = (d[1] - d[3]) * g[2]
-print("by four products:", m1 + m2 + m3, m2 - m3 - m4)
-six = [sum(d[i + j] * g[j] for j in range(3)) for i in range(2)]
-print("by six:          ", *six)
+print("by these:", m1 + m2 + m3, m2 - m3 - m4)
 
 # %% [markdown]
-# Four. The sums of the `g` do not count: a filter is used at a million places, and its sums are computed once.
-# Additions of the `d` are cheap, and shared by all filters. But where does this come from? Not from luck.
+# The sums of the `g` do not count: a filter is used at a million places, and its sums are computed once.
+# Additions of the `d` are cheap, and shared by all filters. But where does this come from? It is not luck.
 #
 # ## Multiply polynomials
 #
@@ -63,8 +78,8 @@ print("multiplied out:  ", *np.convolve([5, 3], [2, 7, 1]))
 # %% [markdown]
 # ## Turn it around
 #
-# Now the sliding. For a fixed filter, the product of polynomials is linear in `a`: a matrix `M` with `g` shifted down
-# the diagonal takes `a` to the coefficients. Sliding the filter over `d` is *the same matrix, transposed*:
+# Now back to the sliding filter. If it is fixed, the product of polynomials is linear in `a`: a matrix `M` with `g`
+# shifted down the diagonal takes `a` to the coefficients. Sliding the filter over `d` is *the same matrix, transposed*:
 
 # %%
 M = np.array([[2, 0], [7, 2], [1, 7], [0, 1]])
@@ -72,7 +87,8 @@ print("M a  =", M @ [5, 3])
 print("Mᵀ d =", M.T @ [3, 1, 4, 1])
 
 # %% [markdown]
-# It is chapter 4 once more: the gradient of a product of polynomials is a convolution. Transposing a chain of matrices
+# It is chapter 4 once more: the gradient of a product of polynomials is a convolution as networks do it. (`np.convolve`
+# multiplies polynomials, so it flips the filter; chapter 6's convolution does not.) Transposing a chain of matrices
 # reverses it. So *evaluate, multiply, interpolate* becomes *interpolate transposed, multiply, evaluate transposed*:
 #
 #     y = Aᵀ [ (G g) * (Bᵀ d) ]
@@ -90,7 +106,7 @@ for name, matrix in (("Bᵀ", BT), ("G", G), ("Aᵀ", AT)):
         print("   ", *(f"{str(number):>4}" for number in row))
 
 # %% [markdown]
-# Compare with the four lines at the beginning: row 1 of `Bᵀ` is `d2 - d0`, row 2 is `d1 + d2`. (Two signs moved from
+# Compare with the four products at the beginning: row 1 of `Bᵀ` is `d2 - d0`, row 2 is `d1 + d2`. (Two signs moved from
 # one matrix to the other.)
 
 # %% tags=["hide-input"]
@@ -122,7 +138,8 @@ picture(
 # %% [markdown]
 # ## Two dimensions, and channels
 #
-# For images do it to the rows and then to the columns: `Aᵀ [ (G g Gᵀ) * (Bᵀ d B) ] A`. The numbers multiply:
+# For images do it to the rows and then to the columns: `Aᵀ [ (G g Gᵀ) * (Bᵀ d B) ] A`. The numbers of products
+# multiply:
 #
 # | | outputs | products, plainly | products by Winograd | saved |
 # |---|---|---|---|---|
@@ -170,7 +187,8 @@ for name, points in sets.items():
 #
 # ## What you know now
 #
-# - Sliding `r` numbers to `m` outputs needs `m + r - 1` products: evaluate, multiply, interpolate, all transposed.
+# - A filter of `r` numbers with `m` outputs needs `m + r - 1` products: evaluate, multiply, interpolate, all
+#   transposed.
 # - In two dimensions and with channels the products become matrix products, four times fewer for 3 x 3.
 # - The price is rounding, and the choice of the points decides it.
 #

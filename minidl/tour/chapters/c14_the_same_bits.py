@@ -1,8 +1,8 @@
 # %% [markdown]
 # # The same bits on any number of threads
 #
-# Run a training twice, with the same seed, and the second run should end with the same weights. To the last bit. With
-# most programs it does not, as soon as two threads work. This chapter shows why, and what it takes.
+# Run a training twice, with the same seed, and the second run should end with the same weights. To the last bit. In
+# many programs it does not, as soon as two threads work. This chapter shows why, and what it takes.
 #
 # Why care? A mistake that cannot be repeated cannot be found. A run that was killed and resumed should be the run that
 # was never killed. And a result that changes with the number of cores is not one result.
@@ -173,10 +173,9 @@ for threads, weight in zip((1, 2, 3), found):
 # %% [markdown]
 # ## Random numbers
 #
-# One more source of disorder: dropout. If all layers and threads draw from one stream of random numbers, who comes
-# first decides what is drawn. minidl's stream has no state. It is a *function*: Philox, a cipher of ten rounds, turns a
-# key and a counter into random bits. The key is made of seed, layer and step, the counter is the place in the mask. So
-# any thread, and any device, can compute any piece of a mask, at any time.
+# One more source of disorder: *dropout*, which sets a random part of a layer's numbers to zero while it trains. If all
+# layers and threads draw from one stream of random numbers, who comes first decides what is drawn. minidl's random
+# numbers are named instead: by a seed, a layer and a step.
 
 # %%
 from minidl.philox import fill_uint32
@@ -188,6 +187,11 @@ again = np.empty(8, np.uint32)
 fill_uint32(again, seed=1, layer=2, step=3)
 print(whole)
 print(again)
+say("""
+    The same: there is no stream, and no state to go on from. It is a *function*. Philox, a cipher of ten rounds, turns
+    a key and a counter into random bits. The key is made of seed, layer and step, the counter is the place in the mask.
+    So any thread, and any device, can compute any piece of a mask, at any time.
+    """)
 
 # %% [markdown]
 # ## What you know now

@@ -2,7 +2,7 @@
 
 
 def layer_backward(dY, X, W, b):
-    """What ReLU let through goes to X, W and b."""
+    """The gradients with respect to X, W and b: all that ReLU let through."""
     dA = dY * (X @ W + b > 0)
     return dA @ W.T, X.T @ dA, dA.sum(axis=0)
 

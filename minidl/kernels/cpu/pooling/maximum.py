@@ -205,7 +205,8 @@ def max_pool2d_scatter(
     grad, argmax = backend.channels_last(grad), backend.channels_last(argmax)
     OH, OW = grad.shape[2:]
     dx = target(out, input_shape, grad.dtype, like=grad)
-    if stride == kernel_size and dilation == (1, 1) and input_shape[2:] == (OH * stride[0], OW * stride[1]):
+    side_by_side = stride == kernel_size and dilation == (1, 1) and padding == (0, 0)
+    if side_by_side and input_shape[2:] == (OH * stride[0], OW * stride[1]):
         run(_max_unpool_tiles, grad.shape, *flat(grad), *flat(argmax), *kernel_size, *flat(dx), accumulate)
         return deliver(dx, out)
     (_, tall), (_, wide) = axes(input_shape[2:], (OH, OW), kernel_size, stride, padding, dilation)
