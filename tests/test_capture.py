@@ -156,7 +156,7 @@ def test_each_shard_of_a_batch_draws_its_own_dropout():
         layer, x, found = nn.Dropout(0.5), minidl.ones(64), []
         step = wrap(lambda x: layer(x))
         try:
-            for shard in (0, 3, 1, 3, 2, 0):
+            for shard in (3, 0, 1, 3, 2, 0):
                 minidl.random.use_shard(shard)
                 found.append(step(x).numpy().copy())
         finally:
