@@ -12,7 +12,7 @@ from minidl.kernels.cpu.tile.tile import shape, tile
 
 NUMBERS = 6144  # of B, for one reduction: 24 KiB, so that they stay in the first cache
 LINKS = 100_000  # of a chain, of about a tenth of a millisecond
-CYCLES = 3 + 1  # of a link: an integer product takes 3 in x86 cores since 2008, an exclusive or takes 1
+CYCLES = 3 + 1  # of a link: an integer product takes 3 in most x86 cores, an exclusive or takes 1
 REPEATS = 300  # tiles per measurement, of about a tenth of a millisecond and more
 
 

@@ -54,8 +54,8 @@ say(f"""
 # (With 8 lanes it is `32 f`.)
 #
 # What is `f`? The system's own answer is often the frequency on the box. So measure it, by a chain of which each link
-# waits for the one before: `number = (number * factor) ^ k` on integers. A product of integers takes 3 cycles on the
-# x86 cores of the last fifteen years, and the exclusive or takes 1. Four cycles per link:
+# waits for the one before: `number = (number * factor) ^ k` on integers. A product of integers takes 3 cycles on most
+# x86 cores of today, and the exclusive or takes 1. Four cycles per link:
 
 # %%
 cycles = clock()
@@ -69,8 +69,8 @@ print(f"the register tile reaches {quick / peak:.0%} of it")
 # their widest vectors in two halves, and reach half of it; some lower their clock for wide vectors. A processor that is
 # no x86 may need other cycles for a link.)
 #
-# Why do the three loops stay so far below? A port can begin a multiply-add in every cycle, but the result is there only
-# after about **four cycles**: the *latency*. Now look at a sum:
+# Why does a plain loop stay so far below it, even without Python? A port can begin a multiply-add in every cycle, but
+# the result is there only after about **four cycles**: the *latency*. Now look at a sum:
 #
 #     c = c + a[k] * b[k]        for k = 0, 1, 2, ...
 #
