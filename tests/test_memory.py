@@ -230,7 +230,7 @@ assert count() == before, (count(), before)
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
 def test_the_count_comes_back_when_networks_have_been_folded_by_threads_and_forks():
     result = subprocess.run(
-        [sys.executable, "-W", "ignore", "-c", FOLDING], cwd=Path(__file__).parents[1], capture_output=True, text=True, timeout=400
+        [sys.executable, "-W", "ignore", "-c", FOLDING], cwd=Path(__file__).parents[1], capture_output=True, text=True, timeout=HANG
     )
     assert result.returncode == 0 and not result.stderr, result.stderr
 

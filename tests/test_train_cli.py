@@ -154,7 +154,7 @@ def test_a_corrupted_file_is_refused(refused, tmp_path):
 
 
 def test_bad_devices_networks_and_folders_are_refused(refused, tmp_path):
-    assert "`device` is 'tpu'" in refused("--device", "tpu")
+    assert "'tpu' found; accepted: cpu, cuda, or cuda:N" in refused("--device", "tpu")
     assert "no auxiliary heads" in refused("--model", "cnn", "--aux-weight", "0.3")
     (tmp_path / "file").write_text("")
     assert "which is a file" in refused(*QUICK, "--output", "file")

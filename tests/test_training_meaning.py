@@ -45,7 +45,7 @@ def test_the_weights_tested_at_the_end_are_those_of_the_best_epoch():
 
 
 def test_the_best_epoch_is_chosen_on_validation_accuracy_within_a_standard_error():
-    state = TrainingState(None, None, None, None)
+    state = twins()
     epochs = [  # train loss and accuracy, validation loss and accuracy
         (2.0, 0.50, 2.0, 0.50),
         (1.0, 0.70, 1.0, 0.90),
