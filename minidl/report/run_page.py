@@ -87,7 +87,7 @@ def _headline(run, result):
     cost = sum(row.multiply_adds for row in run.rows)
     return page.numbers([
         (f"{result['accuracy']:.2%}", f"of {result['images']:,} test images right"),
-        (f"{100 * low:.1f}–{100 * high:.1f}\u00a0%", "95 % interval of that"),
+        (f"{100 * low:.1f}–{100 * high:.1f}%", "95 % interval of that"),
         (f"{result['averages']['macro']['f1']:.4f}", "macro F1"),
         (f"{result['loss']:.4f}", "cross-entropy (nats)"),
         (f"{result['calibration']['ece']:.4f}", "expected calibration error"),
