@@ -25,6 +25,8 @@ import functools
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
+
 from minidl import backend, checks
 from minidl.dispatch import form_for
 from minidl.tensor import Tensor
@@ -72,7 +74,8 @@ class Captured:
         """Run or replay the step; its outputs are valid until the next call, and carry no graph."""
         if type(self.replays) is Replays:
             arrays = [leaf.data if isinstance(leaf, Tensor) else leaf for leaf in leaves_of((args, options))]
-            form = next((form_for("captured.Replays", array) for array in arrays if backend.is_array(array)), None)
+            array = next(filter(backend.is_array, arrays), None)
+            form = form_for("captured.Replays", np.empty(0) if array is None else array)
             self.replays = (form or Replays)(*self.settings)
         return rebuilt(self.replays(args, options), _detached)
 

@@ -166,6 +166,15 @@ def test_each_shard_of_a_batch_draws_its_own_dropout():
     np.testing.assert_array_equal(outcome(minidl.capture), outcome(lambda step: step))
 
 
+def test_a_step_without_arguments_is_replayed():
+    minidl.manual_seed(0)
+    model, images = nn.Linear(3, 2), minidl.randn(4, 3)
+    step = minidl.capture(lambda: model(images))
+    for _ in range(3):
+        np.testing.assert_array_equal(step().numpy(), model(images).detach().numpy())
+    assert step.replays.records
+
+
 def googlenet():
     minidl.manual_seed(0)
     return models.create("googlenet", num_classes=3, in_channels=1, width=0.0625, aux_logits=True), (1, 16, 16)
