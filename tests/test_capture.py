@@ -175,6 +175,22 @@ def test_a_step_without_arguments_is_replayed():
     assert step.replays.records
 
 
+def test_a_step_kept_by_the_object_it_works_on_is_replayed():
+    class Job:
+        def __init__(self):
+            self.model, self.images = nn.Linear(3, 2), minidl.ones(4, 3)
+            self.step = minidl.capture(self.predicted)
+
+        def predicted(self):
+            return self.model(self.images)
+
+    minidl.manual_seed(0)
+    job = Job()
+    for _ in range(3):
+        np.testing.assert_array_equal(job.step().numpy(), job.predicted().detach().numpy())
+    assert job.step.replays.records
+
+
 def googlenet():
     minidl.manual_seed(0)
     return models.create("googlenet", num_classes=3, in_channels=1, width=0.0625, aux_logits=True), (1, 16, 16)

@@ -20,6 +20,7 @@ from pathlib import Path
 import numpy as np
 
 from minidl.backend import is_constant
+from minidl.captured import Replays
 from minidl.kernels.cpu.capture.recorded import Recorded
 from minidl.optim.optimizer import Optimizer
 from minidl.tensor import Tensor
@@ -58,7 +59,7 @@ class State:
     def visit(self, value, path):
         """Look at `value` and at what it holds, once."""
         kind = type(value)
-        if isinstance(value, SCALARS) or id(value) in self._seen:
+        if isinstance(value, (*SCALARS, Replays)) or id(value) in self._seen:  # records are no state of the step
             return
         self._seen[id(value)] = value
         if isinstance(value, Tensor):
