@@ -43,7 +43,7 @@ class CaptureWarning(UserWarning):
 
 
 class Replays:
-    """What runs the calls of a captured step: here, the step itself; the faster form records and replays.
+    """The runner of a captured step's calls: here, the step itself; the faster form records and replays.
 
     Parameters
     ----------
@@ -137,7 +137,7 @@ def capture(step: Callable[..., Any], *, most: int = MOST, audit: int = 0) -> Ca
 
 
 def leaves_of(value: Any) -> list[Any]:
-    """What nested tuples, lists and dicts hold, in order."""
+    """The leaves of nested tuples, lists and dicts, in order."""
     found: list[Any] = []
     rebuilt(value, found.append)
     return found

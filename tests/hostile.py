@@ -72,7 +72,7 @@ def problem(call):
 
 
 def is_clear(error):
-    """Whether a line of the engine's own raised an error of the user's that says in one line what it is about."""
+    """Return whether a line of the engine's own raised an error of the user's that says in one line what it is about."""
     trace = error.__traceback__
     while trace.tb_next is not None:
         trace = trace.tb_next

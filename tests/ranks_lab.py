@@ -1,4 +1,4 @@
-"""What the processes of an MPI run in the tests.
+"""Jobs for the processes that the tests start under MPI.
 
     python ranks_lab.py train FAULT ARGUMENTS    train.py on few images; FAULT is kind:rank:step, such as die:1:10, or none
     python ranks_lab.py step                     steps of a network with batch norm and dropout, and PyTorch's names

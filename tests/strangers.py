@@ -100,7 +100,7 @@ KINDS = {
 
 
 def refused(read, path):
-    """Whether ``read(path)`` refuses the file rather than load it; AssertionError where it does neither well."""
+    """Return whether ``read(path)`` refuses the file rather than load it; AssertionError where it does neither well."""
     try:
         measured(read, path)
         return False

@@ -209,7 +209,7 @@ HEAVY_FOR_HELP = {"matplotlib", "sklearn", "scipy", "numba", "PIL", "safetensors
 
 
 def test_help_is_quick():
-    """What each command's help imports, rather than the time it takes, which is the machine's."""
+    """The imports of each command's help, rather than the time it takes, which is the machine's."""
     code = """
 import sys, minidl.__main__ as m
 for name in ("", *m.COMMANDS):

@@ -54,7 +54,7 @@ def launch_command(count, *argv):
 
 
 def launch(count, *argv, cwd, status=0):
-    """What the processes said on stdout and stderr."""
+    """The stdout and stderr of the processes."""
     done = subprocess.run(launch_command(count, *argv), cwd=cwd, env=environment(), timeout=HANG,
                           capture_output=True, text=True)  # fmt: skip
     assert done.returncode == status, (done.returncode, done.stdout, done.stderr)

@@ -60,7 +60,7 @@ class Letter:
 
 
 def in_group(size, work, timeout=60.0, absent=()):
-    """What ``work(group)`` returns, or raises, in each of `size` threads."""
+    """The result of ``work(group)``, or raises, in each of `size` threads."""
     post, results = Post(), {}
 
     def run(rank):

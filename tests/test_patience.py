@@ -40,7 +40,7 @@ def test_seconds_are_found():
 
 @pytest.mark.skipif(os.name == "nt", reason="this system has no background jobs that ignore Ctrl-C")
 def test_tests_of_signals_pass_in_the_background_too():
-    """Where a shell has started the tests with ``&``, SIGINT is ignored when they begin."""
+    """In tests that a shell has started with ``&``, SIGINT is ignored when they begin."""
     command = [sys.executable, "-m", "pytest", "-q", "-n", "0", "-p", "no:cacheprovider",
                "tests/test_training_signals.py::test_the_second_signal_ends_the_process_at_once"]
     before = signal.signal(signal.SIGINT, signal.SIG_IGN)

@@ -57,7 +57,7 @@ def test_public_names_have_type_hints(path):
 
 
 def pyright(*arguments):
-    """What pyright says of this checkout, from its JSON."""
+    """The findings of pyright for this checkout, from its JSON."""
     if importlib.util.find_spec("pyright") is None:
         pytest.skip("pyright is not installed")
     command = [sys.executable, "-m", "pyright", "--pythonpath", sys.executable, "--outputjson", *arguments]

@@ -95,7 +95,7 @@ class Group:
         return [array if rank == self.rank else found[rank] for rank in range(self.size)]
 
     def gather_facts(self, facts: Any) -> list[Any]:
-        """What JSON makes of the facts of all processes, in the order of their ranks."""
+        """The facts of all processes, as JSON returns them, in the order of their ranks."""
         text = np.frombuffer(json.dumps(facts).encode(), np.uint8)
         lengths = self.gather(np.array([text.size]))
         found = {rank: np.empty(int(lengths[rank][0]), np.uint8) for rank in self.others}

@@ -152,7 +152,7 @@ def _pass_on(pipes, seconds):
 
 
 def _who_died(said: str, pids: dict[int, int]) -> str | None:
-    """What mpiexec says about the process that ended first, in words of our own; None if it names none.
+    """The process that ended first, from what mpiexec says; None if it names none.
 
     Examples
     --------

@@ -75,7 +75,7 @@ def destroy_process_group() -> None:
 
 
 def is_initialized() -> bool:
-    """Whether `init_process_group` was called."""
+    """Return whether `init_process_group` was called."""
     return _group is not None
 
 

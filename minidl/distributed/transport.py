@@ -40,7 +40,7 @@ class Transport:
         raise ValueError(f"`rank` is {rank}, but this process works alone")
 
     def has_sent(self, rank: int, tag: int) -> bool:
-        """Whether a message of `tag` from the process `rank` waits to be received."""
+        """Return whether a message of `tag` from the process `rank` waits to be received."""
         return False
 
     def processors(self) -> int:
@@ -104,5 +104,5 @@ def _processors():
 
 
 def started_by_mpi() -> bool:
-    """Whether this process is one of several that an MPI started."""
+    """Return whether this process is one of several that an MPI started."""
     return any(name in os.environ for name in STARTED)

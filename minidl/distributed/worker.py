@@ -20,7 +20,7 @@ OUT, ERR, ALIVE = "stdout", "stderr", "alive"  # named pipes in the launcher's f
 
 
 def main() -> None:
-    """Run the script as if it had been called by itself."""
+    """Run the script as if it had been called on its own."""
     folder = Path(os.environ["MINIDL_LAUNCH"])
     for name, number in ((OUT, 1), (ERR, 2)):
         os.dup2(os.open(folder / name, os.O_WRONLY), number)

@@ -140,7 +140,7 @@ class Function:
         return tuple(outputs) if many else outputs[0]
 
     def _run(self, inputs, arrays, options):
-        """What ``forward`` returns; a user's own runs as it is, the engine's without NumPy's warnings and words."""
+        """The result of ``forward``; a user's own runs as it is, the engine's without NumPy's warnings and words."""
         if self._takes_tensors:
             return self._forward_tensors(inputs, options)
         if not self._is_ours:

@@ -66,7 +66,7 @@ def finish(run: Any, state: Any, data: Any, loader: Any) -> Any:
 
 
 def _written(run, state, data, test):
-    """What ``summary.json`` holds, after all results were written and shown."""
+    """The contents of ``summary.json``, after all results were written and shown."""
     table = classification_table(test, data.class_names)
     write_text(run.own_path("report.txt"), table)
     draw(run, state, data, test)

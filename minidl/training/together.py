@@ -35,7 +35,7 @@ def join() -> None:
 
 
 def leads() -> bool:
-    """Whether this process is the one that prints and writes."""
+    """Return whether this process is the one that prints and writes."""
     return distributed.get_rank() == 0
 
 
@@ -80,7 +80,7 @@ def _weights(model):
 
 
 def from_first(function: Callable[[], str]) -> str:
-    """What `function` returns in process 0, where alone it is called; a ValueError there is raised in all."""
+    """The result of `function` in process 0, where alone it is called; a ValueError there is raised in all."""
     if distributed.get_world_size() == 1:
         return function()
     outcome = {}

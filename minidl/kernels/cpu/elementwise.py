@@ -13,8 +13,8 @@ from minidl.kernels.cpu.machine.compilation import jit
 from minidl.kernels.cpu.machine.flat import EXACT, TASK_SIZE, alike, flat, floating, get, put
 from minidl.kernels.cpu.machine.team import next_task
 
-MAXIMA = 1 << 15  # below this many numbers NumPy's own loop for the maximum is done before a kernel begins
-MASKED = 1 << 10  # its `where` makes a mask first, and branches on it: there a kernel pays much sooner
+LARGE_FORWARD = 1 << 15  # below this many numbers NumPy's own loop for the maximum is done before a kernel begins
+LARGE_GRAD = 1 << 10  # its `where` makes a mask first, and branches on it: there a kernel pays much sooner
 LINE = 1 << 12
 NARROW = 16  # slices of fewer channels than this are not worth a loop of their own
 
@@ -59,7 +59,8 @@ def _relu(counter, n_tasks, x, ldx, y, ldy, length, rows):
 
 
 def relu_forward(x):
-    if x.dtype.char not in "fd" or x.size < MAXIMA:
+    """Form of `minidl.ops.elementwise.relu_forward`."""
+    if x.dtype.char not in "fd" or x.size < LARGE_FORWARD:
         return NotImplemented
     y = _like(x)
     lines = _lines(x, y)
@@ -81,7 +82,8 @@ def _relu_grad(counter, n_tasks, grad, ldg, y, ldy, dx, ldd, length, rows):
 
 
 def relu_grad(grad, y):
-    if grad.dtype.char not in "fd" or grad.size < MASKED:
+    """Form of `minidl.ops.elementwise.relu_grad`."""
+    if grad.dtype.char not in "fd" or grad.size < LARGE_GRAD:
         return NotImplemented
     dx = _like(y)
     lines = _lines(grad, y, dx)

@@ -131,6 +131,7 @@ def _sgd(counter, n_tasks, table, zero, has_decay, has_buffer, nesterov, first):
 
 
 def sgd_update(param, grad, momentum_buffer, lr, momentum, dampening, weight_decay, nesterov, maximize, first):
+    """Form of `minidl.optim.sgd.sgd_update`."""
     numbers = lr, momentum, 1 - dampening, weight_decay, -1 if maximize else 1
     flags = bool(weight_decay != 0), momentum_buffer is not None, bool(nesterov), bool(first)
     return _run(_sgd, [param, grad, momentum_buffer], numbers, *flags)
@@ -174,6 +175,7 @@ def _adam(counter, n_tasks, table, zero, has_decay, near, amsgrad):
 def adam_update(
     param, grad, exp_avg, exp_avg_sq, max_exp_avg_sq, step, lr, beta1, beta2, eps, weight_decay, decoupled, maximize
 ):
+    """Form of `minidl.optim.adam.adam_update`."""
     root, step_size = (1 - beta2**step) ** 0.5, lr / (1 - beta1**step)
     weight = 1 - beta1
     shrink, decay = (1 - lr * weight_decay, 0) if decoupled else (1, weight_decay)
@@ -215,6 +217,7 @@ def _rmsprop(counter, n_tasks, table, zero, has_decay, near, centered, has_buffe
 
 
 def rmsprop_update(param, grad, square_avg, grad_avg, momentum_buffer, lr, alpha, eps, weight_decay, momentum, maximize):
+    """Form of `minidl.optim.rmsprop.rmsprop_update`."""
     weight = 1 - alpha
     numbers = lr, alpha, weight, 1 - weight, eps, weight_decay, momentum, -1 if maximize else 1
     flags = bool(weight_decay != 0), bool(weight < 0.5), grad_avg is not None, momentum_buffer is not None
@@ -235,5 +238,6 @@ def _lerp(counter, n_tasks, table, zero):
 
 
 def lerp(start, end, weight):
+    """Form of `minidl.optim.updates.lerp`."""
     weight = scalar(weight, start)
     return _run(_lerp, [start, end], (weight, 1 - weight, weight < 0.5))

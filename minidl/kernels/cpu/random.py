@@ -67,6 +67,7 @@ def write_words(words, seed, layer, step):
 
 
 def fill_uint32(out, seed, layer, step):
+    """Form of `minidl.philox.fill_uint32`."""
     if out.dtype != np.uint32 or not out.flags.c_contiguous or out.size == 0:
         return NotImplemented
     team.run(_fill, _tasks(out.size), out.reshape(-1), _words(out, seed, layer, step))
@@ -99,6 +100,7 @@ def _dropout(counter, n_tasks, x, y, limit, scale, words):
 
 
 def dropout_forward(x, p, seed, layer, step):
+    """Form of `minidl.ops.dropout.dropout_forward`."""
     if x.dtype.char not in "fd" or x.size == 0:
         return NotImplemented
     image = x.ndim == 4

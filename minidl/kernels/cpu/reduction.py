@@ -51,6 +51,7 @@ def _add(sums, n, C, y, zero):
 
 
 def sum_forward(x, axes, keepdim):
+    """Form of `minidl.ops.reduction.sum_forward`."""
     if x.dtype.char not in "fd" or not x.size:
         return NotImplemented
     if x.ndim == 2 and axes == (0,) and x.strides[1] == x.itemsize and x.strides[0] >= x.shape[1] * x.itemsize:

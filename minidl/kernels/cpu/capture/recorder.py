@@ -1,7 +1,7 @@
 """The recorder: every computation of a step as a row, which function with which arrays at which addresses.
 
 A row is a call: of a kernel by the team, of a NumPy function that writes into a fixed place, or of one of our functions that
-looks at values and decides something by itself. Run in order, the rows do what the step did, with what the memory holds now.
+looks at values and decides something on its own. Run in order, the rows do what the step did, with what the memory holds now.
 
 What a row cannot express makes the record useless, and the recorder notes the first such thing with the line of the step
 that asked for it: a value that left the arrays, a result whose shape depends on values.

@@ -39,7 +39,7 @@ if hasattr(os, "register_at_fork"):
 
 
 class Replays(captured.Replays):
-    """What stands in for a step on the CPU: records, looked up and replayed.
+    """The stand-in for a step on the CPU: records, looked up and replayed.
 
     Parameters
     ----------
@@ -151,7 +151,7 @@ def _hook_of(state):
 
 
 def _key(leaves):
-    """What decides which record a call may replay."""
+    """The facts that decide which record a call may replay."""
     places = [_form(leaf) for leaf in leaves]
     return (tuple(places), is_grad_enabled(), team.num_threads(), dispatch.kernels_in_use(), algorithms.switched_off())
 
@@ -168,7 +168,7 @@ def _form(leaf):
 
 
 def _reason(leaves):
-    """Why a call with these arguments cannot be replayed, or None."""
+    """The reason why a call with these arguments cannot be replayed, or None."""
     for leaf in leaves:
         if isinstance(leaf, Tensor) and (leaf.requires_grad or leaf.node is not None):
             return f"an argument of shape {leaf.shape} requires grad"

@@ -32,7 +32,7 @@ MISSING = object()
 
 
 class State:
-    """What a step can reach.
+    """Everything that a step can reach.
 
     Attributes
     ----------

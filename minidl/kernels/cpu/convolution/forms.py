@@ -36,6 +36,7 @@ def conv2d_forward(
     x, weight, bias=None, stride=(1, 1), padding=((0, 0), (0, 0)), dilation=(1, 1), groups=1, relu=False, out=None,
     by_batch=False,
 ):  # fmt: skip
+    """Form of `minidl.ops.convolution.conv2d_forward`."""
     if not _takes(x, weight, out):
         return NotImplemented
     (N, _, *image), (K, _, *kernel) = x.shape, weight.shape
@@ -76,6 +77,7 @@ def conv2d_input_grad(
     grad, weight, input_shape, stride=(1, 1), padding=((0, 0), (0, 0)), dilation=(1, 1), groups=1,
     out=None, accumulate=False,
 ):  # fmt: skip
+    """Form of `minidl.ops.convolution.conv2d_input_grad`."""
     if not _takes(grad, weight, out) or min(input_shape) < 1:
         return NotImplemented
     (N, K, OH, OW), (_, C, *kernel) = grad.shape, weight.shape
@@ -94,6 +96,7 @@ def conv2d_input_grad(
 def conv2d_weight_grad(
     grad, x, weight_shape, stride=(1, 1), padding=((0, 0), (0, 0)), dilation=(1, 1), groups=1
 ):  # fmt: skip
+    """Form of `minidl.ops.convolution.conv2d_weight_grad`."""
     if not _takes(grad, x, None) or 0 in weight_shape:
         return NotImplemented
     (N, K, OH, OW), (_, C, *kernel) = grad.shape, weight_shape

@@ -132,6 +132,7 @@ def _weight_kernel(G3, G5):
 
 @jit(inline="always")
 def round_up_to_panel(channels):
+    """`channels`, rounded up to whole panels."""
     return (channels + PANEL - 1) // PANEL * PANEL
 
 

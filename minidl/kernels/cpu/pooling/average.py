@@ -74,6 +74,7 @@ def _averaged(x, shape, tables, weights, divisors, out):
 def avg_pool2d_forward(
     x, kernel_size, stride, padding, ceil_mode=False, count_include_pad=True, divisor_override=None, out=None
 ):
+    """Form of `minidl.ops.average_pooling.avg_pool2d_forward`."""
     if not floating(x):
         return NotImplemented
     shape = windows.pooled_shape(x.shape, kernel_size, stride, padding, ceil_mode=ceil_mode)
@@ -86,6 +87,7 @@ def avg_pool2d_forward(
 def avg_pool2d_adjoint(
     grad, input_shape, kernel_size, stride, padding, count_include_pad=True, divisor_override=None, out=None
 ):
+    """Form of `minidl.ops.average_pooling.avg_pool2d_adjoint`."""
     if not floating(grad):
         return NotImplemented
     geometry = input_shape[2:], grad.shape[2:], kernel_size, stride, padding
@@ -101,6 +103,7 @@ def _areas(image, pooled):
 
 
 def adaptive_avg_pool2d_forward(x, output_size, out=None):
+    """Form of `minidl.ops.average_pooling.adaptive_avg_pool2d_forward`."""
     if not floating(x) or 0 in output_size:
         return NotImplemented
     (tall, _), (wide, _) = map(bins, x.shape[2:], output_size)
@@ -109,6 +112,7 @@ def adaptive_avg_pool2d_forward(x, output_size, out=None):
 
 
 def adaptive_avg_pool2d_adjoint(grad, input_shape, out=None):
+    """Form of `minidl.ops.average_pooling.adaptive_avg_pool2d_adjoint`."""
     if not floating(grad):
         return NotImplemented
     (_, tall), (_, wide) = map(bins, input_shape[2:], grad.shape[2:])

@@ -116,6 +116,7 @@ def _max_pool(counter, n_tasks, x, ldx, H, W, KW, reach, tall, wide, y, ldy, arg
 
 
 def max_pool2d_forward(x, kernel_size, stride, padding, dilation=(1, 1), ceil_mode=False, out=None):
+    """Form of `minidl.ops.max_pooling.max_pool2d_forward`."""
     if not floating(x):
         return NotImplemented
     x = backend.channels_last(x)
@@ -198,6 +199,7 @@ def _max_unpool_tiles(counter, n_tasks, grad, ldg, argmax, lda, KH, KW, dx, ldx,
 def max_pool2d_scatter(
     grad, argmax, input_shape, kernel_size, stride, padding, dilation=(1, 1), out=None, accumulate=False
 ):
+    """Form of `minidl.ops.max_pooling.max_pool2d_scatter`."""
     if not floating(grad) or argmax.dtype != argmax_dtype(kernel_size):
         return NotImplemented
     if accumulate and not (out.dtype == grad.dtype and backend.is_channels_last(out)):

@@ -105,6 +105,7 @@ def _launch(x_shape, y_shape, dtype, ldx, ldy, streamed, geometry):
 
 
 def max_pool2d_values(x, kernel_size, stride, padding, dilation=(1, 1), ceil_mode=False, out=None):
+    """Form of `minidl.ops.max_pooling.max_pool2d_values`."""
     if not floating(x):
         return NotImplemented
     x = backend.channels_last(x)

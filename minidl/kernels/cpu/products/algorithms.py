@@ -1,4 +1,4 @@
-"""Which form computes which matrix product: one table, read from the top, the first row that fits.
+"""The choice of a form for a matrix product: one table, read from the top, the first row that fits.
 
 The table looks at lengths and strides only. Every form but `dots` adds the products of a number of C in the same order
 (see :mod:`.dense`), so a choice among them is a matter of speed: the bits are the same. And `dots` does not look at the

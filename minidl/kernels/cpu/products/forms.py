@@ -14,6 +14,7 @@ from minidl.kernels.cpu.tile.sweep import TileSize
 
 
 def matmul_forward(a, b):
+    """Form of `minidl.ops.matmul.matmul_forward`."""
     if a.dtype.char not in "fd" or a.dtype != b.dtype or a.ndim < 2 or b.ndim < 2 or not (a.size and b.size):
         return NotImplemented
     if a.ndim == b.ndim == 2:
@@ -29,6 +30,7 @@ def matmul_forward(a, b):
 
 
 def linear_forward(x, weight, bias):
+    """Form of `minidl.ops.matmul.linear_forward`."""
     if not floating(x, weight, bias) or not (bias is None or bias.flags.c_contiguous):
         return NotImplemented
     return product(x, weight.T, bias=bias)
