@@ -53,7 +53,7 @@ EVERYWHERE = {"checks", "once"}  # arguments are asked for in one way in all roo
 TOP = {None, "__main__", "commands"}  # minidl/__init__.py gathers what users import; commands may call everything
 HEAVY = set(
     "cupy cupyx numba llvmlite matplotlib sklearn scipy PIL pooch requests safetensors tqdm torch onnx onnxruntime"
-    " starlette uvicorn optuna sqlalchemy tensorboard mpi4py threadpoolctl resource".split()
+    " starlette uvicorn optuna sqlalchemy tensorboard mpi4py threadpoolctl resource simplejpeg".split()
 )
 
 
