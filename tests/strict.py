@@ -9,11 +9,14 @@ Names: docs.cupy.dev/en/stable/reference/comparison.html and .../ufunc.html.
 """
 
 import contextlib
+import sys
+import types
 
 import numpy as np
 from scipy import special
 
 from minidl import backend
+from minidl.dispatch import using
 
 NAMES = frozenset(
     """
@@ -54,6 +57,7 @@ METHODS = frozenset(
 )
 ATTRIBUTES = frozenset("shape dtype ndim size nbytes itemsize strides".split())
 _waiting_allowed = True
+events = []  # transfers to the device, and whatever made the CPU wait for it, in order
 
 
 @contextlib.contextmanager
@@ -68,6 +72,7 @@ def no_host_sync():
 
 
 def _wait(what):
+    events.append(what)
     if not _waiting_allowed:
         raise AssertionError(f"{what} waits for the device")
 
@@ -242,3 +247,48 @@ xp = Module()
 backend.register(
     StrictArray, xp, "strict", from_numpy=from_numpy, to_numpy=to_numpy, empty=xp.empty, erf=_Function(special.erf)
 )
+
+
+class Cupy(Module):
+    """The stand-in as the module ``cupy`` on a machine with one GPU, for code that asks for the device "cuda"."""
+
+    __name__ = "cupy"
+
+    def asarray(self, array, dtype=None):
+        """A transfer, which writes C order."""
+        events.append("asarray()")
+        return StrictArray(np.array(array, dtype, order="C"))
+
+    def asnumpy(self, array):
+        """A transfer, which writes C order and waits."""
+        _wait("asnumpy()")
+        return np.array(array._array, order="C")
+
+    class cuda:  # noqa: N801 (CuPy's name)
+        class runtime:  # noqa: N801
+            @staticmethod
+            def getDeviceCount():  # noqa: N802
+                return 1
+
+            @staticmethod
+            def getDeviceProperties(device):  # noqa: N802
+                return {"name": b"Stand-in", "major": 9, "minor": 0}
+
+        class Device:
+            def synchronize(self):
+                _wait("synchronize()")
+
+
+@contextlib.contextmanager
+def pretend_gpu(monkeypatch):
+    """The device "cuda" is the stand-in, found the way CuPy is found; operations run in their plain forms."""
+    cupy = Cupy()
+    cupyx = types.ModuleType("cupyx")
+    special_functions = types.SimpleNamespace(erf=_Function(special.erf))
+    others = {kind: row for kind, row in backend._kinds.items() if row.device not in ("strict", "cuda")}
+    monkeypatch.setattr(backend, "_kinds", others)
+    for name, module in {"cupy": cupy, "cupyx": cupyx, "cupyx.scipy.special": special_functions}.items():
+        monkeypatch.setitem(sys.modules, name, module)
+    events.clear()
+    with using("plain"):
+        yield cupy
