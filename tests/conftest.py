@@ -45,7 +45,7 @@ SKIPS = (
     "simplejpeg is not installed",
     "real data is not here",
     "the fast forms are switched off",
-    "CuPy is installed",
+    "CuPy is not installed",
     "not a git checkout",
     "this system has no",
 )
