@@ -38,7 +38,7 @@ eager = best_seconds(lambda: train(images, labels))
 products = 3 * 50 * (64 * 32 + 32 * 10)                # forward, and both gradients
 arithmetic = products / (2 * shape("float32").lanes * clock())     # two ports, chapter 12
 predict("A third of a million multiply-adds. Which share of the step's time do they need: a half, a tenth, a hundredth?")
-print(f"step {eager * 1e6:.0f} µs, products {arithmetic * 1e6:.1f} µs: {arithmetic / eager:.1%}")
+print(f"{eager * 1e6:.0f} µs, products {arithmetic * 1e6:.1f} µs: {arithmetic / eager:.1%}")
 
 # %% [markdown]
 # The rest is Python: functions are called, shapes are compared, nodes of the tape are made, arrays are placed in memory
