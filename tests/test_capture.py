@@ -410,6 +410,8 @@ def test_a_folded_network_is_replayed():
     for scale in (1.0, 1.0, 1.0, 3.0):
         assert run(x * scale).data.tobytes() == infer(x * scale).data.tobytes()
     assert replays(run) == (3, [])
+    ((record,),) = run.replays.records.values()
+    assert not {"pack", "transform_weight"} & {row.name for row in record.rows}  # weights that cannot change stay packed
 
 
 def test_only_so_many_records_are_kept():

@@ -208,10 +208,15 @@ def chart(curves, width=520, height=260, logx=False, logy=False, xlabel="", ylab
         left = 76 + k * width / len(curves)
         drawing.line([(left, -14), (left + 26, -14)], kinds[name], 2.4)
         drawing.text(left + 32, -14, name, "w", left=True)
+    named = []
     for x, y, words in marks:
         px, py = place(at[0](x), at[1](y))
         drawing._put(f'<circle cx="{px:.1f}" cy="{py:.1f}" r="5" fill="currentColor"/>')
-        drawing.text(px, py + 18, words, "w h")
+        py += 18
+        while any(abs(px - qx) < 72 and abs(py - qy) < 15 for qx, qy in named):  # another name stands there
+            py += 15
+        named.append((px, py))
+        drawing.text(px, py, words, "w h")
     drawing.text(60 + width / 2, height + 46, xlabel, "w")
     drawing.text(60, -36 if len(curves) > 1 else -8, ylabel, "w")
     return drawing
