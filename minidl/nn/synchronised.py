@@ -54,7 +54,7 @@ class SyncBatchNorm(_BatchNorm):
         if collective.exchange.alone and input.data.size <= self.num_features:
             raise ValueError(f"`input` of shape {input.shape} has at most 1 value per channel; training needs 2")
         y, mean, var, count = collective.batch_norm_shared(input, self.weight, self.bias, self.eps, relu)
-        self.update(mean, var, count.data)
+        self.update(mean, var, count)
         return y
 
     @classmethod
@@ -86,7 +86,8 @@ class SyncBatchNorm(_BatchNorm):
         new = cls(norm.num_features, norm.eps, norm.momentum, norm.affine, norm.track_running_stats)
         for name in ("weight", "bias", "running_mean", "running_var", "num_batches_tracked"):
             setattr(new, name, getattr(norm, name))
-        return new.train(norm.training)
+        new.train(norm.training)
+        return new
 
 
 def _check_group(process_group):

@@ -16,7 +16,7 @@ import numpy as np
 from minidl.backend import Array
 from minidl.ops.creation import full
 from minidl.ops.joining import concat, split
-from minidl.ops.normalisation import _affine, _per_channel, check_channels
+from minidl.ops.normalisation import _affine, check_channels
 from minidl.tensor import Function, Tensor
 
 
@@ -66,11 +66,12 @@ def all_sum(input: Tensor) -> Tensor:
 class TreeSum(Function):
     """The sum of arrays of one shape: 0 and 1, 2 and 3, then those two sums, and so on."""
 
-    def forward(self, *parts: Array) -> Array:
-        self.count = len(parts)
+    def forward(self, *arrays: Array) -> Array:
+        self.count: int = len(arrays)
+        parts = list(arrays)
         while len(parts) > 1:
             pairs = [left + right for left, right in zip(parts[::2], parts[1::2])]
-            parts = (*pairs, *parts[2 * len(pairs) :])
+            parts = pairs + parts[2 * len(pairs) :]
         return parts[0]
 
     def backward(self, gradient: Tensor) -> tuple[Tensor, ...]:
@@ -109,7 +110,7 @@ def total_for_each(parts: Sequence[Tensor], *more: Tensor) -> list[Tensor]:
 
 def batch_norm_shared(
     input: Tensor, weight: Tensor | None, bias: Tensor | None, eps: float, relu: bool = False
-) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+) -> tuple[Tensor, Tensor, Tensor, Any]:
     """Batch normalisation by the statistics of the images of all processes.
 
     The same formula as `minidl.batch_norm_train`, with each sum taken per part, then over
@@ -118,24 +119,24 @@ def batch_norm_shared(
     Returns
     -------
     (output, mean, var, count)
-        Statistics (C,) without a gradient, `var` the biased one; `count`, shape (1,), is the
-        number of values per channel in all processes.
+        Statistics (C,) without a gradient, `var` the biased one; `count`, an array of one
+        number, is that of the values per channel in all processes.
     """
     check_channels(input, weight=weight, bias=bias)
     N, C, *space = input.shape
-    axes, ndim = (0, *range(2, input.ndim)), input.ndim
+    axes, per_channel = (0, *range(2, input.ndim)), (1, C) + (1,) * len(space)
     parts = split(input, [len(part) for part in np.array_split(range(N), max(1, min(exchange.parts, N)))])
     values = full((1,), N * int(np.prod(space)), dtype=input.dtype, device=input.device)
     sums = total_for_each([part.sum(axes) for part in parts], values)
-    count = sums[0][C:].detach()
+    count = sums[0].data[C:]
     means = [total[:C] / count for total in sums]
-    deviations = [part - _per_channel(mean, ndim) for part, mean in zip(parts, means)]
+    deviations = [part - mean.reshape(per_channel) for part, mean in zip(parts, means)]
     squares = total_for_each([(deviation * deviation).sum(axes) for deviation in deviations])
     variances = [total / count for total in squares]
     scales = [(var + eps).rsqrt() for var in variances]
     weights, biases = copies(weight, len(parts)), copies(bias, len(parts))
     outputs = [
-        _affine(deviation * _per_channel(scale, ndim), w, b, relu)
+        _affine(deviation * scale.reshape(per_channel), w, b, relu)
         for deviation, scale, w, b in zip(deviations, scales, weights, biases)
     ]
     return concat(outputs, dim=0), means[0].detach(), variances[0].detach(), count
