@@ -191,6 +191,9 @@ class Machine:
     def where(self, condition, a, b):
         return tile(np.where(condition, a, b))
 
+    def astype(self, x, dtype):
+        return tile(x).astype(dtype)
+
     def isnan(self, x):
         return tile(np.isnan(x))
 
@@ -251,7 +254,7 @@ def launch(kernel, grid, arguments, seed=0):
 
 def _kind(kernel, arguments):
     """What a compiled variant of a kernel depends on: dtypes, and constants."""
-    hints = kernel.body.__annotations__
+    hints = {name for name, hint in kernel.body.__annotations__.items() if hint == "ct.Constant"}
     names = kernel.body.__code__.co_varnames
     return tuple(
         str((value[0] if isinstance(value, list) else value).dtype) if isinstance(value, (Array, list)) else value
