@@ -8,9 +8,9 @@ from hypothesis import strategies as st
 from test_kernels_gpu import BOUNDS, assert_equal_to_plain, numbers, numpy_of, on_device, pairs, quick, strict
 
 import minidl
-from minidl import nn
+from minidl import optim
 from minidl.dispatch import using
-from minidl.kernels.gpu import losses, normalisation, pooling, random, reduction
+from minidl.kernels.gpu import losses, normalisation, optimisers, pooling, random, reduction
 from minidl.ops import max_pooling
 from minidl.ops.dropout import dropout_forward
 from minidl.philox import random_uint32
@@ -24,6 +24,7 @@ def small_tiles(monkeypatch):
     for module, name, value in (
         (normalisation, "TP", 4), (normalisation, "TC", 2), (normalisation, "SHARES", 4), (reduction, "SHARES", 4),
         (pooling, "TP", 4), (pooling, "TC", 2), (losses, "TILE", 8), (random, "TILE", 4),
+        (optimisers, "TILE", 8),
     ):  # fmt: skip
         monkeypatch.setattr(module, name, value)
 
@@ -145,3 +146,38 @@ def test_random_words_are_those_of_every_device(n):
 @given(st.sampled_from([(7,), (3, 5), (2, 3, 4, 5)]), dtypes, orders, st.sampled_from([1e-3, 0.4, 0.5, 0.999]))
 def test_dropout_has_the_mask_of_every_device(shape, dtype, order, p):
     assert_equal_to_plain(dropout_forward, numbers(shape, dtype, 1, order), p, 11, 2**31 + 5, 2**33 + 6, bound=1e-6)
+
+
+# ---------------------------------------------------------------- optimisers
+
+RULES = {
+    "sgd": lambda p, lr: optim.SGD(p, lr),
+    "sgd with all options": lambda p, lr: optim.SGD(p, lr, momentum=0.9, dampening=0.1, weight_decay=0.1, maximize=True),
+    "nesterov": lambda p, lr: optim.SGD(p, lr, momentum=0.9, nesterov=True, weight_decay=0.01),
+    "adam": lambda p, lr: optim.Adam(p, lr, weight_decay=0.1),
+    "adamw": lambda p, lr: optim.AdamW(p, lr, betas=(0.3, 0.8), maximize=True),
+}
+
+
+@pytest.mark.parametrize("dtype", sorted(BOUNDS))
+@pytest.mark.parametrize("rule", RULES)
+def test_optimisers(rule, dtype):
+    """Three steps of parameters of all sizes, in one launch each, and a learning rate that changes."""
+    shapes = [(3,), (), (5, 2, 3, 3), (17,), (1, 1)]
+
+    def trained(device):
+        params = [minidl.Tensor(device(numbers(shape, dtype, i)), requires_grad=True) for i, shape in enumerate(shapes)]
+        optimizer = RULES[rule](params, 0.1)
+        for step in range(3):
+            for i, (param, shape) in enumerate(zip(params, shapes)):
+                param.grad = minidl.Tensor(device(numbers(shape, dtype, 10 * step + i)))
+            optimizer.param_groups[0]["lr"] = 0.1 / (step + 1)
+            optimizer.step()
+        return [param.detach().numpy() for param in params]
+
+    with using("plain"):
+        expected = trained(np.array)
+    tile_machine.LAUNCHES.clear()
+    for found, wanted in zip(trained(on_device), expected):
+        np.testing.assert_allclose(found, wanted, rtol=0, atol=BOUNDS[dtype])
+    assert len(tile_machine.LAUNCHES) == 3

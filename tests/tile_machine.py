@@ -20,6 +20,7 @@ from minidl import backend
 from minidl.kernels import table
 from minidl.kernels.gpu import tiles
 
+LAUNCHES = []  # names of kernels, in the order of their launches
 EXECUTED = {}  # kernel: the arguments of its launches, one for each set of constants and dtypes
 TFLOAT32, BFLOAT16 = "tfloat32", "bfloat16"  # dtypes that NumPy does not have: their numbers are float32s, rounded
 BITS_LOST = {TFLOAT32: 13, BFLOAT16: 16}
@@ -249,6 +250,7 @@ def launch(kernel, grid, arguments, seed=0):
         for number in order:
             machine.block, machine.number = blocks[number], int(number)
             body(*arguments)
+    LAUNCHES.append(kernel.body.__name__)
     EXECUTED.setdefault(kernel.body.__name__, {}).setdefault(_kind(kernel, arguments), arguments)
 
 

@@ -53,6 +53,8 @@ GPU = {
     "ops.normalisation.BatchNorm": "gpu.normalisation",
     "ops.normalisation.BatchNormEval": "gpu.normalisation",
     "ops.reduction.sum_forward": "gpu.reduction",
+    "optim.adam.adam_update": "gpu.optimisers",
+    "optim.sgd.sgd_update": "gpu.optimisers",
     "philox.fill_uint32": "gpu.random",
 }
 FORMS = {"cpu": CPU, "gpu": GPU}
