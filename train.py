@@ -56,7 +56,7 @@ class Settings:
 
     # Where and with what it runs; of these, only seed and device change a bit of the result.
     seed: int = option(0, "another one for another run of chance", whole(0, 2**64 - 1))
-    device: str = option("cpu", "cpu or cuda", device)
+    device: str = option("cpu", "cpu, cuda, or auto: cuda where there is one", device)
     workers: int = option(0, "threads that prepare batches; more for folders of large pictures", whole(0, 64))
     output: str = option(None, "the run's folder, which must be new; default runs/DATA-MODEL-NUMBER")
     overwrite: bool = option(False, "replace the run in the folder --output", switch)

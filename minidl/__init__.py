@@ -85,8 +85,9 @@ from minidl.tensor import (
 )
 
 if _TYPE_CHECKING:
-    from minidl import data, gradcheck, training
+    from minidl import cuda, data, gradcheck, training
     from minidl.anomaly import detect_anomaly
+    from minidl.cuda import Device as device
     from minidl.gradcheck import check_gradients
     from minidl.training.weights import load, save
 
@@ -106,6 +107,8 @@ __all__ = [
     "get_rng_state", "manual_seed", "set_rng_state",
     # packages
     "data", "gradcheck", "nn", "optim", "training",
+    # the GPU
+    "cuda", "device",
     # arithmetic
     "add", "sub", "mul", "div", "pow", "neg", "maximum", "minimum", "where", "clamp", "lerp",
     # elementwise
@@ -176,6 +179,8 @@ __all__ = [
 
 # Loaded at first use, so that `import minidl` stays quick: name -> (module, attribute or None for the module)
 _LAZY = {
+    "cuda": ("minidl.cuda", None),
+    "device": ("minidl.cuda", "Device"),
     "data": ("minidl.data", None),
     "gradcheck": ("minidl.gradcheck", None),
     "training": ("minidl.training", None),

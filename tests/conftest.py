@@ -44,7 +44,7 @@ SKIPS = (
     "pyright is not installed",
     "real data is not here",
     "the fast forms are switched off",
-    "CuPy is installed",
+    "CuPy is not installed",
     "not a git checkout",
     "this system has no",
 )

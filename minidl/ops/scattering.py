@@ -107,7 +107,7 @@ def scatter_reduce(
     positions = _places(input, dim, index).reshape(-1)
     src = _corner(src, index, "src").reshape(-1)
     counts = array_module(input.data).bincount(positions, minlength=input.data.size).reshape(input.shape)
-    most = int(to_numpy(counts.max(initial=0)))
+    most = int(to_numpy(counts.max())) if counts.size else 0
     if reduce in ("amax", "amin"):
         return ExtremeAt.apply(input, src, positions, reduce[1:], include_self, most)
     kept = input if include_self else masked_fill(input, Tensor(counts > 0), int(reduce == "prod"))

@@ -17,7 +17,7 @@ from minidl.data.folder import ImageFolder, spread
 from minidl.training.checkpoint import CheckpointError, load_newest
 
 # settings that may differ between the parts of a run
-PER_RUN = ("resume", "output", "overwrite", "data_dir", "workers", "checkpoint_every", "detect_anomaly", "log")
+PER_RUN = ("resume", "output", "overwrite", "data_dir", "workers", "checkpoint_every", "detect_anomaly", "log", "device")
 
 
 def saved_settings(folder: Path) -> dict[str, Any]:
@@ -103,8 +103,8 @@ def _unwrapped(dataset):
 
 
 def check_identity(folder: Path, saved: dict[str, Any], present: dict[str, Any]) -> None:
-    """Refuse to go on with another configuration or data set, naming the first field that differs."""
+    """Refuse to go on with another configuration or data set, naming the first field that differs; `PER_RUN` may."""
     for name in [*saved, *(set(present) - set(saved))]:
-        if saved.get(name) != present.get(name):
+        if name not in PER_RUN and saved.get(name) != present.get(name):
             raise CheckpointError(f"{shown(folder)}: `{name}` was {shown(saved.get(name))} when the run was started, "
                                   f"now it is {shown(present.get(name))}")

@@ -19,6 +19,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
+from minidl import cuda
 from minidl.data.catalogue import ALIASES
 from minidl.data.errors import shown
 from minidl.distributed import leave
@@ -71,8 +72,9 @@ def one_of(choices: Any) -> Any:
 
 
 def device(text: str) -> str:
-    """The type of an option that is a device: ``cpu``, ``cuda``, or a GPU by its number, ``cuda:1``."""
-    return _checked(str, "cpu, cuda, or cuda:N", re.compile(r"cpu|cuda(:\d{1,3})?").fullmatch)(text)
+    """The type of an option that is a device: ``cpu``, ``cuda``, or ``auto``, which is cuda where there is one."""
+    name = _checked(str, "cpu, cuda, or auto", re.compile(r"cpu|cuda(:\d{1,3})?|auto").fullmatch)(text)
+    return cuda.best_device() if name == "auto" else name
 
 
 def _checked(convert, accepted, passes):
