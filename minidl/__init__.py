@@ -89,6 +89,7 @@ if _TYPE_CHECKING:
     from minidl.anomaly import detect_anomaly
     from minidl.cuda import Device as device
     from minidl.gradcheck import check_gradients
+    from minidl.precision import autocast, bfloat16, get_float32_matmul_precision, set_float32_matmul_precision
     from minidl.training.weights import load, save
 
 __version__ = "0.1.0"
@@ -108,7 +109,7 @@ __all__ = [
     # packages
     "data", "gradcheck", "nn", "optim", "training",
     # the GPU
-    "cuda", "device",
+    "cuda", "device", "autocast", "bfloat16", "get_float32_matmul_precision", "set_float32_matmul_precision",
     # arithmetic
     "add", "sub", "mul", "div", "pow", "neg", "maximum", "minimum", "where", "clamp", "lerp",
     # elementwise
@@ -186,6 +187,10 @@ _LAZY = {
     "training": ("minidl.training", None),
     "check_gradients": ("minidl.gradcheck", "check_gradients"),
     "detect_anomaly": ("minidl.anomaly", "detect_anomaly"),
+    "autocast": ("minidl.precision", "autocast"),
+    "bfloat16": ("minidl.precision", "bfloat16"),
+    "get_float32_matmul_precision": ("minidl.precision", "get_float32_matmul_precision"),
+    "set_float32_matmul_precision": ("minidl.precision", "set_float32_matmul_precision"),
     "load": ("minidl.training.weights", "load"),
     "save": ("minidl.training.weights", "save"),
 }
