@@ -42,6 +42,7 @@ SKIPS = (
     "mpi4py is not installed",
     "tensorboard is not installed",
     "pyright is not installed",
+    "simplejpeg is not installed",
     "real data is not here",
     "the fast forms are switched off",
     "CuPy is not installed",

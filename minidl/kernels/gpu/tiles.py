@@ -10,6 +10,7 @@ import functools
 from collections.abc import Callable
 from typing import Any
 
+from minidl import precision
 from minidl.backend import array_module, is_channels_last
 
 try:
@@ -21,6 +22,7 @@ KERNELS: dict[str, Kernel] = {}
 LAUNCHERS: dict[type, Callable[..., None]] = {}  # array type: launch(kernel, grid, arguments); CuPy's is `on_stream`
 MOST_ELEMENTS = 2**31 - 1  # of an array: kernels count elements in 32 bits
 STORED, TF32, BF16 = range(3)  # how products round their operands: not at all, or to 10 or 7 bits after the point
+FACTORS = {"float32": STORED, "tf32": TF32, "bf16": BF16}
 
 
 class Kernel:
@@ -111,5 +113,5 @@ def takes(*arrays: Any, dtypes: str = "fd") -> bool:
 
 
 def precision_of(array: Any) -> int:
-    """The rounding of the operands of products of arrays like `array`."""
-    return STORED
+    """The rounding of the operands of products of arrays like `array`; see `minidl.precision`."""
+    return FACTORS[precision.factors()] if array.dtype.char == "f" else STORED
