@@ -6,6 +6,7 @@ import tile_machine
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from minidl.dispatch import using
 from minidl.kernels.gpu import convolution as kernels
 from minidl.kernels.gpu import reduction
 from minidl.kernels.gpu.tiles import BF16, TF32
@@ -20,7 +21,7 @@ BOUNDS = {"float32": 1e-4, "float64": 1e-12}
 @pytest.fixture(autouse=True)
 def small_tiles(monkeypatch):
     """Tiles and shares so small that few numbers already make many blocks, remainders, and second stages."""
-    monkeypatch.setattr(kernels, "LEAST", 2)
+    monkeypatch.setattr(kernels, "TILES_OF_DOUBLES", (4, 2, 8))
     monkeypatch.setattr(kernels, "TILES", {name: (8, 4, 4) for name in kernels.TILES})
     monkeypatch.setattr(reduction, "SHARES", 4)
     monkeypatch.setattr(reduction, "TR", 4)
@@ -36,7 +37,8 @@ def assert_equal_to_plain(operation, *arguments, bound=None, **options):
     form = operation.find(moved[0])
     assert form is not None, operation.name
     found, again = numpy_of(form(*moved, **options)), numpy_of(form(*moved, **options))
-    plain = operation.plain(*arguments, **options)
+    with using("plain"):
+        plain = operation.plain(*arguments, **options)
     for a, b, expected in zip(*map(as_tuple, (found, again, plain))):
         assert (a.shape, a.dtype) == (expected.shape, expected.dtype) and a.tobytes() == b.tobytes()
         scale = max(1.0, float(np.abs(expected).max(initial=0)))
