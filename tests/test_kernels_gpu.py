@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from minidl.dispatch import using
 from minidl.kernels.gpu import convolution as kernels
-from minidl.kernels.gpu import reduction
+from minidl.kernels.gpu import losses, normalisation, optimisers, pooling, random, reduction
 from minidl.kernels.gpu.tiles import BF16, TF32
 from minidl.ops import convolution
 from minidl.ops.reduction import sum_forward
@@ -18,13 +18,23 @@ on_device, strict = tile_machine.strict.from_numpy, tile_machine.strict
 BOUNDS = {"float32": 1e-4, "float64": 1e-12}
 
 
+def shrink(patch):
+    """Tiles and shares so small that few numbers already make many blocks, remainders, and second stages."""
+    patch.setattr(kernels, "TILES_OF_DOUBLES", (4, 2, 8))
+    patch.setattr(kernels, "TILES", {name: (8, 4, 4) for name in kernels.TILES})
+    for module, name, value in (
+        (reduction, "SHARES", 4), (reduction, "TR", 4), (normalisation, "TP", 4), (normalisation, "TC", 2),
+        (normalisation, "SHARES", 4), (pooling, "TP", 4), (pooling, "TC", 2), (losses, "TILE", 8), (random, "TILE", 4),
+        (optimisers, "TILE", 8),
+    ):  # fmt: skip
+        patch.setattr(module, name, value)
+
+
 @pytest.fixture(autouse=True)
 def small_tiles(monkeypatch):
-    """Tiles and shares so small that few numbers already make many blocks, remainders, and second stages."""
-    monkeypatch.setattr(kernels, "TILES_OF_DOUBLES", (4, 2, 8))
-    monkeypatch.setattr(kernels, "TILES", {name: (8, 4, 4) for name in kernels.TILES})
-    monkeypatch.setattr(reduction, "SHARES", 4)
-    monkeypatch.setattr(reduction, "TR", 4)
+    shrink(monkeypatch)
+    with using("fast"):
+        yield
 
 
 def numpy_of(value):

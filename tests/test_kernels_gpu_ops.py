@@ -14,6 +14,10 @@ from minidl.kernels import table
 from minidl.kernels.gpu import products
 
 strict = tile_machine.strict
+WITH_KERNELS = "conv2d", "max_pool", "batch_norm", "cross_entropy", "matmul", "linear", "sum", "conv_transpose"
+CASES = [
+    pytest.param(case, id=case.name, marks=() if case.name.startswith(WITH_KERNELS) else pytest.mark.slow) for case in ROWS
+]
 
 
 class Tiles(Ours):
@@ -33,10 +37,12 @@ class Tiles(Ours):
 @pytest.fixture(autouse=True)
 def cublas(monkeypatch):
     monkeypatch.setitem(products.LIBRARIES, strict.StrictArray, cublas_stand_in.library())
+    with using("fast"):
+        yield
 
 
 @pytest.mark.filterwarnings("ignore")
-@pytest.mark.parametrize("case", ROWS, ids=lambda case: case.name)
+@pytest.mark.parametrize("case", CASES)
 def test_every_op_has_the_same_values_and_derivatives(case):
     with np.errstate(all="ignore"):
         with using("plain"):

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from test_kernels_gpu import BOUNDS, assert_equal_to_plain, numbers, numpy_of, on_device, quick, strict, to_bits
 
 import minidl
+from minidl.dispatch import using
 from minidl.kernels.gpu import products
 from minidl.ops import convolution
 from minidl.ops.matmul import linear_forward, matmul_forward
@@ -21,7 +22,8 @@ def cublas(monkeypatch):
     library = cublas_stand_in.library()
     monkeypatch.setitem(products.LIBRARIES, strict.StrictArray, library)
     cublas_stand_in.CALLS.clear()
-    return library
+    with using("fast"):
+        yield library
 
 
 def matrix(M, N, layout, dtype, seed):
