@@ -60,12 +60,14 @@ class Recorder:
         The streams of random numbers that were drawn from, in order.
     refusal : str or None
         The first thing that no row can express.
+    made : list of weak references
+        All recorded arrays of the step.
     """
 
     def __init__(self):
         self.rows, self.layers, self.keys, self.unused = [], [], [], {}
         self.arena, self.kept, self.scratch = Arena(), {}, threading.local()
-        self.refusal = None
+        self.refusal, self.made = None, []
 
     def __enter__(self):
         door.recorder, random.on_draw = self, self._draw

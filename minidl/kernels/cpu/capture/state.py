@@ -27,6 +27,7 @@ from minidl.optim.optimizer import Optimizer
 from minidl.tensor import Tensor
 
 ENGINE = str(Path(__file__).parents[3])  # minidl: what its functions do is known
+TOUR = str(Path(ENGINE, "tour"))  # whose chapters are a user's programs
 BY_TEXT = frozenset("getattr setattr vars globals locals eval exec __dict__ attrgetter".split())  # code that may name anything
 
 
@@ -140,7 +141,8 @@ class State:
 
     def _visit_function(self, function, path):
         code = function.__code__
-        if code.co_filename.startswith(ENGINE) or _is_foreign(function.__module__ or "") and code.co_filename[:1] != "<":
+        is_engine = code.co_filename.startswith(ENGINE) and not code.co_filename.startswith(TOUR)
+        if is_engine or _is_foreign(function.__module__ or "") and code.co_filename[:1] != "<":
             return
         for name, cell in zip(code.co_freevars, function.__closure__ or ()):
             self.guards.append((name, cell, held(cell)))
