@@ -56,11 +56,12 @@ from minidl.ops.padding import pad
 from minidl.ops.products import bmm, dot, einsum, mm, mv, outer
 from minidl.ops.reduction import cumsum, logsumexp, mean, norm, prod, std, sum, var
 from minidl.ops.remainders import atan2, cumprod, floor_divide, fmod, isclose, lerp, remainder, round, trunc
-from minidl.ops.resampling import grid_sample, interpolate, pixel_shuffle, pixel_unshuffle
+from minidl.ops.resampling import interpolate, pixel_shuffle, pixel_unshuffle
 from minidl.ops.rescaling import dropout2d, rms_norm
+from minidl.ops.sampling import grid_sample
+from minidl.ops.scattering import scatter, scatter_add, scatter_reduce
 from minidl.ops.selecting import (
-    diag, diagonal, index_add, index_select, masked_fill, masked_select, nonzero, one_hot, scatter,
-    scatter_add,
+    diag, diagonal, index_add, index_select, masked_fill, masked_select, nonzero, one_hot,
 )  # fmt: skip
 from minidl.ops.sequences import (
     adaptive_avg_pool1d, adaptive_max_pool1d, avg_pool1d, conv1d, conv_transpose1d, max_pool1d,
@@ -147,8 +148,9 @@ __all__ = [
     # products
     "mm", "bmm", "mv", "dot", "outer", "einsum",
     # selecting
-    "index_select", "index_add", "scatter", "scatter_add", "masked_fill", "masked_select", "nonzero", "diagonal",
-    "diag",
+    "index_select", "index_add", "masked_fill", "masked_select", "nonzero", "diagonal", "diag",
+    # scattering
+    "scatter", "scatter_add", "scatter_reduce",
     # tiling
     "t", "repeat", "tile", "repeat_interleave", "roll", "narrow", "unbind", "tril", "triu", "meshgrid",
     # sorting
@@ -156,7 +158,9 @@ __all__ = [
     # remainders
     "remainder", "fmod", "floor_divide", "trunc", "atan2", "cumprod", "isclose",
     # resampling
-    "interpolate", "pixel_shuffle", "pixel_unshuffle", "grid_sample",
+    "interpolate", "pixel_shuffle", "pixel_unshuffle",
+    # sampling
+    "grid_sample",
     # attention
     "scaled_dot_product_attention",
     # objectives

@@ -272,7 +272,7 @@ def code_lines(path):
 MOST_ON_THE_PATH = 3500  # lines of code that a reader of the first storey has before them
 OUTSIDE = {  # files of the path's rooms that teach nothing new
     "ops": "__init__ activations attention clipping collective comparison conv_transpose creation embedding extremes objectives products remainders"
-    " resampling rescaling selecting sequences sorting tiling",
+    " resampling rescaling sampling scattering selecting sequences sorting tiling",
     "nn": "__init__ activations attention conv_transpose everyday folded inference padding sequences synchronised utils",
     "optim": "__init__ averaging cycles lr_scheduler onecycle plateau rmsprop schedules sequence",
     "tensor": "__init__",

@@ -47,17 +47,20 @@ def is_of_archives(place: str | os.PathLike[str]) -> bool:
     return place.endswith(".tar")
 
 
-def load_folder(root: str | os.PathLike[str], image_size: int | None = None) -> Any:
+def load_folder(root: str | os.PathLike[str], image_size: int | None = None, cache: int = 0) -> Any:
     """The parts of a folder of pictures, or of archives of them.
 
     With class folders or archives only, the test part is a stratified fifth; with folders
     ``train`` and ``test`` these are taken (``val`` serves as test where there is no ``test``).
     Colour pictures may be mirrored by the presets, gray ones, which may be letters, not.
     Up to 1,000 pictures of each part are decoded at once, which finds broken files
-    before training and gives mean and deviation.
+    before training and gives mean and deviation. With `cache`, decoded pictures (of the
+    training part, and of those that are split off it) are kept in so many bytes on the disk.
     """
     whole, test_place, val_place = _parts(root)
     train = _opened(whole, image_size=image_size)
+    if cache:
+        train.keep_decoded(cache)
     if len(train.class_names) < 2:
         raise broken(whole, f"at least two {train.class_word}", f"only {train.class_names[0]}")
     if test_place:

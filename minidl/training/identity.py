@@ -17,7 +17,7 @@ from minidl.data.pictures import Pictures, spread
 from minidl.training.checkpoint import CheckpointError, load_newest
 
 # settings that may differ between the parts of a run
-PER_RUN = ("resume", "output", "overwrite", "data_dir", "workers", "checkpoint_every", "detect_anomaly", "log", "device")
+PER_RUN = ("resume", "output", "overwrite", "data_dir", "cache", "workers", "checkpoint_every", "detect_anomaly", "log", "device")
 
 
 def saved_settings(folder: Path) -> dict[str, Any]:
