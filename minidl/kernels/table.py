@@ -47,6 +47,8 @@ GPU = {
     "ops.convolution.conv2d_weight_grad": "gpu.convolution",
     "ops.dropout.dropout_forward": "gpu.random",
     "ops.losses.CrossEntropy": "gpu.losses",
+    "ops.matmul.linear_forward": "gpu.products",
+    "ops.matmul.matmul_forward": "gpu.products",
     "ops.max_pooling.max_pool2d_forward": "gpu.pooling",
     "ops.max_pooling.max_pool2d_gather": "gpu.pooling",
     "ops.max_pooling.max_pool2d_scatter": "gpu.pooling",
