@@ -42,6 +42,7 @@ CPU = {
     "philox.fill_uint32": "cpu.random",
 }
 GPU = {
+    "captured.Replays": "gpu.capture",
     "ops.convolution.conv2d_forward": "gpu.convolution",
     "ops.convolution.conv2d_input_grad": "gpu.convolution",
     "ops.convolution.conv2d_weight_grad": "gpu.convolution",
