@@ -20,6 +20,7 @@ from minidl.data.loader import DataLoader
 from minidl.data.photometric import ColorJitter, Cutout, RandomErasing, ToChannels
 from minidl.data.random import ImageRandom
 from minidl.data.transforms import (
+    AlternatingFlip,
     CenterCrop,
     Compose,
     Normalize,
@@ -32,8 +33,8 @@ from minidl.data.transforms import (
 )
 
 __all__ = [
-    "LOADERS", "PRESETS", "ArrayDataset", "CenterCrop", "ColorJitter", "Compose", "Cutout", "DataError", "DataLoader",
-    "DataSplits", "Dataset", "ImageFolder", "ImageRandom", "Normalize", "RandomAffine", "RandomCrop", "RandomErasing",
+    "LOADERS", "PRESETS", "AlternatingFlip", "ArrayDataset", "CenterCrop", "ColorJitter", "Compose", "Cutout", "DataError",
+    "DataLoader", "DataSplits", "Dataset", "ImageFolder", "ImageRandom", "Normalize", "RandomAffine", "RandomCrop", "RandomErasing",
     "RandomHorizontalFlip", "RandomRotation", "RandomShift", "RandomVerticalFlip", "RandomZoom", "Resize", "Subset",
     "TensorDataset", "ToChannels", "ToFloat", "augmentation", "load", "load_folder", "stratified_split",
 ]

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from minidl.data import cifar10, digits, idx
@@ -44,6 +44,21 @@ class DataSplits:
     def transform(self, name: str = "none") -> Any:
         """The transform of an augmentation preset, normalisation included; without a name that for evaluation."""
         return augmentation(name, self)
+
+    def without_validation(self) -> DataSplits:
+        """The same parts, but the validation images are learnt from as well: for a last run, when all is chosen.
+
+        They stay the part `val` too, where they now show no more than how well the network knows what it has seen.
+
+        Raises
+        ------
+        ValueError
+            If training and validation images are in different folders.
+        """
+        both = getattr(self.train, "dataset", None)
+        check(both is not None and both is getattr(self.val, "dataset", None),
+              f"`data` is {shown(self.name)}, whose validation images are in a folder of their own; accepted: move them")
+        return replace(self, train=both)
 
 
 def load(name: str, data_dir: Any = None, *, image_size: int | None = None, download: bool = True) -> Any:
