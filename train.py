@@ -6,6 +6,7 @@
     python train.py --data cifar10 --width 1             # the full network on 32x32 colour photographs
     python train.py --data cifar10 --data-dir ../data    # files that are there already: ../data/cifar-10/*.bin
     python train.py --data my-pictures                   # a folder with one folder of pictures per class
+    python train.py --data 'photos-{000..099}.tar'       # archives in WebDataset's form, however large
     python train.py --model cnn --optimizer adam --lr 0.002
     python train.py --weights runs/mnist-googlenet-1 --freeze stem,3a    # begin with what another run learnt
     python train.py --lr-find                            # no training: a range test that suggests a learning rate
@@ -24,7 +25,7 @@ from minidl import optim, training
 from minidl.data import PRESETS as AUGMENTATIONS
 from minidl.data import DataLoader, load
 from minidl.distributed import own_shards
-from minidl.training import PRESETS, RECIPES, device, interval, number, one_of, option, switch, whole
+from minidl.training import PRESETS, RECIPES, device, interval, number, one_of, option, size, switch, whole
 
 
 @dataclass(frozen=True)
@@ -34,9 +35,10 @@ class Settings:
     preset: str = option("none", "all settings of a result that the README quotes", one_of(["none", *PRESETS]))
 
     # What is learnt, and by which network.
-    data: str = option("digits", "digits, mnist, fashion-mnist, cifar10, or a folder: pictures in a folder per class")
+    data: str = option("digits", "digits, mnist, fashion-mnist, cifar10, a folder with a folder per class, or x.tar")
     data_dir: str = option(None, "where the official files lie, in folders named like the data sets, if you have them")
     image_size: int = option(None, "side in pixels of the pictures of a folder; larger shows more", whole(8, 512))
+    cache: str = option("0", "bytes of decoded pictures of a folder to keep on the disk, if they fit", size)
     model: str = option("googlenet", "the network; cnn is small and quick to read", one_of(models.MODELS))
     width: float = option(None, "factor on all channel counts; more learns more, slower", number(0, 8, above=True))
 
@@ -67,7 +69,7 @@ class Settings:
 
     # Where and with what it runs; of these, only seed and device change a bit of the result.
     seed: int = option(0, "another one for another run of chance", whole(0, 2**64 - 1))
-    device: str = option("cpu", "cpu or cuda", device)
+    device: str = option("cpu", "cpu, cuda, or auto: cuda where there is one", device)
     workers: int = option(0, "threads that prepare batches; more for folders of large pictures", whole(0, 64))
     output: str = option(None, "the run's folder, which must be new; default runs/DATA-MODEL-NUMBER")
     overwrite: bool = option(False, "replace the run in the folder --output", switch)
@@ -85,7 +87,7 @@ def main():
     training.join()  # the other processes, where several were started
     settings = training.parse(Settings, RECIPES, __doc__, presets=PRESETS)
     with training.usage_errors():  # a wrong value ends here: one line, exit status 2, nothing trained
-        images = load(settings.data, settings.data_dir, image_size=settings.image_size)
+        images = load(settings.data, settings.data_dir, image_size=settings.image_size, cache=settings.cache)
         images = images.without_validation() if settings.validation == "none" else images
         loaders = create_loaders(settings, images)
         state = create_state(settings, images, loaders["train"])

@@ -94,6 +94,7 @@ def _late_kind(array):
     """Register CuPy on the first array of it, so that importing minidl never loads CuPy."""
     if type(array).__module__.partition(".")[0] == "cupy":
         _register_cupy()
+    if type(array) in _kinds:
         return _kinds[type(array)]
     known = ", ".join(sorted(f"{t.__module__}.{t.__name__}" for t in _kinds))
     error = TypeError(f"the array is of type {type(array).__name__}; accepted: {known}")
@@ -129,13 +130,15 @@ def check_same_device(*named_arrays: tuple[str, Array]) -> None:
 
 def kind_named(device: str) -> ArrayKind:
     """The row of the table for a device's name; a `ValueError` that says what there is otherwise."""
-    name = str(device).partition(":")[0]
-    if name == "cuda":
+    name, _, number = str(device).partition(":")
+    if name == "cuda" and "cuda" not in {kind.device for kind in _kinds.values()}:
         _register_cupy()
     for kind in _kinds.values():
-        if kind.device == name:
+        if kind.device == name and number in ("", "0"):
             return kind
     names = ", ".join(sorted({k.device for k in _kinds.values()} | {"cuda"}))
+    if number:
+        names += f"; a process computes on one {name}, and CUDA_VISIBLE_DEVICES={number} chooses another GPU for it"
     raise ValueError(f"`device` is {device!r}; accepted: {names}")
 
 
@@ -160,15 +163,31 @@ def to_numpy(array: Array) -> np.ndarray:
 
 
 def _register_cupy():
+    """Add CuPy's arrays to the table, or raise a `RuntimeError` of one line that says what is missing."""
+    wanted = "CuPy, which cannot be imported"
     try:
-        import cupy
-    except ImportError as error:
-        raise RuntimeError(
-            "device 'cuda' needs CuPy: pip install 'minidl[cuda12x]' or 'minidl[cuda13x]'"
-        ) from error
-    if cupy.cuda.runtime.getDeviceCount() == 0:
-        raise RuntimeError("device 'cuda' was asked for but CuPy finds no GPU")
-    register(cupy.ndarray, cupy, "cuda", family="gpu", to_numpy=cupy.asnumpy, erf=_erf_of("cupyx.scipy"))
+        cupy, wanted = importlib.import_module("cupy"), "a GPU and its driver"
+        found = None if cupy.cuda.runtime.getDeviceCount() else "no GPU is here"
+    except ModuleNotFoundError as error:
+        wanted = "CuPy" if error.name == "cupy" else wanted
+        found = "pip install 'minidl[cuda12x]' or 'minidl[cuda13x]'" if error.name == "cupy" else error
+    except Exception as error:  # a broken installation may raise anything
+        found = error
+    if found is not None:
+        lines = [line.strip() for line in str(found).splitlines() if line.strip(" =")]  # the last one is the cause
+        raise RuntimeError(f"device 'cuda' needs {wanted}: {lines[-1] if lines else type(found).__name__}")
+    to, back = _keeping_order(cupy.asarray), _keeping_order(cupy.asnumpy)
+    register(cupy.ndarray, cupy, "cuda", family="gpu", from_numpy=to, to_numpy=back, erf=_erf_of("cupyx.scipy"))
+
+
+def _keeping_order(transfer):
+    """A `transfer`, which would write C order, of the array as its bytes lie: channels stay last."""
+
+    def transferred(array):
+        order = sorted(range(array.ndim), key=lambda axis: -abs(array.strides[axis]))
+        return transfer(array.transpose(order)).transpose([order.index(axis) for axis in range(array.ndim)])
+
+    return transferred
 
 
 def _erf_of(library):

@@ -63,8 +63,20 @@ def steps():
     """Print, in process 0, digests that must not depend on the number of processes, then 'right'."""
     distributed.init_process_group()
     rank, size = distributed.get_rank(), distributed.get_world_size()
+    for line in (after_training(in_turn), after_training(in_step), shared_norm(rank, size)):
+        if rank == 0:
+            print(line, flush=True)
+    names(rank, size)
+    if rank == 0:
+        print("right", flush=True)
+
+
+def after_training(gradient):
+    """The digest of a network's state after six steps, whose gradients ``gradient(net, sharded, batch)`` leaves."""
     minidl.manual_seed(1)
     net = nn.Sequential(nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.Flatten(), nn.Dropout(0.5), nn.Linear(144, 3))
+    if gradient is in_step:
+        nn.SyncBatchNorm.convert_sync_batchnorm(net)
     generator = np.random.default_rng(0)
     data = ArrayDataset(generator.integers(0, 256, (45, 8, 8, 1), np.uint8), generator.integers(0, 3, 45))
     loader = DataLoader(data, 20, shuffle=True, shards=distributed.own_shards(8))
@@ -73,16 +85,40 @@ def steps():
     for epoch in range(3):
         loader.set_epoch(epoch)
         for batch in loader:
-            for images, labels in sharded.parts(batch, [len(labels.data) for _, labels in batch]):
-                optimizer.zero_grad()
-                minidl.cross_entropy(net(images), labels).backward()
+            gradient(net, sharded, optimizer, batch, [len(labels.data) for _, labels in batch])
             optimizer.step()
-    state = b"".join(np.ascontiguousarray(value.data).tobytes() for value in net.state_dict().values())
-    if rank == 0:
-        print(hashlib.sha256(state).hexdigest(), minidl.get_rng_state()["uses"], flush=True)
-    names(rank, size)
-    if rank == 0:
-        print("right", flush=True)
+    return f"{digest(net.state_dict().values())} {minidl.get_rng_state()['uses']}"
+
+
+def in_turn(net, sharded, optimizer, batch, sizes):
+    for images, labels in sharded.parts(batch, sizes):
+        optimizer.zero_grad()
+        minidl.cross_entropy(net(images), labels).backward()
+
+
+def in_step(net, sharded, optimizer, batch, sizes):
+    sharded.together(lambda part: minidl.cross_entropy(net(part[0]), part[1]), batch, sizes)
+
+
+def shared_norm(rank, size):
+    """The digest of a SyncBatchNorm in a DistributedDataParallel: results, gradients of both orders, statistics."""
+    x = np.random.default_rng(0).standard_normal((16, 3, 5, 4)).astype(np.float32)
+    upstream = np.random.default_rng(1).standard_normal(x.shape).astype(np.float32)
+    own = slice(16 * rank // size, 16 * (rank + 1) // size)
+    net = distributed.DistributedDataParallel(nn.SyncBatchNorm(3))
+    x = minidl.tensor(x[own], requires_grad=True)
+    y = net(x)
+    gradient, = minidl.grad(y, x, minidl.tensor(upstream[own]), create_graph=True)
+    second, = minidl.grad(gradient, x, gradient.detach(), retain_graph=True)
+    (y * minidl.tensor(upstream[own])).sum().backward()
+    whole = [np.concatenate([part.data for part in distributed.all_gather(t.detach())]) for t in (y, gradient, second, x.grad)]
+    gradients = [parameter.grad.data * size for parameter in net.parameters()]  # the sum, which is exact
+    return digest([*whole, *gradients, *net.buffers()])
+
+
+def digest(tensors):
+    arrays = [getattr(tensor, "data", tensor) if not isinstance(tensor, np.ndarray) else tensor for tensor in tensors]
+    return hashlib.sha256(b"".join(np.ascontiguousarray(array).tobytes() for array in arrays)).hexdigest()
 
 
 def names(rank, size):

@@ -1,43 +1,24 @@
 """A strict stand-in for a GPU array: NumPy inside, CuPy's manners outside.
 
-It offers only names that CuPy 14 has, never turns itself into a NumPy array, a number or
-a bool, does not mix with NumPy arrays or scalars, and returns 0-d arrays from reductions.
+It offers only names and parameters that CuPy 14 has, as the library itself gave them (see
+``cupy_names.py``), never turns itself into a NumPy array, a number or a bool, does not mix
+with NumPy arrays or scalars, and returns 0-d arrays from reductions.
 Within `no_host_sync`, what would make the CPU wait for the GPU (a boolean mask, `item`)
 is an error too. Code that runs on it holds no hidden assumption that data lies on the CPU.
-
-Names: docs.cupy.dev/en/stable/reference/comparison.html and .../ufunc.html.
 """
 
 import contextlib
+import sys
+import types
 
+import cupy_names
 import numpy as np
 from scipy import special
 
 from minidl import backend
+from minidl.dispatch import using
 
-NAMES = frozenset(
-    """
-    empty empty_like eye full full_like identity ones ones_like zeros zeros_like arange linspace logspace meshgrid
-    copy array asanyarray asarray ascontiguousarray asfortranarray diag diagflat tri tril triu
-    copyto ravel reshape moveaxis rollaxis swapaxes transpose atleast_1d atleast_2d atleast_3d broadcast_arrays
-    broadcast_to expand_dims squeeze concatenate stack vstack hstack dstack column_stack split array_split repeat tile
-    append delete flip fliplr flipud roll rot90 pad trim_zeros unique resize block
-    bitwise_and bitwise_or bitwise_xor invert left_shift right_shift
-    add subtract multiply divide true_divide floor_divide negative positive power float_power remainder mod fmod
-    absolute abs fabs rint sign exp exp2 log log2 log10 expm1 log1p sqrt square cbrt reciprocal clip heaviside
-    logaddexp logaddexp2 sin cos tan arcsin arccos arctan arctan2 hypot sinh cosh tanh arcsinh arccosh arctanh
-    deg2rad rad2deg greater greater_equal less less_equal not_equal equal
-    logical_and logical_or logical_xor logical_not maximum minimum fmax fmin isfinite isinf isnan signbit copysign
-    floor ceil trunc around round fix nan_to_num interp convolve diff gradient
-    dot vdot inner outer matmul tensordot einsum kron trace
-    where take take_along_axis choose compress diagonal select nonzero flatnonzero argwhere ravel_multi_index
-    unravel_index put put_along_axis place indices ix_ fill_diagonal
-    sort argsort lexsort partition argpartition argmax argmin nanargmax nanargmin searchsorted count_nonzero
-    all any isclose allclose array_equal isscalar sum prod nansum nanprod cumsum cumprod max min amax amin ptp
-    mean average median var std nanmean nanvar nanstd nanmax nanmin percentile quantile histogram bincount digitize
-    corrcoef cov iscomplexobj isrealobj may_share_memory shares_memory
-    """.split()
-)
+KNOWN = cupy_names.known()
 BORROWED = frozenset(  # what CuPy takes from NumPy as it is
     """
     bool_ int8 int16 int32 int64 uint8 uint16 uint32 uint64 float16 float32 float64 complex64 complex128 intp
@@ -46,14 +27,9 @@ BORROWED = frozenset(  # what CuPy takes from NumPy as it is
     """.split()
 )
 WAITS = frozenset("nonzero flatnonzero argwhere unique allclose array_equal compress place".split())
-METHODS = frozenset(
-    """
-    reshape transpose view copy astype sum mean prod max min argmax argmin all any cumsum cumprod clip ravel flatten
-    squeeze swapaxes take var std ptp round argsort sort diagonal trace repeat dot fill conj
-    """.split()
-)
 ATTRIBUTES = frozenset("shape dtype ndim size nbytes itemsize strides".split())
 _waiting_allowed = True
+events = []  # transfers to the device, and whatever made the CPU wait for it, in order
 
 
 @contextlib.contextmanager
@@ -68,6 +44,7 @@ def no_host_sync():
 
 
 def _wait(what):
+    events.append(what)
     if not _waiting_allowed:
         raise AssertionError(f"{what} waits for the device")
 
@@ -86,8 +63,8 @@ class StrictArray:
     def __getattr__(self, name):
         if name in ATTRIBUTES:
             return getattr(self._array, name)
-        if name in METHODS:
-            return lambda *args, **options: _call(getattr(self._array, name), args, options, base=self)
+        if name in KNOWN["methods"]:
+            return lambda *args, **options: _call(_checked(self._array, name, args, options), args, options, base=self)
         raise AttributeError(f"cupy.ndarray has no {name!r}, or the stand-in does not know it")
 
     @property
@@ -184,13 +161,25 @@ def _call(function, args, options, base=None):
     return out if isinstance(out, StrictArray) else _wrap(result, base)
 
 
-class _Function:
-    """One of NumPy's functions under CuPy's manners."""
+def _checked(owner, name, args, options):
+    """The method `name` of `owner`, for a call that CuPy's own has the parameters for."""
+    fault = cupy_names.fault_of(KNOWN["methods"][name], len(args), options)
+    if fault is not None:
+        raise TypeError(f"cupy.ndarray.{name} {fault}")
+    return getattr(owner, name)
 
-    def __init__(self, function):
+
+class _Function:
+    """One of NumPy's functions under CuPy's manners, with CuPy's parameters (``cupy_names.json``)."""
+
+    def __init__(self, function, name=None):
         self.function = function
+        self.name = name or function.__name__
 
     def __call__(self, *args, **options):
+        fault = cupy_names.fault_of(KNOWN["functions"].get(self.name, "*args, **options"), len(args), options)
+        if fault is not None:
+            raise TypeError(f"cupy.{self.name} {fault}")
         if self.function.__name__ in WAITS:
             _wait(f"{self.function.__name__}()")
         if self.function is np.where and not isinstance(args[0], StrictArray):
@@ -205,8 +194,8 @@ class _Function:
 
 
 class _StrideTricks:
-    as_strided = _Function(np.lib.stride_tricks.as_strided)
-    sliding_window_view = _Function(np.lib.stride_tricks.sliding_window_view)
+    as_strided = _Function(np.lib.stride_tricks.as_strided, "lib.stride_tricks.as_strided")
+    sliding_window_view = _Function(np.lib.stride_tricks.sliding_window_view, "lib.stride_tricks.sliding_window_view")
 
 
 class _Lib:
@@ -222,8 +211,8 @@ class Module:
     def __getattr__(self, name):
         if name in BORROWED:
             return getattr(np, name)
-        if name in NAMES:
-            return _Function(getattr(np, name))
+        if name in KNOWN["functions"]:
+            return _Function(getattr(np, name), name)
         raise AttributeError(f"CuPy has no {name!r}, or the stand-in does not know it")
 
 
@@ -242,3 +231,56 @@ xp = Module()
 backend.register(
     StrictArray, xp, "strict", from_numpy=from_numpy, to_numpy=to_numpy, empty=xp.empty, erf=_Function(special.erf)
 )
+
+
+class Cupy(Module):
+    """The stand-in as the module ``cupy`` on a machine with one GPU, for code that asks for the device "cuda"."""
+
+    __name__ = "cupy"
+
+    def asarray(self, array, dtype=None):
+        """A transfer, which writes C order."""
+        events.append("asarray()")
+        return StrictArray(np.array(array, dtype, order="C"))
+
+    def asnumpy(self, array):
+        """A transfer, which writes C order and waits."""
+        _wait("asnumpy()")
+        return np.array(array._array, order="C")
+
+    class cuda:  # noqa: N801 (CuPy's name)
+        class runtime:  # noqa: N801
+            @staticmethod
+            def getDeviceCount():  # noqa: N802
+                return 1
+
+            @staticmethod
+            def getDeviceProperties(device):  # noqa: N802
+                return {"name": b"Stand-in", "major": 9, "minor": 0}
+
+        class Device:
+            def synchronize(self):
+                _wait("synchronize()")
+
+    class _core:  # noqa: N801
+        class _routines_linalg:  # noqa: N801
+            COMPUTE_TYPE_DEFAULT, COMPUTE_TYPE_TF32 = 1, 7
+
+            @staticmethod
+            def set_compute_type(dtype, compute_type):
+                events.append((dtype, compute_type))
+
+
+@contextlib.contextmanager
+def pretend_gpu(monkeypatch):
+    """The device "cuda" is the stand-in, found the way CuPy is found; operations run in their plain forms."""
+    cupy = Cupy()
+    cupyx = types.ModuleType("cupyx")
+    special_functions = types.SimpleNamespace(erf=_Function(special.erf))
+    others = {kind: row for kind, row in backend._kinds.items() if row.device not in ("strict", "cuda")}
+    monkeypatch.setattr(backend, "_kinds", others)
+    for name, module in {"cupy": cupy, "cupyx": cupyx, "cupyx.scipy.special": special_functions}.items():
+        monkeypatch.setitem(sys.modules, name, module)
+    events.clear()
+    with using("plain"):
+        yield cupy

@@ -350,6 +350,35 @@ def test_what_cannot_be_followed_is_found_by_the_first_replay():
     assert next(values) == 4
 
 
+@pytest.mark.parametrize("momentum", [0, 0.9])
+def test_a_step_whose_state_is_not_found_runs_eagerly_to_the_same_bits(momentum):
+    class Hidden:
+        __slots__ = "model", "optimizer"
+
+    def trained(wrap):
+        minidl.manual_seed(0)
+        hidden = Hidden()
+        hidden.model = nn.Linear(3, 2)
+        hidden.optimizer = optim.SGD(hidden.model.parameters(), lr=0.1, momentum=momentum)
+
+        def train(x, labels):
+            loss = minidl.cross_entropy(hidden.model(x), labels)
+            hidden.optimizer.zero_grad()
+            loss.backward()
+            hidden.optimizer.step()
+
+        step = wrap(train)
+        for _ in range(4):
+            step(minidl.ones(2, 3), minidl.tensor([0, 1]))
+        return hidden
+
+    with pytest.warns(minidl.CaptureWarning, match="a parameter of shape .* that is not found from the step"):
+        ours = trained(minidl.capture)
+    for one, other in zip(ours.model.parameters(), trained(lambda step: step).model.parameters()):
+        np.testing.assert_array_equal(one.detach().numpy(), other.detach().numpy())
+        assert type(one.grad.data) is np.ndarray
+
+
 def test_an_error_in_the_step_leaves_the_state_as_an_eager_step_does():
     ours, theirs = captured_training(), captured_training()
     for _ in range(3):
@@ -410,6 +439,8 @@ def test_a_folded_network_is_replayed():
     for scale in (1.0, 1.0, 1.0, 3.0):
         assert run(x * scale).data.tobytes() == infer(x * scale).data.tobytes()
     assert replays(run) == (3, [])
+    ((record,),) = run.replays.records.values()
+    assert not {"pack", "transform_weight"} & {row.name for row in record.rows}  # weights that cannot change stay packed
 
 
 def test_only_so_many_records_are_kept():

@@ -168,7 +168,7 @@ def test_wrong_input_is_one_line(refused, folder):
     assert "accepted: a name ending in .svg" in refused("summary", "cnn", "--picture", "a.png")
     assert "accepted: a name ending in .png" in refused("data", "digits", "--picture", "a.svg")
     assert "in a folder that does not exist" in refused("compare", "short", "longer", "--picture", "no/a.png")
-    assert "accepted: cpu, cuda, or cuda:N" in refused("summary", "cnn", "--device", "tpu")
+    assert "accepted: cpu, cuda, or auto" in refused("summary", "cnn", "--device", "tpu")
     assert "accepted: a whole number, 1 or more, at most 2" in refused("gradcheck", "relu", "--order", "7")
     assert "accepted: a whole number, 0 or more" in refused("gradcheck", "relu", "--seed", "-1")
     (folder / "file").write_text("no folder, and no weights")

@@ -100,9 +100,15 @@ def test_twenty_steps_have_the_bits_of_one_process(alone, tmp_path, count):
     assert weights[0] == weights[1]
 
 
-def test_batch_norm_and_dropout_have_the_bits_of_one_process_and_names_mean_what_they_mean(tmp_path):
-    said = [mpiexec(count, "step", cwd=tmp_path).splitlines() for count in (1, 2)]
-    assert said[0][-1] == "right" and said[0] == said[1]
+@pytest.mark.parametrize("count", [2, 4, pytest.param(8, marks=pytest.mark.slow)])
+def test_norms_and_dropout_have_the_bits_of_one_process_and_names_mean_what_they_mean(steps_alone, tmp_path, count):
+    said = mpiexec(count, "step", cwd=tmp_path).splitlines()
+    assert len(said) == 4 and said[-1] == "right" and said == steps_alone
+
+
+@pytest.fixture(scope="module")
+def steps_alone(tmp_path_factory):
+    return mpiexec(1, "step", cwd=tmp_path_factory.mktemp("alone")).splitlines()
 
 
 def test_a_process_that_dies_is_named_and_another_number_goes_on(alone, tmp_path):

@@ -1,6 +1,7 @@
 """The network that learns fast: whitening, identity at the beginning, the run that it needs."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -153,6 +154,6 @@ def test_without_validation_all_training_images_are_learnt_from():
     whole = digits.without_validation()
     assert len(whole.train) == len(digits.train) + len(digits.val) == 1437
     assert np.array_equal(whole.val.labels, digits.val.labels) and whole.test is digits.test
-    apart = data.catalogue.replace(digits, val=Subset(digits.test, range(5)))
+    apart = replace(digits, val=Subset(digits.test, range(5)))
     with pytest.raises(ValueError, match="in a folder of their own"):
         apart.without_validation()

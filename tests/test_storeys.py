@@ -67,8 +67,9 @@ def test_an_epoch_of_digits_runs_there(first_storey):
     assert "test accuracy" in said
 
 
-@pytest.mark.parametrize("operation", [name for forms in table.FORMS.values() for name in forms])
-def test_every_row_of_the_table_names_an_operation_and_a_form_of_it(operation):
+@pytest.mark.parametrize("family, operation", [(family, name) for family in ("cpu", "gpu") for name in table.FORMS[family]])
+def test_every_row_of_the_table_names_an_operation_and_a_form_of_it(family, operation, monkeypatch):
+    monkeypatch.setitem(table.COMPILERS, "gpu", "numpy")  # the forms can be imported without their compiler
     module, _, name = operation.rpartition(".")
     try:
         owner = importlib.import_module(f"minidl.{module}")
@@ -79,9 +80,8 @@ def test_every_row_of_the_table_names_an_operation_and_a_form_of_it(operation):
     if isinstance(plain, Dispatched):
         assert plain.name == operation
     elif isinstance(plain, type):
-        assert issubclass(plain, Fused) or all(issubclass(table.find(operation, family), plain) for family in table.FORMS)
-    for family in table.FORMS:
-        assert table.find(operation, family) is not None
+        assert issubclass(plain, Fused) or issubclass(table.find(operation, family), plain)
+    assert table.find(operation, family) is not None
 
 
 def test_every_dispatched_operation_has_a_row_somewhere():

@@ -72,6 +72,23 @@ def test_only_what_cupy_has_is_there():
             getattr(strict.xp, name)
 
 
+WRONG_CALLS = {  # NumPy takes all of them
+    "cupy.clip needs a_max": lambda x: strict.xp.clip(x, 1),
+    "cupy.take takes no mode": lambda x: strict.xp.take(x, x, mode="clip"),
+    "cupy.sum takes no where": lambda x: strict.xp.sum(x, where=x),
+    "cupy.ndarray.sum takes no initial": lambda x: x.sum(initial=0),
+    "cupy.ndarray.ravel takes 1 positional arguments, found 2": lambda x: x.ravel("C", "C"),
+    "cupy.exp takes no where": lambda x: strict.xp.exp(x, where=x),
+    "cupy.argsort takes no stable": lambda x: strict.xp.argsort(x, stable=True),
+}
+
+
+@pytest.mark.parametrize("said", WRONG_CALLS)
+def test_only_parameters_that_cupy_has_are_taken(said):
+    with pytest.raises(TypeError, match=said):
+        WRONG_CALLS[said](strict.from_numpy(np.arange(4)))
+
+
 def test_waiting_for_the_device_is_noticed():
     x = strict.from_numpy(np.arange(4.0))
     with strict.no_host_sync():

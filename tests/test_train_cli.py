@@ -1,6 +1,5 @@
 """train.py as a user calls it: what a run leaves, what bad input says, how it stops."""
 
-import importlib.util
 import json
 import os
 import shutil
@@ -18,6 +17,7 @@ import minidl
 import minidl.__main__ as command_line
 import models
 import train as train_script
+from minidl import backend
 from minidl.training import folder as run_folder
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -154,7 +154,7 @@ def test_a_corrupted_file_is_refused(refused, tmp_path):
 
 
 def test_bad_devices_networks_and_folders_are_refused(refused, tmp_path):
-    assert "'tpu' found; accepted: cpu, cuda, or cuda:N" in refused("--device", "tpu")
+    assert "'tpu' found; accepted: cpu, cuda, or auto" in refused("--device", "tpu")
     assert "no auxiliary heads" in refused("--model", "cnn", "--aux-weight", "0.3")
     (tmp_path / "file").write_text("")
     assert "which is a file" in refused(*QUICK, "--output", "file")
@@ -163,8 +163,9 @@ def test_bad_devices_networks_and_folders_are_refused(refused, tmp_path):
     assert "expected a run's folder" in refused("--resume", "nowhere")
 
 
-@pytest.mark.skipif(importlib.util.find_spec("cupy") is not None, reason="CuPy is installed")
-def test_a_missing_gpu_is_said(refused):
+def test_a_missing_gpu_is_said(refused, monkeypatch):
+    monkeypatch.setitem(sys.modules, "cupy", None)
+    monkeypatch.setattr(backend, "_kinds", {np.ndarray: backend._kinds[np.ndarray]})
     assert "needs CuPy: pip install" in refused("--device", "cuda")
 
 

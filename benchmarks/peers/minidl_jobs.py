@@ -66,7 +66,7 @@ class Chain(shared.Chain):
     def __init__(self, threads, length, capture=False):
         super().__init__(threads, length)
         if capture:
-            self.step = minidl.capture(self.step)
+            self.run_chain = minidl.capture(self.run_chain)
 
     def leaf(self, array):
         return minidl.tensor(array, requires_grad=True)

@@ -27,7 +27,7 @@ def add_run(parser: ArgumentParser, **options: Any) -> None:
 
 def add_device(parser: ArgumentParser) -> None:
     """Declare ``--device``."""
-    parser.add_argument("--device", type=device, default="cpu", help="cpu or cuda (default: %(default)s)")
+    parser.add_argument("--device", type=device, default="cpu", help="cpu, cuda, or auto (default: %(default)s)")
 
 
 def opened(path: Path, device: str = "cpu") -> TrainedNetwork:

@@ -19,10 +19,25 @@ from minidl import backend
 from minidl.checks import integer, refused
 from minidl.distributed.group import TIMEOUT, Group
 from minidl.distributed.transport import MPITransport, Transport, started_by_mpi
+from minidl.ops import collective
 from minidl.tensor import Tensor
 
 BACKENDS: dict[str, type[Transport]] = {"mpi": MPITransport, "alone": Transport}
 REDUCTIONS: dict[str, np.ufunc] = {"sum": np.add, "avg": np.add, "max": np.maximum, "min": np.minimum}
+
+
+
+class Processes(collective.Exchange):
+    """The exchange of a process that cuts its images itself, as `SyncBatchNorm` does outside of `ShardedStep`."""
+
+    def __init__(self) -> None:
+        size = get_world_size()
+        self.parts: int = max(1, collective.Exchange.parts // size)
+        self.alone: bool = size == 1
+
+    def sum(self, array: Any) -> Any:
+        return sum_over_processes(array)
+
 
 _alone = Group(Transport())
 _group: Group | None = None
@@ -64,6 +79,7 @@ def init_process_group(backend: str | None = None, timeout: float | None = None)
         raise RuntimeError("several processes need a package that is not installed: pip install 'minidl[mpi]'")
     transport = BACKENDS[name]()
     _group = Group(transport, float(timeout or os.environ.get("MINIDL_TIMEOUT") or TIMEOUT))
+    collective.exchange = Processes()
     if transport.size > 1:
         os.environ.setdefault("MINIDL_NUM_THREADS", str(transport.processors()))  # until the team of threads is made
 
@@ -71,7 +87,7 @@ def init_process_group(backend: str | None = None, timeout: float | None = None)
 def destroy_process_group() -> None:
     """Leave the group: this process works alone from now on."""
     global _group
-    _group = None
+    _group, collective.exchange = None, collective.Exchange()
 
 
 def is_initialized() -> bool:
@@ -92,6 +108,13 @@ def get_rank() -> int:
 def get_world_size() -> int:
     """The number of processes."""
     return world().size
+
+
+def sum_over_processes(array: Any) -> Any:
+    """The sum of the arrays of all processes, a new array on the device of `array`."""
+    flat = np.array(backend.to_numpy(array), order="C").reshape(-1)
+    world().sum(flat)
+    return backend.to_device(flat.reshape(array.shape), backend.device_of(array))
 
 
 def barrier() -> None:

@@ -81,7 +81,7 @@ def occlusion(
     with evaluation_mode(model), minidl.no_grad():
         logits = model(Tensor(image))
         class_index = int(chosen(logits, class_index)[0])
-        whole = float(minidl.softmax(logits, 1).data[0, class_index])
+        whole = backend.to_numpy(minidl.softmax(logits, 1).data)[0, class_index].item()
         parts = [places[k : k + batch_size] for k in range(0, len(places), batch_size)]
         rows = [minidl.softmax(model(Tensor(_covered(image, part, window, fill))), 1).data for part in parts]
     falls = whole - np.concatenate([backend.to_numpy(row[:, class_index]) for row in rows])
@@ -95,8 +95,8 @@ def starts(length: int, window: int, stride: int) -> list[int]:
 
 def _covered(image, places, window, fill):
     copies = backend.array_module(image).repeat(image, len(places), axis=0)
-    for copy, (top, left) in zip(copies, places):
-        copy[:, top : top + window, left : left + window] = fill
+    for k, (top, left) in enumerate(places):
+        copies[k, :, top : top + window, left : left + window] = fill
     return copies
 
 

@@ -16,6 +16,7 @@ This is a second book. Read it in this order:
 5. ``cpu/tile``: a register tile at the processor's peak, and how panels of weights feed it; ``cpu/products``.
 6. ``cpu/convolution``: one algorithm a file, and ``algorithms``, the table that chooses.
 7. ``cpu/blocks``: branches side by side, folded networks, many small layers in one launch.
+8. ``gpu``: the same operations in tiles, for NVIDIA GPUs. Its door tells the rules.
 
 A faster form has the name and the parameters of what it replaces, takes the same arrays in any memory order, returns the
 same values within rounding, and may return NotImplemented. To add one: write it in the file of its family, name it in

@@ -42,7 +42,24 @@ CPU = {
     "optim.updates.lerp": "cpu.optimisers",
     "philox.fill_uint32": "cpu.random",
 }
-FORMS = {"cpu": CPU}
+GPU = {
+    "ops.convolution.conv2d_forward": "gpu.convolution",
+    "ops.convolution.conv2d_input_grad": "gpu.convolution",
+    "ops.convolution.conv2d_weight_grad": "gpu.convolution",
+    "ops.dropout.dropout_forward": "gpu.random",
+    "ops.losses.CrossEntropy": "gpu.losses",
+    "ops.max_pooling.max_pool2d_forward": "gpu.pooling",
+    "ops.max_pooling.max_pool2d_gather": "gpu.pooling",
+    "ops.max_pooling.max_pool2d_scatter": "gpu.pooling",
+    "ops.normalisation.BatchNorm": "gpu.normalisation",
+    "ops.normalisation.BatchNormEval": "gpu.normalisation",
+    "ops.reduction.sum_forward": "gpu.reduction",
+    "optim.adam.adam_update": "gpu.optimisers",
+    "optim.sgd.sgd_update": "gpu.optimisers",
+    "philox.fill_uint32": "gpu.random",
+}
+FORMS = {"cpu": CPU, "gpu": GPU}
+COMPILERS = {"cpu": "numba", "gpu": "cuda.tile"}  # without which everything runs in its plain form
 
 
 def find(operation, family):
@@ -54,19 +71,23 @@ def find(operation, family):
     'minidl.kernels.cpu.convolution.forms'
     """
     module = FORMS.get(family, {}).get(operation)
-    if module is None or not _can_compile():
+    if module is None or not _can_compile(COMPILERS[family]):
         return None
     return getattr(importlib.import_module(f"minidl.kernels.{module}"), operation.rpartition(".")[2])
 
 
 def machine():
     """Facts about this processor as the kernels see it, to print: names and values."""
-    if not _can_compile():
+    if not _can_compile(COMPILERS["cpu"]):
         return {}
     return importlib.import_module("minidl.kernels.cpu.machine").facts()
 
 
 @functools.cache
-def _can_compile():
-    """Return whether Numba is there and compiles: else everything runs in its plain form."""
-    return importlib.util.find_spec("numba") is not None and os.environ.get("NUMBA_DISABLE_JIT", "0") in ("", "0")
+def _can_compile(compiler):
+    """Return whether `compiler` is installed, and not switched off as Numba can be."""
+    try:
+        found = importlib.util.find_spec(compiler) is not None
+    except ModuleNotFoundError:  # the package that it is a part of is not there either
+        found = False
+    return found and (compiler != "numba" or os.environ.get("NUMBA_DISABLE_JIT", "0") in ("", "0"))

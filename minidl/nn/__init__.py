@@ -1,7 +1,7 @@
 """Layers and networks, which own parameters.
 
 Reading order: registry, module, state, layers, containers, branches, inference. Outside of it, since they teach
-nothing new: everyday, sequences, attention.
+nothing new: everyday, sequences, attention, synchronised.
 """
 
 from minidl.nn import functional, inference, init, utils
@@ -27,6 +27,7 @@ from minidl.nn.sequences import (
     AdaptiveAvgPool1d, AdaptiveMaxPool1d, AvgPool1d, CircularPad1d, ConstantPad1d, ConstantPad2d, Conv1d,
     ConvTranspose1d, MaxPool1d, ReflectionPad1d, ReplicationPad1d, ZeroPad1d,
 )  # fmt: skip
+from minidl.nn.synchronised import SyncBatchNorm
 
 __all__ = [
     "AdaptiveAvgPool1d", "AdaptiveAvgPool2d", "AdaptiveMaxPool1d", "AdaptiveMaxPool2d", "AvgPool1d", "AvgPool2d",
@@ -38,6 +39,6 @@ __all__ = [
     "MaxPool1d", "MaxPool2d", "Module", "ModuleDict", "ModuleList", "MultiheadAttention", "NLLLoss", "PReLU",
     "Parameter", "PixelShuffle", "PixelUnshuffle", "RMSNorm", "ReLU", "ReLU6", "ReflectionPad1d",
     "ReflectionPad2d", "ReplicationPad1d", "ReplicationPad2d", "SELU", "Sequential", "SiLU", "Sigmoid",
-    "SmoothL1Loss", "Softmax", "Softplus", "Tanh", "Unflatten", "Upsample", "ZeroPad1d", "ZeroPad2d", "functional",
-    "inference", "init", "utils",
+    "SmoothL1Loss", "Softmax", "Softplus", "SyncBatchNorm", "Tanh", "Unflatten", "Upsample", "ZeroPad1d", "ZeroPad2d",
+    "functional", "inference", "init", "utils",
 ]  # fmt: skip

@@ -5,6 +5,8 @@ from __future__ import annotations
 from minidl.backend import Array
 from minidl.dispatch import dispatched
 from minidl.ops.promotion import Operand, tensor_of
+from minidl.ops.reduction import Sum
+from minidl.ops.shape import Permute
 from minidl.tensor import Function, Tensor
 
 
@@ -90,9 +92,9 @@ class Linear(Function):
 
     def backward(self, grad: Tensor) -> tuple[Tensor | None, ...]:
         x, weight = self.saved_tensors
-        to_x = None if weight is None else grad @ weight
-        to_weight = None if x is None else grad.transpose() @ x
-        return to_x, to_weight, grad.sum(0) if self.needs_input_grad[2] else None
+        to_x = None if weight is None else MatMul.apply(grad, weight)
+        to_weight = None if x is None else MatMul.apply(Permute.apply(grad, (1, 0)), x)
+        return to_x, to_weight, Sum.apply(grad, (0,), False) if self.needs_input_grad[2] else None
 
 
 def linear(input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:

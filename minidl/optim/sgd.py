@@ -16,7 +16,7 @@ from typing import Any
 from minidl.backend import Array
 from minidl.dispatch import dispatched
 from minidl.optim.optimizer import Optimizer, can_wait, slot
-from minidl.optim.settings import FLAG, LEARNING_RATE, NON_NEGATIVE, NUMBER, Rule, check_forms, settings
+from minidl.optim.settings import FLAG, LEARNING_RATE, NON_NEGATIVE, NUMBER, Rule, check_forms
 from minidl.optim.updates import gradient_to_descend, scalar
 
 
@@ -112,11 +112,8 @@ class SGD(Optimizer):
 
     @can_wait
     def update(self, param: Any, grad: Any, state: dict[str, Any], group: dict[str, Any]) -> None:
-        first = "momentum_buffer" not in state
+        first, momentum = "momentum_buffer" not in state, group["momentum"]
         sgd_update(
-            param,
-            grad,
-            slot(state, "momentum_buffer", param) if group["momentum"] != 0 else None,
-            first=first,
-            **settings(group, "lr momentum dampening weight_decay nesterov maximize"),
-        )
+            param, grad, slot(state, "momentum_buffer", param) if momentum != 0 else None, group["lr"], momentum,
+            group["dampening"], group["weight_decay"], group["nesterov"], group["maximize"], first,
+        )  # fmt: skip

@@ -25,7 +25,7 @@ def _attribute(name: str, assign: Any, doc: str) -> Any:
 
 
 class Assigned:
-    """The attributes of a Tensor that a user may set."""
+    """The attributes of a Tensor that a user may set, and those of its array that are read as often."""
 
     _data: backend.Array
     _requires_grad: bool = False
@@ -53,6 +53,10 @@ class Assigned:
     requires_grad: bool = _attribute(
         "_requires_grad", _assign_requires_grad, "True if gradients with respect to this tensor are computed."
     )
+
+    shape: tuple[int, ...] = _attribute("_data.shape", None, "Lengths of the axes, a tuple of ints.")
+    ndim: int = _attribute("_data.ndim", None, "Number of axes.")
+    dtype: np.dtype = _attribute("_data.dtype", None, "Type of the elements, a NumPy dtype.")
 
     @property
     def is_leaf(self) -> bool:

@@ -76,16 +76,6 @@ class Tensor(Base):
 
     # -- description
 
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """Lengths of the axes, a tuple of ints."""
-        return self.data.shape
-
-    @property
-    def ndim(self) -> int:
-        """Number of axes."""
-        return self.data.ndim
-
     def size(self, dim: int | None = None) -> Any:
         """`shape`, or the length of one axis (PyTorch's name)."""
         return self.shape if dim is None else self.shape[dim]
@@ -97,11 +87,6 @@ class Tensor(Base):
     def numel(self) -> int:
         """Number of elements (PyTorch's name)."""
         return self.data.size
-
-    @property
-    def dtype(self) -> np.dtype:
-        """Type of the elements, a NumPy dtype."""
-        return self.data.dtype
 
     @property
     def device(self) -> str:

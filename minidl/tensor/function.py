@@ -27,6 +27,7 @@ from minidl.tensor.records import Edge, SavedArray, Version, fields_of_edge
 
 _order = itertools.count()
 _FREED = object()
+_NUMBER = np.generic  # NumPy's form of 0-d results
 
 
 class Function:
@@ -106,8 +107,8 @@ class Function:
 
     def save_factors(self, a: Any, b: Any) -> None:
         """Keep each factor of a product, the first two inputs, only if the gradient of the other one needs it."""
-        first, second, *_ = self.needs_input_grad
-        self._saved = (a if second else None, b if first else None)
+        needs = self.needs_input_grad
+        self._saved = (a if needs[1] else None, b if needs[0] else None)
 
     def mark_non_differentiable(self, *arrays: Any) -> None:
         """Exclude outputs of the forward, such as an argmax, from differentiation."""
@@ -162,14 +163,15 @@ class Function:
         self.order = next(_order)
         self._edges = [fields_of_edge(x) if need else None for x, need in zip(inputs, self.needs_input_grad)]
         excluded = self._not_differentiable
-        for index, (array, out) in enumerate(zip(results, outputs)):
-            if out._data.dtype.kind in "fc" and not (excluded and _is_one_of(array, excluded)):
+        for index, out in enumerate(outputs):
+            if out._data.dtype.kind in "fc" and not (excluded and _is_one_of(results[index], excluded)):
                 out._requires_grad, out.node, out.index = True, self, index
         if len(outputs) > 1:
             self.output_kinds = [(y._data.shape, y._data.dtype) if y._requires_grad else None for y in outputs]
         if self._saved:
             self._saved = [_saved(array, inputs, results, outputs) for array in self._saved]
-        self._not_differentiable = ()
+        if excluded:
+            self._not_differentiable = ()
 
     @property
     def edges(self) -> list[Edge | None]:
@@ -241,12 +243,10 @@ def _check_pairs(inputs, arrays):
 
 def _output(array, inputs, arrays):
     """Wrap what a forward returned; an input that it returned as it is becomes a view of it."""
-    if isinstance(array, np.generic):  # NumPy's form of 0-d results
-        return _wrap(np.asarray(array))
     for given in arrays:
         if array is given:
             return _alias(next(x for x, a in zip(inputs, arrays) if a is array))
-    return _wrap(array)
+    return _wrap(np.asarray(array) if isinstance(array, _NUMBER) else array)
 
 
 def _alias(x):

@@ -148,9 +148,10 @@ class _Walk:
     def deliver(self, edge, gradient):
         """Add `gradient` to the sum that waits at the node or leaf of `edge`."""
         node, index, leaf, shape, dtype = edge
-        if gradient._data.shape != shape:
+        array = gradient._data
+        if array.shape != shape:
             gradient = gradient.sum_to_size(shape)
-        if gradient._data.dtype != dtype:
+        if array.dtype is not dtype and array.dtype != dtype:
             gradient = gradient.to(dtype)
         if node is None:
             self.deliver_leaf(leaf, gradient)
@@ -162,10 +163,10 @@ class _Walk:
         slots[index] = gradient if slots[index] is None else _sum(slots[index], gradient)
 
     def deliver_leaf(self, leaf, gradient):
-        known = self.found.get(id(leaf))
-        if known is None and not self.leaf_only:
-            return
-        self.found[id(leaf)] = (leaf, gradient if known is None or known[1] is None else _sum(known[1], gradient))
+        key = id(leaf)
+        known = self.found.get(key)
+        if known is not None or self.leaf_only:
+            self.found[key] = (leaf, gradient if known is None or known[1] is None else _sum(known[1], gradient))
 
     def run(self, retain_graph):
         """Visit the nodes, youngest first."""
@@ -196,11 +197,11 @@ class _Walk:
             observer.backward(node, grads, results)
         if not retain_graph:
             node.release()
-        results = results if type(results) is tuple else (results,)
-        if len(results) != len(node._edges):
-            raise RuntimeError(f"{node.name}.backward returned {len(results)} gradients for {len(node._edges)} inputs")
+        results, edges = results if type(results) is tuple else (results,), node._edges
+        if len(results) != len(edges):
+            raise RuntimeError(f"{node.name}.backward returned {len(results)} gradients for {len(edges)} inputs")
         del grads  # freed before the next ones are added
-        for edge, gradient in zip(node._edges, results):
+        for edge, gradient in zip(edges, results):
             if edge is not None and gradient is not None:
                 self.deliver(edge, gradient if isinstance(gradient, Assigned) else _as_tensor(gradient, self.output))
 
@@ -233,7 +234,7 @@ def _fill(grads, kinds):
 
 def _sum(a, b):
     """The sum of two gradients of one tensor; without the cost of an operation where no graph is wanted."""
-    if is_grad_enabled():
+    if _state.grad_enabled:
         return a + b
     array = a._data + b._data
     return a._around(np.asarray(array) if isinstance(array, np.generic) else array)  # NumPy's 0-d results

@@ -11,6 +11,8 @@ from __future__ import annotations
 import math
 from html import escape
 
+from minidl.memory import Range
+
 CELL = 36  # pixels
 KINDS = {  # fill, frame, dashes
     "": ("none", "currentColor", ""),
@@ -208,10 +210,15 @@ def chart(curves, width=520, height=260, logx=False, logy=False, xlabel="", ylab
         left = 76 + k * width / len(curves)
         drawing.line([(left, -14), (left + 26, -14)], kinds[name], 2.4)
         drawing.text(left + 32, -14, name, "w", left=True)
+    named = []
     for x, y, words in marks:
         px, py = place(at[0](x), at[1](y))
         drawing._put(f'<circle cx="{px:.1f}" cy="{py:.1f}" r="5" fill="currentColor"/>')
-        drawing.text(px, py + 18, words, "w h")
+        py += 14
+        while any(abs(px - qx) < 72 and abs(py - qy) < 15 for qx, qy in named):  # another name stands there
+            py += 15
+        named.append((px, py))
+        drawing.text(px + 8, py, words, "w h", left=True)  # below to the right: roofs rise
     drawing.text(60 + width / 2, height + 46, xlabel, "w")
     drawing.text(60, -36 if len(curves) > 1 else -8, ylabel, "w")
     return drawing
@@ -224,6 +231,34 @@ def _ticks(low, high, log):
     step = math.ceil(span / 7) if log else step if span / step > 3 else step / 2
     first = math.ceil(low / step - 1e-9)
     return [k * step for k in range(first, math.floor(high / step + 1e-9) + 1)]
+
+
+def memory(lives, rows):
+    """Arrays as boxes, as wide as their lives in rows and as high as their sizes, placed by first fit.
+
+    Parameters
+    ----------
+    lives : list of (first row, last row, bytes)
+    rows : int
+
+    Returns
+    -------
+    (Drawing, int)
+        The picture, and the bytes from the lowest place to the highest.
+    """
+    home, starts = Range(1 << 24), {}
+    for row in range(rows):
+        for k in [k for k, life in enumerate(lives) if life[1] == row - 1]:
+            home.give(starts[k], lives[k][2])
+        for k in [k for k, life in enumerate(lives) if life[0] == row]:
+            starts[k] = home.take(lives[k][2])
+    drawing, wide, high = Drawing(), 560 / rows, 240 / home.top
+    for k, (first, last, size) in enumerate(lives):
+        drawing.box(first * wide, starts[k] * high, (last - first + 1) * wide - 2, max(size * high, 2), "abcd"[k % 4])
+    drawing.arrow(0, 264, 560, 264)
+    drawing.text(280, 280, "rows, one after another", "w")
+    drawing.text(0, -16, "memory", "w", left=True)
+    return drawing, home.top
 
 
 def gray(array, x, y, drawing, side=64, ink=True):

@@ -89,11 +89,17 @@ def _table(lines):
     return f'<div class="table"><table><thead><tr>{top}</tr></thead><tbody>{rest}</tbody></table></div>'
 
 
+def _formula(lines):
+    """The lines as they stand; where the page is narrow they break between formulas, not within one."""
+    text = escape("\n".join(lines), quote=False)
+    return '<pre class="formula">' + re.sub(r"\S+(?: {1,3}\S+)*", r"<span>\g<0></span>", text) + "</pre>"
+
+
 HTML = {
     "heading": _heading,
     "list": _list,
     "table": _table,
-    "lines": lambda lines: '<pre class="formula">' + escape("\n".join(lines), quote=False) + "</pre>",
+    "lines": _formula,
     "paragraph": lambda lines: f"<p>{inline(' '.join(lines))}</p>",
 }
 

@@ -92,7 +92,8 @@ class EpochMeter:
     def take_back(self) -> tuple[float, int, int, float]:
         """Forget the last step; its loss, right answers, images and learning rate."""
         size, lr = self.sizes.pop(), self.lrs.pop()
-        return float(self.losses[self.done]), int(self.correct[self.done]), size, lr
+        loss, correct = (backend.to_numpy(a[self.done]).item() for a in (self.losses, self.correct))
+        return loss, correct, size, lr
 
     def watch(self, parameters: Iterable[Tensor]) -> None:
         """Take down the norm of all gradients of the batch that `add` took down last; nothing is waited for."""
@@ -236,7 +237,7 @@ def gradient_norms(model: Module) -> dict[str, float]:
             parts = name.split(".")
             layer = ".".join(parts[: 2 if parts[0] in deep else 1])
             squares.setdefault(layer, []).append((parameter.grad.data.astype("float64") ** 2).sum())
-    return {layer: math.sqrt(sum(map(float, values))) for layer, values in squares.items()}
+    return {layer: math.sqrt(sum(backend.to_numpy(v).item() for v in values)) for layer, values in squares.items()}
 
 
 def as_tuple(outputs: Any) -> Any:

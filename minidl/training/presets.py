@@ -19,7 +19,7 @@ RECIPES: dict[str, dict[str, Any]] = {
     "mnist": dict(width=0.25, epochs=4, batch_size=128, lr=0.2, ema=0.0),
     "fashion-mnist": dict(width=0.25, epochs=15, batch_size=128, lr=0.2, ema=0.0),
     "cifar10": dict(width=0.5, epochs=30, batch_size=128, lr=0.2, ema=0.998),
-    "folder": dict(width=0.25, epochs=30, batch_size=32, lr=0.1, ema=0.0),
+    "folder": dict(width=0.25, epochs=30, batch_size=32, lr=0.1, ema=0.0, workers=2),
 }
 
 # Muon for the filters, large rates for the shifts of batch norm, a small one for the head.

@@ -19,7 +19,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
+from minidl import cuda
 from minidl.data.catalogue import ALIASES
+from minidl.data.decoded import bytes_of
 from minidl.data.errors import shown
 from minidl.distributed import leave
 from minidl.training.identity import PER_RUN, saved_settings
@@ -60,6 +62,18 @@ def number(least: float, most: float = math.inf, *, above: bool = False) -> Any:
                     and math.isfinite(value))
 
 
+def size(text: str) -> str:
+    """The type of an option that is a number of bytes: checked text, such as 500m or 4g."""
+    try:
+        bytes_of(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} found; accepted: {size.accepted}") from None
+    return text
+
+
+size.accepted = "bytes, as in 0, 500m or 4g"
+
+
 def switch(text: str) -> Any:
     """The type of an option that is on where it is named and takes no value."""
     return {"False": False, "True": True}[text]
@@ -71,8 +85,9 @@ def one_of(choices: Any) -> Any:
 
 
 def device(text: str) -> str:
-    """The type of an option that is a device: ``cpu``, ``cuda``, or a GPU by its number, ``cuda:1``."""
-    return _checked(str, "cpu, cuda, or cuda:N", re.compile(r"cpu|cuda(:\d{1,3})?").fullmatch)(text)
+    """The type of an option that is a device: ``cpu``, ``cuda``, or ``auto``, which is cuda where there is one."""
+    name = _checked(str, "cpu, cuda, or auto", re.compile(r"cpu|cuda(:\d{1,3})?|auto").fullmatch)(text)
+    return cuda.best_device() if name == "auto" else name
 
 
 def _checked(convert, accepted, passes):

@@ -10,8 +10,8 @@ updates of a step run as one, where they may wait for each other (`minidl.optim.
 
 from __future__ import annotations
 
+import functools
 import math
-from ctypes import addressof, c_char
 
 import numpy as np
 from numba import carray
@@ -26,6 +26,7 @@ from minidl.kernels.cpu.machine.team import next_task
 from minidl.optim.updates import later, scalar
 
 FLOATS = np.dtype(np.float32), np.dtype(np.float64)
+ALONE = 4 * TASK_SIZE  # elements, which one thread has updated before it would have woken another
 
 
 def _run(kernel, arrays, numbers, *flags):
@@ -40,34 +41,52 @@ def _run(kernel, arrays, numbers, *flags):
     if grad.strides != strides and grad.dtype == dtype:
         arrays[1] = np.empty_like(param)
         arrays[1][...] = grad
-    if dtype not in FLOATS or not param.size:
+    if dtype not in FLOATS or not param.size or not param.flags.writeable:
         return NotImplemented
     if not (param.flags.c_contiguous or alike(param)):
         return NotImplemented
-    if not all([a is None or a.flags.writeable for a in [param, *averages]]):
-        return NotImplemented
-    if any([a is not None and (a.strides != strides or a.shape != shape or a.dtype != dtype) for a in arrays]):
-        return NotImplemented
+    for a in arrays[1:]:
+        if a is not None and (a.strides != strides or a.shape != shape or a.dtype != dtype):
+            return NotImplemented
+    for a in averages:
+        if a is not None and not a.flags.writeable:
+            return NotImplemented
     later(_launch, (kernel, dtype, flags), (arrays, numbers))
 
 
 def _launch(updates, kernel, dtype, flags):
-    """Run `kernel` over the arrays of all `updates`; a row of its table, a task, is a number of elements and places.
+    """Run `kernel` over the arrays of all `updates`.
 
-    The last place is that of the update's numbers: they are read from memory, where a captured step writes them anew.
+    Their numbers are read from memory, where a captured step writes them anew.
     """
-    table = np.array([[arrays[0].size, *map(_place, arrays)] for arrays, _ in updates])
-    if len(updates) > 1 and not _apart(table, dtype.itemsize):
+    places = tuple([(arrays[0].size, *[0 if a is None else address(a) for a in arrays]) for arrays, _ in updates])
+    numbers = [numbers for _, numbers in updates]
+    table, share = _table(places, dtype.itemsize, len(numbers[0]))
+    if table is None:
         return [_launch([update], kernel, dtype, flags) for update in updates]
-    numbers = _numbers([numbers for _, numbers in updates], dtype)
-    table = np.column_stack([table, address(numbers) + np.arange(len(updates)) * numbers.strides[0]])
-    tasks = -(-table[:, 0] // TASK_SIZE)
-    ends = tasks.cumsum()
-    table = table.repeat(tasks, axis=0)
-    done = (np.arange(ends[-1]) - (ends - tasks).repeat(tasks)) * TASK_SIZE
+    numbers = _numbers(numbers, dtype)
+    team.run(kernel, -(-len(table) // share), table, share, address(numbers), dtype.type(0), *flags)
+
+
+@functools.lru_cache(maxsize=32)
+def _table(places, itemsize, n_numbers):
+    """The table of updates that lie at `places`, and how many rows of it are a task; None if they may not run side by side.
+
+    A row is a number of elements, the addresses of the arrays, and at which byte the update's numbers begin. Parameters
+    and averages stay where they are, so the table of one step serves the next.
+    """
+    table = np.array(places)
+    if len(places) > 1 and not _apart(table, itemsize):
+        return None, 0
+    total = table[:, 0].sum()
+    table = np.column_stack([table, np.arange(len(places)) * n_numbers * itemsize])
+    rows = -(-table[:, 0] // TASK_SIZE)
+    ends = rows.cumsum()
+    table = table.repeat(rows, axis=0)
+    done = (np.arange(ends[-1]) - (ends - rows).repeat(rows)) * TASK_SIZE
     table[:, 0] = np.minimum(table[:, 0] - done, TASK_SIZE)
-    table[:, 1:-1] += done[:, None] * dtype.itemsize
-    team.run(kernel, len(table), table, dtype.type(0), *flags)
+    table[:, 1:-1] += done[:, None] * itemsize
+    return table, len(table) if total <= ALONE else max(1, len(table) * TASK_SIZE // int(total))
 
 
 def _numbers(rows, dtype):
@@ -86,15 +105,6 @@ def _write(numbers, places, arrays):
     numbers[places] = arrays
 
 
-def _place(array):
-    """The address of `array`, 0 for None; the first way is the quicker one, which many small arrays feel."""
-    if array is None:
-        return 0
-    if type(array) is np.ndarray and door.recorder is None and array.flags.c_contiguous and array.flags.writeable:
-        return addressof(c_char.from_buffer(array))
-    return address(array)
-
-
 def _apart(table, itemsize):
     """Return whether no two of the arrays share memory, so that their updates may run side by side."""
     starts = table[:, 1:].ravel()
@@ -104,29 +114,36 @@ def _apart(table, itemsize):
 
 
 @jit(forceinline=True)
-def _array(table, task, column, zero):
-    """The array of a task in a column of its table, of numbers like `zero`; columns count from 1, -1 holds the numbers."""
-    return carray(pointer(table[task, column], zero), 1)
+def _array(table, row, column, zero):
+    """The array of a row in a column of the table, of numbers like `zero`; columns count from 1."""
+    return carray(pointer(table[row, column], zero), 1)
+
+
+@jit(forceinline=True)
+def _of_update(numbers, table, row, zero):
+    """The numbers of the update that a row belongs to."""
+    return carray(pointer(numbers + table[row, -1], zero), 1)
 
 
 @jit(fastmath=EXACT)
-def _sgd(counter, n_tasks, table, zero, has_decay, has_buffer, nesterov, first):
+def _sgd(counter, n_tasks, table, rows, numbers, zero, has_decay, has_buffer, nesterov, first):
     task = next_task(counter)
     while task < n_tasks:
-        param = _array(table, task, 1, zero)
-        grad = _array(table, task, 2, zero)
-        buffer = _array(table, task, 3, zero)
-        n = _array(table, task, -1, zero)
-        lr, momentum, keep, decay, sign = n[0], n[1], n[2], n[3], n[4]
-        for i in range(table[task, 0]):
-            p = own(param, i)
-            g = get(grad, i) * sign
-            g = g + p * decay if has_decay else g
-            if has_buffer:
-                b = g if first else own(buffer, i) * momentum + g * keep
-                put(buffer, i, b)
-                g = g + b * momentum if nesterov else b
-            put(param, i, p - g * lr)
+        for row in range(task * rows, min(len(table), (task + 1) * rows)):
+            param = _array(table, row, 1, zero)
+            grad = _array(table, row, 2, zero)
+            buffer = _array(table, row, 3, zero)
+            n = _of_update(numbers, table, row, zero)
+            lr, momentum, keep, decay, sign = n[0], n[1], n[2], n[3], n[4]
+            for i in range(table[row, 0]):
+                p = own(param, i)
+                g = get(grad, i) * sign
+                g = g + p * decay if has_decay else g
+                if has_buffer:
+                    b = g if first else own(buffer, i) * momentum + g * keep
+                    put(buffer, i, b)
+                    g = g + b * momentum if nesterov else b
+                put(param, i, p - g * lr)
         task = next_task(counter)
 
 
@@ -145,30 +162,31 @@ def _between(start, end, weight, rest, near):
 
 
 @jit(fastmath=EXACT)
-def _adam(counter, n_tasks, table, zero, has_decay, near, amsgrad):
+def _adam(counter, n_tasks, table, rows, numbers, zero, has_decay, near, amsgrad):
     task = next_task(counter)
     while task < n_tasks:
-        param = _array(table, task, 1, zero)
-        grad = _array(table, task, 2, zero)
-        exp_avg = _array(table, task, 3, zero)
-        exp_avg_sq = _array(table, task, 4, zero)
-        largest = _array(table, task, 5, zero)
-        n = _array(table, task, -1, zero)
-        step_size, root, weight, rest, beta2 = n[0], n[1], n[2], n[3], n[4]
-        rest2, eps, decay, shrink, sign = n[5], n[6], n[7], n[8], n[9]
-        for i in range(table[task, 0]):
-            p = own(param, i) * shrink
-            g = get(grad, i) * sign
-            g = g + p * decay if has_decay else g
-            m = _between(own(exp_avg, i), g, weight, rest, near)
-            v = own(exp_avg_sq, i) * beta2 + g * rest2 * g
-            put(exp_avg, i, m)
-            put(exp_avg_sq, i, v)
-            if amsgrad:
-                most = own(largest, i)
-                v = v if (v > most) | (v != v) else most
-                put(largest, i, v)
-            put(param, i, p - m * step_size / (math.sqrt(v) / root + eps))
+        for row in range(task * rows, min(len(table), (task + 1) * rows)):
+            param = _array(table, row, 1, zero)
+            grad = _array(table, row, 2, zero)
+            exp_avg = _array(table, row, 3, zero)
+            exp_avg_sq = _array(table, row, 4, zero)
+            largest = _array(table, row, 5, zero)
+            n = _of_update(numbers, table, row, zero)
+            step_size, root, weight, rest, beta2 = n[0], n[1], n[2], n[3], n[4]
+            rest2, eps, decay, shrink, sign = n[5], n[6], n[7], n[8], n[9]
+            for i in range(table[row, 0]):
+                p = own(param, i) * shrink
+                g = get(grad, i) * sign
+                g = g + p * decay if has_decay else g
+                m = _between(own(exp_avg, i), g, weight, rest, near)
+                v = own(exp_avg_sq, i) * beta2 + g * rest2 * g
+                put(exp_avg, i, m)
+                put(exp_avg_sq, i, v)
+                if amsgrad:
+                    most = own(largest, i)
+                    v = v if (v > most) | (v != v) else most
+                    put(largest, i, v)
+                put(param, i, p - m * step_size / (math.sqrt(v) / root + eps))
         task = next_task(counter)
 
 
@@ -185,34 +203,35 @@ def adam_update(
 
 
 @jit(fastmath=EXACT)
-def _rmsprop(counter, n_tasks, table, zero, has_decay, near, centered, has_buffer):
+def _rmsprop(counter, n_tasks, table, rows, numbers, zero, has_decay, near, centered, has_buffer):
     task = next_task(counter)
     while task < n_tasks:
-        param = _array(table, task, 1, zero)
-        grad = _array(table, task, 2, zero)
-        square_avg = _array(table, task, 3, zero)
-        grad_avg = _array(table, task, 4, zero)
-        buffer = _array(table, task, 5, zero)
-        n = _array(table, task, -1, zero)
-        lr, alpha, weight, rest = n[0], n[1], n[2], n[3]
-        eps, decay, momentum, sign = n[4], n[5], n[6], n[7]
-        for i in range(table[task, 0]):
-            p = own(param, i)
-            g = get(grad, i) * sign
-            g = g + p * decay if has_decay else g
-            v = own(square_avg, i) * alpha + g * weight * g
-            put(square_avg, i, v)
-            if centered:
-                m = _between(own(grad_avg, i), g, weight, rest, near)
-                put(grad_avg, i, m)
-                v = v - m * m
-            deviation = math.sqrt(v) + eps
-            if has_buffer:
-                b = own(buffer, i) * momentum + g / deviation
-                put(buffer, i, b)
-                put(param, i, p - b * lr)
-            else:
-                put(param, i, p - g * lr / deviation)
+        for row in range(task * rows, min(len(table), (task + 1) * rows)):
+            param = _array(table, row, 1, zero)
+            grad = _array(table, row, 2, zero)
+            square_avg = _array(table, row, 3, zero)
+            grad_avg = _array(table, row, 4, zero)
+            buffer = _array(table, row, 5, zero)
+            n = _of_update(numbers, table, row, zero)
+            lr, alpha, weight, rest = n[0], n[1], n[2], n[3]
+            eps, decay, momentum, sign = n[4], n[5], n[6], n[7]
+            for i in range(table[row, 0]):
+                p = own(param, i)
+                g = get(grad, i) * sign
+                g = g + p * decay if has_decay else g
+                v = own(square_avg, i) * alpha + g * weight * g
+                put(square_avg, i, v)
+                if centered:
+                    m = _between(own(grad_avg, i), g, weight, rest, near)
+                    put(grad_avg, i, m)
+                    v = v - m * m
+                deviation = math.sqrt(v) + eps
+                if has_buffer:
+                    b = own(buffer, i) * momentum + g / deviation
+                    put(buffer, i, b)
+                    put(param, i, p - b * lr)
+                else:
+                    put(param, i, p - g * lr / deviation)
         task = next_task(counter)
 
 
@@ -225,15 +244,16 @@ def rmsprop_update(param, grad, square_avg, grad_avg, momentum_buffer, lr, alpha
 
 
 @jit(fastmath=EXACT)
-def _lerp(counter, n_tasks, table, zero):
+def _lerp(counter, n_tasks, table, rows, numbers, zero):
     task = next_task(counter)
     while task < n_tasks:
-        start = _array(table, task, 1, zero)
-        end = _array(table, task, 2, zero)
-        n = _array(table, task, -1, zero)
-        weight, rest, near = n[0], n[1], n[2] != 0
-        for i in range(table[task, 0]):
-            put(start, i, _between(own(start, i), get(end, i), weight, rest, near))
+        for row in range(task * rows, min(len(table), (task + 1) * rows)):
+            start = _array(table, row, 1, zero)
+            end = _array(table, row, 2, zero)
+            n = _of_update(numbers, table, row, zero)
+            weight, rest, near = n[0], n[1], n[2] != 0
+            for i in range(table[row, 0]):
+                put(start, i, _between(own(start, i), get(end, i), weight, rest, near))
         task = next_task(counter)
 
 

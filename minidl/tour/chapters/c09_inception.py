@@ -28,7 +28,7 @@ print("y has shape", y.shape)
 say("""
     A row is a pixel with its 192 channels. So the convolution is one product of matrices, without any im2col:
 
-        pixels = x.transpose(0, 2, 3, 1).reshape(-1, 192)       # one row per pixel
+        pixels = x.transpose(0, 2, 3, 1).reshape(-1, 192)  # one row per pixel
         rows_of_y = pixels @ w[:, :, 0, 0].T
     """)
 pixels = x.transpose(0, 2, 3, 1).reshape(-1, 192)

@@ -9,6 +9,7 @@ After the recording such an array behaves as the plain one inside.
 from __future__ import annotations
 
 import functools
+import weakref
 from types import SimpleNamespace
 
 import numpy as np
@@ -45,6 +46,8 @@ class Recorded(NDArrayOperatorsMixin):
 
     def __init__(self, array, block=None):
         self.array, self.block = array, block
+        if door.recorder is not None:
+            door.recorder.made.append(weakref.ref(self))
 
     def __getattr__(self, name):
         if name in ATTRIBUTES:

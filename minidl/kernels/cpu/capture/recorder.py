@@ -60,12 +60,14 @@ class Recorder:
         The streams of random numbers that were drawn from, in order.
     refusal : str or None
         The first thing that no row can express.
+    made : list of weak references
+        All recorded arrays of the step.
     """
 
     def __init__(self):
         self.rows, self.layers, self.keys, self.unused = [], [], [], {}
         self.arena, self.kept, self.scratch = Arena(), {}, threading.local()
-        self.refusal = None
+        self.refusal, self.made = None, []
 
     def __enter__(self):
         door.recorder, random.on_draw = self, self._draw
@@ -89,21 +91,21 @@ class Recorder:
 
     def launch(self, kernel, n_tasks, args):
         """Run a kernel with the team, and write it down."""
-        args = tuple([plain(value) for value in args])
+        args = plain(args)
         self.rows.append(Row("kernel", _name(kernel), team.run, (_entry(kernel, n_tasks, args), n_tasks, *args)))
-        return self._aside(team.run, kernel, n_tasks, *args)
+        return self.aside(team.run, kernel, n_tasks, *args)
 
     def call(self, function, args):
         """Call a function of plain arrays, and write it down."""
-        args = tuple([plain(value) for value in args])
+        args = plain(args)
         self.rows.append(Row("function", _name(function), team.call, (function, *args)))
-        return self._aside(team.call, function, *args)
+        return self.aside(team.call, function, *args)
 
-    def _aside(self, function, *args):
-        """Call `function` without looking on."""
+    def aside(self, function, *args):
+        """Call `function` with plain arrays, without looking on."""
         door.recorder = None
         try:
-            return function(*args)
+            return function(*plain(args))
         finally:
             door.recorder = self
 

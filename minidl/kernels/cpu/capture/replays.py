@@ -16,6 +16,7 @@ import numpy as np
 
 from minidl import captured, dispatch
 from minidl.captured import CaptureError, CaptureWarning, leaves_of
+from minidl.kernels.cpu.capture.leaving import leave
 from minidl.kernels.cpu.capture.records import Snapshot, array_of, compared, is_data, record_step
 from minidl.kernels.cpu.capture.state import State
 from minidl.kernels.cpu.convolution import algorithms
@@ -106,6 +107,7 @@ class Replays(captured.Replays):
         reason, changed = record.recorder.refusal, state.renew()
         if reason is not None or changed:
             State(self.step).leave()
+            leave(record.recorder)
         if reason is None and changed:
             self.dropped[key] = self.dropped.get(key, 0) + 1
             if self.dropped[key] >= ATTEMPTS:

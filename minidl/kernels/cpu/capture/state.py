@@ -21,14 +21,14 @@ import numpy as np
 
 from minidl.backend import is_constant
 from minidl.captured import Replays
+from minidl.kernels.cpu.capture.guards import MISSING, SCALARS, Guards, copy, held, is_rate, same
 from minidl.kernels.cpu.capture.recorded import Recorded
 from minidl.optim.optimizer import Optimizer
 from minidl.tensor import Tensor
 
 ENGINE = str(Path(__file__).parents[3])  # minidl: what its functions do is known
-SCALARS = (int, float, complex, bool, str, bytes, type(None), np.generic, np.dtype)
+TOUR = str(Path(ENGINE, "tour"))  # whose chapters are a user's programs
 BY_TEXT = frozenset("getattr setattr vars globals locals eval exec __dict__ attrgetter".split())  # code that may name anything
-MISSING = object()
 
 
 class State:
@@ -106,7 +106,7 @@ class State:
 
     def _visit_optimizer(self, optimizer, path):
         for index, group in enumerate(optimizer.param_groups):
-            if _is_rate(group, "lr", group.get("lr")):
+            if is_rate(group, "lr", group.get("lr")):
                 self.rates.append((group, "lr"))
         for name, entry in vars(optimizer).items():
             self.visit(entry, f"{path}.{name}")
@@ -141,11 +141,12 @@ class State:
 
     def _visit_function(self, function, path):
         code = function.__code__
-        if code.co_filename.startswith(ENGINE) or _is_foreign(function.__module__ or "") and code.co_filename[:1] != "<":
+        is_engine = code.co_filename.startswith(ENGINE) and not code.co_filename.startswith(TOUR)
+        if is_engine or _is_foreign(function.__module__ or "") and code.co_filename[:1] != "<":
             return
         for name, cell in zip(code.co_freevars, function.__closure__ or ()):
-            self.guards.append((name, cell, _held(cell)))
-            self._visit_entry((), name, _held(cell), name)
+            self.guards.append((name, cell, held(cell)))
+            self._visit_entry((), name, held(cell), name)
         self.visit(function.__defaults__, f"{path}'s defaults")
         self.visit(function.__kwdefaults__, f"{path}'s defaults")
         self._read_code(code, function.__globals__)
@@ -178,19 +179,17 @@ class State:
     # -- guards
 
     def _guard(self, path, container):
-        self.guards.append((path, container, _copy(container)))
+        self.guards.append((path, container, copy(container)))
 
     def changed(self):
         """The path of a guard that does not hold any more, or None."""
-        for path, container, kept in self.guards:
-            if not _same(_held(container), kept):
-                return path
-        return None
+        return self.laid_out.changed()
 
     def renew(self):
         """Let all guards hold what there is now; the paths of those that had changed."""
-        changed = [path for path, container, kept in self.guards if not _same(_held(container), kept)]
-        self.guards = [(path, container, _copy(_held(container))) for path, container, _ in self.guards]
+        changed = [path for path, container, kept in self.guards if not same(held(container), kept)]
+        self.guards = [(path, container, copy(container)) for path, container, _ in self.guards]
+        self.laid_out = Guards(self.guards)
         return changed
 
     def forget_what_is_new(self):
@@ -241,43 +240,3 @@ def _is_foreign(module):
     """Return whether a module is the engine's, NumPy's or Python's own."""
     root = module.partition(".")[0]
     return root in ("minidl", "numpy", "builtins") or root in sys.stdlib_module_names and root != "__main__"
-
-
-def _held(container):
-    if type(container) is types.CellType:
-        try:
-            return container.cell_contents
-        except ValueError:
-            return MISSING
-    if type(container) is tuple and isinstance(container[0], (dict, types.MappingProxyType)):
-        return container[0].get(container[1], MISSING)
-    return container
-
-
-def _copy(container):
-    if isinstance(container, dict):
-        return {name: value for name, value in container.items() if not _is_rate(container, name, value)}
-    if type(container) in (list, set, frozenset, collections.deque):
-        return list(container)
-    return container
-
-
-def _is_rate(group, name, value):
-    """Return whether an entry is a learning rate that is a Python number."""
-    return name == "lr" and "params" in group and type(value) in (float, int)
-
-
-def _same(found, kept):
-    """Return whether a place holds what it held: the same objects, or equal numbers."""
-    if found is kept:
-        return True
-    if isinstance(found, dict) and type(kept) is dict:
-        skipped = "lr" in found and "params" in found and "lr" not in kept
-        return len(found) - skipped == len(kept) and all([_same_value(found.get(n, MISSING), v) for n, v in kept.items()])
-    if type(kept) is list and isinstance(found, (list, set, frozenset, collections.deque)):
-        return len(found) == len(kept) and all(map(_same_value, found, kept))
-    return _same_value(found, kept)
-
-
-def _same_value(found, kept):
-    return found is kept or type(found) is type(kept) and isinstance(kept, SCALARS) and bool(found == kept)

@@ -57,7 +57,7 @@ def launches(x, y, weight, bias, stride, padding, dilation, groups, relu, by_bat
     """
     options = tuple(stride), tuple(padding), tuple(dilation), groups, relu, by_batch
     name = x.dtype, x.shape, x.strides, y.strides, options, algorithms.switched_off()
-    return kept(weight, name, lambda: _launches(x, y, weight, bias, *options), bias)
+    return kept(weight, name, _launches, (x, y, weight, bias, *options), bias)
 
 
 def _launches(x, y, weight, bias, stride, padding, dilation, groups, relu, by_batch):

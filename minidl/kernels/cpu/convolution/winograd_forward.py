@@ -258,7 +258,7 @@ def _launch(x, weight, steps, padding, bias, floor, y, accumulate):
     p = plan(x.shape, pixel_stride(x), y.shape, pixel_stride(y), weight.shape[2], padding[0][0], padding[1][0])
     zeros = zeros_for(max(p.C, p.K))
     bias = zeros if bias is None else backend.array_module(bias).ascontiguousarray(bias, np.float32)
-    U = kept(weight, steps, lambda: _transformed(weight, steps, p))
+    U = kept(weight, steps, _transformed, (weight, steps, p))
     scratch = [(POINTS * (p.v_plane + p.m_plane) // 4 + GROUP + 16, np.float32), (TABLES, np.int64)]
     return Launch(convolve, -(-p.tiles // p.block) * p.parts, scratch, p, aligned(U), address(bias),
                   int(accumulate), address(zeros), np.float32(floor), owned=(U, bias, zeros))  # fmt: skip

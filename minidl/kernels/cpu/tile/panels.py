@@ -108,7 +108,7 @@ def _packer(dtype):
 
 def panels_of(weight):
     """`pack`, once for weights that cannot change."""
-    return kept(weight, "panels", lambda: pack(weight))
+    return kept(weight, "panels", pack, (weight,))
 
 
 def pack(weight):

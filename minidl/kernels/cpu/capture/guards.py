@@ -1,0 +1,130 @@
+"""Guards: places among Python's objects, what they held when a step was recorded, and whether they still do.
+
+As a rule nothing has changed, and every replay asks. So all places are laid side by side once, and compared by identity,
+one object after the other, without a line of Python for each; only where that fails are guards looked at one by one.
+"""
+
+from __future__ import annotations
+
+import collections
+import types
+from itertools import chain, repeat
+from operator import is_
+
+import numpy as np
+
+SCALARS = (int, float, complex, bool, str, bytes, type(None), np.generic, np.dtype)
+GROUPS = (dict, collections.OrderedDict, list, set, frozenset, collections.deque)
+MISSING = object()
+
+
+class Guards:
+    """Places and what they are to hold.
+
+    Parameters
+    ----------
+    places : list of (path, container, kept)
+        A dict, list or cell, and a copy of what it held; of a tuple (dict, name) one entry of a dict.
+
+    Examples
+    --------
+    >>> place = {"stride": 1}
+    >>> guards = Guards([("options", place, dict(place))])
+    >>> place["stride"] = 2
+    >>> guards.changed()
+    'options'
+    """
+
+    def __init__(self, places):
+        self.places, self.others = places, []
+        self.wholes, self.lengths, self.keys, self.dicts, self.values = [], [], [], [], []
+        self.homes, self.names, self.entries, self.cells, self.contents = [], [], [], [], []
+        for place in places:
+            self._lay_out(place)
+
+    def _lay_out(self, place):
+        _, container, kept = place
+        kind = type(container)
+        if (kind in GROUPS or _is_like_dict(kind)) and len(container) == len(kept):
+            self.wholes.append(container)
+            self.lengths.append(len(kept))
+            self.keys.extend(kept)
+            if isinstance(container, dict):
+                self.dicts.append(container)
+                self.values.extend(kept.values())
+        elif kind is tuple and type(container[0]) is dict:
+            self.homes.append(container[0])
+            self.names.append(container[1])
+            self.entries.append(kept)
+        elif kind is types.CellType:
+            self.cells.append(container)
+            self.contents.append(kept)
+        else:
+            self.others.append(place)
+
+    def _hold(self):
+        """Return whether all places hold the very objects that they held."""
+        return (
+            list(map(len, self.wholes)) == self.lengths
+            and all(map(is_, chain.from_iterable(self.wholes), self.keys))
+            and all(map(is_, chain.from_iterable(map(dict.values, self.dicts)), self.values))
+            and all(map(is_, map(dict.get, self.homes, self.names, repeat(MISSING)), self.entries))
+            and all(map(is_, map(held, self.cells), self.contents))
+            and not _changed(self.others)
+        )
+
+    def changed(self):
+        """The path of a place that does not hold the same any more, or None."""
+        return None if self._hold() else next(iter(_changed(self.places)), None)
+
+
+def _is_like_dict(kind):
+    return issubclass(kind, dict) and kind.__iter__ is dict.__iter__ and kind.__len__ is dict.__len__
+
+
+def _changed(places):
+    return [path for path, container, kept in places if not same(held(container), kept)]
+
+
+def held(container):
+    """What there is now in a place."""
+    if type(container) is types.CellType:
+        try:
+            return container.cell_contents
+        except ValueError:
+            return MISSING
+    if type(container) is tuple and isinstance(container[0], (dict, types.MappingProxyType)):
+        return container[0].get(container[1], MISSING)
+    return container
+
+
+def copy(container):
+    """What a place holds, to be compared later: of an entry or a cell the object itself, of a dict or list what is in it."""
+    if type(container) in (tuple, types.CellType):
+        return held(container)
+    if isinstance(container, dict):
+        return {name: value for name, value in container.items() if not is_rate(container, name, value)}
+    if type(container) in (list, set, frozenset, collections.deque):
+        return list(container)
+    return container
+
+
+def is_rate(group, name, value):
+    """Return whether an entry is a learning rate that is a Python number."""
+    return name == "lr" and "params" in group and type(value) in (float, int)
+
+
+def same(found, kept):
+    """Return whether a place holds what it held: the same objects, or equal numbers."""
+    if found is kept:
+        return True
+    if isinstance(found, dict) and type(kept) is dict:
+        skipped = "lr" in found and "params" in found and "lr" not in kept
+        return len(found) - skipped == len(kept) and all([_same_value(found.get(n, MISSING), v) for n, v in kept.items()])
+    if type(kept) is list and isinstance(found, (list, set, frozenset, collections.deque)):
+        return len(found) == len(kept) and all(map(_same_value, found, kept))
+    return _same_value(found, kept)
+
+
+def _same_value(found, kept):
+    return found is kept or type(found) is type(kept) and isinstance(kept, SCALARS) and bool(found == kept)

@@ -1,0 +1,30 @@
+"""Faults in what shards and processes have in common."""
+
+from contextlib import nullcontext
+
+import test_distributed_sync as sync
+from faults import fault, instead
+
+from minidl.distributed import shards, strands
+from minidl.ops import collective
+
+in_step = sync.test_shards_in_step_have_the_gradient_and_the_statistics_of_the_whole_batch
+second_order = sync.test_second_derivatives_go_through_the_statistics_of_all_shards
+
+
+def together(name, inject, check=in_step):
+    """A fault of shards in step."""
+    fault("shards in step", name, inject, check)
+
+
+together("a loss reaches its own shard only", instead(collective.AllSum, "backward", lambda right, self, g: g))
+together("second derivatives end at the statistics",
+         instead(collective.AllSum, "backward", lambda right, self, g: right(self, g).detach()), second_order)  # fmt: skip
+together("a sum of the shards after the first", instead(strands.TreeSum, "add", lambda right, self, array: right(
+    self, array if self.waiting else 0 * array)))  # fmt: skip
+together("running statistics move once for each shard",
+         instead(shards._OwnState, "_exchange", lambda right, self, arrays: arrays))  # fmt: skip
+together("shards draw from one stream", instead(shards._OwnState, "inside", lambda right, self: nullcontext()),
+         sync.test_each_shard_in_step_draws_as_in_turn)  # fmt: skip
+fault("SyncBatchNorm", "gradients of the first part only", instead(collective.Copies, "backward", lambda right, self, *g: g[0]),
+      sync.test_its_derivatives_of_both_orders_are_right)  # fmt: skip
