@@ -42,6 +42,10 @@ CPU = {
     "philox.fill_uint32": "cpu.random",
 }
 GPU = {
+    "ops.average_pooling.adaptive_avg_pool2d_adjoint": "gpu.pooling",
+    "ops.average_pooling.adaptive_avg_pool2d_forward": "gpu.pooling",
+    "ops.average_pooling.avg_pool2d_adjoint": "gpu.pooling",
+    "ops.average_pooling.avg_pool2d_forward": "gpu.pooling",
     "ops.convolution.conv2d_forward": "gpu.convolution",
     "ops.convolution.conv2d_input_grad": "gpu.convolution",
     "ops.convolution.conv2d_weight_grad": "gpu.convolution",
