@@ -33,5 +33,5 @@ PRESETS: dict[str, dict[str, Any]] = {
     "digits": dict(data="digits"),
     "mnist": {**_FAST, "data": "mnist", "width": 0.5, "epochs": 8, "batch_size": 1000},
     "fashion-mnist": {**_FAST, "data": "fashion-mnist", "epochs": 16},
-    "cifar10-fast": {**_FAST, "data": "cifar10", "epochs": 8},
+    "cifar10-fast": {**_FAST, "data": "cifar10", "epochs": 9},  # published: 8
 }
