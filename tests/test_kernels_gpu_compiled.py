@@ -42,7 +42,7 @@ def train(dtype):
     ]  # fmt: skip
     net = nn.Sequential(*layers).to(dtype).to("tiles")
     x = minidl.Tensor(np.random.default_rng(0).standard_normal((2, 20, 7, 7)).astype(dtype)).to("tiles").requires_grad_()
-    loss = minidl.cross_entropy(net(x).mean((2, 3)), minidl.tensor([3, 4]).to("tiles"), label_smoothing=0.1)
+    loss = minidl.cross_entropy(nn.functional.adaptive_avg_pool2d(net(x), 1).flatten(1), minidl.tensor([3, 4]).to("tiles"), label_smoothing=0.1)
     loss.backward()
     optim.SGD(net.parameters(), 0.1, momentum=0.9, weight_decay=1e-4).step()
     optim.Adam(net.parameters()).step()

@@ -10,7 +10,7 @@ from test_kernels_gpu import BOUNDS, assert_equal_to_plain, numbers, numpy_of, o
 import minidl
 from minidl import optim
 from minidl.dispatch import using
-from minidl.ops import max_pooling
+from minidl.ops import average_pooling, max_pooling
 from minidl.ops.dropout import dropout_forward
 from minidl.philox import random_uint32
 
@@ -40,6 +40,24 @@ def test_max_pooling(case):
     grad = numbers(y.shape, x.dtype, 1)
     assert_equal_to_plain(max_pooling.max_pool2d_scatter, grad, argmax, x.shape, *geometry)
     assert_equal_to_plain(max_pooling.max_pool2d_gather, numbers(x.shape, x.dtype, 2), argmax, *geometry)
+
+
+@quick
+@given(poolings(), st.booleans(), st.sampled_from([None, 3]))
+def test_average_pooling(case, count_include_pad, divisor):
+    x, ((kernel, stride, _, _), _) = np.nan_to_num(case[0], posinf=1, neginf=-1), case[1:]
+    padding = tuple(k // 2 for k in kernel)
+    options = dict(count_include_pad=count_include_pad, divisor_override=divisor)
+    y = assert_equal_to_plain(average_pooling.avg_pool2d_forward, x, kernel, stride, padding, case[2], **options)
+    grad = numbers(y.shape, x.dtype, 1)
+    assert_equal_to_plain(average_pooling.avg_pool2d_adjoint, grad, x.shape, kernel, stride, padding, **options)
+
+
+@pytest.mark.parametrize("size", [(1, 1), (2, 3), (4, 6)])
+def test_adaptive_average_pooling(size):
+    x, grad = numbers((2, 3, 4, 6)), numbers((2, 3, *size), seed=1)
+    assert_equal_to_plain(average_pooling.adaptive_avg_pool2d_forward, x, size)
+    assert_equal_to_plain(average_pooling.adaptive_avg_pool2d_adjoint, grad, x.shape)
 
 
 def test_pooling_writes_into_a_slice_and_adds_to_what_is_there():
