@@ -17,7 +17,7 @@ from pathlib import Path
 
 from benchmarks.settings import Settings
 
-NAMES = ("googlenet", "small", "products", "convolution", "ops", "memory", "startup", "scaling", "transfer")
+NAMES = ("googlenet", "small", "products", "convolution", "ops", "memory", "startup", "scaling", "transfer", "decode")
 
 
 def _module(name):
