@@ -42,11 +42,17 @@ CPU = {
     "philox.fill_uint32": "cpu.random",
 }
 GPU = {
+    "ops.average_pooling.adaptive_avg_pool2d_adjoint": "gpu.pooling",
+    "ops.average_pooling.adaptive_avg_pool2d_forward": "gpu.pooling",
+    "ops.average_pooling.avg_pool2d_adjoint": "gpu.pooling",
+    "ops.average_pooling.avg_pool2d_forward": "gpu.pooling",
     "ops.convolution.conv2d_forward": "gpu.convolution",
     "ops.convolution.conv2d_input_grad": "gpu.convolution",
     "ops.convolution.conv2d_weight_grad": "gpu.convolution",
     "ops.dropout.dropout_forward": "gpu.random",
     "ops.losses.CrossEntropy": "gpu.losses",
+    "ops.matmul.linear_forward": "gpu.products",
+    "ops.matmul.matmul_forward": "gpu.products",
     "ops.max_pooling.max_pool2d_forward": "gpu.pooling",
     "ops.max_pooling.max_pool2d_gather": "gpu.pooling",
     "ops.max_pooling.max_pool2d_scatter": "gpu.pooling",

@@ -24,7 +24,7 @@ from minidl.data.catalogue import ALIASES
 from minidl.data.decoded import bytes_of
 from minidl.data.errors import shown
 from minidl.distributed import leave
-from minidl.training.identity import PER_RUN, saved_settings
+from minidl.training.identity import ADDED, PER_RUN, saved_settings
 from minidl.training.together import usual_shards
 
 
@@ -221,7 +221,8 @@ def flag(name: str) -> str:
 def _resumed(settings_type, given, saved):
     """The saved settings, after a check that `given` does not contradict them."""
     fields = {f.name: f for f in dataclasses.fields(settings_type)}
-    saved = {name: fields[name].default for name in PER_RUN if name in fields} | saved
+    missing = {name: fields[name].default for name in PER_RUN if name in fields}
+    saved = missing | {name: value for name, value in ADDED.items() if name in fields} | saved
     for name in sorted(set(saved) ^ set(fields)):
         raise ValueError(f"the configuration of {shown(given['resume'])} does not fit this version: "
                          f"`{shown(name)}` is in one only")

@@ -24,7 +24,7 @@ from minidl.backend import array_module
 from minidl.kernels.gpu.reduction import SHARES, shares_of, sum_of_rows
 from minidl.kernels.gpu.tiles import cdiv, ct, kernel, rows, side, takes
 
-TP, TC = 32, 64  # pixels and channels of a tile, at most
+TP, TC = 16, 64  # pixels and channels of a tile, at most
 
 
 @kernel

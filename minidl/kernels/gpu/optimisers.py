@@ -1,8 +1,8 @@
 """The optimisers' updates: one pass over each parameter, its gradient and its averages, and one launch for all of them.
 
 A network has many small parameters, and a launch takes longer than most of them. The kernels take lists of arrays, so
-that the updates of a step run as one (`minidl.optim.updates.together`). Learning rate and the number of the step are read
-from the device, where a captured step finds new ones when it is replayed; everything else is a constant.
+that the updates of a step run as one (`minidl.optim.updates.together`). Learning rate and the number of the step lie on
+the device, where a captured step finds new ones when it is replayed; everything else is a constant.
 """
 
 from __future__ import annotations
