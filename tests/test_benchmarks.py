@@ -311,13 +311,11 @@ def test_machine_and_numbers_in_words():
     assert pictures.suited("seconds", {"a": {"median": 0.02}}) == ("milliseconds", {"a": {"median": 20.0}})
 
 
-@pytest.mark.parametrize("contenders", [("minidl",), ("minidl", "minidl, archives", "minidl, decoded")], ids=len)
-def test_decode(run, contenders):
-    status, figures = run("decode", contenders=contenders)
-    assert status == 0 and list(figures["parts"]["throughput"]["rows"]) == list(contenders)
+def test_decode(run):
+    status, figures = run("decode", contenders=("minidl", "minidl, decoded"))
+    assert status == 0 and list(figures["parts"]["throughput"]["rows"]) == ["minidl", "minidl, decoded"]
     points = figures["parts"]["memory"]["points"]
-    assert [(p["pictures"], p["state"]) for p in points] == [
-        (200, "listed"), (200, "kept"), (400, "listed"), (400, "kept")]
+    assert [(p["pictures"], p["state"]) for p in points] == [(200, "listed"), (200, "kept")]
 
 
 def test_pictures_that_differ_are_not_timed(run, monkeypatch, capsys):
