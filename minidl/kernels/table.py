@@ -14,6 +14,7 @@ import os
 CPU = {
     "captured.Replays": "cpu.capture.replays",
     "nn.branches.Branches.join": "cpu.blocks.branches",
+    "ops.activations.Gelu": "cpu.activations",
     "ops.average_pooling.adaptive_avg_pool2d_adjoint": "cpu.pooling.average",
     "ops.average_pooling.adaptive_avg_pool2d_forward": "cpu.pooling.average",
     "ops.average_pooling.avg_pool2d_adjoint": "cpu.pooling.average",
