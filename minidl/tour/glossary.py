@@ -90,7 +90,8 @@ TERMS = tuple(Term(*row) for row in (
      "minidl/tensor/core.py", 4),
     ("vector-Jacobian product", "`J^T y'`: what a backward computes.", "minidl/tensor/function.py", 3),
     ("weight decay", "A pull of every weight towards 0, added to its gradient.", "minidl/optim/sgd.py", 10),
-    ("whitening", "A map after which inputs are uncorrelated, with mean square 1.", "minidl/nn/init.py", 17),
+    ("whitening", "A map after which inputs are uncorrelated, with mean square 1.",
+     "minidl/tour/chapters/c17_ninety_four_percent.py", 17),
     ("Winograd", "Convolution as a product of polynomials: 4 multiplications for 6.",
      "minidl/kernels/cpu/convolution/winograd.py", 13),
 ))  # fmt: skip
