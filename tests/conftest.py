@@ -46,6 +46,7 @@ SKIPS = (
     "real data is not here",
     "the fast forms are switched off",
     "CuPy is not installed",
+    "cuTile is not installed",
     "not a git checkout",
     "this system has no",
 )

@@ -13,7 +13,7 @@ from data_files import measured, write_archive, write_pictures
 from PIL import Image
 
 from minidl import data
-from minidl.data import DataError, DataLoader, ImageArchive, ImageFolder, decoding, image_archive, tars
+from minidl.data import DataError, DataLoader, ImageArchive, ImageFolder, decoding, files, image_archive, tars
 from minidl.data import index as index_module
 
 
@@ -197,7 +197,7 @@ def test_a_header_is_not_believed(tmp_path):
 def test_an_archive_that_changes_after_it_was_listed_is_named(tmp_path):
     write_archive(tmp_path / "x.tar", samples())
     archive = ImageArchive(tmp_path / "x.tar").divided(0.5, 0)[0]
-    archive._files = image_archive.Files(archive.paths)
+    archive._files = files.Files(archive.paths)
     (tmp_path / "x.tar").write_bytes(b"")
     with pytest.raises(DataError, match="x.tar: 000.*bytes, found 0: the archive was changed"):
         archive.batch([0])

@@ -8,6 +8,7 @@ import faults_distributed  # noqa: F401
 import faults_doors  # noqa: F401
 import faults_kernels  # noqa: F401
 import faults_kernels_cpu  # noqa: F401
+import faults_kernels_gpu  # noqa: F401
 import faults_kernels_rare  # noqa: F401
 import faults_layers  # noqa: F401
 import faults_ops  # noqa: F401

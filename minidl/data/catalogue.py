@@ -14,13 +14,14 @@ from typing import Any
 
 from minidl.data import cifar10, digits, idx
 from minidl.data.dataset import ArrayDataset, Subset, stratified_split
+from minidl.data.decoded import bytes_of
 from minidl.data.download import find
 from minidl.data.errors import DataError, broken, check, shown
 from minidl.data.sources import CIFAR10, FASHION_MNIST, MNIST
 from minidl.data.splits import SPLIT_SEED, TEST, VALIDATION, DataSplits, is_of_archives, load_folder
 
 
-def load(name: str, data_dir: Any = None, *, image_size: int | None = None, download: bool = True) -> Any:
+def load(name: str, data_dir: Any = None, *, image_size: int | None = None, cache: int | str = 0, download: bool = True) -> Any:
     """Load a data set by name, or a folder of pictures.
 
     Parameters
@@ -35,6 +36,8 @@ def load(name: str, data_dir: Any = None, *, image_size: int | None = None, down
         then ``$MINIDL_DATA``, then the user's cache; then they are downloaded.
     image_size : int, optional
         Side to which pictures of a folder are resized.
+    cache : int or str, optional
+        Bytes, as in ``"4g"``, in which decoded pictures of a folder are kept for the next epoch or run.
     download : bool
         False: never use the network.
 
@@ -63,8 +66,9 @@ def load(name: str, data_dir: Any = None, *, image_size: int | None = None, down
     check(known or os.path.isdir(name) or is_of_archives(name),
           f"`data` is {shown(name)!r}: neither one of {', '.join(LOADERS)} nor a folder nor .tar archives")
     check(not known or image_size is None, f"`image_size` is for folders of pictures; {key} has a size of its own")
+    check(not known or not bytes_of(cache), f"`cache` is for folders of pictures; {key} is in memory")
     try:
-        return LOADERS[key](data_dir, download) if known else load_folder(name, image_size)
+        return LOADERS[key](data_dir, download) if known else load_folder(name, image_size, bytes_of(cache))
     except OSError as error:
         raise DataError(f"{shown(error.filename or name)}: {error.strerror or error}") from error
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 import itertools
 import os
 import re
-import threading
 from collections.abc import Sequence
 from typing import Any
 
@@ -18,7 +17,8 @@ import numpy as np
 from minidl.backend import Array
 from minidl.data.decoding import FORMATS
 from minidl.data.errors import broken, check, check_file, shown
-from minidl.data.kept import kept_index
+from minidl.data.files import Files
+from minidl.data.kept import kept_index, stamp
 from minidl.data.pictures import Pictures
 from minidl.data.tars import listed
 
@@ -82,6 +82,9 @@ class ImageArchive(Pictures):
             raise broken(self.paths[0], f"pictures ({', '.join(FORMATS)})", "none")
         self._look_at(*_with_classes(index, names, class_names, self.paths), image_size, channels)
 
+    def stamp(self) -> Any:
+        return [stamp(path) for path in self.paths]
+
     def where(self, row: Array, name: str) -> str:
         return f"{self.paths[row['source']]}: {name}"
 
@@ -90,29 +93,6 @@ class ImageArchive(Pictures):
         if len(data) != row["size"]:
             raise broken(self.where(row, name), f"{row['size']:,} bytes", f"{len(data):,}: the archive was changed")
         return data
-
-
-class Files:
-    """Files that stay open and are read at any place, by any thread."""
-
-    def __init__(self, paths: Sequence[str]) -> None:
-        self.paths, self.lock = paths, threading.Lock()
-        self.open: dict[int, Any] = {}
-
-    def read(self, number: int, at: int, size: int) -> bytes:
-        """`size` bytes at `at` of file number `number`."""
-        with self.lock:
-            if number not in self.open:
-                self.open[number] = open(self.paths[number], "rb", buffering=0)
-            file = self.open[number]
-            if not hasattr(os, "pread"):  # Windows
-                file.seek(at)
-                return file.read(size)
-        return os.pread(file.fileno(), size, at)
-
-    def __del__(self) -> None:
-        for file in self.open.values():
-            file.close()
 
 
 def archives(pattern: Any) -> list[str]:

@@ -19,7 +19,7 @@ import mmap
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +32,7 @@ from minidl.data.errors import broken, check_file
 from minidl.data.random import SPLIT, words_at
 
 ROW = np.dtype([("at", "<u8"), ("size", "<u8"), ("name", "<u8"), ("length", "<u4"), ("label", "<i4"), ("source", "<u4"),
-                ("spare", "<u4")])  # fmt: skip
+                ("number", "<u4")])  # fmt: skip
 CHUNK = 1 << 14  # rows that are in memory at a time
 IN_MEMORY = 1 << 20  # bytes up to which rows, and names, need no file
 VERSION = 1
@@ -112,7 +112,7 @@ class Index:
     def append(self, name: str, at: int, size: int, label: int, source: int = 0) -> None:
         """Add a row."""
         raw = os.fsencode(name)
-        self._waiting.append((at, size, self._name_at, len(raw), label, source, 0))
+        self._waiting.append((at, size, self._name_at, len(raw), label, source, len(self)))
         self._bytes.append(raw)
         self._name_at += len(raw)
         if len(self._waiting) >= CHUNK:
@@ -129,7 +129,8 @@ class Index:
         self._written += len(rows)
 
     def rows(self, places: Any) -> Array:
-        """The rows at `places` (a slice or whole numbers): a structured array with fields at, size, label, source."""
+        """The rows at `places` (a slice or whole numbers): a structured array with fields at, size, label, source and
+        number, the picture's place in the index that it was put into first."""
         self._flush()
         return np.array(np.frombuffer(self._rows.view(), ROW)[places])  # a copy: the map goes
 
@@ -159,11 +160,11 @@ class Index:
             total = seen
         return total
 
-    def digest(self, of: Any = hashlib.sha256) -> str:
-        """A sum over labels, sizes and names, whatever the times and places of the files."""
-        digest = of()
+    def digest(self, fields: Sequence[str] = ("label", "size")) -> str:
+        """A sum over the names and `fields`: by default nothing that a copy of the files could have differently."""
+        digest = hashlib.sha256()
         for rows in self.chunks():
-            for field in ("label", "size", "length"):
+            for field in (*fields, "length"):
                 digest.update(rows[field].astype("<i8").tobytes())
             digest.update(b"".join(self._raw_names(rows)))
         return digest.hexdigest()

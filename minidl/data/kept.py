@@ -42,7 +42,7 @@ def kept_index(
     as_it_was : callable
         A further look at an index that was kept.
     """
-    facts = {"kind": kind, "places": [[os.path.abspath(place), *_stamp(place)] for place in places]}
+    facts = {"kind": kind, "places": [[os.path.abspath(place), *stamp(place)] for place in places]}
     key = hashlib.sha256("\n".join([kind, *(os.path.abspath(place) for place in places)]).encode(errors="replace"))
     folder = cache_root() / "index" / key.hexdigest()[:24]
     if folder.is_dir():
@@ -61,7 +61,7 @@ def kept_index(
     return index, class_names
 
 
-def _stamp(path):
+def stamp(path: str) -> tuple[int, int]:
     """Size (0 for a folder) and time of the last change."""
     status = os.stat(path)
     return (0 if os.path.isdir(path) else status.st_size), status.st_mtime_ns

@@ -7,6 +7,7 @@ index of them has in common, parts of it, statistics of a sample, batches.
 from __future__ import annotations
 
 import copy
+import hashlib
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -16,7 +17,9 @@ import numpy as np
 from minidl.backend import Array
 from minidl.checks import positive_pair
 from minidl.data.dataset import Dataset
-from minidl.data.decoding import decode_bytes, opened, size_and_gray
+from minidl.data.decoded import DecodedCache
+from minidl.data.decoding import decode_bytes, decoder, opened, size_and_gray
+from minidl.data.download import cache_root
 from minidl.data.errors import check
 from minidl.data.index import Index
 from minidl.tensor import Tensor
@@ -44,7 +47,7 @@ class Pictures(Dataset):
     image_size: tuple[int, int]
     channels: int
     class_names: list[str]
-    cache: Any = None
+    cache: DecodedCache | None = None
 
     def _look_at(self, index: Index, class_names: Sequence[str], image_size: Any, channels: int | None) -> None:
         """Take the index, and from a sample what size and how many channels pictures are brought to, if not given."""
@@ -73,6 +76,20 @@ class Pictures(Dataset):
         """The labels, int64 of shape (len(self),); of a large set, better one part after the other by `index.chunks`."""
         return self.index.labels()
 
+    def stamp(self) -> Any:
+        """Sizes and times of the files, where the rows do not have them."""
+        return []
+
+    def keep_decoded(self, budget: int) -> None:
+        """Keep decoded pictures in the cache folder (``$MINIDL_CACHE``), as many as have room in `budget` bytes.
+
+        The pictures are the same, bit for bit; parts of the set that are made after this share them.
+        """
+        facts = self.index.digest(("at", "size")), self.stamp(), self.image_size, self.channels, decoder()
+        path = cache_root() / "decoded" / hashlib.sha256(repr(facts).encode()).hexdigest()[:24]
+        slot = self.image_size[0] * self.image_size[1] * self.channels
+        self.cache = DecodedCache(path, slot, len(self), budget)
+
     def path(self, index: Any) -> str:
         """The place of picture number `index`."""
         rows = self.index.rows([index])
@@ -87,11 +104,11 @@ class Pictures(Dataset):
         rows = self.index.rows(indices)
         images = np.empty((len(rows), *self.image_size, self.channels), np.uint8)
         for image, row, name in zip(images, rows, self.index.names(rows)):
-            if self.cache is None or not self.cache.read(row, image):
+            if self.cache is None or not self.cache.read(int(row["number"]), image):
                 contents = self.contents(row, name)
                 image[...] = decode_bytes(contents, self.where(row, name), self.image_size, self.channels)
                 if self.cache is not None:
-                    self.cache.write(row, image)
+                    self.cache.write(int(row["number"]), image)
         return images, rows["label"].astype(np.int64)
 
     def part(self, index: Index) -> Any:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from minidl.data.augmentation import augmentation
 from minidl.data.dataset import Dataset
-from minidl.data.errors import DataError, broken, shown
+from minidl.data.errors import DataError, broken, check, shown
 from minidl.data.folder import ImageFolder, class_folders
 from minidl.data.image_archive import ImageArchive
 from minidl.data.pictures import survey
@@ -38,6 +38,21 @@ class DataSplits:
         """The transform of an augmentation preset, normalisation included; without a name that for evaluation."""
         return augmentation(name, self)
 
+    def without_validation(self) -> DataSplits:
+        """The same parts, but the validation images are learnt from as well: for a last run, when all is chosen.
+
+        They stay the part `val` too, where they now show no more than how well the network knows what it has seen.
+
+        Raises
+        ------
+        ValueError
+            If training and validation images are in different folders.
+        """
+        both = getattr(self.train, "dataset", None)
+        check(both is not None and both is getattr(self.val, "dataset", None),
+              f"`validation` is none, but {shown(self.name)} has its validation images in a folder of their own; accepted: tenth")
+        return replace(self, train=both)
+
 
 def is_of_archives(place: str | os.PathLike[str]) -> bool:
     """Return whether `place` names archives: one, a pattern with braces, or a folder in which some lie."""
@@ -47,17 +62,20 @@ def is_of_archives(place: str | os.PathLike[str]) -> bool:
     return place.endswith(".tar")
 
 
-def load_folder(root: str | os.PathLike[str], image_size: int | None = None) -> Any:
+def load_folder(root: str | os.PathLike[str], image_size: int | None = None, cache: int = 0) -> Any:
     """The parts of a folder of pictures, or of archives of them.
 
     With class folders or archives only, the test part is a stratified fifth; with folders
     ``train`` and ``test`` these are taken (``val`` serves as test where there is no ``test``).
     Colour pictures may be mirrored by the presets, gray ones, which may be letters, not.
     Up to 1,000 pictures of each part are decoded at once, which finds broken files
-    before training and gives mean and deviation.
+    before training and gives mean and deviation. With `cache`, decoded pictures (of the
+    training part, and of those that are split off it) are kept in so many bytes on the disk.
     """
     whole, test_place, val_place = _parts(root)
     train = _opened(whole, image_size=image_size)
+    if cache:
+        train.keep_decoded(cache)
     if len(train.class_names) < 2:
         raise broken(whole, f"at least two {train.class_word}", f"only {train.class_names[0]}")
     if test_place:

@@ -240,10 +240,30 @@ class RandomHorizontalFlip:
     def __call__(self, batch: Any, random: Any = None) -> Any:
         check_random(self, random)
         check_batch(batch)
-        chosen = random.uniform(1)[:, 0] < self.p
+        chosen = self.choose(random)
         flipped = batch.copy()
         flipped[chosen] = np.flip(batch[chosen], self.axis)
         return flipped
+
+
+    def choose(self, random: Any) -> Any:
+        """Return which images are mirrored, a bool for each."""
+        return random.uniform(1)[:, 0] < self.p
+
+
+class AlternatingFlip(RandomHorizontalFlip):
+    """Mirror each image left to right in every other epoch; which half begins mirrored is random.
+
+    Two epochs in a row show every image both ways, where coin tosses show half of the images the same way twice. K.
+    Jordan, arXiv 2404.00498, section 3.6.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+
+    def choose(self, random: Any) -> Any:
+        first = random.of_all_epochs().uniform(1)[:, 0] < self.p
+        return first ^ bool(random.epoch % 2)
 
 
 class RandomVerticalFlip(RandomHorizontalFlip):

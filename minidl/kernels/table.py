@@ -14,6 +14,7 @@ import os
 CPU = {
     "captured.Replays": "cpu.capture.replays",
     "nn.branches.Branches.join": "cpu.blocks.branches",
+    "ops.activations.Gelu": "cpu.activations",
     "ops.average_pooling.adaptive_avg_pool2d_adjoint": "cpu.pooling.average",
     "ops.average_pooling.adaptive_avg_pool2d_forward": "cpu.pooling.average",
     "ops.average_pooling.avg_pool2d_adjoint": "cpu.pooling.average",
@@ -42,10 +43,26 @@ CPU = {
     "philox.fill_uint32": "cpu.random",
 }
 GPU = {
+    "ops.average_pooling.adaptive_avg_pool2d_adjoint": "gpu.pooling",
+    "ops.average_pooling.adaptive_avg_pool2d_forward": "gpu.pooling",
+    "ops.average_pooling.avg_pool2d_adjoint": "gpu.pooling",
+    "ops.average_pooling.avg_pool2d_forward": "gpu.pooling",
     "ops.convolution.conv2d_forward": "gpu.convolution",
     "ops.convolution.conv2d_input_grad": "gpu.convolution",
     "ops.convolution.conv2d_weight_grad": "gpu.convolution",
+    "ops.dropout.dropout_forward": "gpu.random",
+    "ops.losses.CrossEntropy": "gpu.losses",
+    "ops.matmul.linear_forward": "gpu.products",
+    "ops.matmul.matmul_forward": "gpu.products",
+    "ops.max_pooling.max_pool2d_forward": "gpu.pooling",
+    "ops.max_pooling.max_pool2d_gather": "gpu.pooling",
+    "ops.max_pooling.max_pool2d_scatter": "gpu.pooling",
+    "ops.normalisation.BatchNorm": "gpu.normalisation",
+    "ops.normalisation.BatchNormEval": "gpu.normalisation",
     "ops.reduction.sum_forward": "gpu.reduction",
+    "optim.adam.adam_update": "gpu.optimisers",
+    "optim.sgd.sgd_update": "gpu.optimisers",
+    "philox.fill_uint32": "gpu.random",
 }
 FORMS = {"cpu": CPU, "gpu": GPU}
 COMPILERS = {"cpu": "numba", "gpu": "cuda.tile"}  # without which everything runs in its plain form

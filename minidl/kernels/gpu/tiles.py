@@ -47,9 +47,10 @@ class Kernel:
         KERNELS[body.__name__] = self
 
     def __call__(self, grid: tuple[int, ...], *arguments: Any) -> None:
-        """Run one block for each index of `grid`, on the device of the first argument."""
+        """Run one block for each index of `grid`, on the device of the first argument, an array or a list of arrays."""
+        first = arguments[0][0] if type(arguments[0]) is list else arguments[0]
         if 0 not in grid:
-            LAUNCHERS.get(type(arguments[0]), on_stream)(self, grid, arguments)
+            LAUNCHERS.get(type(first), on_stream)(self, grid, arguments)
 
     @functools.cached_property
     def compiled(self) -> Any:
@@ -62,7 +63,8 @@ kernel = Kernel
 
 def on_stream(kernel: Kernel, grid: tuple[int, ...], arguments: tuple[Any, ...]) -> None:
     """Queue `kernel` on CuPy's current stream."""
-    ct.launch(array_module(arguments[0]).cuda.get_current_stream(), grid, kernel.compiled, arguments)
+    first = arguments[0][0] if type(arguments[0]) is list else arguments[0]
+    ct.launch(array_module(first).cuda.get_current_stream().ptr, grid, kernel.compiled, arguments)
 
 
 def cdiv(n: int, size: int) -> int:
