@@ -49,6 +49,8 @@ case("linear", minidl.linear, (7, 33), (20, 33), (20,), rows="linear_forward")
 case("matmul", minidl.matmul, (7, 33), (33, 20), rows="matmul_forward")
 case("matmul of stacks", minidl.matmul, (3, 7, 33), (3, 33, 20), rows="matmul_forward")
 case("relu", minidl.relu, IMAGE, rows="relu_forward relu_grad")
+case("gelu", minidl.gelu, (7, 33), rows="Gelu")
+case("gelu by tanh", lambda x: minidl.gelu(x, "tanh"), (7, 33), rows="Gelu")
 case("sum", lambda x: x.sum((0, 2, 3)), IMAGE, rows="sum_forward")
 case("mean of columns", lambda x: x.mean(0), (130, 9), rows="sum_forward")
 case("dropout", lambda x: F.dropout(x, 0.4), IMAGE, rows="dropout_forward")
@@ -289,6 +291,7 @@ def noting(form, taken, row):
 NO_IMAGE = (0, *IMAGE[1:])
 EMPTY = {  # other shapes of a case's inputs: 0-d, or without an element
     "relu": [[()], [(0,)], [(0, 3)], [NO_IMAGE]],
+    "gelu": [[()], [(0,)], [(2, 0)]],
     "dropout": [[()], [(0,)], [(2, 0)]],
     "sum": [[NO_IMAGE], [(2, 0, 3, 4)], [(2, 3, 0, 4)]],
     "mean of columns": [[(0, 3)], [(2, 0)]],
