@@ -62,19 +62,23 @@ class Letter:
 
 def in_group(size, work, timeout=60.0, absent=()):
     """The result of ``work(group)``, or raises, in each of `size` threads."""
-    post, results = Post(), {}
+    post, results, failures = Post(), {}, []
 
     def run(rank):
         try:
             results[rank] = work(Group(Letters(post, rank, size), timeout))
         except PeerError as error:
             results[rank] = error
+        except BaseException as error:
+            failures.append(error)
 
     threads = [threading.Thread(target=run, args=(rank,)) for rank in range(size) if rank not in absent]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
+    for failure in failures:
+        raise failure
     return [results[rank] for rank in sorted(results)]
 
 
@@ -310,6 +314,23 @@ def test_a_sampler_shares_the_data_out_anew_in_each_epoch(drop_last):
     assert len(set(drawn[0])) == (9 if drop_last else 11) and epochs[0] != epochs[1]
     loader = DataLoader(TensorDataset(np.arange(11)), 2, sampler=samplers[1])
     assert [int(k) for (batch,) in loader for k in batch.data] == epochs[1][1] and len(loader) == 2
+
+
+def test_processes_that_srun_started_without_an_mpi_do_not_train_side_by_side(monkeypatch, capsys):
+    monkeypatch.setattr("sys.argv", ["here/train.py"])
+    for name in ("PMI_SIZE", "PMIX_RANK", "OMPI_COMM_WORLD_SIZE"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("SLURM_STEP_NUM_TASKS", "16")
+    for rank, lines in (("0", 1), ("3", 0)):
+        monkeypatch.setenv("SLURM_PROCID", rank)
+        with pytest.raises(SystemExit) as end:
+            together.join()
+        said = capsys.readouterr().err
+        assert end.value.code == 2 and said.count("\n") == lines
+        assert not said or said.startswith("train.py: error: srun has started 16 processes without an MPI; accepted: srun --mpi=pmix")
+    monkeypatch.setenv("SLURM_STEP_NUM_TASKS", "1")
+    together.join()
+    assert not distributed.is_initialized()
 
 
 def test_the_limit_of_waiting_comes_from_the_argument_or_the_environment(monkeypatch):
