@@ -89,8 +89,8 @@ class FastNet(nn.Module):
             groups.append(ConvGroup(channels, outputs))
             channels = outputs
         self.groups = nn.Sequential(nn.GELU(), *groups)
-        self.head = nn.Linear(channels, num_classes, bias=False)
-        init.normal_(self.head.weight, std=1 / channels)
+        self.fc = nn.Linear(channels, num_classes, bias=False)
+        init.normal_(self.fc.weight, std=1 / channels)
 
     def begin(self, images):
         """Set the whitening layer from normalised training images, before the first step."""
@@ -98,4 +98,4 @@ class FastNet(nn.Module):
 
     def forward(self, x):
         x = self.groups(self.whiten(x))
-        return self.head(x.amax((2, 3)))
+        return self.fc(x.amax((2, 3)))

@@ -139,8 +139,8 @@ class FastInception(nn.Module):
         self.aux = nn.Linear(channels, num_classes, bias=False) if aux_logits else None
         self.late, channels = _blocks(channels, LATE, width, parts, parts.blocks[1])
         self.pool, self.gelu = nn.MaxPool2d(2), nn.GELU()
-        self.head = nn.Linear(channels, num_classes, bias=False)
-        for head in (self.head, self.aux):
+        self.fc = nn.Linear(channels, num_classes, bias=False)
+        for head in (self.fc, self.aux):
             if head is not None:
                 init.normal_(head.weight, std=1 / head.weight.shape[1])
 
@@ -153,7 +153,7 @@ class FastInception(nn.Module):
         x = self.first(self.conv(self.gelu(self.whiten(x))))
         x = self.early(x)
         aux = self.aux(x.amax((2, 3))) if self.training and self.aux is not None else None
-        logits = self.head(self.late(self.pool(x)).amax((2, 3)))
+        logits = self.fc(self.late(self.pool(x)).amax((2, 3)))
         return logits if aux is None else (logits, aux)
 
 

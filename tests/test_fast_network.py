@@ -65,7 +65,7 @@ def test_convolutions_begin_as_the_identity_and_frozen_parts_stay():
     image = minidl.Tensor(np.random.default_rng(0).standard_normal((1, 24, 6, 6)).astype(np.float32))
     assert np.array_equal(net.groups[1][0](image).data[:, :24], image.data)
     trained = {name for name, parameter in net.named_parameters() if parameter.requires_grad}
-    assert trained == {"whiten.bias", "head.weight", *(f"groups.{g}.{k}" for g in (1, 2, 3) for k in (
+    assert trained == {"whiten.bias", "fc.weight", *(f"groups.{g}.{k}" for g in (1, 2, 3) for k in (
         "0.weight", "2.bias", "4.weight", "5.bias"))}  # fmt: skip
 
 
