@@ -44,7 +44,7 @@ ALLOWED = {
     "training": {"cuda", "distributed", "evaluation", "report", "anomaly", "nn", "optim", "data", "ops", "tensor", "dispatch", "backend", "random"},
     "onnx": {"nn", "ops", "tensor", "backend"},
     "serve": {"explain", "training", "data", "backend"},
-    "tuning": {"report", "data"},
+    "tuning": {"distributed", "report", "data"},
     "pytest_plugin": {"gradcheck"},
     # The tour shows both storeys, and nothing imports it.
     "tour": {"kernels", "memory", "philox", "graph", "graph_layout", "gradcheck", "nn", "optim", "data", "ops", "tensor"},

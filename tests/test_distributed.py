@@ -113,7 +113,7 @@ def steps_alone(tmp_path_factory):
 
 def test_a_process_that_dies_is_named_and_another_number_goes_on(alone, tmp_path):
     alone(*SHARDED, "--output", "straight")
-    _, err = launch(2, "train", "die:1:14", *SHARDED, "--output", "broken", cwd=tmp_path, status=9)
+    _, err = launch(2, "train", "die:1:14", *SHARDED, "--output", "broken", cwd=tmp_path, status=128 + signal.SIGKILL)
     assert err.count("\n") == 1 and "launch: error: rank 1 died (process" in err
     assert "checkpoint-0001-000005.safetensors" in err and "--resume broken goes on" in err
     assert_all_have_ended(tmp_path)

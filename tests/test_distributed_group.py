@@ -312,6 +312,23 @@ def test_a_sampler_shares_the_data_out_anew_in_each_epoch(drop_last):
     assert [int(k) for (batch,) in loader for k in batch.data] == epochs[1][1] and len(loader) == 2
 
 
+def test_processes_that_srun_started_without_an_mpi_do_not_train_side_by_side(monkeypatch, capsys):
+    monkeypatch.setattr("sys.argv", ["here/train.py"])
+    for name in ("PMI_SIZE", "PMIX_RANK", "OMPI_COMM_WORLD_SIZE"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("SLURM_STEP_NUM_TASKS", "16")
+    for rank, lines in (("0", 1), ("3", 0)):
+        monkeypatch.setenv("SLURM_PROCID", rank)
+        with pytest.raises(SystemExit) as end:
+            together.join()
+        said = capsys.readouterr().err
+        assert end.value.code == 2 and said.count("\n") == lines
+        assert not said or said.startswith("train.py: error: srun has started 16 processes without an MPI; accepted: srun --mpi=pmix")
+    monkeypatch.setenv("SLURM_STEP_NUM_TASKS", "1")
+    together.join()
+    assert not distributed.is_initialized()
+
+
 def test_the_limit_of_waiting_comes_from_the_argument_or_the_environment(monkeypatch):
     for given, expected in ((None, 3.0), (5.0, 5.0)):
         monkeypatch.setenv("MINIDL_TIMEOUT", "3")

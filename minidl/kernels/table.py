@@ -43,6 +43,7 @@ CPU = {
     "philox.fill_uint32": "cpu.random",
 }
 GPU = {
+    "captured.Replays": "gpu.capture",
     "nn.branches.Branches.join": "gpu.branches",
     "ops.average_pooling.adaptive_avg_pool2d_adjoint": "gpu.pooling",
     "ops.average_pooling.adaptive_avg_pool2d_forward": "gpu.pooling",
