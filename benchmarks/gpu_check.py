@@ -24,7 +24,9 @@ from pathlib import Path
 import minidl
 from benchmarks import device, report
 from benchmarks.settings import version
-from minidl.data import DataError
+from minidl.data.download import find
+from minidl.data.errors import DataError
+from minidl.data.sources import CIFAR10 as SOURCE
 from minidl.training.info import devices
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -75,7 +77,7 @@ def is_there(name):
 
 
 def process(seconds, *command):
-    """Run a command in the checkout; its status, or "stopped" after so many seconds."""
+    """Run a command in the checkout; its status, or that it was stopped after so many seconds."""
     print(f"\n$ {' '.join(command)}", flush=True)
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     with subprocess.Popen([sys.executable, *command], cwd=ROOT, env=environment, start_new_session=True) as running:
@@ -83,7 +85,7 @@ def process(seconds, *command):
             return running.wait(timeout=seconds)
         except subprocess.TimeoutExpired:
             os.killpg(running.pid, signal.SIGTERM)  # its own processes with it
-            return "stopped"
+            return "stopped, its time was over"
 
 
 def figures(path):
@@ -110,11 +112,14 @@ def googlenet(folder, quick):
 
 def training(folder, quick):
     """A run of train.py with TF32."""
+    missing = [name for name in ("sklearn", "safetensors", "matplotlib", "tqdm") if not is_there(name)]
+    if missing:
+        return {"status": f"left out, {missing[0]} is not installed", "data": "a data set"}
     try:
-        minidl.data.load("cifar10")
+        find(SOURCE, download=False)
         options = [*CIFAR10]
-    except (DataError, ValueError, OSError) as error:
-        print(f"\nCIFAR-10 is not here ({error}): digits in its place")
+    except DataError as error:
+        print(f"\n{error}: digits in its place")
         options = ["--data", "digits", "--epochs", "12"]
     options += ["--max-steps", "3"] if quick else []
     output = folder / "run"
@@ -139,7 +144,7 @@ def print_table(found, seconds):
     report.table("gpu-check", ["", "measured", "at least", "aim"], lines, f"{seconds:.0f} s of at most {TOTAL:.0f} s")
     for name, part in found.items():
         if part["status"] != 0:
-            print(f"  {name}: {'was stopped, its time was over' if part['status'] == 'stopped' else 'FAILED, see above'}")
+            print(f"  {name}: {part['status'] if isinstance(part['status'], str) else 'FAILED, see above'}")
 
 
 if __name__ == "__main__":

@@ -13,12 +13,13 @@ import pytest
 import strict
 from patience import HANG
 from PIL import Image
-from run_lab import SHORT, STEPS, at_step, ended, run_train, without_page  # noqa: F401
+from run_lab import SHORT, STEPS, at_step, ended, few_digits, run_train, without_page  # noqa: F401
 
 import minidl
 import minidl.__main__ as command_line
 import models
 from minidl import backend, training
+from minidl.data import DataLoader
 from minidl.serve.answers import Answerer
 from minidl.training import checkpoint, open_run
 
@@ -87,7 +88,7 @@ def assert_near(folder, other, tolerance=2e-4):
         np.testing.assert_allclose(found[name], arrays[name], rtol=0, atol=tolerance, err_msg=name)
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", [pytest.param(kind, marks=pytest.mark.slow if kind == "googlenet" else ()) for kind in KINDS])
 def test_a_run_on_the_gpu_is_the_run_on_the_cpu(gpu, run_train, tmp_path, kind):
     """train.py from the first batch to the report; masks, initial values and order of the data are the same."""
     for device in ("cpu", "auto"):
@@ -115,6 +116,20 @@ def test_a_run_goes_on_where_the_other_device_left_it(gpu, run_train, at_step, t
     assert_near(tmp_path / "straight", tmp_path / "moved")
 
 
+@pytest.mark.parametrize("preset", ["none", "standard", "strong"])
+def test_images_are_sent_as_bytes_and_normalised_there_to_the_same_bits(gpu, monkeypatch, preset):
+    sent, images = [], few_digits()
+    monkeypatch.setattr(gpu, "asarray", lambda array: (sent.append((array.ndim, array.dtype)), strict.Cupy.asarray(gpu, array))[1])
+    batches = []
+    for device in ("cpu", "cuda"):
+        options = dict(batch_size=24, shuffle=True, seed=2, transform=images.transform(preset), device=device)
+        batches.append([(x.cpu().data, y.cpu().data, x.data) for x, y in DataLoader(images.train, **options)])
+    for (x, y, _), (found, labels, there) in zip(*batches, strict=True):
+        assert found.tobytes() == x.tobytes() and np.array_equal(labels, y) and backend.is_channels_last(there)
+    assert {dtype.name for ndim, dtype in sent if ndim == 4} == {"uint8"}
+    assert sum(ndim == 1 and dtype == np.float32 for ndim, dtype in sent) == 2  # mean and deviation, once
+
+
 def test_a_step_waits_for_nothing_and_sends_one_batch(gpu, run_train, monkeypatch):
     """Between two steps of one epoch, images and labels go to the device, and nothing comes back."""
     after_step = training.Run.after_step
@@ -125,6 +140,7 @@ def test_a_step_waits_for_nothing_and_sends_one_batch(gpu, run_train, monkeypatc
     assert len(steps) == STEPS + 1 and {part.strip() for part in steps[1 : STEPS - 1]} == {"asarray() asarray()"}
 
 
+@pytest.mark.slow
 def test_what_follows_a_run_works_on_the_device(gpu, run_train, tmp_path, monkeypatch):
     """A range test, transfer learning, the commands and the server's answers."""
     run_train(*KINDS["averaged"], "--epochs", "1", "--device", "cuda", "--output", "run")
