@@ -110,6 +110,10 @@ class Pool:
         self.watches[id(watch)] = watch
         return root.view(dtype).reshape(shape)
 
+    def owns(self, root: np.ndarray) -> bool:
+        """Return whether an array is the root of all views of a block."""
+        return any(getattr(root.base, "obj", None) is home.memory for home in self.ranges)
+
     def _place(self, size):
         for home in self.ranges:
             start = home.take(size)

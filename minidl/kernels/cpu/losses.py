@@ -91,8 +91,19 @@ def _arguments(logits, target, weight, ignore_index, smoothing):
     return -(-N // rows), logits, target, weight, ignore_index, float(smoothing), rows
 
 
+@jit
+def _name_classes(target, ignore_index, K):
+    """Return whether every label names a class."""
+    for t in target:
+        if t != ignore_index and (t < 0 or t >= K):
+            return False
+    return True
+
+
 def _check_targets(target, ignore_index, K):
     """Raise an IndexError unless every label names a class; reads values, so called by `team.call`."""
+    if target.dtype == np.int64 and _name_classes(target, ignore_index, K):
+        return
     wrong = (target != ignore_index) & ((target < 0) | (target >= K))
     if wrong.any():
         raise IndexError(f"`target` holds {target[wrong][0]}; accepted: 0 to {K - 1}, or `ignore_index` {ignore_index}")
