@@ -1,6 +1,7 @@
 # make train   installs into .venv on first use, then trains GoogLeNet on real images
 # make test    installs what the tests need on first use, then runs them
 # make bench   the headline table of the benchmarks
+# make gpu-check  all that wants an NVIDIA GPU: operations, benchmark, a run (at most 8 minutes; PYTHON is used as it is)
 # make clean   removes everything that the above have made, but no run
 #
 # Options pass through ARGS:  make train ARGS="--data cifar10 --epochs 30"
@@ -11,7 +12,7 @@ VENV = .venv/bin/python
 METADATA = setup.cfg pyproject.toml
 INSTALL = $(VENV) -m pip install --quiet --disable-pip-version-check
 
-.PHONY: train test bench clean
+.PHONY: train test bench gpu-check clean
 
 train: .venv/core.stamp
 	$(VENV) train.py $(ARGS)
@@ -21,6 +22,10 @@ test: .venv/test.stamp
 
 bench: .venv/bench.stamp
 	$(VENV) -m benchmarks $(or $(ARGS),googlenet)
+
+# No environment is made: CuPy and PyTorch are those of the machine, or of .venv where there is one.
+gpu-check:
+	@$(if $(wildcard $(VENV)),$(VENV),$(PYTHON)) -m benchmarks.gpu_check $(ARGS)
 
 .venv/core.stamp: $(METADATA) | $(VENV)
 	@echo "installing minidl and its libraries into .venv (once; a minute or two) ..."

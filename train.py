@@ -5,6 +5,7 @@
     python train.py --data cifar10 --width 1             # the full network on 32x32 colour photographs
     python train.py --data cifar10 --data-dir ../data    # files that are there already: ../data/cifar-10/*.bin
     python train.py --data my-pictures                   # a folder with one folder of pictures per class
+    python train.py --data 'photos-{000..099}.tar'       # archives in WebDataset's form, however large
     python train.py --model cnn --optimizer adam --lr 0.002
     python train.py --weights runs/mnist-googlenet-1 --freeze stem,3a    # begin with what another run learnt
     python train.py --lr-find                            # no training: a range test that suggests a learning rate
@@ -22,7 +23,7 @@ import models
 from minidl import optim, training
 from minidl.data import PRESETS, DataLoader, load
 from minidl.distributed import own_shards
-from minidl.training import device, interval, number, one_of, option, switch, whole
+from minidl.training import device, interval, number, one_of, option, size, switch, whole
 
 
 @dataclass(frozen=True)
@@ -30,9 +31,10 @@ class Settings:
     """Every setting, and when to change it. Where the default is None, the table RECIPES below decides."""
 
     # What is learnt, and by which network.
-    data: str = option("digits", "digits, mnist, fashion-mnist, cifar10, or a folder: pictures in a folder per class")
+    data: str = option("digits", "digits, mnist, fashion-mnist, cifar10, a folder with a folder per class, or x.tar")
     data_dir: str = option(None, "where the official files lie, in folders named like the data sets, if you have them")
     image_size: int = option(None, "side in pixels of the pictures of a folder; larger shows more", whole(8, 512))
+    cache: str = option("0", "bytes of decoded pictures of a folder to keep on the disk, if they fit", size)
     model: str = option("googlenet", "the network; cnn is small and quick to read", one_of(models.MODELS))
     width: float = option(None, "factor on all channel counts; more learns more, slower", number(0, 8, above=True))
 
@@ -76,7 +78,7 @@ RECIPES = {
     "mnist": dict(width=0.25, epochs=4, batch_size=128, lr=0.2, ema=0.0),
     "fashion-mnist": dict(width=0.25, epochs=15, batch_size=128, lr=0.2, ema=0.0),
     "cifar10": dict(width=0.5, epochs=30, batch_size=128, lr=0.2, ema=0.998),
-    "folder": dict(width=0.25, epochs=30, batch_size=32, lr=0.1, ema=0.0),
+    "folder": dict(width=0.25, epochs=30, batch_size=32, lr=0.1, ema=0.0, workers=2),
 }
 
 
@@ -84,7 +86,7 @@ def main():
     training.join()  # the other processes, where several were started
     settings = training.parse(Settings, RECIPES, __doc__)
     with training.usage_errors():  # a wrong value ends here: one line, exit status 2, nothing trained
-        images = load(settings.data, settings.data_dir, image_size=settings.image_size)
+        images = load(settings.data, settings.data_dir, image_size=settings.image_size, cache=settings.cache)
         loaders = create_loaders(settings, images)
         state = create_state(settings, images, loaders["train"])
         if settings.lr_find:

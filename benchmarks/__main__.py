@@ -3,6 +3,7 @@
     python -m benchmarks                            list the benchmarks
     python -m benchmarks googlenet                  the headline table
     python -m benchmarks googlenet --only training  one part of it
+    python -m benchmarks googlenet --device cuda    the headline table on a GPU
     python -m benchmarks convolution --json convolution.json --picture convolution.png
 """
 
@@ -11,13 +12,15 @@ from __future__ import annotations
 import argparse
 import importlib
 import json
+import math
 import os
 import sys
 from pathlib import Path
 
+import minidl
 from benchmarks.settings import Settings
 
-NAMES = ("googlenet", "small", "products", "convolution", "ops", "memory", "startup", "scaling", "transfer")
+NAMES = ("googlenet", "small", "products", "convolution", "ops", "memory", "startup", "scaling", "ranks", "transfer")
 
 
 def _module(name):
@@ -45,9 +48,15 @@ def parse(argv):
     parser.add_argument("--threads", type=int, default=min(2, os.cpu_count() or 1), help="per contender (%(default)s)")
     parser.add_argument("--rounds", type=int, default=7, help="turns that each contender takes (%(default)s)")
     parser.add_argument("--only", metavar="PARTS", help="parts of the benchmark, with commas between them")
+    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu", help="cuda for googlenet on a GPU (%(default)s)")
+    parser.add_argument("--within", type=float, default=math.inf, help="seconds after which no part begins, on a GPU")
     parser.add_argument("--quick", action="store_true", help="tiny sizes: only shows that all works")
     args = parser.parse_args(argv)
-    module = _module(args.name)
+    module = _module("device" if args.device == "cuda" and args.name == "googlenet" else args.name)
+    if args.device == "cuda" and args.name != "googlenet":
+        parser.error(f"`--device` is cuda, but {args.name} runs on the CPU; accepted: googlenet")
+    if args.device == "cuda" and not minidl.cuda.is_available():
+        parser.error(f"`--device` is cuda; {minidl.training.info.devices()}")
     parts = tuple(args.only.split(",")) if args.only else module.PARTS
     unknown = [part for part in parts if part not in module.PARTS]
     if unknown:
@@ -57,7 +66,7 @@ def parse(argv):
             parser.error(f"`{option}` is {path}, in a folder that does not exist")
     if min(args.threads, args.rounds) < 1:
         parser.error(f"`--threads` is {args.threads} and `--rounds` is {args.rounds}; accepted: whole numbers from 1")
-    return module, Settings(args.threads, args.rounds, parts, args.quick), args
+    return module, Settings(args.threads, args.rounds, parts, args.quick, args.device, args.within), args
 
 
 def main(argv=None):

@@ -8,7 +8,7 @@ A float32 row is bound by what float32 itself costs in the same run: `FACTOR` ti
 PyTorch, where it takes part. Honest float32 engines differ by up to 3, in the logits by up to 7, for they
 add in other orders. An error that is tiny by luck rules no contender out: the bound is at least that of `FLOORS`,
 twice what honest engines had at most. Nor is a wrong PyTorch an excuse: the bound is at most that
-of `BOUNDS`, which holds alone for bf16 and where PyTorch is missing.
+of `BOUNDS`, which holds alone for TF32 and bf16 and where PyTorch is missing.
 
 Of the many decisions that ReLUs and pooling windows take, a few are so close that other rounding decides
 otherwise. That, not rounding itself, is most of a gradient's error: 3e-3 to 1e-2 for every float32 engine at
@@ -24,6 +24,7 @@ import numpy as np
 # By precision: how far logits, loss and gradients may be from float64 at most.
 BOUNDS = {
     "float32": {"logits": 1e-3, "loss": 1e-4, "loss after a step": 1e-3, "gradients": 5e-2, "worst gradient": 0.1},
+    "tf32": {"logits": 0.05, "loss": 5e-3, "loss after a step": 0.02, "gradients": 0.3, "worst gradient": 0.6},
     "bf16": {"logits": 0.5, "loss": 0.05, "loss after a step": 0.1, "gradients": 1.0, "worst gradient": 2.0},
 }
 FLOORS = {"logits": 1e-4, "loss": 1e-5, "loss after a step": 1e-3, "gradients": 2.5e-2, "worst gradient": 5e-2}

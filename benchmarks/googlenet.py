@@ -61,7 +61,6 @@ class Bar(NamedTuple):
     aim: float
 
 
-PRECISION = {contender.label: contender.precision for contender in (*CONTENDERS, ONNX_RUNTIME)}
 PYTORCH = tuple(c.label for c in CONTENDERS if c.engine == "torch" and c.precision == "float32")
 TABLES = {
     "training": Part("Training step, 32x32", Case(), "train", CONTENDERS),
@@ -110,15 +109,22 @@ def measure_times(name, settings, wrong):
     return measure_part(name, part_of(name, settings), settings, wrong)
 
 
-def measure_part(name, part, settings, wrong):
-    """Check the contenders of a part, race them and check them again; rows by label."""
+def measure_part(name, part, settings, wrong, judges=(("torch", "minidl"), {})):
+    """Check the contenders of a part, race them and check them again; rows by label.
+
+    `judges` are the engines that may say what is right, the first that is installed, and where they compute.
+    """
+    engines, place = judges
     with folder_of(part.case) as folder, contextlib.ExitStack() as stack:
-        wanted = reference(folder, part.mode, settings.threads)
-        workers = enter(stack, part.contenders, settings, "network", folder=str(folder), mode=part.mode)
-        rows = checked(workers, wanted, folder)
+        wanted = reference(folder, part.mode, settings.threads, engines, place)
+        workers = enter(stack, part.contenders, settings, "network", folder=str(folder), mode=part.mode, **place)
+        precisions = {contender.label: contender.precision for contender in part.contenders}
+        for label, worker in workers.items() if place else ():
+            print(f"  {label}: {worker.call('flags')}")
+        rows = checked(workers, wanted, folder, precisions)
         right = {label: workers[label] for label, row in rows.items() if not row["faults"]}
         times = race(right, settings.rounds, seconds=TURN)
-        after = checked(right, wanted, folder)
+        after = checked(right, wanted, folder, precisions)
     rows = {label: after.get(label, row) for label, row in rows.items() if row["faults"] or label in after}
     for label, row in rows.items():
         if not row["faults"]:
@@ -128,7 +134,7 @@ def measure_part(name, part, settings, wrong):
     return {"case": part.case.__dict__, "mode": part.mode, "rows": rows}
 
 
-def checked(workers, wanted, folder):
+def checked(workers, wanted, folder, precisions):
     """{"errors", "faults"} by label, of the contenders that answered."""
     found = {}
     for label, worker in workers.items():
@@ -141,16 +147,16 @@ def checked(workers, wanted, folder):
             found[label] = compare.errors(results, wanted)
     yardstick = found.get(YARDSTICK)
     return {
-        label: {"errors": errors, "faults": compare.faults(errors, PRECISION.get(label, "float32"), yardstick)}
+        label: {"errors": errors, "faults": compare.faults(errors, precisions[label], yardstick)}
         for label, errors in found.items()
     }
 
 
-def reference(folder, mode, threads):
+def reference(folder, mode, threads, engines=("torch", "minidl"), place=None):
     """The float64 results."""
-    engine, env = ("minidl", {"MINIDL_KERNELS": "plain"}) if ENGINES["torch"].missing() else ("torch", {})
-    with Worker(engine, threads, env) as worker:
-        worker.start("network", folder=str(folder), mode=mode, dtype="float64")
+    engine = next(name for name in engines if not ENGINES[name].missing())
+    with Worker(engine, threads, {"MINIDL_KERNELS": "plain"} if engine.startswith("minidl") else {}) as worker:
+        worker.start("network", folder=str(folder), mode=mode, dtype="float64", **(place or {}))
         worker.call("check", path=str(folder / "wanted.npz"))
     with np.load(folder / "wanted.npz") as wanted:
         return dict(wanted)

@@ -70,7 +70,7 @@ def main(argv=None):
     """Print the rows, and draw them where a path is given."""
     record = recorded()
     print("\n".join(text for _, text in lines(record)))
-    print(f"{len(record.rows)} rows, {record.nbytes:,} bytes of memory of their own")
+    print(f"{len(record.rows)} rows in {len(record.program)} calls, {record.nbytes:,} bytes of memory of their own")
     for path in sys.argv[1:] if argv is None else argv:
         draw(record, path)
         print(f"picture drawn in {path}")

@@ -32,6 +32,8 @@ class Engine(NamedTuple):
 ENGINES = {
     "minidl": Engine("minidl", "minidl_jobs"),
     "torch": Engine("PyTorch", "torch_jobs", ("torch",), f"torch==2.13.0 --index-url {TORCH_CPU}"),
+    "minidl-gpu": Engine("minidl", "minidl_device"),
+    "torch-gpu": Engine("PyTorch", "torch_device", ("torch",), "torch"),
     "numpy": Engine("NumPy", "numpy_jobs"),
     "onnxruntime": Engine("ONNX Runtime", "onnxruntime_jobs", ("onnx", "onnxruntime"), "onnx onnxruntime"),
     "dezero": Engine("DeZero", "dezero_jobs", ("dezero",), "dezero==0.0.13"),
@@ -41,12 +43,14 @@ ENGINES = {
 
 @dataclass(frozen=True)
 class Settings:
-    """Threads of every contender, rounds, the parts to run, and whether to run them in miniature."""
+    """Threads of every contender, rounds, the parts to run, whether to run them in miniature; where, and for how long."""
 
     threads: int = 2
     rounds: int = 7
     parts: tuple = ()
     quick: bool = False
+    device: str = "cpu"
+    within: float = float("inf")
 
     def describe(self):
         """Machine, versions and settings, for the JSON file."""

@@ -56,11 +56,12 @@ from minidl.ops.padding import pad
 from minidl.ops.products import bmm, dot, einsum, mm, mv, outer
 from minidl.ops.reduction import cumsum, logsumexp, mean, norm, prod, std, sum, var
 from minidl.ops.remainders import atan2, cumprod, floor_divide, fmod, isclose, lerp, remainder, round, trunc
-from minidl.ops.resampling import grid_sample, interpolate, pixel_shuffle, pixel_unshuffle
+from minidl.ops.resampling import interpolate, pixel_shuffle, pixel_unshuffle
 from minidl.ops.rescaling import dropout2d, rms_norm
+from minidl.ops.sampling import grid_sample
+from minidl.ops.scattering import scatter, scatter_add, scatter_reduce
 from minidl.ops.selecting import (
-    diag, diagonal, index_add, index_select, masked_fill, masked_select, nonzero, one_hot, scatter,
-    scatter_add,
+    diag, diagonal, index_add, index_select, masked_fill, masked_select, nonzero, one_hot,
 )  # fmt: skip
 from minidl.ops.sequences import (
     adaptive_avg_pool1d, adaptive_max_pool1d, avg_pool1d, conv1d, conv_transpose1d, max_pool1d,
@@ -88,6 +89,7 @@ if _TYPE_CHECKING:
     from minidl.anomaly import detect_anomaly
     from minidl.cuda import Device as device
     from minidl.gradcheck import check_gradients
+    from minidl.precision import autocast, bfloat16, get_float32_matmul_precision, set_float32_matmul_precision
     from minidl.training.weights import load, save
 
 __version__ = "0.1.0"
@@ -107,7 +109,7 @@ __all__ = [
     # packages
     "data", "gradcheck", "nn", "optim", "training",
     # the GPU
-    "cuda", "device",
+    "cuda", "device", "autocast", "bfloat16", "get_float32_matmul_precision", "set_float32_matmul_precision",
     # arithmetic
     "add", "sub", "mul", "div", "pow", "neg", "maximum", "minimum", "where", "clamp", "lerp",
     # elementwise
@@ -146,8 +148,9 @@ __all__ = [
     # products
     "mm", "bmm", "mv", "dot", "outer", "einsum",
     # selecting
-    "index_select", "index_add", "scatter", "scatter_add", "masked_fill", "masked_select", "nonzero", "diagonal",
-    "diag",
+    "index_select", "index_add", "masked_fill", "masked_select", "nonzero", "diagonal", "diag",
+    # scattering
+    "scatter", "scatter_add", "scatter_reduce",
     # tiling
     "t", "repeat", "tile", "repeat_interleave", "roll", "narrow", "unbind", "tril", "triu", "meshgrid",
     # sorting
@@ -155,7 +158,9 @@ __all__ = [
     # remainders
     "remainder", "fmod", "floor_divide", "trunc", "atan2", "cumprod", "isclose",
     # resampling
-    "interpolate", "pixel_shuffle", "pixel_unshuffle", "grid_sample",
+    "interpolate", "pixel_shuffle", "pixel_unshuffle",
+    # sampling
+    "grid_sample",
     # attention
     "scaled_dot_product_attention",
     # objectives
@@ -182,6 +187,10 @@ _LAZY = {
     "training": ("minidl.training", None),
     "check_gradients": ("minidl.gradcheck", "check_gradients"),
     "detect_anomaly": ("minidl.anomaly", "detect_anomaly"),
+    "autocast": ("minidl.precision", "autocast"),
+    "bfloat16": ("minidl.precision", "bfloat16"),
+    "get_float32_matmul_precision": ("minidl.precision", "get_float32_matmul_precision"),
+    "set_float32_matmul_precision": ("minidl.precision", "set_float32_matmul_precision"),
     "load": ("minidl.training.weights", "load"),
     "save": ("minidl.training.weights", "save"),
 }

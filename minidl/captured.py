@@ -12,6 +12,13 @@ step writes down what is computed, as a list of *rows*: which kernel, on which m
     loss.backward()                          softmax   z, t -> l        softmax   z, t -> l
     optimizer.step()                         sgd       h, dz -> W2      sgd       h, dz -> W2
 
+A row is an address of machine code and the addresses of what it reads and writes: a kernel of minidl, or a loop of NumPy's
+own. Neighbouring rows are handed to the threads together, so the Python of a whole step is as a rule one call. Between them
+lies no allocation either: while the step was recorded, each array was given a place in memory of the record's own, where a
+later array may follow once it is dead. What cannot be said as a row of machine code is a call of NumPy from Python between
+two such calls. A row that decides by values, such as a check of the labels, is a row while the decision is the usual one;
+otherwise Python takes over from there to the end of the call.
+
 The rows read parameters, running statistics, learning rates and random keys from memory at each replay, so schedules,
 momentum, averages, clipping and dropout go on, to the same bits as without capture. The alternative is to refuse: a step
 whose rows would not do the same is never replayed. ``python -m benchmarks.rows`` prints and draws the rows of a small network.

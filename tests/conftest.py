@@ -42,9 +42,11 @@ SKIPS = (
     "mpi4py is not installed",
     "tensorboard is not installed",
     "pyright is not installed",
+    "simplejpeg is not installed",
     "real data is not here",
     "the fast forms are switched off",
     "CuPy is not installed",
+    "cuTile is not installed",
     "not a git checkout",
     "this system has no",
 )

@@ -31,7 +31,7 @@ FUNCTIONS = """
     mean average median var std nanmean nanvar nanstd nanmax nanmin percentile quantile histogram bincount digitize
     corrcoef cov iscomplexobj isrealobj may_share_memory shares_memory get_default_memory_pool
     lib.stride_tricks.as_strided lib.stride_tricks.sliding_window_view
-    RawModule RawKernel cuda.Device cuda.Stream cuda.get_current_stream cuda.runtime.getDeviceCount cuda.runtime.getDeviceProperties
+    _core._routines_linalg.set_compute_type RawModule RawKernel cuda.Device cuda.Stream cuda.get_current_stream cuda.runtime.getDeviceCount cuda.runtime.getDeviceProperties
 """.split()
 METHODS = """
     reshape transpose view copy astype sum mean prod max min argmax argmin all any cumsum cumprod clip ravel flatten
@@ -50,14 +50,14 @@ def described():
     import cupy
 
     return {
-        "functions": {name: parameters(_found(cupy, name)) for name in FUNCTIONS},
+        "functions": {name: parameters(found(cupy, name)) for name in FUNCTIONS},
         "methods": {name: parameters(getattr(cupy.ndarray, name)) for name in METHODS},
-        "objects": {f"{owner}.{name}": parameters(getattr(_found(cupy, owner), name))
+        "objects": {f"{owner}.{name}": parameters(getattr(found(cupy, owner), name))
                     for owner, names in OBJECTS.items() for name in names},
     }  # fmt: skip
 
 
-def _found(owner, name):
+def found(owner, name):
     for part in name.split("."):
         owner = getattr(owner, part)
     return owner

@@ -1,8 +1,10 @@
 """Helpers that the data tests share: where the real sets lie, small files in the official forms, a measured call."""
 
 import gzip
+import io
 import os
 import struct
+import tarfile
 import time
 import tracemalloc
 from pathlib import Path
@@ -62,3 +64,13 @@ def measured(function, *args):
         tracemalloc.stop()
         assert seconds < 2, f"took {seconds:.1f} s"
         assert peak < 64 << 20, f"took {peak >> 20} MiB"
+
+
+def write_archive(path, members, age=0):
+    """A tar archive of members (name or TarInfo, contents), last changed `age` seconds ago."""
+    with tarfile.open(path, "w") as tar:
+        for name, contents in members:
+            member = name if isinstance(name, tarfile.TarInfo) else tarfile.TarInfo(name)
+            member.size = len(contents)
+            tar.addfile(member, io.BytesIO(contents))
+    os.utime(path, (time.time() - age,) * 2)

@@ -17,6 +17,8 @@ from minidl.ops import (
     matmul,
     padding,
     reduction,
+    resampling,
+    scattering,
     shape,
 )
 from minidl.tensor import walk
@@ -170,3 +172,50 @@ backward(
 fault(
     "graph", "of several uses the last one's gradient only", instead(walk, "_sum", lambda right, a, b: b), drawn("lerp")
 )
+
+
+# ---------------------------------------------------------------- what meets in one place, and smoothing
+
+
+def scattered(name, row, inject, forms="plain"):
+    """A fault in `scatter_reduce` that its row has to notice."""
+    fault("scatter_reduce", name, inject, reference(f"scatter_reduce/{row}", forms))
+
+
+def counted_once_more(right, a, b, **options):
+    return right(a, b + 1, **options)
+
+
+def first_pairs_only(right, place, most):
+    return right(place, min(most, 2))
+
+
+scattered("itself counted though it is left out", "mean_False", instead(scattering, "div", counted_once_more))
+scattered("the third factor of a place lost", "prod_many", instead(scattering, "_pairs", first_pairs_only))
+scattered("the third candidate of a place lost", "amin_many", instead(scattering, "_pairs", first_pairs_only))
+scattered("ties do not share", "amin_ties", after(scattering.ExtremeAt, "backward", changed(1, lambda g: g * 2)))
+scattered("itself kept though it is left out", "prod_False", instead(scattering, "masked_fill", lambda right, x, *a: x))
+scattered("a NaN loses", "amax_nan", instead(scattering, "array_module", lambda right, x: _fmax(right(x))))
+
+
+class _fmax:
+    """NumPy whose `maximum` prefers numbers to NaN."""
+
+    def __init__(self, xp):
+        self.xp = xp
+        self.maximum = xp.fmax
+
+    def __getattr__(self, name):
+        return getattr(self.xp, name)
+
+
+def smoothed(name, row, inject):
+    """A fault in smoothing before shrinking that its row has to notice."""
+    fault("interpolate", name, inject, reference(f"interpolate/{row}"))
+
+
+smoothed("a kernel that is not stretched", "bilinear/smooth",
+         lambda patch: patch.setitem(resampling.KERNELS, "linear", (1, lambda d: resampling.triangle(2 * d))))  # fmt: skip
+smoothed("the cubic constant of the other kind", "bicubic/smooth", instead(resampling, "near", lambda right, d, a=0: right(d)))
+smoothed("corners forgotten", "bilinear/smooth_corners",
+         instead(resampling, "_smooth_taps", lambda right, n, m, scale, kind, corners: right(n, m, scale, kind, None)))  # fmt: skip

@@ -17,7 +17,7 @@ from minidl.data import loader
 from minidl.nn import functional
 from minidl.nn import utils as _utils  # noqa: F401 (clipping stands there)
 from minidl.ops import clipping
-from minidl.data import catalogue
+from minidl.data import ImageFolder, splits
 from minidl.data.catalogue import DataSplits
 from minidl.optim import adam, lr_scheduler, rmsprop, sgd
 from minidl.training import TrainingState, atomic, identity, recipes, state
@@ -192,11 +192,15 @@ fault(
     after(loader, "permutation", lambda order, *a: np.concatenate([order[:1], order[:-1]])),
     test_data_loader.test_order_is_a_function_of_seed_and_epoch,
 )
+def swapped(first, second, *rest):
+    return [second, first, *rest]
+
+
 fault(
     "DataLoader",
     "workers' batches in the order of their end",
     instead(
-        loader.DataLoader, "_prefetched", lambda right, self, parts, epoch: right(self, parts[1::-1] + parts[2:], epoch)
+        loader.DataLoader, "_prefetched", lambda right, self, parts, epoch: right(self, swapped(*parts), epoch)
     ),
     test_of(test_data_loader.test_workers_do_not_change_a_bit, 2),
 )
@@ -258,7 +262,7 @@ run(
 )
 run(
     "statistics over validation pictures too",
-    instead(catalogue, "survey", lambda right, part: right(getattr(part, "dataset", part))),
+    instead(splits, "survey", lambda right, part: right(ImageFolder(part.root))),
     meaning.test_statistics_of_a_folder_are_those_of_its_training_part,
 )
 run(

@@ -38,6 +38,22 @@ row("index_add", lambda L, x, y, i: L.index_add(x, 1, i, y, alpha=2), (2, 3), (2
 row("scatter", lambda L, x, y, i: L.scatter(x, 0, i, y), SQUARE, (2, 4), constants=(DISTINCT,))
 row("scatter/number", lambda L, x, i: L.scatter(x, 0, i, 2.0), SQUARE, constants=(PLACES,))
 row("scatter_add", lambda L, x, y, i: L.scatter_add(x, 0, i, y), SQUARE, (2, 4), constants=(PLACES,))
+for reduce in "sum prod mean amax amin".split():
+    for kept in (True, False):
+        row(f"scatter_reduce/{reduce}_{kept}",
+            lambda L, x, y, i, r=reduce, k=kept: L.scatter_reduce(x, 0, i, y, r, include_self=k),
+            SQUARE, (2, 4), constants=(PLACES,), make=apart)  # fmt: skip
+for reduce in ("prod", "amin"):
+    row(f"scatter_reduce/{reduce}_many",
+        lambda L, x, y, i, r=reduce: L.scatter_reduce(x, 0, i, y, r, include_self=False), (2,), (7,),
+        constants=([0, 1, 0, 0, 1, 0, 0],))  # fmt: skip
+for reduce in ("amax", "amin"):
+    row(f"scatter_reduce/{reduce}_ties", lambda L, x, y, i, r=reduce: L.scatter_reduce(x, 0, i, y, r), [2.0, 1.0],
+        [2.0, 2.0, 1.0, -1.0, -1.0], constants=([0, 0, 0, 1, 1],), order=1)  # fmt: skip
+    row(f"scatter_reduce/{reduce}_nan", lambda L, x, y, i, r=reduce: L.scatter_reduce(x, 0, i, y, r), [2.0, np.nan],
+        [np.nan, 1.0, np.inf], constants=([0, 0, 1],), order=0)  # fmt: skip
+row("scatter/add", lambda L, x, i: L.scatter(x, 0, i, 2.0, reduce="add"), SQUARE, constants=(PLACES,), order=0)
+row("scatter/multiply", lambda L, x, i: L.scatter(x, 0, i, 2.0, reduce="multiply"), SQUARE, constants=(PLACES,), order=0)
 row("masked_fill", lambda L, x, m: L.masked_fill(x, m, -np.inf), SQUARE, constants=(MASK,))
 row("masked_select", lambda L, x, m: L.masked_select(x, m), (4,), constants=(MASK,))
 row("nonzero", lambda L, x: L.nonzero(x > 0), SQUARE, order=0)
@@ -101,6 +117,11 @@ for name, shape, options in [
     ("bicubic", IMAGE, dict(scale_factor=1.6, mode="bicubic")),
     ("bicubic/ratio", IMAGE, dict(scale_factor=1.6, mode="bicubic", recompute_scale_factor=True)),
     ("area", IMAGE, dict(size=(2, 3), mode="area")),
+    ("bilinear/smooth", (1, 2, 9, 7), dict(size=(4, 3), mode="bilinear", antialias=True)),
+    ("bilinear/smooth_larger", (1, 2, 3, 7), dict(size=(5, 3), mode="bilinear", antialias=True)),
+    ("bilinear/smooth_corners", (1, 2, 9, 7), dict(size=(4, 3), mode="bilinear", antialias=True, align_corners=True)),
+    ("bicubic/smooth", (1, 2, 9, 7), dict(scale_factor=0.45, mode="bicubic", antialias=True)),
+    ("bicubic/smooth_corners", (1, 2, 9, 7), dict(size=(3, 4), mode="bicubic", antialias=True, align_corners=True)),
 ]:
     row(f"interpolate/{name}", lambda L, x, o=options: L.interpolate(x, **o), shape)
 row("pixel_shuffle", lambda L, x: L.pixel_shuffle(x, 2), (2, 8, 2, 3))

@@ -2,6 +2,7 @@
 
     python ranks_lab.py train FAULT ARGUMENTS    train.py on few images; FAULT is kind:rank:step, such as die:1:10, or none
     python ranks_lab.py step                     steps of a network with batch norm and dropout, and PyTorch's names
+    python ranks_lab.py gpu                      the same on a GPU for each process
 """
 
 import hashlib
@@ -20,6 +21,7 @@ from run_lab import few_digits
 import minidl
 import train
 from minidl import distributed, nn, optim
+from minidl.backend import to_numpy
 from minidl.data import ArrayDataset, DataLoader
 from minidl.training import EpochMeter, Run, report
 
@@ -59,8 +61,10 @@ def train_with(fault):
     train.main()
 
 
-def steps():
+def steps(where):
     """Print, in process 0, digests that must not depend on the number of processes, then 'right'."""
+    global device
+    device = where
     distributed.init_process_group()
     rank, size = distributed.get_rank(), distributed.get_world_size()
     for line in (after_training(in_turn), after_training(in_step), shared_norm(rank, size)):
@@ -74,12 +78,12 @@ def steps():
 def after_training(gradient):
     """The digest of a network's state after six steps, whose gradients ``gradient(net, sharded, batch)`` leaves."""
     minidl.manual_seed(1)
-    net = nn.Sequential(nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.Flatten(), nn.Dropout(0.5), nn.Linear(144, 3))
+    net = nn.Sequential(nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.Flatten(), nn.Dropout(0.5), nn.Linear(144, 3)).to(device)
     if gradient is in_step:
         nn.SyncBatchNorm.convert_sync_batchnorm(net)
     generator = np.random.default_rng(0)
     data = ArrayDataset(generator.integers(0, 256, (45, 8, 8, 1), np.uint8), generator.integers(0, 3, 45))
-    loader = DataLoader(data, 20, shuffle=True, shards=distributed.own_shards(8))
+    loader = DataLoader(data, 20, shuffle=True, shards=distributed.own_shards(8), device=device)
     assert len(loader) == 2  # the last five are fewer than the shards
     optimizer, sharded = optim.SGD(net.parameters(), lr=0.1, momentum=0.9), distributed.ShardedStep(net, loader.shards)
     for epoch in range(3):
@@ -105,25 +109,26 @@ def shared_norm(rank, size):
     x = np.random.default_rng(0).standard_normal((16, 3, 5, 4)).astype(np.float32)
     upstream = np.random.default_rng(1).standard_normal(x.shape).astype(np.float32)
     own = slice(16 * rank // size, 16 * (rank + 1) // size)
-    net = distributed.DistributedDataParallel(nn.SyncBatchNorm(3))
-    x = minidl.tensor(x[own], requires_grad=True)
+    net = distributed.DistributedDataParallel(nn.SyncBatchNorm(3).to(device))
+    x, upstream = minidl.tensor(x[own]).to(device).requires_grad_(), minidl.tensor(upstream[own]).to(device)
     y = net(x)
-    gradient, = minidl.grad(y, x, minidl.tensor(upstream[own]), create_graph=True)
+    gradient, = minidl.grad(y, x, upstream, create_graph=True)
     second, = minidl.grad(gradient, x, gradient.detach(), retain_graph=True)
-    (y * minidl.tensor(upstream[own])).sum().backward()
-    whole = [np.concatenate([part.data for part in distributed.all_gather(t.detach())]) for t in (y, gradient, second, x.grad)]
+    (y * upstream).sum().backward()
+    whole = [np.concatenate([to_numpy(part.data) for part in distributed.all_gather(t.detach())])
+             for t in (y, gradient, second, x.grad)]
     gradients = [parameter.grad.data * size for parameter in net.parameters()]  # the sum, which is exact
     return digest([*whole, *gradients, *net.buffers()])
 
 
 def digest(tensors):
     arrays = [getattr(tensor, "data", tensor) if not isinstance(tensor, np.ndarray) else tensor for tensor in tensors]
-    return hashlib.sha256(b"".join(np.ascontiguousarray(array).tobytes() for array in arrays)).hexdigest()
+    return hashlib.sha256(b"".join(np.ascontiguousarray(to_numpy(array)).tobytes() for array in arrays)).hexdigest()
 
 
 def names(rank, size):
     """Each of PyTorch's names means what it means there."""
-    x = minidl.tensor([rank + 1.0, -rank])
+    x = minidl.tensor([rank + 1.0, -rank]).to(device)
     for op, expected in (("sum", size * (size + 1) / 2), ("avg", (size + 1) / 2), ("max", size), ("min", 1)):
         y = x.clone()
         distributed.all_reduce(y, op)
@@ -134,7 +139,7 @@ def names(rank, size):
     assert y.data[0] == size
     distributed.barrier()
     minidl.manual_seed(rank)  # the weights of process 0 count
-    net = distributed.DistributedDataParallel(nn.Linear(2, 1, bias=False))
+    net = distributed.DistributedDataParallel(nn.Linear(2, 1, bias=False).to(device))
     weights = distributed.all_gather(net.module.weight)
     assert all((w.data == weights[0].data).all() for w in weights)
     with net.no_sync():
@@ -148,8 +153,8 @@ def names(rank, size):
 
 
 if __name__ == "__main__":
-    if sys.argv[1] == "step":
-        steps()
+    if sys.argv[1] in ("step", "gpu"):
+        steps("cuda" if sys.argv[1] == "gpu" else "cpu")
     else:
         fault = sys.argv[2]
         sys.argv[1:3] = []

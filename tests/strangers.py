@@ -14,7 +14,7 @@ from test_data_download import CONTENTS, GOOD, SOURCE, archive
 import minidl
 from minidl.data import DataError, cifar10, idx
 from minidl.data.download import unpack
-from minidl.data.folder import decode
+from minidl.data.decoding import decode
 from minidl.training import CheckpointError, load_arrays, save_arrays
 from minidl.training.identity import read_json
 

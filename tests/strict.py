@@ -262,6 +262,14 @@ class Cupy(Module):
             def synchronize(self):
                 _wait("synchronize()")
 
+    class _core:  # noqa: N801
+        class _routines_linalg:  # noqa: N801
+            COMPUTE_TYPE_DEFAULT, COMPUTE_TYPE_TF32 = 1, 7
+
+            @staticmethod
+            def set_compute_type(dtype, compute_type):
+                events.append((dtype, compute_type))
+
 
 @contextlib.contextmanager
 def pretend_gpu(monkeypatch):

@@ -26,6 +26,7 @@ ALLOWED = {
     "philox": {"dispatch", "backend"},
     "captured": {"tensor", "dispatch", "backend"},
     "cuda": {"backend"},
+    "precision": {"cuda", "backend"},
     "random": {"philox", "backend"},
     "tensor": {"backend"},
     "ops": {"tensor", "dispatch", "backend", "random", "philox", "graph"},
@@ -48,13 +49,13 @@ ALLOWED = {
     # The tour shows both storeys, and nothing imports it.
     "tour": {"kernels", "memory", "philox", "graph", "graph_layout", "gradcheck", "nn", "optim", "data", "ops", "tensor"},
     # The second storey: nothing above may import it.
-    "kernels": {"captured", "nn", "optim", "ops", "tensor", "random", "philox", "dispatch", "backend", "memory"},
+    "kernels": {"captured", "precision", "nn", "optim", "ops", "tensor", "random", "philox", "dispatch", "backend", "memory"},
 }
 EVERYWHERE = {"checks", "once"}  # arguments are asked for in one way in all rooms, and what is made once is made so
 TOP = {None, "__main__", "commands"}  # minidl/__init__.py gathers what users import; commands may call everything
 HEAVY = set(
     "cupy cupyx numba llvmlite matplotlib sklearn scipy PIL pooch requests safetensors tqdm torch onnx onnxruntime"
-    " starlette uvicorn optuna sqlalchemy tensorboard mpi4py threadpoolctl resource".split()
+    " starlette uvicorn optuna sqlalchemy tensorboard mpi4py threadpoolctl resource simplejpeg".split()
 )
 
 
@@ -271,7 +272,7 @@ def code_lines(path):
 MOST_ON_THE_PATH = 3500  # lines of code that a reader of the first storey has before them
 OUTSIDE = {  # files of the path's rooms that teach nothing new
     "ops": "__init__ activations attention clipping collective comparison conv_transpose creation embedding extremes objectives products remainders"
-    " resampling rescaling selecting sequences sorting tiling",
+    " resampling rescaling sampling scattering selecting sequences sorting tiling",
     "nn": "__init__ activations attention conv_transpose everyday folded inference padding sequences synchronised utils",
     "optim": "__init__ averaging cycles lr_scheduler onecycle plateau rmsprop schedules sequence",
     "tensor": "__init__",

@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from benchmarks import chain, compare, googlenet, ops, pictures, products, race, report, settings, transfer
+from benchmarks import chain, compare, googlenet, ops, pictures, products, race, ranks, ranks_model, report, settings, transfer
 from benchmarks.__main__ import NAMES, main
 from benchmarks.case import Case, folder_of, load
 from benchmarks.convolution import flop, layers
@@ -154,6 +154,45 @@ def test_transfer_in_miniature(run, monkeypatch):
     assert {row["images"] for row in rows} == {10} and all(0 <= row["accuracy"] <= 1 for row in rows)
     again = run("transfer", "--only", "digits")[1]["parts"]["digits"]["rows"]
     assert again == rows  # the same bits
+
+
+@pytest.mark.parametrize("wrong", [False, True])
+def test_ranks(run, monkeypatch, capsys, wrong):
+    """On given measurements; what is measured by real processes runs with everything else, in miniature."""
+
+    def process(count, threads, job, *arguments):
+        if job == "sums":
+            return {size: 1e-4 + 1e-9 * int(size) for size in arguments[0].split(",")}
+        shards = int(arguments[1])
+        weights = f"{shards}" + "!" * (wrong and count == 2)
+        return {"seconds": [1.6 / (count * threads)], "sums": [0.01], "bytes": 4_000_000, "digest": weights}
+
+    monkeypatch.setattr(ranks, "process", process)
+    monkeypatch.setattr(ranks, "find_spec", lambda name: True)
+    monkeypatch.setattr(ranks, "cores", lambda: 2)
+    status, figures = run("ranks")
+    text = capsys.readouterr().out
+    assert status == wrong == len(figures["wrong"]) / 2 and ("WRONG: 2 x 1" in text) == wrong
+    assert "2 x 1, 8 shards: 1.00 of the throughput of 1 x 2" in text and "1.2% of" in text
+    (check,) = figures["checks"]
+    assert check["predicted"] == pytest.approx(0.8 + 1e-4 + 4e-3, rel=0.05) and check["measured"] == 0.8
+    monkeypatch.setattr(ranks, "find_spec", lambda name: None)
+    status, figures = run("ranks")
+    assert status == 0 and {row["ranks"] for row in figures["rows"]} == {1}
+    assert "pip install 'minidl[mpi]'" in capsys.readouterr().out
+
+
+def test_the_cost_of_a_sum():
+    """Segments and a ring move 2 (n - 1) / n times the array, a tree all of it up and down each level."""
+    for n, levels in ((2, 1), (8, 3)):
+        cost = {way: ranks_model.WAYS[way](n, 1e9, 0.0, 1e9) for way in ranks_model.WAYS}
+        messages = 2 * (n - 1) * ranks_model.SENDING
+        assert cost["segments"] == cost["ring"] == pytest.approx(2 * (n - 1) / n + messages)
+        assert cost["tree"] == pytest.approx(2 * levels * (1 + ranks_model.SENDING))
+    waiting = {way: ranks_model.WAYS[way](16, 0, 1.0, 1e9) for way in ranks_model.WAYS}
+    assert {way: round(seconds) for way, seconds in waiting.items()} == {"segments": 2, "ring": 30, "tree": 8}
+    assert ranks_model.efficiency(2, 1.0, 125e6, "1 Gbit/s") == pytest.approx(0.5, abs=1e-3)
+    assert ranks_model.fit({"1000": 1e-3, "1001000": 3e-3}) == (1e-3, pytest.approx(2e-9))
 
 
 @pytest.mark.slow

@@ -10,7 +10,7 @@ import pytest
 from data_files import fake_images, idx_bytes, measured
 
 from minidl.data import DataError, cifar10, idx
-from minidl.data.folder import decode
+from minidl.data.decoding import decode
 
 SMALL = fake_images(20)
 LABELS = (np.arange(20) % 10).astype(np.uint8)

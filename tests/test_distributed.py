@@ -162,6 +162,15 @@ def test_a_launcher_that_is_stopped_leaves_a_checkpoint_and_no_process(tmp_path,
         assert process.returncode == 143
 
 
+def test_gpus_that_are_not_there_are_one_line(tmp_path, monkeypatch):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "-1")
+    command = launch_command(2, "train", "none")
+    command.insert(command.index("-n"), "--backend=nccl")
+    done = subprocess.run(command, cwd=tmp_path, env=environment(), timeout=HANG, capture_output=True, text=True)
+    assert done.returncode == 2 and done.stderr.count("\n") == 1, done.stderr
+    assert done.stderr.startswith(f"{LAB.name}: error: rank 0: device 'cuda' needs ")
+
+
 def test_what_all_say_is_said_once(tmp_path):
     _, err = launch(2, "train", "none", "--epochs", "none", cwd=tmp_path, status=2)
     assert err.count("\n") == 1 and err.startswith(f"{LAB.name}: error: argument --epochs: 'none' found")

@@ -3,10 +3,12 @@
 The table of what was noticed is printed at the end of the run.
 """
 
-import faults_distributed  # noqa: F401 (these fill the table)
+import faults_data  # noqa: F401 (these fill the table)
+import faults_distributed  # noqa: F401
 import faults_doors  # noqa: F401
 import faults_kernels  # noqa: F401
 import faults_kernels_cpu  # noqa: F401
+import faults_kernels_gpu  # noqa: F401
 import faults_kernels_rare  # noqa: F401
 import faults_layers  # noqa: F401
 import faults_ops  # noqa: F401

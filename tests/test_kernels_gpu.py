@@ -6,8 +6,9 @@ import tile_machine
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from minidl.dispatch import using
 from minidl.kernels.gpu import convolution as kernels
-from minidl.kernels.gpu import reduction
+from minidl.kernels.gpu import losses, normalisation, optimisers, pooling, random, reduction
 from minidl.kernels.gpu.tiles import BF16, TF32
 from minidl.ops import convolution
 from minidl.ops.reduction import sum_forward
@@ -17,13 +18,23 @@ on_device, strict = tile_machine.strict.from_numpy, tile_machine.strict
 BOUNDS = {"float32": 1e-4, "float64": 1e-12}
 
 
+def shrink(patch):
+    """Tiles and shares so small that few numbers already make many blocks, remainders, and second stages."""
+    patch.setattr(kernels, "TILES_OF_DOUBLES", (4, 2, 8))
+    patch.setattr(kernels, "TILES", {name: (8, 4, 4) for name in kernels.TILES})
+    for module, name, value in (
+        (reduction, "SHARES", 4), (reduction, "TR", 4), (normalisation, "TP", 4), (normalisation, "TC", 2),
+        (normalisation, "SHARES", 4), (pooling, "TP", 4), (pooling, "TC", 2), (losses, "TILE", 8), (random, "TILE", 4),
+        (optimisers, "TILE", 8),
+    ):  # fmt: skip
+        patch.setattr(module, name, value)
+
+
 @pytest.fixture(autouse=True)
 def small_tiles(monkeypatch):
-    """Tiles and shares so small that few numbers already make many blocks, remainders, and second stages."""
-    monkeypatch.setattr(kernels, "LEAST", 2)
-    monkeypatch.setattr(kernels, "TILES", {name: (8, 4, 4) for name in kernels.TILES})
-    monkeypatch.setattr(reduction, "SHARES", 4)
-    monkeypatch.setattr(reduction, "TR", 4)
+    shrink(monkeypatch)
+    with using("fast"):
+        yield
 
 
 def numpy_of(value):
@@ -36,11 +47,12 @@ def assert_equal_to_plain(operation, *arguments, bound=None, **options):
     form = operation.find(moved[0])
     assert form is not None, operation.name
     found, again = numpy_of(form(*moved, **options)), numpy_of(form(*moved, **options))
-    plain = operation.plain(*arguments, **options)
+    with using("plain"):
+        plain = operation.plain(*arguments, **options)
     for a, b, expected in zip(*map(as_tuple, (found, again, plain))):
         assert (a.shape, a.dtype) == (expected.shape, expected.dtype) and a.tobytes() == b.tobytes()
         scale = max(1.0, float(np.abs(expected).max(initial=0)))
-        np.testing.assert_allclose(a, expected, rtol=0, atol=(bound or BOUNDS[a.dtype.name]) * scale)
+        np.testing.assert_allclose(a, expected, rtol=0, atol=(bound or BOUNDS.get(a.dtype.name, 0)) * scale)
     return found
 
 

@@ -40,7 +40,7 @@ def test_pyproject_holds_the_build_system_only():
 
 
 def test_extras_exist():
-    assert set(setup_cfg()["options.extras_require"]) == {"cuda12x", "cuda13x", "gpu-check", "onnx", "serve", "tensorboard", "tune", "mpi", "test", "fuzz", "bench", "dev"}
+    assert set(setup_cfg()["options.extras_require"]) == {"cuda12x", "cuda13x", "gpu-check", "onnx", "serve", "tensorboard", "tune", "jpeg", "mpi", "test", "fuzz", "bench", "dev"}
 
 
 def test_what_is_imported_is_required():

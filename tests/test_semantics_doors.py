@@ -49,7 +49,7 @@ OWN = {  # operations whose arguments must fit together in another way
     "bitwise_xor": dict(input=LABELS, other=LABELS), "bitwise_not": dict(input=LABELS), "flip": dict(input=X, dims=0),
     "gather": dict(input=X, dim=0, index=INDEX), "index_select": dict(input=X, dim=0, index=LABELS),
     "index_add": dict(input=X, dim=0, index=LABELS, source=X), "prelu": dict(input=X, weight=VECTOR),
-    "scatter_add": dict(input=X, dim=0, index=INDEX, src=X), "glu": dict(input=minidl.ones(2, 4)),
+    "scatter_add": dict(input=X, dim=0, index=INDEX, src=X), "scatter_reduce": dict(input=X, dim=0, index=INDEX, src=X, reduce="prod"), "glu": dict(input=minidl.ones(2, 4)),
     "embedding": dict(input=LABELS, weight=X), "scaled_dot_product_attention": dict(query=IMAGE, key=IMAGE, value=IMAGE),
 }  # fmt: skip
 OPTIONAL = {"weight", "bias", "pos_weight"}

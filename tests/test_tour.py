@@ -29,7 +29,7 @@ from minidl.tour.tape import Value
 
 ROOT = Path(__file__).resolve().parents[1]
 SLOW = (5, 10, 11)  # chapters of more than three seconds
-KERNELS = (12, 14, 15)  # chapters about the second storey
+KERNELS = (12, 14, 15, 16)  # chapters about the second storey
 CHAPTERS = [pytest.param(n, marks=pytest.mark.slow) if n in SLOW else n for n in chapters()]
 each_chapter = pytest.mark.parametrize("chapter", CHAPTERS)
 

@@ -1,8 +1,11 @@
 """Metrics, tables and pictures against scikit-learn and by hand."""
 
+import time
+
 import numpy as np
 import pytest
 from sklearn.metrics import accuracy_score, log_loss
+from tqdm import tqdm
 
 import minidl
 from minidl import nn
@@ -145,3 +148,38 @@ def test_the_best_epoch_is_the_latest_within_one_standard_error(accuracies, imag
 
 def test_the_first_epoch_is_always_kept():
     assert all(as_good(k / 10, k / 10, 10) for k in range(11))
+
+
+def test_time_waited_for_data_is_that_between_asking_and_getting(monkeypatch):
+    from minidl.training import progress
+
+    clock = [0.0]
+    monkeypatch.setattr(progress.time, "perf_counter", lambda: clock[0])
+
+    def slow():
+        for seconds in (50, 3, 0, 1):  # the first is not counted: nothing could be done meanwhile
+            clock[0] += seconds
+            yield seconds
+
+    waits = progress.Waits()
+    for _ in waits.over(slow()):
+        clock[0] += 4
+    assert waits.seconds == 4 and waits.share == pytest.approx(4 / 20)
+
+
+def test_the_bar_shows_how_long_was_waited_for_data(capsys, monkeypatch):
+    from minidl.training import progress
+
+    monkeypatch.setattr(progress, "tqdm", lambda *a, disable, **o: tqdm(*a, disable=False, **o))
+
+    def batches():
+        for k in range(3):
+            time.sleep(0.02)
+            yield k
+
+    shown = Progress(1, 3, every=0)
+    meter = EpochMeter(3)
+    for _ in shown.track(batches(), meter):
+        meter.put(0.5, 1, 2, 0.1)
+    assert "% waiting for data" in capsys.readouterr().err
+    assert shown.waits.seconds > 0.03

@@ -18,20 +18,20 @@ def signature(kernel, arguments):
     from cuda.tile import compilation
 
     names = kernel.body.__code__.co_varnames
-    constants = kernel.body.__annotations__
+    hints = kernel.body.__annotations__
     parameters = [
-        compilation.ConstantConstraint(value) if name in constants else _constraint(value)
+        compilation.ConstantConstraint(value) if hints.get(name) == "ct.Constant" else _constraint(value, hints.get(name))
         for name, value in zip(names, arguments)
     ]
     return compilation.KernelSignature(parameters, compilation.CallingConvention.cutile_python_v1(), symbol="kernel")
 
 
-def _constraint(value):
+def _constraint(value, hint=None):
     import cuda.tile as ct
     from cuda.tile import compilation
 
     if isinstance(value, int):
-        return compilation.ScalarConstraint(ct.int32)
+        return compilation.ScalarConstraint(ct.int64 if hint == "ct.ScalarInt64" else ct.int32)
     if isinstance(value, list):
         return compilation.ListConstraint(_constraint(value[0]), alias_groups=(), elements_may_alias=False)
     name = {"bool": "bool_"}.get(value.dtype.name, value.dtype.name)

@@ -20,6 +20,7 @@ from minidl import backend
 from minidl.kernels import table
 from minidl.kernels.gpu import tiles
 
+LAUNCHES = []  # names of kernels, in the order of their launches
 EXECUTED = {}  # kernel: the arguments of its launches, one for each set of constants and dtypes
 TFLOAT32, BFLOAT16 = "tfloat32", "bfloat16"  # dtypes that NumPy does not have: their numbers are float32s, rounded
 BITS_LOST = {TFLOAT32: 13, BFLOAT16: 16}
@@ -191,6 +192,9 @@ class Machine:
     def where(self, condition, a, b):
         return tile(np.where(condition, a, b))
 
+    def astype(self, x, dtype):
+        return tile(x).astype(dtype)
+
     def isnan(self, x):
         return tile(np.isnan(x))
 
@@ -246,12 +250,13 @@ def launch(kernel, grid, arguments, seed=0):
         for number in order:
             machine.block, machine.number = blocks[number], int(number)
             body(*arguments)
+    LAUNCHES.append(kernel.body.__name__)
     EXECUTED.setdefault(kernel.body.__name__, {}).setdefault(_kind(kernel, arguments), arguments)
 
 
 def _kind(kernel, arguments):
     """What a compiled variant of a kernel depends on: dtypes, and constants."""
-    hints = kernel.body.__annotations__
+    hints = {name for name, hint in kernel.body.__annotations__.items() if hint == "ct.Constant"}
     names = kernel.body.__code__.co_varnames
     return tuple(
         str((value[0] if isinstance(value, list) else value).dtype) if isinstance(value, (Array, list)) else value

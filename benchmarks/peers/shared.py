@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import numpy as np
 
 from benchmarks.chain import start, weight
@@ -47,6 +49,29 @@ class Network(Job):
         found |= {"logits": self.array(logits).copy(), "loss": loss.item()}
         self.optimizer.step()
         np.savez(path, **found, **{"loss after a step": self.train()})
+
+
+class OnDevice:
+    """What a `Network` on a GPU does otherwise: a turn queues steps, and waits once.
+
+    A peer has `one_step`, which looks at no number, `wait`, and `flags`.
+    """
+
+    STEPS = 5  # of a turn, at least
+
+    def turn(self, seconds=0.0):
+        """Seconds of a step: of as many as fill `seconds`, between two waits."""
+        self.one_step()
+        self.wait()
+        start = time.perf_counter()
+        self.one_step()
+        self.wait()
+        count = max(self.STEPS, int(seconds / (time.perf_counter() - start)))
+        start = time.perf_counter()
+        for _ in range(count):
+            self.one_step()
+        self.wait()
+        return {"seconds": (time.perf_counter() - start) / count}
 
 
 class Products(Job):

@@ -18,8 +18,9 @@ import numpy as np
 from minidl import backend, explain
 from minidl.backend import Array
 from minidl.commands.opening import add_run, opened
+from minidl.data.decoding import decode
 from minidl.data.errors import check, shown
-from minidl.data.folder import decode, spread
+from minidl.data.pictures import spread
 from minidl.explain import pictures
 from minidl.report.canvas import name_of, new_figure, png
 from minidl.training import whole

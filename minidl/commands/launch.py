@@ -10,6 +10,7 @@ instead of `python -m minidl launch -n 4` (extra: pip install minidl[mpi]).
 from __future__ import annotations
 
 import argparse
+import os
 import shlex
 from importlib.util import find_spec
 from pathlib import Path
@@ -26,6 +27,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("-n", dest="count", metavar="COUNT", type=whole(1, 4096), required=True, help="processes")
     parser.add_argument("--timeout", type=number(0, above=True),
                         help="seconds after which a process that does not answer ends all (600)")
+    parser.add_argument("--backend", choices=("mpi", "nccl"),
+                        help="nccl: gradients go from GPU to GPU, one for each process; for --device cuda (mpi)")
     parser.add_argument("script", metavar="SCRIPT", help="such as train.py")
     parser.add_argument("arguments", metavar="ARGUMENTS", nargs=argparse.REMAINDER, help="the script's own")
 
@@ -33,6 +36,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Run the script; its exit status."""
     check(find_spec("mpi4py"), "several processes need a package that is not installed: pip install 'minidl[mpi]'")
+    if args.backend:
+        os.environ["MINIDL_BACKEND"] = args.backend
     launch = Launch(args.count, [args.script, *args.arguments], args.timeout)
     status = launch()
     if launch.failure:

@@ -11,14 +11,16 @@ Start with `load`, which knows the data sets by name, and `DataLoader`:
 """
 
 from minidl.data.augmentation import PRESETS, augmentation
-from minidl.data.catalogue import LOADERS, DataSplits, load, load_folder
+from minidl.data.catalogue import LOADERS, load
 from minidl.data.dataset import ArrayDataset, Dataset, Subset, TensorDataset, stratified_split
 from minidl.data.errors import DataError
 from minidl.data.folder import ImageFolder
 from minidl.data.geometry import RandomAffine, RandomRotation, RandomZoom
+from minidl.data.image_archive import ImageArchive
 from minidl.data.loader import DataLoader
 from minidl.data.photometric import ColorJitter, Cutout, RandomErasing, ToChannels
 from minidl.data.random import ImageRandom
+from minidl.data.splits import DataSplits, load_folder
 from minidl.data.transforms import (
     CenterCrop,
     Compose,
@@ -33,7 +35,7 @@ from minidl.data.transforms import (
 
 __all__ = [
     "LOADERS", "PRESETS", "ArrayDataset", "CenterCrop", "ColorJitter", "Compose", "Cutout", "DataError", "DataLoader",
-    "DataSplits", "Dataset", "ImageFolder", "ImageRandom", "Normalize", "RandomAffine", "RandomCrop", "RandomErasing",
+    "DataSplits", "Dataset", "ImageArchive", "ImageFolder", "ImageRandom", "Normalize", "RandomAffine", "RandomCrop", "RandomErasing",
     "RandomHorizontalFlip", "RandomRotation", "RandomShift", "RandomVerticalFlip", "RandomZoom", "Resize", "Subset",
     "TensorDataset", "ToChannels", "ToFloat", "augmentation", "load", "load_folder", "stratified_split",
 ]

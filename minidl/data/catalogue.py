@@ -1,4 +1,4 @@
-"""The table of data sets: a name, or a folder of pictures, to its three parts.
+"""The table of data sets: a name, or a folder or archives of pictures, to its three parts.
 
 Training and test images are the publisher's. Validation is a stratified tenth of the
 training images, drawn with a fixed seed of its own, so that every run and every model
@@ -10,43 +10,18 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 from minidl.data import cifar10, digits, idx
-from minidl.data.augmentation import augmentation
-from minidl.data.dataset import ArrayDataset, Dataset, Subset, stratified_split
+from minidl.data.dataset import ArrayDataset, Subset, stratified_split
+from minidl.data.decoded import bytes_of
 from minidl.data.download import find
 from minidl.data.errors import DataError, broken, check, shown
-from minidl.data.folder import ImageFolder, class_folders, survey
 from minidl.data.sources import CIFAR10, FASHION_MNIST, MNIST
-
-SPLIT_SEED = 0
-VALIDATION, TEST = 0.1, 0.2  # shares of the training images, and of a set that has no test part
+from minidl.data.splits import SPLIT_SEED, TEST, VALIDATION, DataSplits, is_of_archives, load_folder
 
 
-@dataclass(frozen=True)
-class DataSplits:
-    """A data set ready for use: see `load`."""
-
-    name: str
-    train: Dataset
-    val: Dataset
-    test: Dataset
-    class_names: tuple[str, ...]
-    channels: int
-    image_size: int
-    mean: tuple[float, ...]
-    std: tuple[float, ...]
-    augmentation: str = "standard"  # the preset that "default" stands for
-    flips: bool = False  # whether a mirrored image is still one of its class
-
-    def transform(self, name: str = "none") -> Any:
-        """The transform of an augmentation preset, normalisation included; without a name that for evaluation."""
-        return augmentation(name, self)
-
-
-def load(name: str, data_dir: Any = None, *, image_size: int | None = None, download: bool = True) -> Any:
+def load(name: str, data_dir: Any = None, *, image_size: int | None = None, cache: int | str = 0, download: bool = True) -> Any:
     """Load a data set by name, or a folder of pictures.
 
     Parameters
@@ -54,12 +29,15 @@ def load(name: str, data_dir: Any = None, *, image_size: int | None = None, down
     name : str
         "digits", "mnist", "fashion-mnist", "cifar10", or the path of a folder with one
         folder of pictures per class, or with such folders in ``train`` and ``test`` (and
-        ``val``).
+        ``val``); or archives in WebDataset's form: ``x.tar``, ``x-{000..099}.tar``, or a
+        folder of them (see `ImageArchive`).
     data_dir : path, optional
         The folder in which official files are looked for first, in a folder named like the data set;
         then ``$MINIDL_DATA``, then the user's cache; then they are downloaded.
     image_size : int, optional
         Side to which pictures of a folder are resized.
+    cache : int or str, optional
+        Bytes, as in ``"4g"``, in which decoded pictures of a folder are kept for the next epoch or run.
     download : bool
         False: never use the network.
 
@@ -85,10 +63,12 @@ def load(name: str, data_dir: Any = None, *, image_size: int | None = None, down
     """
     key = ALIASES.get(str(name).lower(), str(name).lower())
     known = key in LOADERS
-    check(known or os.path.isdir(name), f"`data` is {shown(name)!r}: neither one of {', '.join(LOADERS)} nor a folder")
+    check(known or os.path.isdir(name) or is_of_archives(name),
+          f"`data` is {shown(name)!r}: neither one of {', '.join(LOADERS)} nor a folder nor .tar archives")
     check(not known or image_size is None, f"`image_size` is for folders of pictures; {key} has a size of its own")
+    check(not known or not cache, f"`cache` is for folders of pictures; {key} is in memory")
     try:
-        return LOADERS[key](data_dir, download) if known else load_folder(name, image_size)
+        return LOADERS[key](data_dir, download) if known else load_folder(name, image_size, bytes_of(cache))
     except OSError as error:
         raise DataError(f"{shown(error.filename or name)}: {error.strerror or error}") from error
 
@@ -134,63 +114,6 @@ def _cifar10(data_dir, download):
                    for names in (cifar10.TRAIN_FILES, cifar10.TEST_FILES))
     return _splits("cifar10", train, test, channels=3, image_size=32, mean=(0.4914, 0.4822, 0.4465),
                    std=(0.2470, 0.2435, 0.2616), augmentation="standard", flips=True)
-
-
-def load_folder(root: str | os.PathLike[str], image_size: int | None = None) -> Any:
-    """The parts of a folder of pictures.
-
-    With class folders only, the test part is a stratified fifth; with ``train`` and
-    ``test`` these are taken (``val`` serves as test where there is no ``test``).
-    Colour pictures may be mirrored by the presets, gray ones, which may be letters, not.
-    Up to 1,000 pictures of each part are decoded at once, which finds broken files
-    before training and gives mean and deviation.
-    """
-    whole, test_folder, val_folder = _parts(root)
-    train = ImageFolder(whole, image_size)
-    if len(train.class_names) < 2:
-        raise broken(whole, "at least two class folders", f"only {train.class_names[0]}")
-    if test_folder:
-        test = _same_classes(test_folder, train)
-    else:
-        train, test = _divided(root, train, TEST)
-    return _folder_splits(root, train, test, val_folder)
-
-
-def _folder_splits(root, train, test, val_folder):
-    index = train.dataset if isinstance(train, Subset) else train
-    facts = dict(channels=index.channels, image_size=index.image_size[0], flips=index.channels == 3)
-    train, val = (train, _same_classes(val_folder, index)) if val_folder else _divided(root, train, VALIDATION)
-    mean, std = survey(train)
-    for part in (val, test):
-        survey(part)
-    name = os.path.basename(os.path.abspath(root))
-    return DataSplits(name, train, val, test, tuple(index.class_names), mean=mean, std=std, **facts)
-
-
-def _divided(root, dataset, fraction):
-    """The large and the small part of a stratified split."""
-    try:
-        large, small = stratified_split(dataset.labels, fraction, SPLIT_SEED)
-    except ValueError as error:
-        raise DataError(f"{shown(root)}: {error}") from None
-    return Subset(dataset, large), Subset(dataset, small)
-
-
-def _parts(root):
-    """The folders of (training, test, validation) under `root`; None where there is none."""
-    names = class_folders(root)
-    if "train" not in names or not set(names) <= {"train", "test", "val"}:
-        return root, None, None
-    train, test, val = (os.path.join(root, part) if part in names else None for part in ("train", "test", "val"))
-    return (train, test, val) if test else (train, val, None)
-
-
-def _same_classes(folder, train):
-    """The pictures in `folder`, which may have no class that `train` lacks."""
-    unknown = set(class_folders(folder)) - set(train.class_names)
-    if unknown:
-        raise broken(folder, "only classes that the training part has", "also " + ", ".join(sorted(unknown)))
-    return ImageFolder(folder, train.image_size, train.channels, train.class_names)
 
 
 DIGITS_MEAN, DIGITS_STD = (0.3050,), (0.3183,)

@@ -174,20 +174,21 @@ def stratified_split(labels: Any, fraction: float, seed: int = 0) -> Any:
     check(labels.size > 0, "`labels` is empty: there is nothing to split")
     check(0 < fraction < 1, f"`fraction` is {fraction!r}; accepted: a number between 0 and 1")
     classes, counts = np.unique(labels, return_counts=True)
-    quotas = _quotas(counts, math.ceil(len(labels) * fraction - 1e-9))
+    due = quotas(counts, fraction)
     order = permutation(len(labels), seed, purpose=SPLIT)
     small = np.zeros(len(labels), bool)
-    for c, quota in zip(classes, quotas):
+    for c, quota in zip(classes, due):
         small[order[labels[order] == c][:quota]] = True
     return np.flatnonzero(~small), np.flatnonzero(small)
 
 
-def _quotas(counts, total):
-    """Numbers of items that each class gives to a part of `total` items (Hare's largest-remainder rule)."""
+def quotas(counts: Array, fraction: float) -> Array:
+    """Numbers of items that classes of `counts` give to a part of this share (Hare's largest-remainder rule)."""
+    total = math.ceil(counts.sum() * fraction - 1e-9)
     exact = counts * (total / counts.sum())
-    quotas = np.floor(exact).astype(np.int64)
-    by_remainder = np.argsort(quotas - exact, kind="stable")
-    quotas[by_remainder[: total - quotas.sum()]] += 1
-    quotas = np.minimum(quotas, counts - 1)
-    check(quotas.sum() > 0, f"too few items to split: the classes have {counts.tolist()}; at least 2 in one are needed")
-    return quotas
+    due = np.floor(exact).astype(np.int64)
+    by_remainder = np.argsort(due - exact, kind="stable")
+    due[by_remainder[: total - due.sum()]] += 1
+    due = np.minimum(due, counts - 1)
+    check(due.sum() > 0, f"too few items to split: the classes have {counts.tolist()}; at least 2 in one are needed")
+    return due

@@ -20,6 +20,7 @@ from minidl import backend
 from minidl.checks import integer
 from minidl.data.dataset import stacked
 from minidl.data.errors import check
+from minidl.data.order import Order
 from minidl.data.random import ImageRandom, permutation
 from minidl.data.shards import Shards
 from minidl.data.transforms import to_float
@@ -166,13 +167,18 @@ class DataLoader:
     def _batches(self, first):
         """Batches from number `first` on, in order: lists of this process's parts, each a tuple of arrays."""
         epoch, n, size = self.epoch, self._items, self.batch_size
-        order = permutation(n, self.seed, epoch) if self.shuffle else np.arange(n)
-        if self.sampler is not None:
-            order = np.fromiter(self.sampler, np.int64)
-        parts = [order[b * size : (b + 1) * size] for b in range(first, len(self))]
+        order = np.fromiter(self.sampler, np.int64) if self.sampler is not None else self._order(n, epoch)
+        parts = (np.asarray(order[b * size : (b + 1) * size]) for b in range(first, len(self)))
         if self.num_workers == 0:
             return (self._make(part, epoch) for part in parts)
         return self._prefetched(parts, epoch)
+
+    def _order(self, n, epoch):
+        """Something whose slices are the indices of an epoch, in order."""
+        if not self.shuffle:
+            return range(n)
+        block = getattr(self.dataset, "block", None)
+        return permutation(n, self.seed, epoch) if block is None else Order(n, self.seed, epoch, block)
 
     def _prefetched(self, parts, epoch):
         """Like the plain loop, with a queue of batches in the making; leaves no thread behind when closed."""

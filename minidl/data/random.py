@@ -16,7 +16,7 @@ from minidl.backend import Array
 from minidl.philox import philox
 from minidl.tensor import Tensor
 
-ORDER, AUGMENT, SPLIT = 1, 2, 3  # purposes, so that no two of them share numbers
+ORDER, AUGMENT, SPLIT, BLOCKS = 1, 2, 3, 4  # purposes, so that no two of them share numbers
 
 _WORD = np.uint64(0xFFFFFFFF)
 
@@ -27,12 +27,12 @@ def words_at(index: int | Array, epoch: int, draw: int | Array, purpose: int, se
     return philox(np.broadcast_arrays(*counter), (seed & 0xFFFFFFFF, (seed >> 32) & 0xFFFFFFFF))
 
 
-def permutation(n: int, seed: int, epoch: int = 0, purpose: int = ORDER) -> Array:
-    """The numbers 0 to n-1 in an order that is a function of (n, seed, epoch, purpose).
+def permutation(n: int, seed: int, epoch: int = 0, purpose: int = ORDER, part: int = 0) -> Array:
+    """The numbers 0 to n-1 in an order that is a function of (n, seed, epoch, purpose, part).
 
     Every number draws a random 64-bit ticket; the tickets are sorted.
     """
-    high, low, _, _ = words_at(np.arange(n), epoch, 0, purpose, seed)
+    high, low, _, _ = words_at(np.arange(n), epoch, part, purpose, seed)
     return np.argsort((high << np.uint64(32)) | low, kind="stable")
 
 

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from minidl.backend import array_module
 from minidl.distributed.transport import Transport
 from minidl.distributed.tree import TreeSum
 
@@ -67,8 +68,9 @@ class Group:
         PeerError
             Naming the processes that have not answered in time.
         """
-        requests = [(rank, self.transport.receive(array, rank)) for rank, array in incoming.items()]
-        requests += [(rank, self.transport.send(array, rank)) for rank, array in outgoing.items()]
+        with self.transport.batch():
+            requests = [(rank, self.transport.receive(array, rank)) for rank, array in incoming.items()]
+            requests += [(rank, self.transport.send(array, rank)) for rank, array in outgoing.items()]
         end, looks = time.monotonic() + self.timeout, 0
         while requests := [(rank, request) for rank, request in requests if not request.done()]:
             if time.monotonic() > end:
@@ -89,8 +91,9 @@ class Group:
 
     def gather(self, array: Any) -> list[Any]:
         """The arrays of all processes, in the order of their ranks; all have the shape and dtype of `array`."""
-        array = np.ascontiguousarray(array)
-        found = {rank: np.empty_like(array) for rank in self.others}
+        xp = array_module(array)
+        array = xp.ascontiguousarray(array)
+        found = {rank: xp.empty_like(array) for rank in self.others}
         self.exchange(dict.fromkeys(found, array), found)
         return [array if rank == self.rank else found[rank] for rank in range(self.size)]
 
@@ -124,9 +127,10 @@ class Group:
         """
         if self.size == 1:
             return
-        segments = np.array_split(flat, self.size)  # views
+        xp = array_module(flat)
+        segments = xp.array_split(flat, self.size)  # views
         mine = segments[self.rank]
-        parts = {rank: np.empty_like(mine) for rank in self.others}
+        parts = {rank: xp.empty_like(mine) for rank in self.others}
         self.exchange({rank: segments[rank] for rank in self.others}, parts)
         total = TreeSum()
         for rank in range(self.size):

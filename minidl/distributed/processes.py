@@ -9,6 +9,7 @@ Names and meaning are those of ``torch.distributed``.
 
 from __future__ import annotations
 
+import functools
 import os
 from importlib.util import find_spec
 from typing import Any
@@ -18,12 +19,13 @@ import numpy as np
 from minidl import backend
 from minidl.checks import integer, refused
 from minidl.distributed.group import TIMEOUT, Group
+from minidl.distributed.nccl import NCCLTransport
 from minidl.distributed.transport import MPITransport, Transport, started_by_mpi
 from minidl.ops import collective
 from minidl.tensor import Tensor
 
-BACKENDS: dict[str, type[Transport]] = {"mpi": MPITransport, "alone": Transport}
-REDUCTIONS: dict[str, np.ufunc] = {"sum": np.add, "avg": np.add, "max": np.maximum, "min": np.minimum}
+BACKENDS: dict[str, type[Transport]] = {"mpi": MPITransport, "nccl": NCCLTransport, "alone": Transport}
+REDUCTIONS = {"sum": "add", "avg": "add", "max": "maximum", "min": "minimum"}
 
 
 
@@ -49,7 +51,9 @@ def init_process_group(backend: str | None = None, timeout: float | None = None)
     Parameters
     ----------
     backend : str, optional
-        "mpi" or "alone"; the default is "mpi" where an MPI has started this process.
+        "mpi"; "nccl", which sends arrays of a GPU from GPU to GPU, one for each process; or
+        "alone". The default is ``MINIDL_BACKEND`` from the environment, or "mpi", where an
+        MPI has started this process.
     timeout : float
         Seconds after which a process that does not answer ends the run. The default is
         ``MINIDL_TIMEOUT`` from the environment, or 600.
@@ -59,7 +63,7 @@ def init_process_group(backend: str | None = None, timeout: float | None = None)
     ValueError
         If `backend` is unknown.
     RuntimeError
-        If the group is there already, or mpi4py is not installed.
+        If the group is there already, or a package or a GPU is missing.
 
     Examples
     --------
@@ -70,12 +74,12 @@ def init_process_group(backend: str | None = None, timeout: float | None = None)
     >>> distributed.destroy_process_group()
     """
     global _group
-    if backend is not None and backend not in BACKENDS:
-        raise refused("backend", backend, f"{', '.join(BACKENDS)}, or None")
+    name = backend or (os.environ.get("MINIDL_BACKEND") or "mpi" if started_by_mpi() else "alone")
+    if name not in BACKENDS:
+        raise refused("backend", name, f"{', '.join(BACKENDS)}, or None")
     if _group is not None:
         raise RuntimeError("the process group is there already; destroy_process_group() ends it")
-    name = backend or ("mpi" if started_by_mpi() else "alone")
-    if name == "mpi" and not find_spec("mpi4py"):
+    if name != "alone" and not find_spec("mpi4py"):
         raise RuntimeError("several processes need a package that is not installed: pip install 'minidl[mpi]'")
     transport = BACKENDS[name]()
     _group = Group(transport, float(timeout or os.environ.get("MINIDL_TIMEOUT") or TIMEOUT))
@@ -112,9 +116,14 @@ def get_world_size() -> int:
 
 def sum_over_processes(array: Any) -> Any:
     """The sum of the arrays of all processes, a new array on the device of `array`."""
-    flat = np.array(backend.to_numpy(array), order="C").reshape(-1)
+    flat = _copy(array).reshape(-1)
     world().sum(flat)
     return backend.to_device(flat.reshape(array.shape), backend.device_of(array))
+
+
+def where_it_can_be_sent(array: Any) -> Any:
+    """`array` itself where the transport takes it, else the same on the CPU."""
+    return array if world().transport.takes(array) else backend.to_numpy(array)
 
 
 def barrier() -> None:
@@ -136,17 +145,17 @@ def all_reduce(tensor: Tensor, op: str = "sum") -> None:
     if op not in REDUCTIONS:
         raise refused("op", op, ", ".join(REDUCTIONS))
     group = world()
-    flat = _on_cpu(tensor).reshape(-1)
+    flat = _copy(tensor.data).reshape(-1)
     if op in ("sum", "avg"):
         group.sum(flat)
     else:
-        flat = REDUCTIONS[op].reduce(group.gather(flat))
-    _overwrite(tensor, flat / np.asarray(group.size, flat.dtype) if op == "avg" else flat)
+        flat = functools.reduce(getattr(backend.array_module(flat), REDUCTIONS[op]), group.gather(flat))
+    _overwrite(tensor, flat / flat.dtype.type(group.size) if op == "avg" else flat)
 
 
 def all_gather(tensor: Tensor) -> list[Tensor]:
     """The tensors of all processes, which have one shape and dtype, in the order of their ranks."""
-    arrays = world().gather(_on_cpu(tensor))
+    arrays = world().gather(_copy(tensor.data))
     return [Tensor(backend.to_device(array, tensor.device)) for array in arrays]
 
 
@@ -155,14 +164,15 @@ def broadcast(tensor: Tensor, src: int = 0) -> None:
     integer(src, "src", least=0)
     if src >= get_world_size():
         raise refused("src", src, f"a rank below {get_world_size()}")
-    array = _on_cpu(tensor)
+    array = _copy(tensor.data)
     world().broadcast(array, src)
     _overwrite(tensor, array)
 
 
-def _on_cpu(tensor: Any) -> Any:
-    """A copy of the tensor's array for the transport: NumPy, C-contiguous."""
-    return np.array(backend.to_numpy(tensor.data), order="C")
+def _copy(array):
+    """A C-contiguous copy of `array` for the transport."""
+    array = where_it_can_be_sent(array)
+    return backend.array_module(array).array(array, order="C")
 
 
 def _overwrite(tensor, array):

@@ -24,7 +24,7 @@ import numpy as np
 
 from minidl import backend, random
 from minidl.data.shards import Shards
-from minidl.distributed.processes import get_rank, get_world_size, sum_over_processes, world
+from minidl.distributed.processes import get_rank, get_world_size, sum_over_processes, where_it_can_be_sent, world
 from minidl.distributed.strands import in_step
 from minidl.distributed.tree import TreeSum
 from minidl.nn.module import Module, Parameter
@@ -203,12 +203,13 @@ class ShardedStep:
     def _weighted(self, gradients, weight, buffers, size):
         """Gradients times `weight`, statistics times the number of images, and that number, in one flat array."""
         tensors = [*((g, p, weight) for g, p in zip(gradients, self.parameters)), *((b, b, size) for b in buffers)]
-        flat = np.zeros(sum(like.data.size for _, like, _ in tensors) + 1, self.dtype)
+        xp = backend.array_module(where_it_can_be_sent(tensors[0][1].data)) if tensors else np
+        flat = xp.zeros(sum(like.data.size for _, like, _ in tensors) + 1, self.dtype)
         start = 0
         for tensor, like, factor in tensors:
             end = start + like.data.size
             if tensor is not None:
-                np.multiply(backend.to_numpy(tensor.data).reshape(-1), factor, out=flat[start:end])
+                xp.multiply(where_it_can_be_sent(tensor.data).reshape(-1), factor, out=flat[start:end])
             start = end
         flat[-1] = size
         return flat
@@ -216,7 +217,7 @@ class ShardedStep:
     def _take(self, flat, buffers):
         """Sum over all processes; the mean over the images replaces gradients and statistics."""
         world().sum(flat)
-        flat /= flat[-1]
+        flat /= flat[-1:].copy()
         start = 0
         for tensor, place in [(p, p.grad) for p in self.parameters] + [(buffer, buffer) for buffer in buffers]:
             part = flat[start : start + tensor.data.size].reshape(tensor.shape)

@@ -8,11 +8,13 @@ which knows a limit and names the processes that did not answer, is `Group.excha
 
 from __future__ import annotations
 
+import contextlib
 import os
 from typing import Any
 
 import numpy as np
 
+RANKS = ("PMI_RANK", "OMPI_COMM_WORLD_RANK", "PMIX_RANK")  # in which MPICH, Open MPI and others tell a process its rank
 STARTED = ("OMPI_COMM_WORLD_SIZE", "PMI_SIZE", "PMIX_RANK")  # what Open MPI, MPICH and Slurm tell each process
 
 
@@ -28,8 +30,20 @@ class Transport:
     rank: int = 0
     size: int = 1
 
+    def takes(self, array: Any) -> bool:
+        """Return whether `array` can be sent from where it lies; an array of NumPy always can."""
+        return isinstance(array, np.ndarray)
+
+    def batch(self) -> contextlib.AbstractContextManager[None]:
+        """Context for messages that begin together; none is asked for its end inside."""
+        return contextlib.nullcontext()
+
+    def neighbour(self) -> int:
+        """The number of this process among those of its machine."""
+        return 0
+
     def send(self, array: Any, rank: int, tag: int = 0) -> Any:
-        """Begin to send the C-contiguous NumPy array `array`; the result's ``done()`` tells when it may be changed."""
+        """Begin to send the C-contiguous array `array`; the result's ``done()`` tells when it may be changed."""
         raise ValueError(f"`rank` is {rank}, but this process works alone")
 
     def receive(self, array: Any, rank: int, tag: int = 0) -> Any:
@@ -75,6 +89,12 @@ class MPITransport(Transport):
     def has_sent(self, rank: int, tag: int) -> bool:
         return self.world.Iprobe(rank, tag)
 
+    def neighbour(self) -> int:
+        neighbours = self.world.Split_type(self.mpi.COMM_TYPE_SHARED)
+        number = neighbours.Get_rank()
+        neighbours.Free()
+        return number
+
     def processors(self) -> int:
         neighbours = self.world.Split_type(self.mpi.COMM_TYPE_SHARED)
         own = _processors()
@@ -106,3 +126,8 @@ def _processors():
 def started_by_mpi() -> bool:
     """Return whether this process is one of several that an MPI started."""
     return any(name in os.environ for name in STARTED)
+
+
+def started_rank() -> int:
+    """The rank that the MPI which started this process has given it, before it is asked; 0 without one."""
+    return int(next((os.environ[name] for name in RANKS if name in os.environ), 0))

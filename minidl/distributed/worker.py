@@ -14,7 +14,7 @@ import sys
 import threading
 from pathlib import Path
 
-RANKS = ("PMI_RANK", "OMPI_COMM_WORLD_RANK", "PMIX_RANK")  # of MPICH, Open MPI, others
+from minidl.distributed.transport import started_rank
 
 OUT, ERR, ALIVE = "stdout", "stderr", "alive"  # named pipes in the launcher's folder
 
@@ -27,8 +27,7 @@ def main() -> None:
     sys.stdout.reconfigure(line_buffering=True)
     alive = os.open(folder / ALIVE, os.O_RDONLY)
     threading.Thread(target=_end_with, args=(alive,), daemon=True).start()
-    rank = next(os.environ[name] for name in RANKS if name in os.environ)
-    (folder / f"rank-{rank}").write_text(str(os.getpid()))
+    (folder / f"rank-{started_rank()}").write_text(str(os.getpid()))
     sys.argv = sys.argv[1:]
     sys.path[0] = str(Path(sys.argv[0]).resolve().parent)
     runpy.run_path(sys.argv[0], run_name="__main__")

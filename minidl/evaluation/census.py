@@ -16,7 +16,7 @@ import numpy as np
 
 from minidl.backend import Array
 from minidl.data import Resize, ToChannels
-from minidl.data.folder import spread
+from minidl.data.pictures import spread
 
 if TYPE_CHECKING:
     from minidl.data.catalogue import DataSplits

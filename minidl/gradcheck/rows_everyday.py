@@ -17,6 +17,8 @@ from minidl.ops import (
     remainders,
     resampling,
     rescaling,
+    sampling,
+    scattering,
     selecting,
     sequences,
     sorting,
@@ -64,18 +66,49 @@ INDEX = Tensor(np.array([2, 0, 2, 1]))
 PLACES = Tensor(np.array([[0, 2, 2, 1], [0, 1, 0, 1]]))  # two to one place in the first column and the last
 DISTINCT = Tensor(np.array([[0, 2, 2, 1], [1, 1, 0, 0]]))
 MASK = Tensor(np.array([[True, False, True], [False, True, True]]))
+
+
+def reduced(name: str, include_self: bool) -> Callable[..., Any]:
+    """`scatter_reduce` of (3, 4) and (2, 4) at `PLACES`."""
+    return lambda x, y: scattering.scatter_reduce(x, 0, PLACES, y, name, include_self=include_self)
+
+
+REDUCE = {"sum": np.sum, "mean": np.mean, "prod": np.prod, "amax": np.max, "amin": np.min}
+
+
+def _gathered(x, y, name, include_self):
+    """What `reduced` gives: the elements that go to each place as a list, reduced by NumPy."""
+    result = x.copy()
+    for i, j in np.ndindex(x.shape):
+        there = list(y[PLACES.data[:, j] == i, j])
+        if there:
+            result[i, j] = REDUCE[name](there + [x[i, j]] * include_self)
+    return result
+
+
 SELECTING = [
     linear("index_select", lambda x: selecting.index_select(x, 1, INDEX), lambda x: x[:, INDEX.data]),
     Case("index_add", lambda x, y: selecting.index_add(x, 1, INDEX, y, alpha=2), normal((2, 3), (2, 4)),
          zero_blocks=SUM, reference=lambda x, y: _added(x, (slice(None), INDEX.data), 2 * y)),
-    Case("scatter", lambda x, y: selecting.scatter(x, 0, DISTINCT, y), normal((3, 4), (2, 4)), zero_blocks=SUM,
+    Case("scatter", lambda x, y: scattering.scatter(x, 0, DISTINCT, y), normal((3, 4), (2, 4)), zero_blocks=SUM,
          reference=lambda x, y: _written(x, (DISTINCT.data, np.arange(4)), y)),
-    linear("scatter/number", lambda x: selecting.scatter(x, 0, PLACES, 2.0),
+    linear("scatter/number", lambda x: scattering.scatter(x, 0, PLACES, 2.0),
            lambda x: _written(x, (PLACES.data, np.arange(4)), 2.0), SQUARE),
-    Case("scatter/last", lambda x, y: selecting.scatter(x, 0, Tensor(np.array([1, 1, 0])), y), normal((3,), (3,)),
+    Case("scatter/last", lambda x, y: scattering.scatter(x, 0, Tensor(np.array([1, 1, 0])), y), normal((3,), (3,)),
          zero_blocks=SUM, reference=lambda x, y: np.array([y[2], y[1], x[2]])),
-    Case("scatter_add", lambda x, y: selecting.scatter_add(x, 0, PLACES, y), normal((3, 4), (2, 4)), zero_blocks=SUM,
+    Case("scatter_add", lambda x, y: scattering.scatter_add(x, 0, PLACES, y), normal((3, 4), (2, 4)), zero_blocks=SUM,
          reference=lambda x, y: _added(x, (PLACES.data, np.arange(4)), y)),
+    *[Case(f"scatter_reduce/{name}_{kept}", reduced(name, kept), both(apart((3, 4)), apart((2, 4))), zero_blocks=blocks,
+           reference=lambda x, y, name=name, kept=kept: _gathered(x, y, name, kept))
+      for name, blocks in (("sum", SUM), ("mean", SUM), ("amax", SUM), ("amin", SUM), ("prod", ((0, 0),)))
+      for kept in (True, False)],
+    Case("scatter_reduce/zeros", lambda x, y: scattering.scatter_reduce(x, 0, Tensor(np.array([1, 1, 0, 1, 1])), y, "prod"),
+         lambda rng: [np.array([2.0, 0.5]), np.array([3.0, 0.0, 4.0, 0.0, 1.5])], zero_blocks=((0, 0),),
+         reference=lambda x, y: np.array([8.0, 0.0])),
+    linear("scatter/add", lambda x: scattering.scatter(x, 0, PLACES, 2.0, reduce="add"),
+           lambda x: _added(x, (PLACES.data, np.arange(4)), 2.0), SQUARE),
+    linear("scatter/multiply", lambda x: scattering.scatter(x, 0, DISTINCT, 2.0, reduce="multiply"),
+           lambda x: _written(x, (DISTINCT.data, np.arange(4)), 2 * x[DISTINCT.data, np.arange(4)]), SQUARE),
     linear("masked_fill", lambda x: selecting.masked_fill(x, MASK, 2.0), lambda x: np.where(MASK.data, 2.0, x),
            normal((2, 3))),
     linear("masked_select", lambda x: selecting.masked_select(x, MASK), lambda x: x[MASK.data], normal((2, 3))),
@@ -124,7 +157,6 @@ SORTING = [
 ]
 
 
-
 def _apart_from_whole(rng):
     """Dividends and divisors of both signs whose quotients are no whole numbers, nor near one."""
     b = rng.choice([-1.0, 1.0], (2, 3)) * rng.uniform(0.5, 1.5, (2, 3))
@@ -143,7 +175,6 @@ REMAINDERS = [
 ]
 
 
-
 def resized(mode: str, *shape: Any, **options: Any) -> Case:
     """A case of `interpolate`."""
     name = "_".join(["interpolate/" + mode, *(str(value) for value in options.values())]).replace(" ", "")
@@ -159,7 +190,7 @@ def sampled(mode: str, padding_mode: str, align_corners: bool = False) -> Case:
         return [rng.standard_normal((2, 2, 3, 4)), places]
 
     def function(x, grid):
-        return resampling.grid_sample(x, grid, mode, padding_mode, align_corners)
+        return sampling.grid_sample(x, grid, mode, padding_mode, align_corners)
 
     blocks = ((0, 0), (0, 1), (1, 1)) if mode == "nearest" else ((0, 0),)
     return Case(f"grid_sample/{mode}_{padding_mode}", function, make, zero_blocks=blocks,
@@ -174,6 +205,8 @@ RESAMPLING = [
     resized("bilinear", 1, 2, 3, 4, scale_factor=2, align_corners=True),
     resized("bicubic", 1, 2, 3, 4, scale_factor=1.6),
     resized("area", 1, 2, 5, 4, size=(2, 3)),
+    resized("bilinear", 1, 2, 7, 4, size=(3, 5), antialias=True),
+    resized("bicubic", 1, 2, 7, 9, scale_factor=0.4, antialias=True),
     linear("pixel_shuffle", lambda x: resampling.pixel_shuffle(x, 2), make=normal((2, 8, 2, 3))),
     linear("pixel_unshuffle", lambda x: resampling.pixel_unshuffle(x, 2), make=normal((2, 2, 4, 6))),
     sampled("bilinear", "zeros"),
@@ -240,7 +273,6 @@ SEQUENCES = [
     linear("adaptive_avg_pool1d", lambda x: sequences.adaptive_avg_pool1d(x, 3), make=LINE),
     linear("adaptive_max_pool1d", lambda x: sequences.adaptive_max_pool1d(x, 3), make=LINE),
 ]
-
 
 
 def _dropped(x):

@@ -45,7 +45,19 @@ GPU = {
     "ops.convolution.conv2d_forward": "gpu.convolution",
     "ops.convolution.conv2d_input_grad": "gpu.convolution",
     "ops.convolution.conv2d_weight_grad": "gpu.convolution",
+    "ops.dropout.dropout_forward": "gpu.random",
+    "ops.losses.CrossEntropy": "gpu.losses",
+    "ops.matmul.linear_forward": "gpu.products",
+    "ops.matmul.matmul_forward": "gpu.products",
+    "ops.max_pooling.max_pool2d_forward": "gpu.pooling",
+    "ops.max_pooling.max_pool2d_gather": "gpu.pooling",
+    "ops.max_pooling.max_pool2d_scatter": "gpu.pooling",
+    "ops.normalisation.BatchNorm": "gpu.normalisation",
+    "ops.normalisation.BatchNormEval": "gpu.normalisation",
     "ops.reduction.sum_forward": "gpu.reduction",
+    "optim.adam.adam_update": "gpu.optimisers",
+    "optim.sgd.sgd_update": "gpu.optimisers",
+    "philox.fill_uint32": "gpu.random",
 }
 FORMS = {"cpu": CPU, "gpu": GPU}
 COMPILERS = {"cpu": "numba", "gpu": "cuda.tile"}  # without which everything runs in its plain form

@@ -46,8 +46,9 @@ from minidl.ops.objectives import (
 )  # fmt: skip
 from minidl.ops.padding import pad
 from minidl.ops.promotion import floating, tensor_of
-from minidl.ops.resampling import grid_sample, interpolate, pixel_shuffle, pixel_unshuffle
+from minidl.ops.resampling import interpolate, pixel_shuffle, pixel_unshuffle
 from minidl.ops.rescaling import dropout2d, instance_norm_train, rms_norm
+from minidl.ops.sampling import grid_sample
 from minidl.ops.selecting import one_hot
 from minidl.ops.sequences import (
     adaptive_avg_pool1d,

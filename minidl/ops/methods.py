@@ -24,6 +24,7 @@ from minidl.ops import (
     products,
     reduction,
     remainders,
+    scattering,
     selecting,
     shape,
     sorting,
@@ -165,8 +166,9 @@ class Methods:
     gather: Final = indexing.gather
     index_select: Final = selecting.index_select
     index_add: Final = selecting.index_add
-    scatter: Final = selecting.scatter
-    scatter_add: Final = selecting.scatter_add
+    scatter: Final = scattering.scatter
+    scatter_add: Final = scattering.scatter_add
+    scatter_reduce: Final = scattering.scatter_reduce
     masked_fill: Final = selecting.masked_fill
     masked_select: Final = selecting.masked_select
     nonzero: Final = selecting.nonzero

@@ -1,15 +1,14 @@
-"""Images of another size, and images read at any place.
+"""Images of another size.
 
-Along each axis an output is a weighted sum of a few inputs: 1 nearest, 2 linear, 4 cubic. Which ones is known
-before the data is, so `interpolate` is made of the linear `Pick`, whose adjoint adds in a fixed order; in
-`grid_sample` places are data as well, and have a gradient through the weights.
+Along each axis an output is a weighted sum of a few inputs: 1 nearest, 2 linear, 4 cubic; more where smoothing comes
+before shrinking. Which ones is known before the data is, so `interpolate` is made of the linear `Pick`, whose adjoint
+adds in a fixed order. Images read at places that are data stand in ``sampling.py``.
 
 Reference: R. Keys, "Cubic convolution interpolation for digital image processing", IEEE TASSP 29, 1981.
 """
 
 from __future__ import annotations
 
-import itertools
 import math
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -18,15 +17,13 @@ import numpy as np
 
 from minidl.backend import Array, array_module
 from minidl.checks import MOST, Ints, choice, flag, integer, lengths, number, positive_pair, shown
-from minidl.ops.arithmetic import where
 from minidl.ops.average_pooling import adaptive_avg_pool2d
-from minidl.ops.indexing import Take
 from minidl.ops.padding import Pick
 from minidl.ops.promotion import tensor_of
 from minidl.ops.sequences import adaptive_avg_pool1d
 from minidl.tensor import Tensor
 
-CUBIC = -0.75  # the free constant of cubic convolution
+CUBIC, CUBIC_SMOOTH = -0.75, -0.5  # the free constant of cubic convolution, as PyTorch has it without and with smoothing
 
 
 def linear_weights(t: Tensor | Array) -> list[Tensor | Array]:
@@ -34,20 +31,35 @@ def linear_weights(t: Tensor | Array) -> list[Tensor | Array]:
     return [1 - t, t]
 
 
+def near(d: Array, a: float = CUBIC) -> Array:
+    """Keys's weight of an element at a distance `d` of at most 1."""
+    return ((a + 2) * d - (a + 3)) * d * d + 1
+
+
+def far(d: Array, a: float = CUBIC) -> Array:
+    """Keys's weight of an element at a distance `d` from 1 to 2."""
+    return ((a * d - 5 * a) * d + 8 * a) * d - 4 * a
+
+
 def cubic_weights(t: Array) -> list[Array]:
     """Weights of two elements before and two after a place, `t` beyond the second."""
-
-    def near(d):
-        return ((CUBIC + 2) * d - (CUBIC + 3)) * d * d + 1
-
-    def far(d):
-        return ((CUBIC * d - 5 * CUBIC) * d + 8 * CUBIC) * d - 4 * CUBIC
-
     return [far(t + 1), near(t), near(1 - t), far(2 - t)]
+
+
+def triangle(d: Array) -> Array:
+    """The linear kernel at the distances `d`."""
+    return np.maximum(1 - d, 0)
+
+
+def keys(d: Array) -> Array:
+    """The cubic kernel at the distances `d`."""
+    return np.where(d < 1, near(d, CUBIC_SMOOTH), np.where(d < 2, far(d, CUBIC_SMOOTH), 0))
 
 
 # kind: (first element relative to the place rounded down, the weights)
 TAPS: dict[str, tuple[int, Callable[..., Any]]] = {"linear": (0, linear_weights), "cubic": (-1, cubic_weights)}
+# kind: (how far the kernel reaches, the kernel)
+KERNELS: dict[str, tuple[int, Callable[..., Any]]] = {"linear": (1, triangle), "cubic": (2, keys)}
 # mode: (number of image axes or None for any, kind of taps)
 MODES: dict[str, tuple[int | None, str]] = {
     "nearest": (None, "nearest"),
@@ -79,7 +91,8 @@ def interpolate(
     recompute_scale_factor : bool, optional
         Scale by the ratio of the lengths, which are whole, rather than by `scale_factor`.
     antialias : bool
-        False: smoothing before shrinking is not there.
+        Smooth before shrinking, for ``"bilinear"`` and ``"bicubic"``: the kernel is stretched over all the inputs that
+        an output stands for.
 
     Raises
     ------
@@ -101,7 +114,10 @@ def interpolate(
         return (adaptive_avg_pool1d if axes == 1 else adaptive_avg_pool2d)(input, size)
     kind = MODES[mode][1]
     for axis, n, m, scale in zip(range(2, 2 + axes), input.shape[2:], size, scales):
-        input = _resized(input, axis, kind, _places(n, m, scale, kind, align_corners))
+        if antialias:
+            input = _weighted(input, axis, _smooth_taps(n, m, scale, kind, align_corners))
+        else:
+            input = _resized(input, axis, kind, _places(n, m, scale, kind, align_corners))
     return input
 
 
@@ -113,8 +129,8 @@ def _check_mode(input, mode, align_corners, antialias):
         raise ValueError(f"`input` has shape {input.shape}; accepted: lengths of 1 or more after the first")
     if align_corners is not None and flag(align_corners, "align_corners") in (True, False) and kind not in TAPS:
         raise ValueError(f"`align_corners` is {align_corners} for `mode` {mode!r}, which takes none")
-    if antialias:
-        raise ValueError("`antialias` is True; accepted: False, smooth before shrinking")
+    if antialias and (needed != 2):
+        raise ValueError(f"`antialias` is True for `mode` {mode!r}; accepted for 'bilinear' and 'bicubic'")
 
 
 def _sizes(input, size, scale_factor, recompute):
@@ -161,13 +177,32 @@ def _resized(x, axis, kind, places):
     if kind not in TAPS:
         return x if below.tolist() == list(range(n)) else Pick.apply(x, tuple(below.tolist()), axis)
     first, weights = TAPS[kind]
+    return _weighted(x, axis, [(np.clip(below + i, 0, n - 1), w) for i, w in enumerate(weights(places - below), first)])
+
+
+def _weighted(x, axis, taps):
+    """The sum of elements of `x` along an axis times weights: each tap has a position and a weight for every output."""
     total, shape = None, (-1,) + (1,) * (x.ndim - 1 - axis)
-    for tap, weight in enumerate(weights(places - below), first):
-        positions = tuple(np.clip(below + tap, 0, n - 1).tolist())
+    for positions, weight in taps:
         weight = Tensor(array_module(x.data).asarray(weight.tolist(), dtype=x.dtype)).reshape(shape)
-        part = Pick.apply(x, positions, axis) * weight
+        part = Pick.apply(x, tuple(positions.tolist()), axis) * weight
         total = part if total is None else total + part
     return total
+
+
+def _smooth_taps(n, m, scale, kind, align_corners):
+    """Positions and weights along an axis of `n` whose kernel is as wide as `ratio` elements, or 1 if that is more."""
+    ratio = n / m if scale is None else 1 / scale
+    if align_corners:
+        ratio = (n - 1) / (m - 1) if m > 1 else 0
+    reach, kernel = KERNELS[kind]
+    stretch = max(ratio, 1)
+    centres = ratio * (np.arange(m) + 0.5)  # in units in which element i covers i to i + 1
+    first = np.maximum(np.floor(centres - reach * stretch + 0.5), 0).astype(int)
+    end = np.minimum(np.floor(centres + reach * stretch + 0.5), n).astype(int)
+    positions = first + np.arange((end - first).max())[:, None]
+    weights = kernel(np.abs(positions + 0.5 - centres) / stretch) * (positions < end)
+    return list(zip(np.minimum(positions, n - 1), weights / weights.sum(axis=0)))
 
 
 def pixel_shuffle(input: Tensor, upscale_factor: int) -> Tensor:
@@ -190,111 +225,3 @@ def pixel_unshuffle(input: Tensor, downscale_factor: int) -> Tensor:
     k = len(lead)
     apart = input.reshape(*lead, C, H // r, r, W // r, r)
     return apart.permute(*range(k), k, k + 2, k + 4, k + 1, k + 3).reshape(*lead, C * r * r, H // r, W // r)
-
-
-def _unnormalised(places, n, align_corners):
-    """From -1 ... 1 to positions along an axis of `n`."""
-    return (places + 1) * ((n - 1) / 2) if align_corners else ((places + 1) * n - 1) / 2
-
-
-def _reflected(places, n, align_corners):
-    """Mirrored back and forth at the outermost elements, or at their outer edges."""
-    low, span = (0, n - 1) if align_corners else (-0.5, n)
-    if span == 0:
-        return places * 0
-    distance = (places - low).abs()
-    turns = (distance.detach() / span).floor()
-    extra = distance - turns * span
-    return where(turns.data % 2 == 0, extra, span - extra) + low
-
-
-def _into(places, n, padding_mode, align_corners):
-    """Places brought into an axis of `n` as the padding mode has it; those of zeros stay outside."""
-    if padding_mode == "zeros":
-        return places
-    places = _reflected(places, n, align_corners) if padding_mode == "reflection" else places
-    return places.clamp(0, n - 1)
-
-
-def grid_sample(
-    input: Tensor, grid: Tensor, mode: str = "bilinear", padding_mode: str = "zeros", align_corners: bool | None = None
-) -> Tensor:
-    """Images read at the places that a grid names, as PyTorch's ``grid_sample``.
-
-    Parameters
-    ----------
-    input : Tensor, shape (N, C, H, W)
-    grid : Tensor, shape (N, OH, OW, 2)
-        For every output its place (x, y); -1 and 1 are the image's edges.
-    mode : str
-        ``"bilinear"``, ``"nearest"`` or ``"bicubic"``.
-    padding_mode : str
-        Outside lie ``"zeros"``, the ``"border"``'s elements, or the image's ``"reflection"``.
-    align_corners : bool, optional
-        Take -1 and 1 for the middles of the outermost pixels, rather than their outer edges.
-
-    Returns
-    -------
-    Tensor, shape (N, C, OH, OW)
-
-    References
-    ----------
-    M. Jaderberg et al., "Spatial Transformer Networks", arXiv 1506.02025.
-
-    Examples
-    --------
-    >>> import minidl
-    >>> x = minidl.tensor([[[[1.0, 2.0], [3.0, 4.0]]]])
-    >>> minidl.grid_sample(x, minidl.zeros(1, 1, 1, 2))
-    tensor([[[[2.5]]]])
-    """
-    choice(mode, "mode", ("bilinear", "nearest", "bicubic"))
-    choice(padding_mode, "padding_mode", ("zeros", "border", "reflection"))
-    align_corners = align_corners is not None and flag(align_corners, "align_corners")
-    if tensor_of(input).ndim != 4 or tensor_of(grid, "grid").ndim != 4 or grid.shape[3] != 2 or grid.shape[0] != input.shape[0]:
-        raise ValueError(
-            f"`input` has shape {input.shape} and `grid` {grid.shape}; accepted: (N, C, H, W) and (N, OH, OW, 2)"
-        )
-    if input.dtype != grid.dtype:
-        raise TypeError(f"`input` is {input.dtype} but `grid` is {grid.dtype}; cast one with .to(dtype)")
-    if 0 in input.shape[1:]:
-        raise ValueError(f"`input` has shape {input.shape}; accepted: lengths of 1 or more after the first")
-    columns, rows = (_taps(grid[..., i], input.shape[3 - i], mode, padding_mode, align_corners) for i in (0, 1))
-    total = None
-    for (row, row_weight), (column, column_weight) in itertools.product(rows, columns):
-        part = _read(input, row, column) * (row_weight * column_weight).unsqueeze(1)
-        total = part if total is None else total + part
-    return total
-
-
-def _taps(places, n, mode, padding_mode, align_corners):
-    """For each tap along an axis the positions, whole numbers in an array, and the weights, a Tensor."""
-    places = _unnormalised(places, n, align_corners)
-    xp = array_module(places.data)
-    if mode != "bicubic":
-        places = _into(places, n, padding_mode, align_corners)
-    if mode == "nearest":
-        nearest = xp.rint(places.data)
-        return [(nearest, Tensor(_is_inside(nearest, n).astype(places.dtype)))]
-    below = xp.floor(places.data)
-    first, weights = TAPS["cubic" if mode == "bicubic" else "linear"]
-    taps = []
-    for tap, weight in enumerate(weights(places - Tensor(below)), first):
-        position = below + tap
-        if mode == "bicubic" and padding_mode != "zeros":
-            position = xp.rint(_into(Tensor(position), n, padding_mode, align_corners).data)
-        taps.append((position, where(_is_inside(position, n), weight, 0.0)))
-    return taps
-
-
-def _is_inside(positions, n):
-    return (positions >= 0) & (positions <= n - 1)
-
-
-def _read(input, row, column):
-    """The elements of (N, C, H, W) at rows and columns (N, OH, OW), whatever lies there where these are outside."""
-    N, C, H, W = input.shape
-    xp = array_module(input.data)
-    pixel = xp.where(_is_inside(row, H) & _is_inside(column, W), row * W + column, 0).astype("int64")
-    images = xp.arange(N * C).reshape(N, C, 1, 1) * (H * W)
-    return Take.apply(input, images + pixel[:, None], False)

@@ -1,4 +1,4 @@
-"""Picking elements out and putting elements in, along an axis or under a mask.
+"""Picking elements out and putting elements in, along an axis or under a mask; ``scattering.py`` writes to single places.
 
 Everything is one of the linear pair `Take` and `Put` (see ``indexing.py``) at positions that are worked out
 here, so repeated positions are added in a fixed order, by a stable sort and a sum over each run.
@@ -11,7 +11,7 @@ from typing import Any
 from minidl import checks
 from minidl.backend import array_module, quietly
 from minidl.ops.arithmetic import where
-from minidl.ops.indexing import Put, SetItem, Take, _check_indices, _check_range, _numbered, positions_of
+from minidl.ops.indexing import Put, Take, _check_indices, _check_range, _numbered, positions_of
 from minidl.ops.promotion import operand, tensor_of
 from minidl.tensor import Tensor
 
@@ -61,75 +61,6 @@ def _check_index(index, size):
 def _check_dtype(name, tensor, input):
     if tensor_of(tensor, name).dtype != input.dtype:
         raise TypeError(f"`{name}` is {tensor.dtype} but `input` is {input.dtype}; cast one with .to(dtype)")
-
-
-def scatter(input: Tensor, dim: int, index: Tensor, src: Tensor | float) -> Tensor:
-    """`input` with ``src`` written at the places `index` along `dim`; of several to one place the last stays.
-
-    Parameters
-    ----------
-    input : Tensor
-    dim : int
-    index : Tensor of integers
-        At most as long as `input` along the other axes.
-    src : Tensor or number
-        At least as long as `index` along every axis.
-
-    Examples
-    --------
-    >>> import minidl
-    >>> minidl.zeros(2, 3).scatter(1, minidl.tensor([[0], [2]]), 1.0)
-    tensor([[1., 0., 0.],
-            [0., 0., 1.]])
-    """
-    positions = _places(input, dim, index)
-    if not isinstance(src, Tensor):
-        value = src
-    else:
-        _check_dtype("src", src, input)
-        last = _last_of_each(positions.reshape(-1))
-        positions = positions.reshape(-1)[last]
-        value = _corner(src, index, "src").reshape(-1)[last]
-    return SetItem.apply(input.reshape(-1), value, positions.reshape(-1)).reshape(input.shape)
-
-
-def _last_of_each(positions):
-    """Indices of the last occurrence of every position: a stable sort brings equal ones together."""
-    xp = array_module(positions)
-    order = xp.argsort(positions, kind="stable")
-    in_order = positions[order]
-    is_last = xp.concatenate([in_order[1:] != in_order[:-1], xp.ones(min(1, positions.size), dtype=bool)])
-    return order[is_last]
-
-
-def scatter_add(input: Tensor, dim: int, index: Tensor, src: Tensor | float) -> Tensor:
-    """`input` with ``src`` added at the places `index` along `dim`: the adjoint of `gather`."""
-    _check_dtype("src", src, tensor_of(input))
-    positions = _places(input, dim, index)
-    return input + Put.apply(_corner(src, index, "src"), positions, False, input.shape)
-
-
-def _places(input, dim, index):
-    """Flat positions in `input` of the elements that ``input.gather(dim, index)`` would read."""
-    tensor_of(index, "index")
-    if max(index.ndim, 1) != max(tensor_of(input).ndim, 1) and index.data.size:
-        raise ValueError(f"`index` has shape {index.shape}; accepted: as many axes as `input`, {input.shape}")
-    axis = checks.axis(dim, input.ndim)
-    _check_index(index, input.shape[axis] if input.ndim else 1)
-    if not index.data.size or not input.ndim:
-        return index.data.astype("int64")
-    index_data = index.data.reshape(index.shape or (1,))
-    if any(n > m for k, (n, m) in enumerate(zip(index_data.shape, input.shape)) if k != axis):
-        raise ValueError(f"`index` has shape {index.shape} but `input` has {input.shape}; only `dim` may be longer")
-    lead = tuple(slice(n) if k != axis else slice(None) for k, n in enumerate(index_data.shape))
-    return array_module(input.data).take_along_axis(_numbered(input)[lead], index_data, axis=axis)
-
-
-def _corner(src, index, name):
-    """The part of `src` that `index` covers."""
-    if src.ndim != index.ndim or any(n > m for n, m in zip(index.shape, src.shape)):
-        raise ValueError(f"`{name}` has shape {src.shape}, too small for `index` of shape {index.shape}")
-    return src if src.shape == index.shape else src[tuple(map(slice, index.shape))]
 
 
 def masked_fill(input: Tensor, mask: Tensor, value: Tensor | float) -> Tensor:

@@ -16,7 +16,7 @@ import numpy as np
 from minidl import backend, explain
 from minidl.backend import Array
 from minidl.data.errors import check, shown
-from minidl.data.folder import decode_bytes
+from minidl.data.decoding import decode_bytes
 from minidl.training.trained import TrainedNetwork
 
 DIGITS = tuple("0123456789")

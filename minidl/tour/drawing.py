@@ -214,11 +214,11 @@ def chart(curves, width=520, height=260, logx=False, logy=False, xlabel="", ylab
     for x, y, words in marks:
         px, py = place(at[0](x), at[1](y))
         drawing._put(f'<circle cx="{px:.1f}" cy="{py:.1f}" r="5" fill="currentColor"/>')
-        py += 18
+        py += 14
         while any(abs(px - qx) < 72 and abs(py - qy) < 15 for qx, qy in named):  # another name stands there
             py += 15
         named.append((px, py))
-        drawing.text(px, py, words, "w h")
+        drawing.text(px + 8, py, words, "w h", left=True)  # below to the right: roofs rise
     drawing.text(60 + width / 2, height + 46, xlabel, "w")
     drawing.text(60, -36 if len(curves) > 1 else -8, ylabel, "w")
     return drawing

@@ -5,7 +5,7 @@ the rest. Read it in the order of the imports below, which is the order of a run
 """
 
 from minidl.training.together import join
-from minidl.training.settings import device, number, one_of, option, parse, recipe_for, switch, usage_errors, whole
+from minidl.training.settings import device, number, one_of, option, parse, recipe_for, size, switch, usage_errors, whole
 from minidl.training.intervals import interval
 from minidl.training.recipes import OPTIMIZERS, SCHEDULES, create_optimizer, create_schedule
 from minidl.training.log import LOGS
@@ -24,5 +24,6 @@ __all__ = [
     "LOGS", "OPTIMIZERS", "SCHEDULES", "CheckpointError", "EpochMeter", "Evaluation", "NonFiniteLoss", "Progress",
     "Run", "TrainedNetwork", "TrainingState", "as_tuple", "create_optimizer", "create_schedule", "device", "evaluate",
     "finish", "freeze", "interval", "join", "load_arrays", "load_weights", "number", "one_of", "open_run", "option",
-    "parse", "range_test", "recipe_for", "report_range_test", "save_arrays", "switch", "try_out", "usage_errors", "whole",
+    "parse", "range_test", "recipe_for", "report_range_test", "save_arrays", "size", "switch", "try_out", "usage_errors",
+    "whole",
 ]

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-import os
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +12,12 @@ import numpy as np
 
 from minidl.data.dataset import Subset
 from minidl.data.errors import DataError, check_file, shown
-from minidl.data.folder import ImageFolder, spread
+from minidl.data.decoding import decoder
+from minidl.data.pictures import Pictures, spread
 from minidl.training.checkpoint import CheckpointError, load_newest
 
 # settings that may differ between the parts of a run
-PER_RUN = ("resume", "output", "overwrite", "data_dir", "workers", "checkpoint_every", "detect_anomaly", "log", "device")
+PER_RUN = ("resume", "output", "overwrite", "data_dir", "cache", "workers", "checkpoint_every", "detect_anomaly", "log", "device")
 
 
 def saved_settings(folder: Path) -> dict[str, Any]:
@@ -75,6 +75,8 @@ def identity(settings: Any, data: Any) -> dict[str, Any]:
         "mean": [float(value) for value in data.mean],
         "std": [float(value) for value in data.std],
     }
+    if isinstance(_unwrapped(data.train)[0], Pictures):
+        facts["decoder"] = decoder()
     return {"settings": shared, "data": facts | parts}
 
 
@@ -83,12 +85,13 @@ def _fingerprint(dataset, sample=32, at_once=1000):
 
     Of pictures in files, which take long to decode, it covers all names and sizes, and the pixels of a `sample`.
     """
-    digest = hashlib.sha256(np.asarray(dataset.labels, "<i8").tobytes())
+    digest = hashlib.sha256()
     whole, places = _unwrapped(dataset)
-    if isinstance(whole, ImageFolder):
-        files = [f"{whole.names[k]} {os.path.getsize(whole.path(k))}" for k in places]
-        digest.update("\n".join(files).encode("utf-8", "surrogateescape"))
-        places = places[spread(len(places), sample)]
+    if isinstance(whole, Pictures) and whole is dataset:
+        digest.update(whole.index.digest().encode())
+        places = spread(len(whole), sample)
+    else:
+        digest.update(np.asarray(dataset.labels, "<i8").tobytes())
     for start in range(0, len(places), at_once):
         digest.update(np.ascontiguousarray(whole.batch(places[start : start + at_once])[0]).tobytes())
     return f"{len(dataset)} images, sha256 {digest.hexdigest()}"
@@ -96,7 +99,7 @@ def _fingerprint(dataset, sample=32, at_once=1000):
 
 def _unwrapped(dataset):
     """The data set of which `dataset` is a part, and the places of its items there."""
-    places = np.arange(len(dataset))
+    places = range(len(dataset)) if isinstance(dataset, Pictures) else np.arange(len(dataset))
     while isinstance(dataset, Subset):
         dataset, places = dataset.dataset, dataset.indices[places]
     return dataset, places

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from minidl.data.errors import DataError, check, shown
-from minidl.data.folder import FORMATS, decode
+from minidl.data.decoding import FORMATS, decode
 
 if TYPE_CHECKING:
     from minidl.training.trained import TrainedNetwork

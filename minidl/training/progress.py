@@ -6,6 +6,7 @@ import itertools
 import math
 import sys
 import time
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from tqdm import tqdm
@@ -39,6 +40,8 @@ class Progress:
     ----------
     epochs : int
         Those that there will be, the cut-short one included.
+    waits : Waits
+        Of the epoch that was begun last.
     """
 
     steps_per_epoch: int
@@ -52,6 +55,7 @@ class Progress:
         self.epochs: int = math.ceil(self.total_steps / steps_per_epoch)
         self.header_shown: bool = False
         self.training_seconds: float = 0.0
+        self.waits = Waits()
 
     def steps(self, epoch: int | None) -> Any:
         """Number of steps of epoch number `epoch`, counted from 0."""
@@ -64,8 +68,9 @@ class Progress:
         finite is noticed within `every` seconds.
         """
         looked = time.perf_counter()
-        bar = tqdm(itertools.islice(loader, meter.steps - meter.done), total=meter.steps, initial=meter.done,
-                   leave=False, dynamic_ncols=True, disable=None,
+        self.waits = Waits()
+        bar = tqdm(self.waits.over(itertools.islice(loader, meter.steps - meter.done)), total=meter.steps,
+                   initial=meter.done, leave=False, dynamic_ncols=True, disable=None,
                    bar_format="{desc} {percentage:3.0f}% |{bar}| {elapsed} < {remaining}{postfix}")
         bar.set_description_str(f"epoch {meter.epoch}/{self.epochs}" + (", making kernels" if meter.epoch == 1 else ""))
         with bar:
@@ -82,7 +87,8 @@ class Progress:
         loss, accuracy = meter.read()
         bar.set_description_str(f"epoch {meter.epoch}/{self.epochs}", refresh=False)
         rate = meter.images / meter.seconds
-        bar.set_postfix_str(f"loss {loss:.4f}, accuracy {accuracy:.1%}, {rate:.0f} images/s")
+        waited = f"{self.waits.share:.0%} waiting for data"
+        bar.set_postfix_str(f"loss {loss:.4f}, accuracy {accuracy:.1%}, {rate:.0f} images/s, {waited}")
 
     def entry(self, meter: Any, validation: Any) -> Any:
         """The history's entry for the epoch that has just been validated: a line of ``metrics.jsonl``."""
@@ -107,6 +113,37 @@ class Progress:
         text = LINE.format(**{**entry, "epoch": f"{entry['epoch']}/{self.epochs}"})
         print(text + (" *" if best else ""))
         sys.stdout.flush()
+
+
+class Waits:
+    """The time that is spent waiting for batches, the first apart, before which nothing could be done.
+
+    Examples
+    --------
+    >>> waits = Waits()
+    >>> list(waits.over([1, 2])), 0 <= waits.share <= 1
+    ([1, 2], True)
+    """
+
+    def __init__(self) -> None:
+        self.seconds, self._started = 0.0, time.perf_counter()
+
+    def over(self, batches: Iterable[Any]) -> Iterator[Any]:
+        """The batches, one by one, and the time that each takes to come."""
+        asked = None  # when a batch was asked for
+        for batch in batches:
+            now = time.perf_counter()
+            if asked is None:
+                self._started = now
+            else:
+                self.seconds += now - asked
+            yield batch
+            asked = time.perf_counter()
+
+    @property
+    def share(self) -> float:
+        """Time waited over time passed, since the first batch."""
+        return self.seconds / max(time.perf_counter() - self._started, 1e-9)
 
 
 def header() -> str:

@@ -21,6 +21,7 @@ from typing import Any, NoReturn
 
 from minidl import cuda
 from minidl.data.catalogue import ALIASES
+from minidl.data.decoded import bytes_of
 from minidl.data.errors import shown
 from minidl.distributed import leave
 from minidl.training.identity import PER_RUN, saved_settings
@@ -59,6 +60,18 @@ def number(least: float, most: float = math.inf, *, above: bool = False) -> Any:
     words += "" if most == math.inf else f", at most {most}"
     return _checked(float, words, lambda value: least <= value <= most and (value > least or not above)
                     and math.isfinite(value))
+
+
+def size(text: str) -> str:
+    """The type of an option that is a number of bytes: checked text, such as 500m or 4g."""
+    try:
+        bytes_of(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} found; accepted: {size.accepted}") from None
+    return text
+
+
+size.accepted = "bytes, as in 0, 500m or 4g"
 
 
 def switch(text: str) -> Any:

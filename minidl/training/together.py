@@ -18,7 +18,8 @@ import numpy as np
 import minidl
 from minidl import distributed
 from minidl.data import DataLoader, Subset
-from minidl.distributed.transport import started_by_mpi
+from minidl.distributed.farewell import announce
+from minidl.distributed.transport import started_by_mpi, started_rank
 from minidl.training import signals
 
 USUAL_SHARDS = 8
@@ -27,7 +28,12 @@ USUAL_SHARDS = 8
 def join() -> None:
     """Meet the other processes, where mpiexec or ``python -m minidl launch`` started several; else do nothing."""
     if started_by_mpi() and not distributed.is_initialized():
-        distributed.init_process_group()
+        try:
+            distributed.init_process_group()
+        except (ValueError, RuntimeError) as error:
+            if started_rank() == 0:
+                announce(f"{sys.argv[0].rpartition('/')[2]}: error: {error}")
+            raise SystemExit(2) from None
     if distributed.get_world_size() > 1:
         distributed.end_all_on_error()
     if not leads():

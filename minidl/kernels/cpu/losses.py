@@ -91,19 +91,26 @@ def _arguments(logits, target, weight, ignore_index, smoothing):
     return -(-N // rows), logits, target, weight, ignore_index, float(smoothing), rows
 
 
+def _require_classes(target, ignore_index, K):
+    """Raise an IndexError unless every label names a class."""
+    team.call(_check_targets, target, ignore_index, K, quick=(_check_quickly, target, ignore_index, K))
+
+
 @jit
-def _name_classes(target, ignore_index, K):
-    """Return whether every label names a class."""
-    for t in target:
-        if t != ignore_index and (t < 0 or t >= K):
-            return False
-    return True
+def _check_quickly(target, ignore_index, K):
+    """Raise an error where `_check_targets` does."""
+    for label in target:
+        if label != ignore_index and (label < 0 or label >= K):
+            raise IndexError("`target`")
 
 
 def _check_targets(target, ignore_index, K):
-    """Raise an IndexError unless every label names a class; reads values, so called by `team.call`."""
-    if target.dtype == np.int64 and _name_classes(target, ignore_index, K):
-        return
+    """Look at the values, so called by `team.call`."""
+    if target.dtype == np.int64:  # as a rule
+        try:
+            return _check_quickly(target, ignore_index, K)
+        except IndexError:
+            pass  # said in words below
     wrong = (target != ignore_index) & ((target < 0) | (target >= K))
     if wrong.any():
         raise IndexError(f"`target` holds {target[wrong][0]}; accepted: 0 to {K - 1}, or `ignore_index` {ignore_index}")
@@ -118,7 +125,7 @@ class CrossEntropy:
         if not floating(logits, weight) or target.dtype.kind not in "iu":
             return NotImplemented
         (N, K), xp = logits.shape, backend.array_module(logits)
-        team.call(_check_targets, target, ignore_index, K)
+        _require_classes(target, ignore_index, K)
         n, *arguments = _arguments(logits, target, weight, ignore_index, label_smoothing)
         loss, row_weight, normaliser = xp.empty(N), xp.empty(N), xp.empty((N, 2), logits.dtype)
         team.run(_row_losses, n, *arguments, loss, normaliser, row_weight)
@@ -135,7 +142,7 @@ class CrossEntropy:
         is_weight_wanted = weight is not None and saved.needs_input_grad[2]
         if is_weight_wanted or not floating(grad, logits, weight) or target.dtype.kind not in "iu":
             return NotImplemented
-        team.call(_check_targets, target, ignore_index, logits.shape[1])  # again: they may have been changed since the forward
+        _require_classes(target, ignore_index, logits.shape[1])  # again: they may have been changed since the forward
         n, *arguments = _arguments(logits, target, weight, ignore_index, label_smoothing)
         with np.errstate(invalid="ignore", divide="ignore"):
             scale = grad / total_weight if reduction == "mean" else grad

@@ -95,14 +95,13 @@ def _numbers(rows, dtype):
         return np.array(rows, dtype)
     arrays = {(i, j): n for i, row in enumerate(rows) for j, n in enumerate(row) if backend.is_array(n)}
     numbers = np.array([[0 if (i, j) in arrays else n for j, n in enumerate(row)] for i, row in enumerate(rows)], dtype)
-    if arrays:
-        team.call(_write, numbers, tuple(zip(*arrays)), list(arrays.values()))
-    return numbers
-
-
-def _write(numbers, places, arrays):
-    """Write the values of 0-d arrays into the table of numbers."""
-    numbers[places] = arrays
+    if not arrays:
+        return numbers
+    table = backend.empty(numbers.shape, dtype, like=next(iter(arrays.values())))
+    table[...] = numbers
+    for place, array in arrays.items():
+        table[place] = array
+    return table
 
 
 def _apart(table, itemsize):

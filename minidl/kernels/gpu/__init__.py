@@ -18,5 +18,6 @@ Read in this order:
 1. ``tiles.py``: how a kernel is launched, and which tiles fit which array.
 2. ``convolution.py``: two kernels, three maps.
 3. ``reduction.py``: sums of columns in two stages.
-4. ``normalisation.py``, ``pooling.py``, ``losses.py``, ``random.py``, ``optimisers.py``: one family a file.
+4. ``products.py``: matrix products, which are not written here but asked of cuBLAS.
+5. ``normalisation.py``, ``pooling.py``, ``losses.py``, ``random.py``, ``optimisers.py``: one family a file.
 """

@@ -17,6 +17,8 @@ i STEP + u GAP - PAD = r, so i = (r - u GAP + PAD) / STEP, if that is a whole nu
 The gradient with respect to the weight sums over all pixels, which are many, for few results: shares of the pixels are
 summed by blocks of their own, and then the shares (`weight_shares`).
 
+A window of one pixel needs no gathering: that convolution is a product of the library's (`products`).
+
 Reference: S. Chetlur et al., "cuDNN: efficient primitives for deep learning", arXiv 1410.0759, section 3.
 """
 
@@ -24,13 +26,15 @@ from __future__ import annotations
 
 from minidl import backend
 from minidl.backend import array_module
+from minidl.kernels.gpu.products import product
 from minidl.kernels.gpu.reduction import shares_of, sum_of_rows
-from minidl.kernels.gpu.tiles import BF16, STORED, TF32, cdiv, ct, kernel, precision_of, rows, side, takes, takes_pixels
+from minidl.kernels.gpu.tiles import BF16, STORED, TF32, cdiv, ct, kernel, precision_of, rows, takes, takes_pixels
 from minidl.ops.geometry import output_size, split
 
-# Most pixels, channels in and channels out of a tile: the largest whose numbers fit into the registers of every GPU.
+# Pixels, channels in and channels out of a tile: the largest whose numbers fit into the registers of every GPU. They are
+# the same for all images, so that a network needs few variants, each of which takes a second to compile.
 TILES = {STORED: (16, 16, 32), TF32: (64, 16, 64), BF16: (32, 32, 64)}
-LEAST = 16  # side of a tile that tensor cores take
+TILES_OF_DOUBLES = 16, 16, 16
 
 
 def rounded(tile, PRECISION):
@@ -112,10 +116,13 @@ def conv2d_forward(
     """Form of `minidl.ops.convolution.conv2d_forward`."""
     (N, _, *image), (K, _, *cells) = x.shape, weight.shape
     y_shape = (N, K, *output_size(image, cells, stride, padding, dilation))
-    if not takes(x, weight, bias) or min(y_shape) < 1 or not takes_pixels(out):
+    if not takes(x, weight, bias, out) or min(y_shape) < 1 or not takes_pixels(out):
         return NotImplemented
     y = backend.empty_channels_last(y_shape, x.dtype, like=x) if out is None else out
     x, (top, left) = backend.channels_last(x), (padding[0][0], padding[1][0])
+    if bias is None and not relu and _is_pointwise(weight, stride, padding, groups):
+        if product(rows(x), weight[:, :, 0, 0].T, rows(y)) is not NotImplemented:
+            return y
     biases = [None] * groups if bias is None else split(bias, groups, 0)
     for x_g, w_g, b_g, y_g in zip(split(x, groups, 1), split(weight, groups, 0), biases, split(y, groups, 1)):
         _gather(x_g, w_g.transpose(2, 3, 1, 0), b_g, y_g, (*stride, *dilation, -top, -left, 1, 1), relu=relu)
@@ -127,10 +134,13 @@ def conv2d_input_grad(
     accumulate=False,
 ):  # fmt: skip
     """Form of `minidl.ops.convolution.conv2d_input_grad`."""
-    if not takes(grad, weight) or min(input_shape) < 1 or not takes_pixels(out):
+    if not takes(grad, weight, out) or min(input_shape) < 1 or not takes_pixels(out):
         return NotImplemented
     x = backend.empty_channels_last(input_shape, grad.dtype, like=grad) if out is None else out
     grad, (top, left) = backend.channels_last(grad), (padding[0][0], padding[1][0])
+    if _is_pointwise(weight, stride, padding, groups):
+        if product(rows(grad), weight[:, :, 0, 0], rows(x), accumulate) is not NotImplemented:
+            return x
     adjoint = 1, 1, -dilation[0], -dilation[1], top, left, *stride
     for g_g, w_g, x_g in zip(split(grad, groups, 1), split(weight, groups, 0), split(x, groups, 1)):
         _gather(g_g, w_g.transpose(2, 3, 0, 1), None, x_g, adjoint, add=accumulate)
@@ -144,23 +154,30 @@ def conv2d_weight_grad(grad, x, weight_shape, stride=(1, 1), padding=((0, 0), (0
     grad, x = backend.channels_last(grad), backend.channels_last(x)
     geometry = *stride, *dilation, -padding[0][0], -padding[1][0]
     weight = backend.empty(weight_shape, x.dtype, like=x)
+    if _is_pointwise(weight, stride, padding, groups):
+        if product(rows(grad).T, rows(x), weight[:, :, 0, 0]) is not NotImplemented:
+            return weight
     for g_g, x_g, w_g in zip(split(grad, groups, 1), split(x, groups, 1), split(weight, groups, 0)):
         w_g[...] = _weight_grad(g_g, x_g, w_g.shape, geometry).transpose(3, 2, 0, 1)
     return weight
 
 
-def _tiles(x, pixels, C, K):
-    """How operands like `x` are rounded, and the sides of tiles."""
+def _is_pointwise(weight, stride, padding, groups):
+    """Return whether a window is one pixel: then the convolution is a product of `rows` as they lie."""
+    return (*weight.shape[2:], *stride, groups) == (1, 1, 1, 1, 1) and not any(map(sum, padding))
+
+
+def _tiles(x):
+    """The rounding of operands like `x`, and the sides of tiles."""
     precision = precision_of(x)
-    most = (16, 16, 16) if x.dtype.char == "d" else TILES[precision]
-    return precision, [side(n, m, LEAST) for n, m in zip((pixels, C, K), most)]
+    return precision, (TILES_OF_DOUBLES if x.dtype.char == "d" else TILES[precision])
 
 
 def _gather(x, weight, bias, y, geometry, relu=False, add=False):
     """Launch `gathered` on channels-last images, with `weight` as (kh, kw, channels in, channels out)."""
     (N, K, OH, OW), (kh, kw, C, _) = y.shape, weight.shape
     weight = array_module(x).ascontiguousarray(weight).reshape(kh * kw, C, K)
-    precision, (TP, TC, TK) = _tiles(x, N * OH * OW, C, K)
+    precision, (TP, TC, TK) = _tiles(x)
     bias_or_any = weight[0, 0] if bias is None else bias
     arguments = rows(x), weight, bias_or_any, rows(y), *x.shape[2:], OH, OW, kw, *geometry
     gathered((cdiv(N * OH * OW, TP), cdiv(K, TK)), *arguments, TP, TC, TK, precision, bias is not None, relu, add)
@@ -169,7 +186,7 @@ def _gather(x, weight, bias, y, geometry, relu=False, add=False):
 def _weight_grad(grad, x, shape, geometry):
     """The gradient with respect to a weight, as (kh, kw, channels in, channels out)."""
     (K, C, kh, kw), (N, _, OH, OW) = shape, grad.shape
-    precision, (TP, TC, TK) = _tiles(x, N * OH * OW, C, K)
+    precision, (TP, TC, TK) = _tiles(x)
     steps, parts = shares_of(N * OH * OW, TP)
     shares = backend.empty((parts, kh * kw, C, K), x.dtype, like=x)
     grid = kh * kw * cdiv(C, TC), cdiv(K, TK), parts

@@ -10,6 +10,7 @@ import functools
 from collections.abc import Callable
 from typing import Any
 
+from minidl import precision
 from minidl.backend import array_module, is_channels_last
 
 try:
@@ -21,6 +22,7 @@ KERNELS: dict[str, Kernel] = {}
 LAUNCHERS: dict[type, Callable[..., None]] = {}  # array type: launch(kernel, grid, arguments); CuPy's is `on_stream`
 MOST_ELEMENTS = 2**31 - 1  # of an array: kernels count elements in 32 bits
 STORED, TF32, BF16 = range(3)  # how products round their operands: not at all, or to 10 or 7 bits after the point
+FACTORS = {"float32": STORED, "tf32": TF32, "bf16": BF16}
 
 
 class Kernel:
@@ -45,9 +47,10 @@ class Kernel:
         KERNELS[body.__name__] = self
 
     def __call__(self, grid: tuple[int, ...], *arguments: Any) -> None:
-        """Run one block for each index of `grid`, on the device of the first argument."""
+        """Run one block for each index of `grid`, on the device of the first argument, an array or a list of arrays."""
+        first = arguments[0][0] if type(arguments[0]) is list else arguments[0]
         if 0 not in grid:
-            LAUNCHERS.get(type(arguments[0]), on_stream)(self, grid, arguments)
+            LAUNCHERS.get(type(first), on_stream)(self, grid, arguments)
 
     @functools.cached_property
     def compiled(self) -> Any:
@@ -60,7 +63,8 @@ kernel = Kernel
 
 def on_stream(kernel: Kernel, grid: tuple[int, ...], arguments: tuple[Any, ...]) -> None:
     """Queue `kernel` on CuPy's current stream."""
-    ct.launch(array_module(arguments[0]).cuda.get_current_stream(), grid, kernel.compiled, arguments)
+    first = arguments[0][0] if type(arguments[0]) is list else arguments[0]
+    ct.launch(array_module(first).cuda.get_current_stream(), grid, kernel.compiled, arguments)
 
 
 def cdiv(n: int, size: int) -> int:
@@ -111,5 +115,5 @@ def takes(*arrays: Any, dtypes: str = "fd") -> bool:
 
 
 def precision_of(array: Any) -> int:
-    """The rounding of the operands of products of arrays like `array`."""
-    return STORED
+    """The rounding of the operands of products of arrays like `array`; see `minidl.precision`."""
+    return FACTORS[precision.factors()] if array.dtype.char == "f" else STORED

@@ -22,6 +22,7 @@ from numba.core.dispatcher import Dispatcher
 from minidl import random
 from minidl.kernels.cpu.capture.arena import Arena
 from minidl.kernels.cpu.capture.recorded import Recorded, plain
+from minidl.kernels.cpu.capture.work import Copy, assignment, calls_of, work_of
 from minidl.kernels.cpu.machine import team
 from minidl.kernels.cpu.machine.counter import new_counter
 from minidl.kernels.cpu.machine.doors import door
@@ -42,6 +43,7 @@ class Row(NamedTuple):
     name: str
     run: Any
     args: tuple
+    form: Any = None  # the same as a launch, (kernel, n_tasks, args), or of NumPy as work of `loops`; None: Python is needed
 
 
 class Draw(int):
@@ -92,13 +94,15 @@ class Recorder:
     def launch(self, kernel, n_tasks, args):
         """Run a kernel with the team, and write it down."""
         args = plain(args)
-        self.rows.append(Row("kernel", _name(kernel), team.run, (_entry(kernel, n_tasks, args), n_tasks, *args)))
+        form = (kernel, n_tasks, args) if isinstance(kernel, Dispatcher) else None
+        self.rows.append(Row("kernel", _name(kernel), team.run, (_entry(kernel, n_tasks, args), n_tasks, *args), form))
         return self.aside(team.run, kernel, n_tasks, *args)
 
-    def call(self, function, args):
+    def call(self, function, args, quick):
         """Call a function of plain arrays, and write it down."""
-        args = plain(args)
-        self.rows.append(Row("function", _name(function), team.call, (function, *args)))
+        args, quick = plain(args), (function, *args) if isinstance(function, Dispatcher) else quick
+        form = None if quick is None else (quick[0], None, plain(quick[1:]))
+        self.rows.append(Row("function", _name(function), team.call, (function, *args), form))
         return self.aside(team.call, function, *args)
 
     def aside(self, function, *args):
@@ -158,11 +162,11 @@ class Recorder:
         made.array[...] = result
         return made
 
-    def _numpy(self, name, function, *args):
+    def _numpy(self, name, function, *args, form=None):
         found = np.geterr()
         if found != USUAL:
             function, args = _under, (found, function, *args)
-        self.rows.append(Row("numpy", name, function, args))
+        self.rows.append(Row("numpy", name, function, args, form))
 
     def ufunc(self, ufunc, method, inputs, out, options):
         """``ufunc.method(*inputs)`` as a row."""
@@ -172,13 +176,13 @@ class Recorder:
                 self._check_target(target, ufunc.__name__)
             options |= {} if out is None else {"out": plain(out)}
             function(*args, **options)
-            self._numpy(ufunc.__name__, functools.partial(function, **options), *args)
+            self._numpy(ufunc.__name__, functools.partial(function, **options), *args, form=calls_of(ufunc, method, args, options))
             return None if out is None else out[0] if len(out) == 1 else out
         result = function(*args, **options)
         many = type(result) is tuple
         made = [self._place(one) for one in (result if many else (result,))]
         options["out"] = tuple([one.array for one in made]) if many else made[0].array
-        self._numpy(ufunc.__name__, functools.partial(function, **options), *args)
+        self._numpy(ufunc.__name__, functools.partial(function, **options), *args, form=calls_of(ufunc, method, args, options))
         return tuple(made) if many else made[0]
 
     def _check_target(self, target, name):
@@ -193,7 +197,7 @@ class Recorder:
             self.refuse(f"a shape that depends on values, `{name}`")
         if result is None or options.get("out") is not None:
             self._check_target(inputs[0] if result is None else options["out"], name)
-            self._numpy(name, functools.partial(function, **plainly), *args)
+            self._numpy(name, functools.partial(function, **plainly), *args, form=work_of(name, args, plainly))
             return options.get("out")
         if isinstance(result, (np.ndarray, np.generic)):
             return self._result(result, function, name, inputs, args, plainly)
@@ -209,11 +213,13 @@ class Recorder:
             return Recorded(result, owner.block)
         made = self._place(result)
         if name == "astype" or name == "copy":
-            self._numpy(name, np.copyto, made.array, args[0], "unsafe")
-        elif name in WITH_OUT:
-            self._numpy(name, functools.partial(function, out=made.array, **options), *args)
+            self._numpy(name, np.copyto, made.array, args[0], "unsafe", form=(Copy(made.array, args[0]),))
+            return made
+        form = work_of(name, args, options | {"out": made.array})
+        if name in WITH_OUT:
+            self._numpy(name, functools.partial(function, out=made.array, **options), *args, form=form)
         else:
-            self._numpy(name, _copy_result, made.array, functools.partial(function, **options), *args)
+            self._numpy(name, _copy_result, made.array, functools.partial(function, **options), *args, form=form)
         return made
 
     def _results(self, results, function, name, inputs, args, options):
@@ -238,7 +244,7 @@ class Recorder:
         """``recorded[index] = value``."""
         args = recorded.array, plain(index), plain(value)
         operator.setitem(*args)
-        self._numpy("assign", operator.setitem, *args)
+        self._numpy("assign", operator.setitem, *args, form=assignment(*args))
 
 
 def line_of_the_step():

@@ -9,6 +9,7 @@ import numpy as np
 from minidl import backend, random
 from minidl.captured import leaves_of, rebuilt
 from minidl.kernels.cpu.capture.recorded import Recorded
+from minidl.kernels.cpu.capture.program import program_of
 from minidl.kernels.cpu.capture.recorder import Recorder
 from minidl.tensor import Tensor
 
@@ -38,7 +39,7 @@ class Record:
     def __init__(self):
         self.rows, self.inputs, self.outputs, self.rates, self.grads, self.versions = [], [], None, [], [], []
         self.layers, self.keys, self.guards, self.state = [], [], [], None
-        self.is_checked, self.replays = False, 0
+        self.is_checked, self.replays, self.program = False, 0, None
 
     def fits(self):
         """Return whether the state is as it was recorded."""
@@ -51,8 +52,10 @@ class Record:
         for group, name, box in self.rates:
             box[...] = group[name]
         self.keys.clear()
-        for _, _, run, args in self.rows:
-            run(*args)
+        if self.program is None:
+            self.program, self.kept = program_of(self.rows)
+        for piece in self.program:
+            piece.run()
         for tensor, grad in self.grads:
             tensor._grad = None if grad is None else tensor._around(grad)
         for version, changes in self.versions:

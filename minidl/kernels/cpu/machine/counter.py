@@ -20,7 +20,7 @@ from minidl.kernels.cpu.machine.compilation import jit
 
 # The next task, the next slot, the number of the team's job; of a step: how many threads came, and went.
 TASK, SLOT, JOB, COME, GONE, WORDS = 0, 8, 16, 24, 32, 40
-PATIENCE = 10000  # looks, some 25 ns each, after which the others seem to need a processor
+PATIENCE = 300  # looks, some 25 ns each, after which another process may have the processor for a while
 X86, X86_PAUSE = platform.machine() in ("x86_64", "AMD64"), "llvm.x86.sse2.pause"
 
 

@@ -99,8 +99,18 @@ def statistics(xs):
     sums = partial(3, n, C, like=xs[0])
     team.run(_moments, n, table(xs), sums.dtype.type(0), pixels, size, sums.ravel(), sums.shape[2])
     mean, var = (backend.empty((C,), np.float64, like=xs[0]) for _ in range(2))
-    team.call(_settle, xs, sums, pixels, C, size, mean, var)
+    numbers = sums, pixels, C, size, mean, var
+    team.call(_settle, xs, *numbers, quick=(_settle_finite, *numbers))
     return mean, var
+
+
+@jit(fastmath=EXACT)
+def _settle_finite(sums, pixels, C, size, mean, var):
+    """`_settle` where all variances are finite, else an error."""
+    _merge(sums, pixels, C, size, mean, var)
+    for c in range(C):
+        if not np.isfinite(var[c]):
+            raise ArithmeticError("a variance that is not finite")
 
 
 def _settle(xs, sums, pixels, C, size, mean, var):

@@ -1,0 +1,60 @@
+"""Seeded faults in data that stays on the disk: orders, parts, places in archives."""
+
+import numpy as np
+import test_data_archives as archives
+import test_data_order as order_tests
+from faults import after, fault, instead, test_of
+
+from minidl.data import index, order, tars
+from minidl.data.index import Index
+from minidl.data.order import Order
+
+fault(
+    "Order",
+    "the short block is taken for a whole one",
+    after(Order, "_inverse", lambda place, *a: place * 0),
+    test_of(order_tests.test_every_item_comes_once, 257, 16, 64),
+)
+fault(
+    "Order",
+    "a window is handed out block by block",
+    instead(order, "permutation", lambda right, n, *a, **o: np.arange(n)),
+    order_tests.test_blocks_stay_together_and_windows_mix_them,
+)
+fault(
+    "Order",
+    "blocks in their own order",
+    instead(Order, "_permuted", lambda right, self, numbers, n: numbers),
+    order_tests.test_blocks_stay_together_and_windows_mix_them,
+)
+fault(
+    "Index",
+    "the first of each class are the small part",
+    after(index, "words_at", lambda words, *a: tuple(word * 0 for word in words)),
+    archives.test_a_part_is_drawn_from_everywhere_with_the_mix_of_the_whole,
+)
+fault(
+    "Index",
+    "a part by chance, whatever its classes",
+    after(index, "quotas", lambda due, counts, fraction: due[::-1].copy()),
+    archives.test_a_part_is_drawn_from_everywhere_with_the_mix_of_the_whole,
+)
+
+
+def as_if_all_were_there(right, self, rows):
+    rows["name"] = np.cumsum(rows["length"]) - rows["length"]
+    return right(self, rows)
+
+
+fault(
+    "Index",
+    "names of a part as if it were the whole",
+    instead(Index, "names", as_if_all_were_there),
+    archives.test_a_part_is_drawn_from_everywhere_with_the_mix_of_the_whole,
+)
+fault(
+    "tar archives",
+    "a key ends at its last dot",
+    instead(tars, "_key", lambda right, name: name.rpartition(".")[0]),
+    archives.test_keys_end_at_the_first_dot,
+)
