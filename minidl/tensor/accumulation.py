@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from minidl import backend
-from minidl.memory import pool
 from minidl.tensor.assignment import Assigned
 
 if TYPE_CHECKING:
@@ -85,10 +84,12 @@ _UNUSED = _holders(_probe)  # those that asking adds
 def _references(gradient):
     """The numbers of references to a gradient, its array, and the array whose memory that is a view of; else None."""
     array = gradient._data
-    base = array.base if type(array) is np.ndarray else array
-    if base is None:
+    if type(array) is not np.ndarray:
+        return None
+    base = array.base
+    if base is None or backend.pool.owns(array):
         return sys.getrefcount(gradient), sys.getrefcount(array), 0
-    if type(base) is not np.ndarray or not (base.base is None or pool.owns(base)):
+    if type(base) is not np.ndarray or not (base.base is None or backend.pool.owns(base)):
         return None
     return sys.getrefcount(gradient), sys.getrefcount(array), sys.getrefcount(base)
 
