@@ -75,7 +75,7 @@ def is_there(name):
 
 
 def process(seconds, *command):
-    """Run a command in the checkout; its status, or "stopped" after so many seconds."""
+    """Run a command in the checkout; its status, or that it was stopped after so many seconds."""
     print(f"\n$ {' '.join(command)}", flush=True)
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     with subprocess.Popen([sys.executable, *command], cwd=ROOT, env=environment, start_new_session=True) as running:
@@ -83,7 +83,7 @@ def process(seconds, *command):
             return running.wait(timeout=seconds)
         except subprocess.TimeoutExpired:
             os.killpg(running.pid, signal.SIGTERM)  # its own processes with it
-            return "stopped"
+            return "stopped, its time was over"
 
 
 def figures(path):
@@ -110,6 +110,9 @@ def googlenet(folder, quick):
 
 def training(folder, quick):
     """A run of train.py with TF32."""
+    missing = [name for name in ("sklearn", "safetensors", "matplotlib", "tqdm") if not is_there(name)]
+    if missing:
+        return {"status": f"left out, {missing[0]} is not installed", "data": "a data set"}
     try:
         minidl.data.load("cifar10")
         options = [*CIFAR10]
@@ -139,7 +142,7 @@ def print_table(found, seconds):
     report.table("gpu-check", ["", "measured", "at least", "aim"], lines, f"{seconds:.0f} s of at most {TOTAL:.0f} s")
     for name, part in found.items():
         if part["status"] != 0:
-            print(f"  {name}: {'was stopped, its time was over' if part['status'] == 'stopped' else 'FAILED, see above'}")
+            print(f"  {name}: {part['status'] if isinstance(part['status'], str) else 'FAILED, see above'}")
 
 
 if __name__ == "__main__":

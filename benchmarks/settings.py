@@ -13,7 +13,7 @@ from typing import NamedTuple
 from benchmarks import report
 
 TORCH_CPU = "https://download.pytorch.org/whl/cpu"
-PACKAGES = ("numpy", "numba", "torch", "onnxruntime", "dezero", "mygrad")
+PACKAGES = ("numpy", "numba", "torch", "torchvision", "pillow", "simplejpeg", "onnxruntime", "dezero", "mygrad")
 
 
 class Engine(NamedTuple):
@@ -32,6 +32,7 @@ class Engine(NamedTuple):
 ENGINES = {
     "minidl": Engine("minidl", "minidl_jobs"),
     "torch": Engine("PyTorch", "torch_jobs", ("torch",), f"torch==2.13.0 --index-url {TORCH_CPU}"),
+    "torchvision": Engine("torchvision", "torchvision_jobs", ("torch", "torchvision"), f"torchvision==0.28.0 --index-url {TORCH_CPU}"),
     "minidl-gpu": Engine("minidl", "minidl_device"),
     "torch-gpu": Engine("PyTorch", "torch_device", ("torch",), "torch"),
     "numpy": Engine("NumPy", "numpy_jobs"),

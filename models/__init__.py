@@ -5,10 +5,12 @@ from __future__ import annotations
 import functools
 
 from models.cnn import CNN
+from models.fast import FastNet
 from models.googlenet import GoogLeNet
 
 MODELS = {
     "cnn": CNN,
+    "fast": FastNet,
     "googlenet": GoogLeNet,
     "googlenet-kuangliu": functools.partial(GoogLeNet, "kuangliu"),
     "googlenet-paper": functools.partial(GoogLeNet, "paper"),

@@ -31,7 +31,7 @@ FUNCTIONS = """
     mean average median var std nanmean nanvar nanstd nanmax nanmin percentile quantile histogram bincount digitize
     corrcoef cov iscomplexobj isrealobj may_share_memory shares_memory get_default_memory_pool
     lib.stride_tricks.as_strided lib.stride_tricks.sliding_window_view
-    _core._routines_linalg.set_compute_type RawModule RawKernel cuda.Device cuda.Stream cuda.get_current_stream cuda.runtime.getDeviceCount cuda.runtime.getDeviceProperties
+    _core._routines_linalg.set_compute_type RawModule RawKernel cuda.Device cuda.Event cuda.Stream cuda.MemoryPool cuda.using_allocator cuda.get_current_stream cuda.runtime.getDeviceCount cuda.runtime.getDeviceProperties
 """.split()
 METHODS = """
     reshape transpose view copy astype sum mean prod max min argmax argmin all any cumsum cumprod clip ravel flatten
@@ -41,7 +41,7 @@ OBJECTS = {  # methods of what is no array
     "cuda.Device": ("synchronize",),
     "cuda.Stream": ("begin_capture", "end_capture", "synchronize", "is_capturing"),
     "cuda.Graph": ("launch", "upload"),
-    "cuda.MemoryPool": ("used_bytes", "total_bytes", "free_all_blocks"),
+    "cuda.MemoryPool": ("malloc", "used_bytes", "total_bytes", "free_all_blocks"),
 }
 
 

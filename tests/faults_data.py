@@ -2,9 +2,11 @@
 
 import numpy as np
 import test_data_archives as archives
+import test_data_decoded as decoded
 import test_data_order as order_tests
 from faults import after, fault, instead, test_of
 
+from minidl.data import decoded as cache
 from minidl.data import index, order, tars
 from minidl.data.index import Index
 from minidl.data.order import Order
@@ -57,4 +59,24 @@ fault(
     "a key ends at its last dot",
     instead(tars, "_key", lambda right, name: name.rpartition(".")[0]),
     archives.test_keys_end_at_the_first_dot,
+)
+
+
+class NoSum:
+    """A zlib whose checksum says nothing."""
+
+    crc32 = staticmethod(lambda data: 7)
+
+
+fault(
+    "DecodedCache",
+    "a slot counts whatever its pixels",
+    lambda monkeypatch: monkeypatch.setattr(cache, "zlib", NoSum),
+    decoded.check_slots,
+)
+fault(
+    "DecodedCache",
+    "all slots at one place",
+    instead(cache.DecodedCache, "write", lambda right, self, number, image: right(self, 0, image)),
+    decoded.check_slots,
 )

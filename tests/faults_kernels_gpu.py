@@ -50,6 +50,7 @@ FORWARD, WEIGHT = small(tests.test_convolution), small(tests.test_convolution_gr
 ADJOINT, SUMS = small(tests.test_convolution_gradient_with_respect_to_the_input), small(tests.test_sums_of_columns)
 POOL, NORM, LOSS = small(layers.test_max_pooling, examples=20), small(layers.test_batch_norm), small(layers.test_cross_entropy)
 FAR, WORDS = small(layers.test_batch_norm_of_numbers_far_from_zero), small(layers.test_random_words_are_those_of_every_device, 67)
+MEAN = small(layers.test_average_pooling)
 SGD, ADAM = small(layers.test_optimisers, "nesterov", "float32"), small(layers.test_optimisers, "adam", "float32")
 
 ROWS = [  # place, name, what is rewritten, check
@@ -73,6 +74,7 @@ ROWS = [  # place, name, what is rewritten, check
     ("pooling", "NaN does not count", (pooling, "largest", "| (value != value)", ""), POOL),
     ("pooling", "first cell in the padding", (pooling, "largest", "PAD_H - i * STEP_H, 0) + GAP_H - 1", "PAD_H - i * STEP_H, 0)"), POOL),
     ("pooling", "gradients to all that tie", (pooling, "delivered", "== cell", ">= cell"), POOL),
+    ("pooling", "a cell of the mean left out", (pooling, "summed", "range(KH * KW)", "range(1, KH * KW)"), MEAN),
     ("cross-entropy", "padding counts as a class", (losses, "row_losses", "PaddingMode.NEG_INF", "PaddingMode.ZERO"), LOSS),
     ("cross-entropy", "ignored rows have gradients", (losses, "row_grads", "ct.where(label == IGNORE, ignored, grads * share)", "grads * share"), LOSS),
     ("cross-entropy", "smoothing without the label's share", (losses, "row_grads", "(1.0 - SMOOTHING) * weights", "weights"), LOSS),

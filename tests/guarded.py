@@ -14,6 +14,7 @@ import numpy as np
 
 import minidl
 from minidl import backend, nn, philox
+from minidl.kernels.cpu.activations import Gelu
 from minidl.kernels.cpu.convolution import algorithms
 from minidl.kernels.table import CPU
 from minidl.nn.branches import ConvNormReLU
@@ -159,6 +160,9 @@ def others(dtype):
     x, g = numbers(133, 333, dtype=dtype), numbers(133, 333, dtype=dtype)  # as many as the kernels take
     yield "ops.elementwise.relu_forward", lambda x: elementwise.relu_forward(x), (x,)
     yield "ops.elementwise.relu_grad", lambda g, y: elementwise.relu_grad(g, y), (g, x)
+    if dtype is np.float32:
+        yield "ops.activations.Gelu", lambda x: Gelu.forward(x)[0], (x,)
+        yield "ops.activations.Gelu", lambda g, x: Gelu.backward([g], forms.saved([x])), (g, x)
     yield "ops.dropout.dropout_forward", lambda x: dropout.dropout_forward(x, 0.5, 1, 2, 3), (x,)
     yield "philox.fill_uint32", lambda out: philox.fill_uint32(out, 1, 2, 3), (np.zeros(1003, np.uint32),)
     x = numbers(7, 333, dtype=dtype)

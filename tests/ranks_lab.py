@@ -10,6 +10,7 @@ import os
 import signal
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 sys.path[:0] = [str(Path(__file__).parents[1]), str(Path(__file__).parent)]
@@ -29,6 +30,7 @@ FAULTS = {
     "die": lambda state: os.kill(os.getpid(), signal.SIGKILL),
     "hang": lambda state: time.sleep(HANG),
     "raise": lambda state: 1 / 0,
+    "stop": lambda state: os.kill(os.getpid(), signal.SIGTERM),
     "wait": lambda state: setattr(distributed.world(), "timeout", 1.0),  # for one that hangs by now
 }
 
@@ -56,9 +58,19 @@ def train_with(fault):
     Run.after_step = watched
     if kind == "nan":
         EpochMeter.add = spoilt
-    if kind == "differ" and os.environ.get("PMI_RANK", os.environ.get("OMPI_COMM_WORLD_RANK")) == rank:
+    if kind == "data" and distributed.transport.started_rank() == int(rank):
+        train.load = lambda *a, **o: other_digits()
+    if kind == "differ" and distributed.transport.started_rank() == int(rank):
         sys.argv += ["--lr", "0.06"]
     train.main()
+
+
+def other_digits():
+    """`few_digits` with one pixel of another brightness."""
+    splits = few_digits()
+    images, labels = splits.train.batch(range(len(splits.train)))
+    images[5, 3, 3] ^= 1
+    return replace(splits, train=ArrayDataset(images, labels))
 
 
 def steps(where):

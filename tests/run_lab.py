@@ -26,7 +26,8 @@ def few_digits():
     """The digits with 128 images to learn from, 32 to choose by and 32 to test."""
     splits = data.load("digits")
     parts = {"train": 128, "val": 32, "test": 32}
-    return replace(splits, **{name: Subset(getattr(splits, name), range(n)) for name, n in parts.items()})
+    first = {name: getattr(splits, name).indices[:n] for name, n in parts.items()}
+    return replace(splits, **{name: Subset(getattr(splits, name).dataset, first[name]) for name in parts})
 
 
 @pytest.fixture

@@ -8,6 +8,7 @@ is an error too. Code that runs on it holds no hidden assumption that data lies 
 """
 
 import contextlib
+import functools
 import sys
 import types
 
@@ -26,10 +27,64 @@ BORROWED = frozenset(  # what CuPy takes from NumPy as it is
     e inf nan pi newaxis euler_gamma
     """.split()
 )
+CHANGES = frozenset("fill sort partition copyto put place put_along_axis fill_diagonal".split())  # in place
 WAITS = frozenset("nonzero flatnonzero argwhere unique allclose array_equal compress place".split())
 ATTRIBUTES = frozenset("shape dtype ndim size nbytes itemsize strides".split())
 _waiting_allowed = True
 events = []  # transfers to the device, and whatever made the CPU wait for it, in order
+
+
+_capture = None  # the `Graph` that is being captured
+
+
+class Graph:
+    """What a stream was told to do while it was captured: nothing of it has happened, until it is launched."""
+
+    def __init__(self):
+        self.runs, self.before, self.made = [], [], []
+
+    def end(self):
+        """Take back what the capture changed, and make what it made useless: a capture computes nothing."""
+        for array, values in reversed(self.before):
+            array[...] = values
+        for array in self.made:
+            array.reshape(-1).view(np.uint8)[...] = 255
+
+    def launch(self, stream=None):
+        """Do it."""
+        events.append("launch")
+        for run in self.runs:
+            run()
+
+
+def _changing(array):
+    """Note an array that is about to change in place."""
+    if _capture is not None and array is not None:
+        _capture.before.append((array, array.copy()))
+
+
+def _written(run, result=None, *inputs):
+    """The result of ``run()``, which a captured stream will do again into the same memory; views are left alone."""
+    if _capture is None or result is NotImplemented:
+        return result
+    if isinstance(result, (tuple, list)):
+        return type(result)([_written(lambda k=k: run()[k], one, *inputs) for k, one in enumerate(result)])
+    result = np.asarray(result) if isinstance(result, np.generic) else result
+    arrays = [array for one in inputs for array in (one if isinstance(one, (tuple, list)) else [one])]
+    if result is None:
+        _capture.runs.append(run)
+    elif isinstance(result, np.ndarray) and not any(np.may_share_memory(result, a) for a in arrays if isinstance(a, np.ndarray)):
+        made = np.array(result, order="C")  # of one piece, so that its bytes can be spoilt
+        made = made if result.ndim < 2 or result.flags.c_contiguous else _in_order_of(result)
+        _capture.made.append(made if made.flags.c_contiguous else made.transpose(np.argsort([-s for s in made.strides])))
+        _capture.runs.append(lambda: np.copyto(made, run()))
+        return made
+    return result
+
+
+def _in_order_of(array):
+    order = np.argsort([-abs(stride) for stride in array.strides], kind="stable")
+    return np.array(array.transpose(order), order="C").transpose(np.argsort(order))
 
 
 @contextlib.contextmanager
@@ -45,6 +100,8 @@ def no_host_sync():
 
 def _wait(what):
     events.append(what)
+    if _capture is not None:
+        raise RuntimeError(f"cudaErrorStreamCaptureUnsupported: {what}")
     if not _waiting_allowed:
         raise AssertionError(f"{what} waits for the device")
 
@@ -83,10 +140,14 @@ class StrictArray:
         return len(self._array)
 
     def __getitem__(self, index):
-        return _wrap(self._array[_index(index)], self)
+        index = _index(index)
+        return _wrap(_written(lambda: self._array[index], self._array[index], self._array), self)
 
     def __setitem__(self, index, value):
-        self._array[_index(index)] = _unwrap(value)
+        index, value = _index(index), _unwrap(value)
+        _changing(self._array)
+        self._array[index] = value
+        _written(lambda: self._array.__setitem__(index, value))
 
     def __repr__(self):
         return f"StrictArray(shape={self.shape}, dtype={self.dtype})"
@@ -112,7 +173,10 @@ def _operator(name):
 
 def _in_place(name):
     def method(self, other):
-        getattr(self._array, name)(_unwrap(other))
+        run = functools.partial(getattr(self._array, name), _unwrap(other))
+        _changing(self._array)
+        run()
+        _written(run)
         return self
 
     return method
@@ -154,9 +218,18 @@ def _wrap(value, base=None):
 
 
 def _call(function, args, options, base=None):
-    result = function(*_unwrap(args), **{name: _unwrap(value) for name, value in options.items()})
+    owner = getattr(function, "__self__", None)
+    args, plain = _unwrap(args), {name: _unwrap(value) for name, value in options.items()}
+    changed = plain.get("out", owner if isinstance(owner, np.ndarray) and function.__name__ in CHANGES else None)
+    changed = args[0] if changed is None and owner is None and function.__name__ in CHANGES else changed
+    _changing(changed)
+    result = function(*args, **plain)
     if result is NotImplemented:
         return result
+    if changed is None:
+        result = _written(lambda: function(*args, **plain), result, owner, *args, *plain.values())
+    else:
+        _written(lambda: function(*args, **plain))
     out = options.get("out")
     return out if isinstance(out, StrictArray) else _wrap(result, base)
 
@@ -241,6 +314,8 @@ class Cupy(Module):
     def asarray(self, array, dtype=None):
         """A transfer, which writes C order."""
         events.append("asarray()")
+        if _capture is not None:
+            raise RuntimeError("cudaErrorStreamCaptureUnsupported: asarray()")
         return StrictArray(np.array(array, dtype, order="C"))
 
     def asnumpy(self, array):
@@ -261,6 +336,28 @@ class Cupy(Module):
         class Device:
             def synchronize(self):
                 _wait("synchronize()")
+
+        class Stream(contextlib.nullcontext):
+            def __init__(self, non_blocking=False):
+                super().__init__()
+
+            def begin_capture(self, mode=None):
+                global _capture
+                _capture = Graph()
+
+            def end_capture(self):
+                global _capture
+                graph, _capture = _capture, None
+                graph.end()
+                return graph
+
+        class MemoryPool:
+            def malloc(self, size):
+                raise AssertionError("the stand-in allocates on its own")
+
+        @staticmethod
+        def using_allocator(allocator):
+            return contextlib.nullcontext()
 
     class _core:  # noqa: N801
         class _routines_linalg:  # noqa: N801

@@ -44,7 +44,7 @@ ALLOWED = {
     "training": {"cuda", "distributed", "evaluation", "report", "anomaly", "nn", "optim", "data", "ops", "tensor", "dispatch", "backend", "random"},
     "onnx": {"nn", "ops", "tensor", "backend"},
     "serve": {"explain", "training", "data", "backend"},
-    "tuning": {"report", "data"},
+    "tuning": {"distributed", "report", "data"},
     "pytest_plugin": {"gradcheck"},
     # The tour shows both storeys, and nothing imports it.
     "tour": {"kernels", "memory", "philox", "graph", "graph_layout", "gradcheck", "nn", "optim", "data", "ops", "tensor"},
@@ -274,7 +274,7 @@ OUTSIDE = {  # files of the path's rooms that teach nothing new
     "ops": "__init__ activations attention clipping collective comparison conv_transpose creation embedding extremes objectives products remainders"
     " resampling rescaling sampling scattering selecting sequences sorting tiling",
     "nn": "__init__ activations attention conv_transpose everyday folded inference padding sequences synchronised utils",
-    "optim": "__init__ averaging cycles lr_scheduler onecycle plateau rmsprop schedules sequence",
+    "optim": "__init__ averaging cycles joint lookahead lr_scheduler muon onecycle plateau rmsprop schedules sequence",
     "tensor": "__init__",
 }
 

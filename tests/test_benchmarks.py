@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from benchmarks import chain, compare, googlenet, ops, pictures, products, race, ranks, ranks_model, report, settings, transfer
+from benchmarks import chain, compare, decode, googlenet, ops, pictures, products, race, ranks, ranks_model, report, settings, transfer
 from benchmarks.__main__ import NAMES, main
 from benchmarks.case import Case, folder_of, load
 from benchmarks.convolution import flop, layers
@@ -309,6 +309,26 @@ def test_machine_and_numbers_in_words():
     assert processor() and Settings().describe()["machine"] == processor()
     assert report.threads(1) == "1 thread" and report.small(None) == "-"
     assert pictures.suited("seconds", {"a": {"median": 0.02}}) == ("milliseconds", {"a": {"median": 20.0}})
+
+
+def test_decode(run):
+    status, figures = run("decode", contenders=("minidl", "minidl, decoded"))
+    assert status == 0 and list(figures["parts"]["throughput"]["rows"]) == ["minidl", "minidl, decoded"]
+    points = figures["parts"]["memory"]["points"]
+    assert [(p["pictures"], p["state"]) for p in points] == [(200, "listed"), (200, "kept")]
+
+
+def test_pictures_that_differ_are_not_timed(run, monkeypatch, capsys):
+    monkeypatch.setattr(decode, "_wrong", lambda looks: ["minidl, archives is WRONG: pictures of mean difference 1.0"])
+    status, figures = run("decode", "--only", "throughput", contenders=("minidl", "minidl, archives"))
+    assert status == 1 and list(figures["parts"]["throughput"]["rows"]) == ["minidl"]
+    assert "minidl, archives is WRONG" in capsys.readouterr().out
+
+
+def test_the_difference_between_pictures_is_judged():
+    right = np.zeros((2, 3, 4, 4))
+    assert decode._wrong({"minidl": right, "a": right + 0.1, "b": right + 0.3, "c": right * np.nan}) == [
+        "b is WRONG: pictures of mean difference 0.300", "c is WRONG: pictures of mean difference nan"]
 
 
 def test_small_work(run, capsys):

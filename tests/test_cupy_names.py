@@ -14,7 +14,7 @@ KNOWN = cupy_names.known()["functions"]
 FILES = [path for path in sorted((ROOT / "minidl").rglob("*.py"))
          if not {"cpu", "tour"} & set(path.parts)] + [ROOT / "benchmarks" / "device.py"]  # fmt: skip
 OWNERS = ("xp", "cupy", "cp")
-ATTRIBUTES = ("ndarray", "_core._routines_linalg")
+ATTRIBUTES = ("__name__", "ndarray", "_core._routines_linalg")
 
 
 def dotted(node):

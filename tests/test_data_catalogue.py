@@ -127,7 +127,7 @@ def test_cifar_files_of_another_size(tmp_path):
 @pytest.mark.parametrize("call, words", [
     (lambda: data.load("imagenet"), "`data` is 'imagenet': neither one of digits, mnist, .*cifar10 nor a folder"),
     (lambda: data.load("digits", image_size=32), "`image_size` is for folders of pictures; digits"),
-    (lambda: data.load("digits").transform("wild"), "'wild'; accepted: default, none, shift, standard, strong"),
+    (lambda: data.load("digits").transform("wild"), "'wild'; accepted: default, none, shift, light, standard, strong"),
 ])
 def test_wrong_arguments_get_one_clear_line(call, words):
     with pytest.raises(ValueError, match=words):

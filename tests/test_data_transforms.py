@@ -8,7 +8,7 @@ import pytest
 
 from minidl.data import (
     CenterCrop, ColorJitter, Compose, Cutout, ImageRandom, Normalize, RandomAffine, RandomCrop, RandomErasing,
-    RandomHorizontalFlip, RandomRotation, RandomShift, RandomVerticalFlip, RandomZoom, Resize, ToChannels,
+    AlternatingFlip, RandomHorizontalFlip, RandomRotation, RandomShift, RandomVerticalFlip, RandomZoom, Resize, ToChannels,
     ToFloat,
 )
 from minidl.data.geometry import affine
@@ -76,6 +76,22 @@ def test_crop_and_flip():
     for n in range(N):
         np.testing.assert_array_equal(flipped[n], batch[n, :, ::-1] if chosen[n] else batch[n])
         np.testing.assert_array_equal(upside_down[n], batch[n, ::-1] if chosen[n] else batch[n])
+
+
+def test_an_alternating_flip_mirrors_each_image_in_every_other_epoch():
+    batch, indices = images(), np.arange(N)
+    epochs = [AlternatingFlip()(batch, ImageRandom(3, epoch, indices)) for epoch in range(4)]
+    mirrored = [[np.array_equal(image, flat[:, ::-1]) for image, flat in zip(flipped, batch)] for flipped in epochs]
+    assert mirrored[0] == mirrored[2] and mirrored[1] == mirrored[3] == [not one for one in mirrored[0]]
+    assert any(mirrored[0]) and not all(mirrored[0])
+    alone = AlternatingFlip()(batch[5:6], ImageRandom(3, 0, [5]))
+    np.testing.assert_array_equal(alone[0], epochs[0][5])
+
+
+def test_which_images_begin_mirrored_has_nothing_to_do_with_how_they_are_moved():
+    first = ImageRandom(0, 0, np.arange(4000))
+    flips, moves = AlternatingFlip().choose(first), first.uniform(1)[:, 0]
+    assert abs(np.corrcoef(flips, moves)[0, 1]) < 0.1 and abs(flips.mean() - 0.5) < 0.05
 
 
 def test_shift_reaches_every_place_and_no_other():

@@ -13,12 +13,13 @@ import pytest
 import strict
 from patience import HANG
 from PIL import Image
-from run_lab import SHORT, STEPS, at_step, ended, run_train, without_page  # noqa: F401
+from run_lab import SHORT, STEPS, at_step, ended, few_digits, run_train, without_page  # noqa: F401
 
 import minidl
 import minidl.__main__ as command_line
 import models
 from minidl import backend, training
+from minidl.data import DataLoader
 from minidl.serve.answers import Answerer
 from minidl.training import checkpoint, open_run
 
@@ -113,6 +114,20 @@ def test_a_run_goes_on_where_the_other_device_left_it(gpu, run_train, at_step, t
     run_train("--resume", "moved", "--device", second)
     assert ("asarray()" in strict.events) == (second == "cuda")
     assert_near(tmp_path / "straight", tmp_path / "moved")
+
+
+@pytest.mark.parametrize("preset", ["none", "standard", "strong"])
+def test_images_are_sent_as_bytes_and_normalised_there_to_the_same_bits(gpu, monkeypatch, preset):
+    sent, images = [], few_digits()
+    monkeypatch.setattr(gpu, "asarray", lambda array: (sent.append((array.ndim, array.dtype)), strict.Cupy.asarray(gpu, array))[1])
+    batches = []
+    for device in ("cpu", "cuda"):
+        options = dict(batch_size=24, shuffle=True, seed=2, transform=images.transform(preset), device=device)
+        batches.append([(x.cpu().data, y.cpu().data, x.data) for x, y in DataLoader(images.train, **options)])
+    for (x, y, _), (found, labels, there) in zip(*batches, strict=True):
+        assert found.tobytes() == x.tobytes() and np.array_equal(labels, y) and backend.is_channels_last(there)
+    assert {dtype.name for ndim, dtype in sent if ndim == 4} == {"uint8"}
+    assert sum(ndim == 1 and dtype == np.float32 for ndim, dtype in sent) == 2  # mean and deviation, once
 
 
 def test_a_step_waits_for_nothing_and_sends_one_batch(gpu, run_train, monkeypatch):

@@ -61,10 +61,10 @@ def launch(count, *argv, cwd, status=0):
     return done.stdout, done.stderr
 
 
-def mpiexec(count, *argv, cwd):
+def mpiexec(count, *argv, cwd, status=0):
     command = [find_mpiexec(), "-n", str(count), sys.executable, str(LAB), *map(str, argv)]
     done = subprocess.run(command, cwd=cwd, env=environment(), timeout=HANG, capture_output=True, text=True)
-    assert done.returncode == 0, (done.stdout, done.stderr)
+    assert done.returncode == status, (done.returncode, done.stdout, done.stderr)
     return done.stdout
 
 
@@ -113,7 +113,7 @@ def steps_alone(tmp_path_factory):
 
 def test_a_process_that_dies_is_named_and_another_number_goes_on(alone, tmp_path):
     alone(*SHARDED, "--output", "straight")
-    _, err = launch(2, "train", "die:1:14", *SHARDED, "--output", "broken", cwd=tmp_path, status=9)
+    _, err = launch(2, "train", "die:1:14", *SHARDED, "--output", "broken", cwd=tmp_path, status=128 + signal.SIGKILL)
     assert err.count("\n") == 1 and "launch: error: rank 1 died (process" in err
     assert "checkpoint-0001-000005.safetensors" in err and "--resume broken goes on" in err
     assert_all_have_ended(tmp_path)
@@ -124,17 +124,27 @@ def test_a_process_that_dies_is_named_and_another_number_goes_on(alone, tmp_path
 FAILURES = {
     "hang:1:3": (1, "rank 0: train.py: error: rank 1 has not answered for 1 seconds; the last good checkpoint is"),
     "nan:1:3": (1, "train.py: error: the loss of rank 1 is nan in epoch 1, step 4 of 8, at learning rate"),
+    "data:1:0": (2, "train.py: error: `train` is 128 images, sha256"),
     "differ:1:0": (2, "train.py: error: `lr` is 0.05 for rank 0 but 0.06 for rank 1; accepted: the same"),
 }
 
 
-@pytest.mark.parametrize("fault", FAILURES)
+@pytest.mark.parametrize("fault", [pytest.param(fault, marks=pytest.mark.slow) if fault == "data:1:0" else fault for fault in FAILURES])
 def test_one_line_names_the_process(tmp_path, fault):
     status, line = FAILURES[fault]
     _, err = launch(2, "train", fault, *SHARDED, "--output", "run", cwd=tmp_path, status=status)
     line = line.replace("train.py", LAB.name)
     assert err.count("\n") == 1 and line in err, err
     assert_all_have_ended(tmp_path)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("first, then", [(1, 4), (4, 2), (2, 8)])
+def test_a_run_goes_on_with_another_number_of_processes(alone, tmp_path, first, then):
+    alone(*SHARDED, "--output", "straight")
+    mpiexec(first, "train", "stop:0:11", *SHARDED, "--output", "moved", cwd=tmp_path, status=143)
+    mpiexec(then, "train", "none", "--resume", "moved", cwd=tmp_path)
+    assert_same_state(tmp_path / "straight", tmp_path / "moved")
 
 
 @pytest.mark.slow

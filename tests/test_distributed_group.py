@@ -13,6 +13,7 @@ from minidl.data.shards import Shards
 from minidl.distributed import DistributedSampler, Group, PeerError, ShardedStep, Transport, own_shards
 from minidl.distributed.group import TIMEOUT
 from minidl.distributed.tree import TreeSum
+from minidl.training import together
 
 
 class Post:
@@ -135,6 +136,67 @@ def test_what_is_gathered_is_in_the_order_of_the_ranks():
     assert rows == [[[1, 1], [2, 2], [2, 2]]] * 3
 
 
+def alike(changed, monkeypatch):
+    """The errors of two processes that begin a run, of which the second has been changed by ``changed(monkeypatch)``."""
+    facts = {"settings": {"lr": 0.1}, "data": {"train": "128 images, sha256 5f3a"}}
+    own = threading.local()
+    monkeypatch.setattr(distributed, "world", lambda: own.group)
+
+    def work(group):
+        own.group = group
+        mine = {part: dict(values) for part, values in facts.items()}
+        net = nn.Linear(2, 1)
+        net.weight.data[...], net.bias.data[...] = 1, 0
+        if group.rank == 1:
+            changed(mine, net)
+        try:
+            together.check_alike(mine, net)
+        except ValueError as error:
+            return str(error)
+
+    return in_group(2, work)
+
+
+DIFFERENCES = {
+    "`lr` is 0.1 for rank 0 but 0.2 for rank 1": lambda facts, net: facts["settings"].update(lr=0.2),
+    "`train` is 128 images, sha256 5f3a for rank 0 but": lambda facts, net: facts["data"].update(train="sha256 00"),
+    "`weights` is ": lambda facts, net: net.bias.data.fill(1e-7),
+    "`source code` is ": lambda facts, net: None,
+}
+
+
+@pytest.mark.parametrize("words", DIFFERENCES)
+def test_processes_that_differ_do_not_begin(monkeypatch, words):
+    if "code" in words:
+        digests = iter("ab")
+        monkeypatch.setattr(together, "_code", lambda: next(digests))
+    errors = alike(DIFFERENCES[words], monkeypatch)
+    assert errors[0] == errors[1] and errors[0].startswith(words) and errors[0].endswith("the same for all processes")
+
+
+def test_processes_that_are_alike_begin(monkeypatch):
+    assert alike(lambda facts, net: None, monkeypatch) == [None, None]
+
+
+def test_the_digest_of_the_code_sees_every_file(monkeypatch, tmp_path):
+    script = tmp_path / "train.py"
+    script.write_text("1")
+    monkeypatch.setattr("sys.argv", [str(script)])
+    before = together._code()
+    assert together._code() == before
+    script.write_text("2")
+    assert together._code() != before
+    package = tmp_path / "minidl"
+    (package / "ops").mkdir(parents=True)
+    (package / "__init__.py").touch()
+    monkeypatch.setattr(minidl, "__file__", str(package / "__init__.py"))
+    digests = [together._code()]
+    for text in ("a = 1", "a = 2"):
+        (package / "ops" / "more.py").write_text(text)
+        digests.append(together._code())
+    assert len({*digests, before}) == 4
+
+
 def test_a_broadcast_overwrites_all_but_the_source():
     def work(group):
         array = np.array([group.rank])
@@ -248,6 +310,23 @@ def test_a_sampler_shares_the_data_out_anew_in_each_epoch(drop_last):
     assert len(set(drawn[0])) == (9 if drop_last else 11) and epochs[0] != epochs[1]
     loader = DataLoader(TensorDataset(np.arange(11)), 2, sampler=samplers[1])
     assert [int(k) for (batch,) in loader for k in batch.data] == epochs[1][1] and len(loader) == 2
+
+
+def test_processes_that_srun_started_without_an_mpi_do_not_train_side_by_side(monkeypatch, capsys):
+    monkeypatch.setattr("sys.argv", ["here/train.py"])
+    for name in ("PMI_SIZE", "PMIX_RANK", "OMPI_COMM_WORLD_SIZE"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("SLURM_STEP_NUM_TASKS", "16")
+    for rank, lines in (("0", 1), ("3", 0)):
+        monkeypatch.setenv("SLURM_PROCID", rank)
+        with pytest.raises(SystemExit) as end:
+            together.join()
+        said = capsys.readouterr().err
+        assert end.value.code == 2 and said.count("\n") == lines
+        assert not said or said.startswith("train.py: error: srun has started 16 processes without an MPI; accepted: srun --mpi=pmix")
+    monkeypatch.setenv("SLURM_STEP_NUM_TASKS", "1")
+    together.join()
+    assert not distributed.is_initialized()
 
 
 def test_the_limit_of_waiting_comes_from_the_argument_or_the_environment(monkeypatch):

@@ -63,7 +63,7 @@ def commands(monkeypatch):
 
 
 @pytest.mark.parametrize("failed, status, said", [
-    (None, 0, "1.25"), ("googlenet", 1, "googlenet: FAILED, see above"), ("device_table", "stopped", "operations: was stopped"),
+    (None, 0, "1.25"), ("googlenet", 1, "googlenet: FAILED, see above"), ("device_table", "stopped, its time was over", "operations: stopped, its time was over"),
 ])  # fmt: skip
 def test_one_table_of_all_parts(monkeypatch, capsys, commands, tmp_path, failed, status, said):
     ran, statuses = commands
@@ -78,9 +78,17 @@ def test_one_table_of_all_parts(monkeypatch, capsys, commands, tmp_path, failed,
     assert json.loads((tmp_path / "all.json").read_text())["operations"]["rows"] == 7
 
 
+def test_a_run_is_left_out_where_a_library_is_missing(monkeypatch, capsys, commands):
+    monkeypatch.setattr(gpu_check, "is_there", lambda name: name != "tqdm")
+    with strict.pretend_gpu(monkeypatch):
+        assert gpu_check.main([]) == 1
+    said = capsys.readouterr().out
+    assert "not installed: tqdm\n" in said and "training: left out, tqdm is not installed" in said and len(commands[0]) == 2
+
+
 def test_a_part_has_its_time_and_no_more(capfd):
     assert gpu_check.process(HANG, "-c", "import sys; sys.exit(3)") == 3
-    assert gpu_check.process(0.0, "-c", "import time; time.sleep(600)") == "stopped"
+    assert gpu_check.process(0.0, "-c", "import time; time.sleep(600)") == "stopped, its time was over"
 
 
 def test_the_trainings_options_are_those_of_train():

@@ -1,4 +1,9 @@
-"""Kernels for GPUs, executed without one (see ``tile_machine.py``) and held to the plain forms over drawn shapes."""
+"""Kernels for GPUs, executed without one (see ``tile_machine.py``) and held to the plain forms over drawn shapes.
+
+With ``MINIDL_TEST_DEVICE=cuda`` they are executed on a GPU, at the sizes of tiles that they have there.
+"""
+
+import os
 
 import numpy as np
 import pytest
@@ -6,6 +11,7 @@ import tile_machine
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from minidl import backend
 from minidl.dispatch import using
 from minidl.kernels.gpu import convolution as kernels
 from minidl.kernels.gpu import losses, normalisation, optimisers, pooling, random, reduction
@@ -14,13 +20,15 @@ from minidl.ops import convolution
 from minidl.ops.reduction import sum_forward
 
 quick = settings(max_examples=12, suppress_health_check=[HealthCheck.too_slow], derandomize=True, deadline=None)
-on_device, strict = tile_machine.strict.from_numpy, tile_machine.strict
+strict, DEVICE = tile_machine.strict, os.environ.get("MINIDL_TEST_DEVICE", "tiles")
+on_device = backend.kind_named(DEVICE).from_numpy
 BOUNDS = {"float32": 1e-4, "float64": 1e-12}
 
 
 def shrink(patch):
     """Tiles and shares so small that few numbers already make many blocks, remainders, and second stages."""
     patch.setattr(kernels, "TILES_OF_DOUBLES", (4, 2, 8))
+    patch.setattr(kernels, "MOST_IN_SHARES", 300)
     patch.setattr(kernels, "TILES", {name: (8, 4, 4) for name in kernels.TILES})
     for module, name, value in (
         (reduction, "SHARES", 4), (reduction, "TR", 4), (normalisation, "TP", 4), (normalisation, "TC", 2),
@@ -32,18 +40,19 @@ def shrink(patch):
 
 @pytest.fixture(autouse=True)
 def small_tiles(monkeypatch):
-    shrink(monkeypatch)
+    if DEVICE == "tiles":
+        shrink(monkeypatch)
     with using("fast"):
         yield
 
 
 def numpy_of(value):
-    return tuple(map(numpy_of, value)) if isinstance(value, tuple) else strict.to_numpy(value)
+    return tuple(map(numpy_of, value)) if isinstance(value, tuple) else backend.to_numpy(value)
 
 
 def assert_equal_to_plain(operation, *arguments, bound=None, **options):
     """The kernel's form of `operation` gives the plain form's numbers, and the same bits in any order of its blocks."""
-    moved = [on_device(a) if isinstance(a, np.ndarray) else a for a in arguments]
+    moved = [laid_alike(a) if isinstance(a, np.ndarray) else a for a in arguments]
     form = operation.find(moved[0])
     assert form is not None, operation.name
     found, again = numpy_of(form(*moved, **options)), numpy_of(form(*moved, **options))
@@ -56,6 +65,14 @@ def assert_equal_to_plain(operation, *arguments, bound=None, **options):
     return found
 
 
+def laid_alike(array):
+    """`array` on the device; a slice of wider images as such a slice."""
+    wide = array.base
+    if array.ndim != 4 or wide is None or wide.size == array.size:
+        return on_device(array)
+    return on_device(wide)[..., : array.shape[1]].transpose(0, 3, 1, 2)
+
+
 def as_tuple(value):
     return value if isinstance(value, tuple) else (value,)
 
@@ -66,7 +83,7 @@ def numbers(shape, dtype="float32", seed=0, order="last"):
     if len(shape) != 4 or order == "first":
         return x
     N, C, H, W = shape
-    wide = np.zeros((N, H, W, C + (3 if order == "slice" else 0)), dtype)
+    wide = np.full((N, H, W, C + (3 if order == "slice" else 0)), np.nan, dtype)
     wide[..., :C] = x.transpose(0, 2, 3, 1)
     return wide[..., :C].transpose(0, 3, 1, 2)
 

@@ -5,11 +5,17 @@ The compiler needs no GPU and no driver: ``pip install -e .[gpu-check]``.
 
 import importlib
 import importlib.util
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
 import tile_compiler
 import tile_machine
+from patience import HANG
 
 import minidl
 from minidl import nn, optim
@@ -42,7 +48,7 @@ def train(dtype):
     ]  # fmt: skip
     net = nn.Sequential(*layers).to(dtype).to("tiles")
     x = minidl.Tensor(np.random.default_rng(0).standard_normal((2, 20, 7, 7)).astype(dtype)).to("tiles").requires_grad_()
-    loss = minidl.cross_entropy(net(x).mean((2, 3)), minidl.tensor([3, 4]).to("tiles"), label_smoothing=0.1)
+    loss = minidl.cross_entropy(nn.functional.adaptive_avg_pool2d(net(x), 1).flatten(1), minidl.tensor([3, 4]).to("tiles"), label_smoothing=0.1)
     loss.backward()
     optim.SGD(net.parameters(), 0.1, momentum=0.9, weight_decay=1e-4).step()
     optim.Adam(net.parameters()).step()
@@ -73,7 +79,7 @@ def rare():
     x, upstream = minidl.Tensor(image, requires_grad=True), minidl.Tensor(image[:, :, :2, :2], requires_grad=True)
     (grad,) = minidl.grad(nn.functional.max_pool2d(x, 2), x, upstream, create_graph=True)
     grad.sum().backward()  # the derivative of the scatter gathers
-    random_uint32((70,), 1, 2, 3, image)
+    random_uint32((70,), 2**64 - 1, 2**32 - 1, 2**64 - 1, image)  # words that need 32 bits, all of them
 
 
 def test_every_kernel_is_executed(launches, capsys):
@@ -99,3 +105,22 @@ def test_every_variant_fits_into_registers(name, architecture, launches, capsys)
         with capsys.disabled():
             print(f"\n{architecture} {name}{variant}: {registers} registers, {spilled} bytes of spills", end="")
         assert spilled == 0, variant
+
+
+@pytest.mark.slow
+@needs_compiler
+def test_every_kernel_is_queued_by_the_real_launcher(tmp_path):
+    """cuTile takes the arguments of every launch, as it does from CuPy; the driver is a stand-in that runs nothing."""
+    if shutil.which("cc") is None:
+        pytest.skip("this system has no C compiler")
+    here = Path(__file__).parent
+    subprocess.run(
+        ["cc", "-shared", "-fPIC", "-w", "-o", tmp_path / "libcuda.so.1", here / "driver_stand_in.c"], check=True
+    )
+    environment = {**os.environ, "LD_LIBRARY_PATH": str(tmp_path), "CUDA_TILE_CACHE_DIR": str(tmp_path)}
+    environment["PYTHONPATH"] = f"{here}{os.pathsep}{here.parent}"
+    done = subprocess.run(
+        [sys.executable, here / "driver_lab.py"], env=environment, capture_output=True, text=True, timeout=HANG
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert set(done.stdout.split()) == set(KERNELS)

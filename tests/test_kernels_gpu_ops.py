@@ -94,6 +94,10 @@ WHOLE, NONE, W = np.ones((1, 2, 3, 3), int), np.ones((0, 2, 3, 3), np.float32), 
 MATRIX, NO_ROWS, VECTOR = np.ones((2, 2), int), np.ones((0, 2), np.float32), np.ones(2, np.float32)
 WINDOW = (1, 1), (1, 1), (0, 0)
 REFUSED = {
+    "adaptive_avg_pool2d_adjoint": [(WHOLE, WHOLE.shape), (NONE, NONE.shape), (np.ones((1, 2, 2, 2)), WHOLE.shape)],
+    "adaptive_avg_pool2d_forward": [(WHOLE, (1, 1)), (NONE, (1, 1)), (WHOLE, (2, 2))],
+    "avg_pool2d_adjoint": [(WHOLE, WHOLE.shape, *WINDOW), (NONE, NONE.shape, *WINDOW)],
+    "avg_pool2d_forward": [(WHOLE, *WINDOW), (NONE, *WINDOW)],
     "conv2d_forward": [(WHOLE, W), (NONE, W)],
     "conv2d_input_grad": [(WHOLE, W, WHOLE.shape), (NONE, W, NONE.shape)],
     "conv2d_weight_grad": [(WHOLE, WHOLE, W.shape), (NONE, NONE, W.shape)],

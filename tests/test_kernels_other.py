@@ -8,13 +8,16 @@ from hypothesis import strategies as st
 
 import minidl
 from minidl import backend, dispatch, philox
+from minidl.kernels.cpu import activations as fast_activations
 from minidl.kernels.cpu.blocks.training import slices
 from minidl.kernels.cpu.machine import team
 from minidl.kernels.cpu.normalisation import channels as normalisation
 from minidl.kernels.cpu.normalisation.moments import statistics
 from minidl.ops import average_pooling, dropout, elementwise, max_pooling
+from minidl.ops.activations import Gelu
 from minidl.ops.windows import pooled_size
 from minidl.optim import adam, rmsprop, sgd, updates
+from minidl.tensor import Tensor
 
 TOLERANCE = {np.dtype(np.float32): 2e-5, np.dtype(np.float64): 1e-12}
 few = settings(max_examples=40, deadline=None)
@@ -578,6 +581,29 @@ def test_elementwise_passes(dtype, order):
     assert np.array_equal(dx, elementwise.relu_grad.plain(other, y), equal_nan=True)
     for result in (y, dx):
         assert result.ndim == 2 or backend.is_channels_last(result)
+
+
+@pytest.mark.parametrize("order", [0, 1, 2])
+def test_gelu_is_its_definition_computed_in_float64(order):
+    x, grad = orders(0, np.float32)[order] * 4, orders(1, np.float32)[1 if order == 2 else order]
+    x[0, 1], x[1, 0] = np.inf, -50.0
+    precise = Tensor(x.astype(np.float64), requires_grad=True)
+    (expected,) = Gelu.definition(precise)
+    expected.backward(Tensor(grad.astype(np.float64)))
+    (y,), _ = fast_activations.Gelu.forward(frozen(x))
+    (dx,) = fast_activations.Gelu.backward([frozen(grad)], forms.saved([x]))
+    np.testing.assert_allclose(y, expected.data, rtol=2e-6, atol=3e-7)
+    np.testing.assert_allclose(dx, precise.grad.data, rtol=2e-6, atol=1e-6)
+    assert y.dtype == dx.dtype == np.float32 and (y.ndim == 2 or order == 2 or backend.is_channels_last(y))
+    one = x[:1].copy(order="K")
+    assert np.array_equal(fast_activations.Gelu.forward(one)[0][0], y[:1], equal_nan=True)
+
+
+def test_gelu_of_far_negative_numbers_keeps_its_digits():
+    """Where 1 + erf(x) has lost them: from tables of the normal distribution's tail."""
+    x = np.float32([-3.0, -5.0, -9.0])
+    tail = np.array([1.3498980316300946e-03, 2.8665157187919391e-07, 1.1285884059538406e-19])
+    np.testing.assert_allclose(fast_activations.Gelu.forward(x)[0][0], x * tail, rtol=1e-5)
 
 
 def test_threads_change_no_bit_of_the_rest():

@@ -2,7 +2,9 @@
 
 # ruff: noqa: F401, F811 (fixtures come by import)
 
+import json
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,7 +12,7 @@ from run_lab import EPOCHS, SHORT, STEPS, assert_same_end, assert_same_state, at
 
 import train
 from minidl.data.errors import DataError
-from minidl.training import Run, checkpoint
+from minidl.training import Run, checkpoint, run
 
 
 class Broken(BaseException):
@@ -53,6 +55,23 @@ def test_resumed_equals_uninterrupted(run_train, stop_after, tmp_path, variant):
     stop_after(3, "--resume", "broken")
     run_train("--resume", "broken")
     assert_same_end(tmp_path / "straight", tmp_path / "broken")
+
+
+def test_a_run_of_a_version_without_shards_goes_on_with_one(run_train, stop_after, tmp_path, monkeypatch):
+    argv = [*SHORT, "--epochs", "2"]
+    run_train(*argv, "--output", "straight")
+    with monkeypatch.context() as earlier:
+        now = run.identity
+        earlier.setattr(run, "identity", lambda *a: {part: {name: value for name, value in facts.items() if name != "shards"}
+                                                     for part, facts in now(*a).items()})  # fmt: skip
+        stop_after(1, *argv, "--output", "old")
+    config = json.loads(Path("old/config.json").read_text())
+    assert config.pop("shards") == 1
+    Path("old/config.json").write_text(json.dumps(config))
+    status, message = ended(run_train, "--resume", "old", "--shards", "4")
+    assert status == 2 and "`--shards` is 4 but old was started with 1" in message
+    run_train("--resume", "old")
+    assert_same_end(tmp_path / "straight", tmp_path / "old")
 
 
 @pytest.mark.parametrize("options", [[], ["--optimizer", "adam", "--lr", "0.003", "--schedule", "cosine"], ["--ema", "0.9", "--workers", "1"]],

@@ -23,6 +23,28 @@ def test_the_command_line_wins():
     assert settings("--data", "mnist", "--epochs", "7", "--width", "0.5").epochs == 7
 
 
+def with_presets(*argv):
+    return parse(train.Settings, train.RECIPES, argv=list(argv), presets=train.PRESETS)
+
+
+@pytest.mark.parametrize("name", train.PRESETS)
+def test_a_preset_holds_values_that_the_command_line_would_accept(name):
+    fields = {f.name: f for f in dataclasses.fields(train.Settings)}
+    for setting, value in train.PRESETS[name].items():
+        assert fields[setting].metadata["type"](str(value)) == value, setting
+    decided = with_presets("--preset", name)
+    assert train.PRESETS[name].items() <= dataclasses.asdict(decided).items() and decided.preset == name
+    assert decided.epochs and decided.batch_size and decided.lr
+
+
+def test_what_is_given_counts_more_than_the_preset_and_the_preset_more_than_the_recipe():
+    chosen = with_presets("--preset", "cifar10-fast", "--epochs", "1")
+    assert (chosen.epochs, chosen.batch_size, chosen.data) == (1, 2000, "cifar10")
+    other = with_presets("--preset", "cifar10-fast", "--data", "mnist")
+    assert (other.data, other.batch_size) == ("mnist", 2000)
+    assert with_presets("--preset", "mnist").width != train.RECIPES["mnist"]["width"]
+
+
 @pytest.mark.parametrize("data", train.RECIPES)
 def test_every_recipe_decides_what_has_no_default(data):
     decided = settings("--data", data)
@@ -48,9 +70,13 @@ WRONG = [
     ("--max-steps", "0", "a whole number, 1 or more"),
     ("--checkpoint-every", "5h", "steps such as 500, minutes such as 10m"),
     ("--checkpoint-every", "0m", "steps such as 500, minutes such as 10m"),
-    ("--model", "resnet", "cnn, googlenet"),
-    ("--optimizer", "sdg", "sgd, adam, adamw, rmsprop"),
-    ("--schedule", "linear", "one-cycle, cosine"),
+    ("--model", "resnet", "cnn, fast, googlenet"),
+    ("--optimizer", "sdg", "sgd, adam, adamw, rmsprop, muon"),
+    ("--schedule", "line", "one-cycle, cosine, linear"),
+    ("--preset", "imagenet", "none, digits, mnist, fashion-mnist, cifar10-fast"),
+    ("--validation", "half", "tenth, none"),
+    ("--test-views", "all", "one, many"),
+    ("--bias-lr", "-1", "a number, 0 or more"),
     ("--augmentation", "heavy", "default, none, shift"),
 ]
 

@@ -113,6 +113,16 @@ def test_trials_are_followed_and_hopeless_ones_ended(plan, tmp_path):
     assert first == png(picture(plan, study, importances(study))) and len(first) > 5000
 
 
+def test_a_trial_of_a_sweep_that_an_mpi_started_works_alone(plan, tmp_path, monkeypatch):
+    for name in ("PMI_SIZE", "PMIX_RANK", "OMPI_COMM_WORLD_SIZE", "SLURM_STEP_NUM_TASKS"):
+        monkeypatch.setenv(name, "2")
+    script = "import os; assert not [name for name in os.environ if name[:3] in ('PMI', 'OMP') and name != 'OMP_NUM_THREADS']\n"
+    (tmp_path / "fake.py").write_text(script + "assert 'SLURM_STEP_NUM_TASKS' not in os.environ\n" + SCRIPT)
+    study = enqueued(plan, (0.1, 16))
+    sweep(dataclasses.replace(plan, trials=1), study, tmp_path / "fake.py", tmp_path / "out", lambda line: None)
+    assert [trial.state.name for trial in study.trials] == ["COMPLETE"]
+
+
 def test_a_failed_trial_is_an_answer_and_a_refused_setting_the_end(plan, tmp_path):
     plan = dataclasses.replace(plan, trials=2)
     study = enqueued(plan, (0.1, 8), (0.1, 16), (0.1, 9))

@@ -10,7 +10,7 @@ import numpy as np
 import minidl
 import minidl.nn.functional as F
 from benchmarks.case import load
-from benchmarks.peers import minidl_kernels, shared
+from benchmarks.peers import minidl_kernels, minidl_pictures, shared
 from benchmarks.peers.shared import LEARNING_RATE, MOMENTUM
 from minidl import nn, optim
 from minidl.backend import channels_last
@@ -78,4 +78,4 @@ class Products(shared.Products):
     multiply, own, array = staticmethod(matmul_forward), staticmethod(np.asarray), staticmethod(np.asarray)
 
 
-JOBS = {"network": Network, "chain": Chain, "products": Products, **minidl_kernels.JOBS}
+JOBS = {**minidl_pictures.JOBS, "network": Network, "chain": Chain, "products": Products, **minidl_kernels.JOBS}

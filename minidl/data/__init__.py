@@ -22,6 +22,7 @@ from minidl.data.photometric import ColorJitter, Cutout, RandomErasing, ToChanne
 from minidl.data.random import ImageRandom
 from minidl.data.splits import DataSplits, load_folder
 from minidl.data.transforms import (
+    AlternatingFlip,
     CenterCrop,
     Compose,
     Normalize,
@@ -34,8 +35,9 @@ from minidl.data.transforms import (
 )
 
 __all__ = [
-    "LOADERS", "PRESETS", "ArrayDataset", "CenterCrop", "ColorJitter", "Compose", "Cutout", "DataError", "DataLoader",
-    "DataSplits", "Dataset", "ImageArchive", "ImageFolder", "ImageRandom", "Normalize", "RandomAffine", "RandomCrop", "RandomErasing",
+    "LOADERS", "PRESETS", "AlternatingFlip", "ArrayDataset", "CenterCrop", "ColorJitter", "Compose", "Cutout", "DataError",
+    "DataLoader", "DataSplits", "Dataset", "ImageArchive", "ImageFolder", "ImageRandom", "Normalize", "RandomAffine",
+    "RandomCrop", "RandomErasing",
     "RandomHorizontalFlip", "RandomRotation", "RandomShift", "RandomVerticalFlip", "RandomZoom", "Resize", "Subset",
     "TensorDataset", "ToChannels", "ToFloat", "augmentation", "load", "load_folder", "stratified_split",
 ]

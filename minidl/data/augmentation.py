@@ -7,7 +7,7 @@ from typing import Any
 
 from minidl.data.errors import check
 from minidl.data.photometric import ColorJitter, Cutout
-from minidl.data.transforms import Compose, Normalize, RandomCrop, RandomHorizontalFlip, RandomShift
+from minidl.data.transforms import AlternatingFlip, Compose, Normalize, RandomCrop, RandomHorizontalFlip, RandomShift
 
 
 def _none(data):
@@ -16,6 +16,11 @@ def _none(data):
 
 def _shift(data):
     return [RandomShift(min(2, max(1, data.image_size // 8)))]
+
+
+def _light(data):
+    moved = RandomShift(2, padding_mode="reflect")
+    return [moved, AlternatingFlip()] if data.flips else [moved]
 
 
 def _standard(data):
@@ -29,7 +34,13 @@ def _strong(data):
     return [*_standard(data), jitter, Cutout(data.image_size // 4, fill=mean_colour)]
 
 
-PRESETS: dict[str, Callable[..., Any]] = {"none": _none, "shift": _shift, "standard": _standard, "strong": _strong}
+PRESETS: dict[str, Callable[..., Any]] = {
+    "none": _none,
+    "shift": _shift,
+    "light": _light,
+    "standard": _standard,
+    "strong": _strong,
+}
 
 
 def augmentation(name: str, data: Any) -> Any:
@@ -38,6 +49,8 @@ def augmentation(name: str, data: Any) -> Any:
     =========  ====================================================================
     none       nothing
     shift      moved by up to two pixels
+    light      moved by up to two pixels, the edge reflected; mirrored in every other epoch
+               where a mirror image means the same; for short training
     standard   random crop with an eighth of the side as border; flip where a mirror
                image means the same (not for digits)
     strong     standard, then brightness, contrast and saturation, then a cut-out square

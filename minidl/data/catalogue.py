@@ -66,7 +66,7 @@ def load(name: str, data_dir: Any = None, *, image_size: int | None = None, cach
     check(known or os.path.isdir(name) or is_of_archives(name),
           f"`data` is {shown(name)!r}: neither one of {', '.join(LOADERS)} nor a folder nor .tar archives")
     check(not known or image_size is None, f"`image_size` is for folders of pictures; {key} has a size of its own")
-    check(not known or not cache, f"`cache` is for folders of pictures; {key} is in memory")
+    check(not known or not bytes_of(cache), f"`cache` is for folders of pictures; {key} is in memory")
     try:
         return LOADERS[key](data_dir, download) if known else load_folder(name, image_size, bytes_of(cache))
     except OSError as error:

@@ -23,7 +23,7 @@ from minidl.data.errors import check
 from minidl.data.order import Order
 from minidl.data.random import ImageRandom, permutation
 from minidl.data.shards import Shards
-from minidl.data.transforms import to_float
+from minidl.data.transforms import Compose, Normalize, to_float
 from minidl.tensor import Tensor
 
 if TYPE_CHECKING:
@@ -206,13 +206,22 @@ class DataLoader:
         return [self._make_part(part, epoch) for part in self.shards.cut(indices)]
 
     def _make_part(self, indices, epoch):
-        """The arrays of a part; images transformed, float32 and still (N, H, W, C)."""
+        """The arrays of a part; images transformed (but see `_steps`) and still (N, H, W, C)."""
         arrays = self._fetch(indices)
-        if self.transform is not None:
-            arrays = (self.transform(arrays[0], ImageRandom(self.seed, epoch, indices)), *arrays[1:])
-        if self._images:
+        first, last = self._steps
+        if first is not None:
+            arrays = (first(arrays[0], ImageRandom(self.seed, epoch, indices)), *arrays[1:])
+        if self._images and last is None:
             arrays = (to_float(arrays[0]), *arrays[1:])
         return arrays
+
+    @property
+    def _steps(self):
+        """The transform in two parts: for a GPU, bytes are sent and normalised there; a quarter of the traffic."""
+        steps = getattr(self.transform, "transforms", [])
+        if not self._images or not steps or type(steps[-1]) is not Normalize or backend.kind_named(self.device).device == "cpu":
+            return self.transform, None
+        return Compose(steps[:-1]), steps[-1]
 
     def _fetch(self, indices):
         if hasattr(self.dataset, "batch"):
@@ -225,4 +234,7 @@ class DataLoader:
 
     def _tensor(self, array):
         array = backend.to_device(array, self.device)
-        return Tensor(array.transpose(0, 3, 1, 2) if self._images and array.ndim == 4 else array)
+        if not self._images or array.ndim != 4:
+            return Tensor(array)
+        _, last = self._steps
+        return Tensor((array if last is None else last(array)).transpose(0, 3, 1, 2))

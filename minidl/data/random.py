@@ -16,7 +16,7 @@ from minidl.backend import Array
 from minidl.philox import philox
 from minidl.tensor import Tensor
 
-ORDER, AUGMENT, SPLIT, BLOCKS = 1, 2, 3, 4  # purposes, so that no two of them share numbers
+ORDER, AUGMENT, SPLIT, BLOCKS, ALWAYS = 1, 2, 3, 4, 5  # purposes, so that no two of them share numbers
 
 _WORD = np.uint64(0xFFFFFFFF)
 
@@ -57,17 +57,21 @@ class ImageRandom:
     seed: int
     epoch: int
 
-    def __init__(self, seed: int, epoch: int | None, indices: Tensor) -> None:
-        self.seed, self.epoch = seed, epoch
+    def __init__(self, seed: int, epoch: int | None, indices: Tensor, purpose: int = AUGMENT) -> None:
+        self.seed, self.epoch, self.purpose = seed, epoch, purpose
         self.indices: Array = np.asarray(indices, np.int64)[:, None]
         self.drawn: int = 0
+
+    def of_all_epochs(self) -> ImageRandom:
+        """Numbers of the same images that are the same in every epoch."""
+        return ImageRandom(self.seed, 0, self.indices[:, 0], ALWAYS)
 
     def uniform(self, k: int) -> Any:
         """The next `k` numbers of every image: float32, shape (N, k), in [0, 1)."""
         blocks = -(-k // 4)
         draw = np.arange(self.drawn, self.drawn + blocks)
         self.drawn += blocks
-        words = np.stack(words_at(self.indices, self.epoch, draw, AUGMENT, self.seed), axis=-1)  # (N, blocks, 4)
+        words = np.stack(words_at(self.indices, self.epoch, draw, self.purpose, self.seed), axis=-1)  # (N, blocks, 4)
         words = words.reshape(len(self.indices), 4 * blocks)[:, :k]
         return (words >> np.uint64(8)).astype(np.float32) * np.float32(2**-24)
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from minidl.data.augmentation import augmentation
 from minidl.data.dataset import Dataset
-from minidl.data.errors import DataError, broken, shown
+from minidl.data.errors import DataError, broken, check, shown
 from minidl.data.folder import ImageFolder, class_folders
 from minidl.data.image_archive import ImageArchive
 from minidl.data.pictures import survey
@@ -37,6 +37,21 @@ class DataSplits:
     def transform(self, name: str = "none") -> Any:
         """The transform of an augmentation preset, normalisation included; without a name that for evaluation."""
         return augmentation(name, self)
+
+    def without_validation(self) -> DataSplits:
+        """The same parts, but the validation images are learnt from as well: for a last run, when all is chosen.
+
+        They stay the part `val` too, where they now show no more than how well the network knows what it has seen.
+
+        Raises
+        ------
+        ValueError
+            If training and validation images are in different folders.
+        """
+        both = getattr(self.train, "dataset", None)
+        check(both is not None and both is getattr(self.val, "dataset", None),
+              f"`validation` is none, but {shown(self.name)} has its validation images in a folder of their own; accepted: tenth")
+        return replace(self, train=both)
 
 
 def is_of_archives(place: str | os.PathLike[str]) -> bool:

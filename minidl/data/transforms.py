@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 def check_batch(batch: Array) -> tuple[int, ...]:
     """The shape (N, H, W, C) of `batch`, or a `ValueError` that says what it is instead."""
     check(getattr(batch, "ndim", 0) == 4 and batch.dtype in (np.uint8, np.float32),
-          f"`batch` is {getattr(batch, 'dtype', type(batch).__name__)} of shape {np.shape(batch)}; "
+          f"`batch` is {getattr(batch, 'dtype', type(batch).__name__)} of shape {getattr(batch, 'shape', ())}; "
           "accepted: uint8 or float32 images of shape (N, H, W, C)")
     return batch.shape
 
@@ -67,16 +67,6 @@ class Compose:
         return batch
 
 
-def _scaled(batch, scale, shift):
-    """``batch * scale + shift`` per channel in float32, row by row, since three channels make a short inner loop."""
-    N, H, W, C = batch.shape
-    out = backend.empty((N, H, W, C), np.float32, like=batch)
-    rows = out.reshape(N * H, W * C)
-    np.multiply(batch.reshape(N * H, W * C), np.tile(scale, W), out=rows, dtype=np.float32)
-    rows += np.tile(shift, W)
-    return out
-
-
 def to_float(batch: Array) -> Array:
     """`batch` as float32, C-ordered: bytes scaled to 0..1, floats as they are."""
     if batch.dtype == np.uint8:
@@ -103,8 +93,10 @@ class Normalize:
 
     mean: Array
     std: Array
+    rows: dict[Any, tuple[Array, Array]]
 
     def __init__(self, mean: Any, std: Any) -> None:
+        self.rows = {}
         self.mean, self.std = np.atleast_1d(np.asarray(mean, np.float64)), np.atleast_1d(np.asarray(std, np.float64))
         check(self.mean.ndim == 1 and self.mean.shape == self.std.shape,
               f"`mean` has shape {self.mean.shape} but `std` has {self.std.shape}; accepted: one number per channel")
@@ -113,9 +105,20 @@ class Normalize:
     def __call__(self, batch: Any, random: Any = None) -> Any:
         N, H, W, C = check_batch(batch)
         check(C == len(self.mean), f"`batch` has {C} channels but `mean` has {len(self.mean)}")
-        unit = 255 if batch.dtype == np.uint8 else 1
-        scale, shift = 1 / (unit * self.std), -self.mean / self.std
-        return _scaled(np.ascontiguousarray(batch), scale.astype(np.float32), shift.astype(np.float32))
+        xp = backend.array_module(batch)
+        out = backend.empty((N, H, W, C), np.float32, like=batch)
+        scale, shift = self._rows(W, 255 if batch.dtype == np.uint8 else 1, backend.device_of(batch))
+        rows = out.reshape(N * H, W * C)  # three channels would make a short inner loop
+        xp.multiply(xp.ascontiguousarray(batch).reshape(N * H, W * C), scale, out=rows, dtype=np.float32)
+        rows += shift
+        return out
+
+    def _rows(self, W, unit, device):
+        """Factors and summands of one row of W pixels, on a device."""
+        if (W, unit, device) not in self.rows:
+            rows = 1 / (unit * self.std), -self.mean / self.std
+            self.rows[W, unit, device] = tuple(backend.to_device(np.tile(r.astype(np.float32), W), device) for r in rows)
+        return self.rows[W, unit, device]
 
 
 def _taps(size, new_size):
@@ -240,10 +243,30 @@ class RandomHorizontalFlip:
     def __call__(self, batch: Any, random: Any = None) -> Any:
         check_random(self, random)
         check_batch(batch)
-        chosen = random.uniform(1)[:, 0] < self.p
+        chosen = self.choose(random)
         flipped = batch.copy()
         flipped[chosen] = np.flip(batch[chosen], self.axis)
         return flipped
+
+
+    def choose(self, random: Any) -> Any:
+        """Return which images are mirrored, a bool for each."""
+        return random.uniform(1)[:, 0] < self.p
+
+
+class AlternatingFlip(RandomHorizontalFlip):
+    """Mirror each image left to right in every other epoch; which half begins mirrored is random.
+
+    Two epochs in a row show every image both ways, where coin tosses show half of the images the same way twice. K.
+    Jordan, arXiv 2404.00498, section 3.6.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+
+    def choose(self, random: Any) -> Any:
+        first = random.of_all_epochs().uniform(1)[:, 0] < self.p
+        return first ^ bool(random.epoch % 2)
 
 
 class RandomVerticalFlip(RandomHorizontalFlip):

@@ -107,7 +107,9 @@ class Launch:
                     process.wait()
             said.seek(0)
             self._conclude(process.returncode, said.read().decode("utf-8", "replace"))
-        return process.returncode if process.returncode >= 0 else 128 - process.returncode
+        signalled = re.search(r"signal (\d+)", self.failure or "")  # MPIs differ in what they return then
+        status = -int(signalled[1]) if signalled else process.returncode
+        return status if status >= 0 else 128 - status
 
     def _command(self):
         version = subprocess.run([self.mpiexec, "--version"], capture_output=True, text=True).stdout

@@ -10,11 +10,13 @@ from __future__ import annotations
 
 import contextlib
 import os
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
 RANKS = ("PMI_RANK", "OMPI_COMM_WORLD_RANK", "PMIX_RANK")  # in which MPICH, Open MPI and others tell a process its rank
+PLACES = ("PMI", "OMPI_COMM_WORLD", "SLURM_STEP_NUM_TASKS")  # how the names of such variables begin
 STARTED = ("OMPI_COMM_WORLD_SIZE", "PMI_SIZE", "PMIX_RANK")  # what Open MPI, MPICH and Slurm tell each process
 
 
@@ -126,6 +128,22 @@ def _processors():
 def started_by_mpi() -> bool:
     """Return whether this process is one of several that an MPI started."""
     return any(name in os.environ for name in STARTED)
+
+
+def alone(environment: Mapping[str, str]) -> dict[str, str]:
+    """`environment` for a process that this one starts, and that works alone: without its place among several.
+
+    Examples
+    --------
+    >>> alone({"PMI_SIZE": "4", "PMI_RANK": "1", "HOME": "/home/ada"})
+    {'HOME': '/home/ada'}
+    """
+    return {name: value for name, value in environment.items() if not name.startswith(PLACES)}
+
+
+def started_apart() -> int:
+    """The number of processes that srun has started without an MPI, which would all do the same work; 1 if it has not."""
+    return 1 if started_by_mpi() else int(os.environ.get("SLURM_STEP_NUM_TASKS", 1))
 
 
 def started_rank() -> int:

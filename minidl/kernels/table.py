@@ -14,6 +14,7 @@ import os
 CPU = {
     "captured.Replays": "cpu.capture.replays",
     "nn.branches.Branches.join": "cpu.blocks.branches",
+    "ops.activations.Gelu": "cpu.activations",
     "ops.average_pooling.adaptive_avg_pool2d_adjoint": "cpu.pooling.average",
     "ops.average_pooling.adaptive_avg_pool2d_forward": "cpu.pooling.average",
     "ops.average_pooling.avg_pool2d_adjoint": "cpu.pooling.average",
@@ -42,6 +43,11 @@ CPU = {
     "philox.fill_uint32": "cpu.random",
 }
 GPU = {
+    "captured.Replays": "gpu.capture",
+    "ops.average_pooling.adaptive_avg_pool2d_adjoint": "gpu.pooling",
+    "ops.average_pooling.adaptive_avg_pool2d_forward": "gpu.pooling",
+    "ops.average_pooling.avg_pool2d_adjoint": "gpu.pooling",
+    "ops.average_pooling.avg_pool2d_forward": "gpu.pooling",
     "ops.convolution.conv2d_forward": "gpu.convolution",
     "ops.convolution.conv2d_input_grad": "gpu.convolution",
     "ops.convolution.conv2d_weight_grad": "gpu.convolution",

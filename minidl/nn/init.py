@@ -172,3 +172,53 @@ def dirac_(tensor: Tensor, groups: int = 1) -> Tensor:
         for group in range(groups):
             values[(group * (outputs // groups) + k, k, *centre)] = 1
     return _write(tensor, values)
+
+
+def whiten_(tensor: Tensor, images: Tensor, eps: float = 5e-4) -> Tensor:
+    """Filters that whiten `images`: their answers are uncorrelated, with variance 1; then the same filters negated.
+
+    The filters are the eigenvectors of the covariance of all patches of the window's size, each divided by the root
+    of its eigenvalue. With a ReLU or GELU next, the negated ones keep the other half of the answers. D. Page, "How to
+    Train Your ResNet 8: Bag of Tricks", 2019; K. Jordan, arXiv 2404.00498, section 3.2.
+
+    Parameters
+    ----------
+    tensor : Tensor, shape (out, in, h, w)
+        With ``out`` at most 2 in h w; with fewer, the directions with the largest variance.
+    images : Tensor, shape (N, in, H, W)
+        Normalised, as the network will see them.
+    eps : float
+        Added to the eigenvalues, so that directions with hardly any variance are not blown up.
+
+    Raises
+    ------
+    ValueError
+        If the shapes do not fit, or `out` is odd or too large.
+
+    Examples
+    --------
+    >>> import minidl
+    >>> images = minidl.Tensor(np.random.default_rng(0).standard_normal((20, 1, 8, 8)))
+    >>> answers = minidl.conv2d(images, whiten_(minidl.zeros(8, 1, 2, 2).double(), images, eps=0.0))
+    >>> answers.square().mean((0, 2, 3)).data.round(3)
+    array([1., 1., 1., 1., 1., 1., 1., 1.])
+    """
+    out, *window = tensor.shape
+    size = math.prod(window)
+    if tensor.ndim != 4 or images.ndim != 4 or images.shape[1] != window[0]:
+        raise ValueError(f"`images` has shape {images.shape} but `tensor` has {tensor.shape}; accepted: (N, in, H, W)"
+                         " and (out, in, h, w)")  # fmt: skip
+    if out % 2 or out > 2 * size:
+        raise ValueError(f"`tensor` has {out} filters; accepted: an even number, at most {2 * size}")
+    values, vectors = np.linalg.eigh(_patch_covariance(backend.to_numpy(images.data), *window[1:]))
+    largest = np.argsort(-values, kind="stable")[: out // 2]
+    filters = (vectors[:, largest] / np.sqrt(values[largest] + eps)).T.reshape(-1, *window)
+    return _write(tensor, np.concatenate([filters, -filters]))
+
+
+def _patch_covariance(images, h, w):
+    """Mean of p p' over all patches p (in, h, w), flattened; sums of products whose order does not depend on threads."""
+    H, W = images.shape[2] - h + 1, images.shape[3] - w + 1
+    parts = [channel[:, i : i + H, j : j + W] for channel in images.swapaxes(0, 1) for i in range(h) for j in range(w)]
+    parts = [np.ascontiguousarray(part, np.float64) for part in parts]
+    return np.array([[(a * b).mean() for a in parts] for b in parts])

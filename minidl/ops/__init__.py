@@ -2,14 +2,9 @@
 
 Reading order: promotion, arithmetic, unary, elementwise, reduction, extremes, shape, padding, joining, indexing,
 matmul, convolution, pooling, fused, normalisation, losses, dropout. Outside the reading order, since they teach
-<<<<<<< HEAD
 nothing new: products, selecting, scattering, tiling, sorting, remainders, resampling, sampling, attention, objectives,
-activations, sequences, rescaling, embedding. An operation is a `Function` and a lower-case function next to it. To add one, write both in the file of its family, import the function in ``minidl/__init__.py``
-=======
-nothing new: products, selecting, tiling, sorting, remainders, resampling, attention, objectives, activations,
-sequences, rescaling, embedding, collective. An operation is a `Function` and a lower-case
-function next to it. To add one, write both in the file of its family, import the function in ``minidl/__init__.py``
->>>>>>> 715c33ee75b29047ce41d78a64793171b2b5ec39
+activations, sequences, rescaling, embedding, collective. An operation is a `Function` and a lower-case function next
+to it. To add one, write both in the file of its family, import the function in ``minidl/__init__.py``
 and name it in `__all__` there; if it is to be a method of Tensor, add its line to ``methods.py``.
 """
 

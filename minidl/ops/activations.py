@@ -9,6 +9,7 @@ from minidl.backend import array_module, quietly
 from minidl.checks import choice, flag, number
 from minidl.ops.arithmetic import where
 from minidl.ops.elementwise import erf, softplus
+from minidl.ops.fused import Fused
 from minidl.ops.promotion import floating, tensor_of
 from minidl.ops.tiling import narrow
 from minidl.tensor import Tensor
@@ -38,6 +39,14 @@ def silu(input: Tensor, inplace: bool = False) -> Tensor:
     return input.become(y) if inplace else y
 
 
+class Gelu(Fused):
+    """`input` times the share of the normal distribution that lies below it."""
+
+    @staticmethod
+    def definition(x: Tensor) -> tuple[Tensor, ...]:
+        return (0.5 * x * (1 + erf(x * math.sqrt(0.5))),)
+
+
 def gelu(input: Tensor, approximate: str = "none") -> Tensor:
     """Gaussian error linear unit (Hendrycks and Gimpel, arXiv 1606.08415).
 
@@ -63,7 +72,7 @@ def gelu(input: Tensor, approximate: str = "none") -> Tensor:
     choice(approximate, "approximate", ("none", "tanh"))
     floating(input)
     if approximate == "none":
-        return 0.5 * input * (1 + erf(input * math.sqrt(0.5)))
+        return Gelu.apply(input)
     inner = math.sqrt(2 / math.pi) * (input + 0.044715 * input * input * input)
     return 0.5 * input * (1 + inner.tanh())
 

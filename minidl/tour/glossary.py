@@ -67,6 +67,7 @@ TERMS = tuple(Term(*row) for row in (
     ("logit", "A number per class before softmax; the largest is the answer.", "minidl/ops/losses.py", 5),
     ("max pooling", "The largest number of each window.", "minidl/ops/max_pooling.py", 8),
     ("momentum", "The part of the last step that goes into the next.", "minidl/optim/sgd.py", 10),
+    ("Muon", "Momentum whose step is made orthogonal: all directions of a matrix alike.", "minidl/optim/muon.py", 17),
     ("node", "One call of an operation, a point of the graph that the walk visits.", "minidl/tensor/function.py", 3),
     ("optimiser", "The rule that turns gradients into new weights.", "minidl/optim/optimizer.py", 10),
     ("padding", "Rings of zeros around an image, so that windows fit at its edges.", "minidl/ops/geometry.py", 6),
@@ -89,6 +90,8 @@ TERMS = tuple(Term(*row) for row in (
      "minidl/tensor/core.py", 4),
     ("vector-Jacobian product", "`J^T y'`: what a backward computes.", "minidl/tensor/function.py", 3),
     ("weight decay", "A pull of every weight towards 0, added to its gradient.", "minidl/optim/sgd.py", 10),
+    ("whitening", "A map after which inputs are uncorrelated, with mean square 1.",
+     "minidl/tour/chapters/c17_ninety_four_percent.py", 17),
     ("Winograd", "Convolution as a product of polynomials: 4 multiplications for 6.",
      "minidl/kernels/cpu/convolution/winograd.py", 13),
 ))  # fmt: skip

@@ -19,6 +19,9 @@ from minidl.training.checkpoint import CheckpointError, load_newest
 # settings that may differ between the parts of a run
 PER_RUN = ("resume", "output", "overwrite", "data_dir", "cache", "workers", "checkpoint_every", "detect_anomaly", "log", "device")
 
+# settings that earlier versions did not have, and what these did
+ADDED = {"shards": 1}
+
 
 def saved_settings(folder: Path) -> dict[str, Any]:
     """The settings of the run in `folder`, from its checkpoint; ``config.json``, if it is there, must say the same.
@@ -107,6 +110,7 @@ def _unwrapped(dataset):
 
 def check_identity(folder: Path, saved: dict[str, Any], present: dict[str, Any]) -> None:
     """Refuse to go on with another configuration or data set, naming the first field that differs; `PER_RUN` may."""
+    saved = {name: value for name, value in ADDED.items() if name in present} | saved
     for name in [*saved, *(set(present) - set(saved))]:
         if name not in PER_RUN and saved.get(name) != present.get(name):
             raise CheckpointError(f"{shown(folder)}: `{name}` was {shown(saved.get(name))} when the run was started, "

@@ -9,8 +9,6 @@ import time
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from tqdm import tqdm
-
 COLUMNS = (
     ("epoch", "{epoch:>7}"),
     ("train loss", "{train_loss:>10.4f}"),
@@ -67,6 +65,8 @@ class Progress:
         The meter is read now and then, and at the end, so that a loss that is not
         finite is noticed within `every` seconds.
         """
+        from tqdm import tqdm
+
         looked = time.perf_counter()
         self.waits = Waits()
         bar = tqdm(self.waits.over(itertools.islice(loader, meter.steps - meter.done)), total=meter.steps,

@@ -14,16 +14,42 @@ from minidl import optim
 from minidl.nn.module import Module
 from minidl.optim.optimizer import Optimizer
 
+
+def _muon(groups, lr):
+    """Muon for filters, SGD for the rest; K. Jordan's settings of both for CIFAR-10 (arXiv 2404.00498's repository)."""
+    filters = [{**group, "weight_decay": 0.0} for group in groups if group["params"][0].ndim > 2]  # their norm is fixed
+    others = [group for group in groups if group["params"][0].ndim <= 2]
+    parts = [optim.Muon(filters, lr, momentum=0.6, ns_steps=3, renormalise=True)] if filters else []
+    parts += [optim.SGD(others, lr, momentum=0.85, nesterov=True)] if others else []
+    return optim.JointOptimizer(parts)
+
+
 OPTIMIZERS: dict[str, Callable[..., Any]] = {
     "sgd": lambda groups, lr: optim.SGD(groups, lr, momentum=0.9, nesterov=True),
     "adam": optim.Adam,
     "adamw": optim.AdamW,
     "rmsprop": lambda groups, lr: optim.RMSprop(groups, lr, alpha=0.9, momentum=0.9),
+    "muon": _muon,
 }
 
 
-def create_optimizer(name: str, model: Module, lr: float, weight_decay: float) -> Any:
-    """The optimiser called `name` over the parameters of `model` that are trained.
+def create_optimizer(
+    name: str, model: Module, lr: float, weight_decay: float, bias_lr: float = 0.0, head_lr: float = 0.0,
+    bias_decay: float = 0.0,
+) -> Any:  # fmt: skip
+    """The optimiser called `name` over the parameters of `model` that are trained, in groups by kind.
+
+    Parameters
+    ----------
+    name : str
+        One of `OPTIMIZERS`.
+    model : Module
+    lr, weight_decay : float
+        Of filters, and of all else that the following do not name.
+    bias_lr, bias_decay : float
+        Of vectors: the biases, and the scales and shifts of norms. A rate of 0 stands for `lr`.
+    head_lr : float
+        Of matrices, which are the classifier's in a convolutional network; 0 stands for `lr`.
 
     Examples
     --------
@@ -34,14 +60,16 @@ def create_optimizer(name: str, model: Module, lr: float, weight_decay: float) -
     """
     trained = [p for p in model.parameters() if p.requires_grad]
     groups = [
-        {"params": [p for p in trained if p.ndim > 1], "weight_decay": weight_decay},
-        {"params": [p for p in trained if p.ndim <= 1], "weight_decay": 0.0},
+        dict(params=[p for p in trained if p.ndim > 2], lr=lr, weight_decay=weight_decay),
+        dict(params=[p for p in trained if p.ndim == 2], lr=head_lr or lr, weight_decay=weight_decay),
+        dict(params=[p for p in trained if p.ndim < 2], lr=bias_lr or lr, weight_decay=bias_decay),
     ]
     return OPTIMIZERS[name]([group for group in groups if group["params"]], lr)
 
 
 def _one_cycle(optimizer, lr, steps, per_epoch):
-    return optim.OneCycleLR(optimizer, lr, total_steps=max(steps, 2), pct_start=0.25, cycle_momentum=False)
+    peaks = [group["lr"] for group in optimizer.param_groups]
+    return optim.OneCycleLR(optimizer, peaks, total_steps=max(steps, 2), pct_start=0.25, cycle_momentum=False)
 
 
 def _cosine(optimizer, lr, steps, per_epoch):
@@ -60,6 +88,7 @@ def _exponential(optimizer, lr, steps, per_epoch):
 SCHEDULES: dict[str, Callable[..., Any]] = {
     "one-cycle": _one_cycle,  # up for a quarter of the run, then down to nothing
     "cosine": _cosine,  # a short warm-up, then half a cosine down to nothing
+    "linear": lambda optimizer, lr, steps, per_epoch: optim.LinearLR(optimizer, 1.0, 0.0, total_iters=max(1, steps)),
     "step": _step,  # a tenth after each third of the run
     "exponential": _exponential,  # down to a hundredth, by the same factor each step
     "paper": lambda optimizer, lr, steps, per_epoch: optim.GoogLeNetLR(optimizer, step_size=8 * per_epoch),

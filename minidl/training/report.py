@@ -29,6 +29,7 @@ from minidl.training.info import version
 from minidl.training.machine import peak_memory_mb
 from minidl.training.metrics import evaluate
 from minidl.training.settings import flag
+from minidl.training.test_time import evaluate_views, views
 from minidl.training.together import leads
 
 if TYPE_CHECKING:
@@ -61,8 +62,16 @@ def finish(run: Any, state: Any, data: Any, loader: Any) -> Any:
     if leads():
         run.write_weights(state.best_weights)
         run.write_history(state.history)
-    test = evaluate(state.model, loader)
+    test = tested(run.settings, state.model, data, loader)
     return _written(run, state, data, test) if leads() else summarise(run.settings, state, test)
+
+
+def tested(settings: Any, model: Any, data: Any, loader: Any) -> Any:
+    """The answers to the test images: to each as it is, or, with ``--test-views many``, the mean of several views."""
+    if settings.test_views == "one":
+        return evaluate(model, loader)
+    options = dict(batch_size=loader.batch_size, num_workers=loader.num_workers, device=loader.device)
+    return evaluate_views(model, loader.dataset, views(loader.transform, data.flips), **options)
 
 
 def _written(run, state, data, test):
@@ -180,8 +189,8 @@ def summarise(settings: Any, state: TrainingState, test: Any) -> dict[str, Any]:
 
 def show(run: Run, state: TrainingState, summary: dict[str, Any], table: str) -> None:
     """Print the results and where they are."""
-    epoch = state.best["epoch"]
-    print(f"\nTest images, read once, with the weights of epoch {epoch} (chosen on validation):\n\n{table}")
+    which = f"epoch {state.best['epoch']} (chosen on validation)" if state.choosing else "the last epoch"
+    print(f"\nTest images, read once, with the weights of {which}:\n\n{table}")
     print(f"test accuracy {summary['test_accuracy']:.2%}, loss {summary['test_loss']:.4f}, "
           f"{summary['parameters']:,} parameters, {summary['seconds']:.0f} s from start to end")
     print(f"{shown(run.folder)}{os.sep}  holds the weights, summary.json, pictures, and report.html, "

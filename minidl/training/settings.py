@@ -2,7 +2,7 @@
 
 The rule of this file: a wrong value ends the program with one line and exit status 2,
 before anything is trained. Values are looked for in this order: the command line, the
-recipe of the data set, the field's default. A resumed run has the settings it was
+preset, the recipe of the data set, the field's default. A resumed run has the settings it was
 started with; an option that says otherwise is refused by name.
 """
 
@@ -24,7 +24,7 @@ from minidl.data.catalogue import ALIASES
 from minidl.data.decoded import bytes_of
 from minidl.data.errors import shown
 from minidl.distributed import leave
-from minidl.training.identity import PER_RUN, saved_settings
+from minidl.training.identity import ADDED, PER_RUN, saved_settings
 from minidl.training.together import usual_shards
 
 
@@ -146,8 +146,11 @@ def _described(error):
     return str(error) or type(error).__name__
 
 
-def parse(settings_type: type, recipes: Any, description: str | None = None, argv: Sequence[str] | None = None) -> Any:
-    """The settings of a run: command line, then recipe, then defaults.
+def parse(
+    settings_type: type, recipes: Any, description: str | None = None, argv: Sequence[str] | None = None,
+    presets: Any = None,
+) -> Any:  # fmt: skip
+    """The settings of a run: command line, then preset, then recipe, then defaults.
 
     Parameters
     ----------
@@ -159,6 +162,8 @@ def parse(settings_type: type, recipes: Any, description: str | None = None, arg
         The text that ``--help`` shows above the options.
     argv : list of str, optional
         The default is the command line of this process.
+    presets : dict, optional
+        Values by the name that the option ``--preset`` gives, among them perhaps ``data``.
 
     Returns
     -------
@@ -174,8 +179,8 @@ def parse(settings_type: type, recipes: Any, description: str | None = None, arg
         with usage_errors():
             return _resumed(settings_type, given, saved_settings(given["resume"]))
     defaults = {f.name: f.default for f in dataclasses.fields(settings_type)}
-    recipe = recipe_for(given.get("data", defaults["data"]), recipes)
-    values = {**defaults, **recipe, **given}
+    asked = (presets or {}).get(given.get("preset"), {}) | given
+    values = {**defaults, **recipe_for(asked.get("data", defaults["data"]), recipes), **asked}
     if values.get("shards") == 0:
         values["shards"] = usual_shards()
     return settings_type(**values)
@@ -221,7 +226,8 @@ def flag(name: str) -> str:
 def _resumed(settings_type, given, saved):
     """The saved settings, after a check that `given` does not contradict them."""
     fields = {f.name: f for f in dataclasses.fields(settings_type)}
-    saved = {name: fields[name].default for name in PER_RUN if name in fields} | saved
+    missing = {name: fields[name].default for name in PER_RUN if name in fields}
+    saved = missing | {name: value for name, value in ADDED.items() if name in fields} | saved
     for name in sorted(set(saved) ^ set(fields)):
         raise ValueError(f"the configuration of {shown(given['resume'])} does not fit this version: "
                          f"`{shown(name)}` is in one only")

@@ -49,6 +49,8 @@ class TrainingState:
     average : AveragedModel, optional
     frozen : list of Module
         Parts of the model that stay in evaluation mode.
+    choosing : bool
+        Keep the weights of the best epoch on validation; else, of the last.
 
     Attributes
     ----------
@@ -81,10 +83,10 @@ class TrainingState:
 
     def __init__(
         self, model: Module, optimizer: Optimizer, schedule: Any, loader: Any, average: Any = None,
-        frozen: Sequence[str] = (),
+        frozen: Sequence[str] = (), choosing: bool = True,
     ) -> None:
         self.model, self.optimizer, self.schedule, self.average = model, optimizer, schedule, average
-        self.loader, self.meter, self.frozen = loader, None, frozen
+        self.loader, self.meter, self.frozen, self.choosing = loader, None, frozen, choosing
         self.sharded: Any = ShardedStep(model, loader.shards) if loader.shards.count > 1 else None
         self.identity: dict[str, Any] = {}
         self.epoch, self.step, self.history = 0, 0, []
@@ -161,13 +163,13 @@ class TrainingState:
     def finish_epoch(self, entry: dict[str, Any], weights: Any, images: Any) -> Any:
         """Take down a finished epoch; `weights` are those that `entry` was measured with, on `images` images.
 
-        Returns whether this is now the best epoch (see `as_good`): its weights are kept.
+        Returns whether this is now the best epoch (see `as_good`), or, where none is chosen, True: its weights are kept.
         """
         self.history.append(entry)
         self.epoch, self.meter = self.epoch + 1, None
         if isinstance(self.schedule, ReduceLROnPlateau):
             self.schedule.step(entry["val_loss"])
-        if not as_good(entry["val_accuracy"], max(past["val_accuracy"] for past in self.history), images):
+        if self.choosing and not as_good(entry["val_accuracy"], max(past["val_accuracy"] for past in self.history), images):
             return False
         self.best = entry
         self.best_weights = {name: on_cpu(value).copy() for name, value in weights.items()}

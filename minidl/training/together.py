@@ -19,7 +19,7 @@ import minidl
 from minidl import distributed
 from minidl.data import DataLoader, Subset
 from minidl.distributed.farewell import announce
-from minidl.distributed.transport import started_by_mpi, started_rank
+from minidl.distributed.transport import started_apart, started_by_mpi, started_rank
 from minidl.training import signals
 
 USUAL_SHARDS = 8
@@ -27,17 +27,25 @@ USUAL_SHARDS = 8
 
 def join() -> None:
     """Meet the other processes, where mpiexec or ``python -m minidl launch`` started several; else do nothing."""
+    if started_apart() > 1:
+        _refuse(f"srun has started {started_apart()} processes without an MPI; accepted: srun --mpi=pmix, or pmi2 for "
+                "the MPI of the extra mpi (srun --mpi=list shows what there is)", os.environ.get("SLURM_PROCID"))
     if started_by_mpi() and not distributed.is_initialized():
         try:
             distributed.init_process_group()
         except (ValueError, RuntimeError) as error:
-            if started_rank() == 0:
-                announce(f"{sys.argv[0].rpartition('/')[2]}: error: {error}")
-            raise SystemExit(2) from None
+            _refuse(error, started_rank())
     if distributed.get_world_size() > 1:
         distributed.end_all_on_error()
     if not leads():
         sys.stdout = open(os.devnull, "w", encoding="utf-8")
+
+
+def _refuse(error, rank):
+    """End before the processes have met; one of them says why."""
+    if str(rank) == "0":
+        announce(f"{sys.argv[0].rpartition('/')[2]}: error: {error}")
+    raise SystemExit(2)
 
 
 def leads() -> bool:

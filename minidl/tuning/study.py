@@ -2,7 +2,8 @@
 
 Optuna keeps what came out in a journal file or a database, so that several processes,
 on one machine or on several that share the storage, work on one study, and a sweep that
-was broken off goes on. A trial that is worse than the median of those before it at the
+was broken off goes on. Where an MPI or srun has started them, each trial is still a
+process of its own. A trial that is worse than the median of those before it at the
 same epoch is ended (pruned).
 
 T. Akiba et al., "Optuna: A Next-generation Hyperparameter Optimization Framework",
@@ -12,6 +13,7 @@ arXiv 1907.10902.
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 import time
@@ -20,6 +22,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from minidl.data.errors import check, shown
+from minidl.distributed.transport import alone
 
 if TYPE_CHECKING:
     from minidl.tuning.plan import Plan
@@ -167,7 +170,8 @@ def _followed(trial, command, folder):
     run = folder / f"trial-{trial.number:04d}"
     said = folder / f"{run.name}.txt"
     with open(said, "w", encoding="utf-8") as log:
-        process = subprocess.Popen([*command, "--output", str(run)], stdout=log, stderr=subprocess.STDOUT)
+        process = subprocess.Popen([*command, "--output", str(run)], stdout=log, stderr=subprocess.STDOUT,
+                                   env=alone(os.environ))  # fmt: skip
         try:
             accuracies, running = [], True
             while running:

@@ -20,4 +20,6 @@ Read in this order:
 3. ``reduction.py``: sums of columns in two stages.
 4. ``products.py``: matrix products, which are not written here but asked of cuBLAS.
 5. ``normalisation.py``, ``pooling.py``, ``losses.py``, ``random.py``, ``optimisers.py``: one family a file.
+
+``capture.py`` has no kernels: it lets the driver repeat a whole step of them.
 """

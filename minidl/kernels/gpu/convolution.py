@@ -27,7 +27,7 @@ from __future__ import annotations
 from minidl import backend
 from minidl.backend import array_module
 from minidl.kernels.gpu.products import product
-from minidl.kernels.gpu.reduction import shares_of, sum_of_rows
+from minidl.kernels.gpu.reduction import SHARES, shares_of, sum_of_rows
 from minidl.kernels.gpu.tiles import BF16, STORED, TF32, cdiv, ct, kernel, precision_of, rows, takes, takes_pixels
 from minidl.ops.geometry import output_size, split
 
@@ -35,6 +35,7 @@ from minidl.ops.geometry import output_size, split
 # the same for all images, so that a network needs few variants, each of which takes a second to compile.
 TILES = {STORED: (16, 16, 32), TF32: (64, 16, 64), BF16: (32, 32, 64)}
 TILES_OF_DOUBLES = 16, 16, 16
+MOST_IN_SHARES = 1 << 25  # numbers in all shares of a weight's gradient: 128 MiB
 
 
 def rounded(tile, PRECISION):
@@ -187,7 +188,7 @@ def _weight_grad(grad, x, shape, geometry):
     """The gradient with respect to a weight, as (kh, kw, channels in, channels out)."""
     (K, C, kh, kw), (N, _, OH, OW) = shape, grad.shape
     precision, (TP, TC, TK) = _tiles(x)
-    steps, parts = shares_of(N * OH * OW, TP)
+    steps, parts = shares_of(N * OH * OW, TP, max(1, min(SHARES, MOST_IN_SHARES // (kh * kw * C * K))))
     shares = backend.empty((parts, kh * kw, C, K), x.dtype, like=x)
     grid = kh * kw * cdiv(C, TC), cdiv(K, TK), parts
     sizes = *x.shape[2:], OH, OW, kw

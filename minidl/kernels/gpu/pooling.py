@@ -1,18 +1,20 @@
-"""Max pooling: forward reads each window, backward reads, for each pixel, the windows that it may have won.
+"""Pooling. Max pooling: forward reads each window, backward reads, for each pixel, the windows that it may have won.
 
 No map writes to an address that comes from data. The gradient with respect to the image is a sum over the cells of the
 window, in their order: pixel r was cell u of the window at i = (r + padding - u dilation) / stride, if that is a whole
 number, and gets that window's gradient if the window's winner is u. (Atomic additions to the winners would take fewer
-reads, and their order would change from run to run.)
+reads, and their order would change from run to run.) Average pooling is the same without a winner.
 """
 
 from __future__ import annotations
 
 from minidl import backend
+from minidl.backend import array_module
 from minidl.kernels.gpu.convolution import seen_from
 from minidl.kernels.gpu.tiles import cdiv, ct, kernel, rows, side, takes, takes_pixels
+from minidl.ops.average_pooling import divisors
 from minidl.ops.max_pooling import argmax_dtype
-from minidl.ops.windows import pooled_shape
+from minidl.ops.windows import deliver, pooled_shape
 
 TP, TC = 32, 32  # pixels and channels of a tile, at most
 
@@ -116,3 +118,73 @@ def max_pool2d_gather(x, argmax, kernel_size, stride, padding, dilation=(1, 1), 
     sizes = *x.shape[2:], *argmax.shape[2:], kernel_size[1]
     picked(grid, rows(x), rows(argmax), rows(y), *sizes, *stride, *dilation, *padding, *tile)
     return y
+
+
+# ---------------------------------------------------------------- average pooling
+
+
+@kernel
+def summed(
+    x, y, H, W, OH, OW, KH, KW, ALONG_H, ALONG_W, GAP, SHIFT_H, SHIFT_W, APART_H: ct.Constant, APART_W: ct.Constant,
+    TP: ct.Constant, TC: ct.Constant,
+):  # fmt: skip
+    """y (N OH OW, C): the sum over the cells that each pixel's window sees of x (N H W, C), or its adjoint."""
+    pixel = ct.bid(0) * TP + ct.arange(TP, dtype=ct.int32)
+    n, i, j = pixel // (OH * OW), pixel // OW % OH, pixel % OW
+    c = ct.bid(1) * TC + ct.arange(TC, dtype=ct.int32)
+    total = ct.zeros((TP, TC), dtype=x.dtype)
+    for cell in range(KH * KW):
+        source = seen_from(
+            n, i, j, cell // KW, cell % KW, H, W, ALONG_H, ALONG_W, GAP, GAP, SHIFT_H, SHIFT_W, APART_H, APART_W
+        )
+        total = total + ct.gather(x, (source[:, None], c[None, :]), padding_value=0)
+    ct.store(y, (ct.bid(0), ct.bid(1)), total)
+
+
+def _summed(x, shape, kernel_size, *geometry):
+    """Images of `shape` that hold the sums of windows of `x`."""
+    x, y = backend.channels_last(x), backend.empty_channels_last(shape, x.dtype, like=x)
+    grid, tile = _tiles(shape)
+    summed(grid, rows(x), rows(y), *x.shape[2:], *shape[2:], *kernel_size, *geometry, *tile)
+    return y
+
+
+def avg_pool2d_forward(
+    x, kernel_size, stride, padding, ceil_mode=False, count_include_pad=True, divisor_override=None, out=None
+):
+    """Form of `minidl.ops.average_pooling.avg_pool2d_forward`."""
+    pooled = pooled_shape(x.shape, kernel_size, stride, padding, ceil_mode=ceil_mode)
+    if not takes(x):
+        return NotImplemented
+    geometry = x.shape[2:], pooled[2:], kernel_size, stride, padding
+    count = divisors(array_module(x), *geometry, count_include_pad, divisor_override).astype(x.dtype)
+    return deliver(_summed(x, pooled, kernel_size, *stride, 1, -padding[0], -padding[1], 1, 1) / count, out)
+
+
+def avg_pool2d_adjoint(
+    grad, input_shape, kernel_size, stride, padding, count_include_pad=True, divisor_override=None, out=None
+):
+    """Form of `minidl.ops.average_pooling.avg_pool2d_adjoint`."""
+    if not takes(grad) or 0 in input_shape:
+        return NotImplemented
+    geometry = input_shape[2:], grad.shape[2:], kernel_size, stride, padding
+    share = grad / divisors(array_module(grad), *geometry, count_include_pad, divisor_override).astype(grad.dtype)
+    return deliver(_summed(share, input_shape, kernel_size, 1, 1, -1, *padding, *stride), out)
+
+
+def _equal_windows(input_shape, output_size):
+    """Windows of an adaptive pooling, if all are equal and side by side; else None."""
+    (*_, H, W), (OH, OW) = input_shape, output_size
+    return None if H % OH or W % OW else (H // OH, W // OW)
+
+
+def adaptive_avg_pool2d_forward(x, output_size, out=None):
+    """Form of `minidl.ops.average_pooling.adaptive_avg_pool2d_forward` where the image divides evenly, as into one."""
+    window = _equal_windows(x.shape, output_size)
+    return NotImplemented if window is None else avg_pool2d_forward(x, window, window, (0, 0), out=out)
+
+
+def adaptive_avg_pool2d_adjoint(grad, input_shape, out=None):
+    """Form of `minidl.ops.average_pooling.adaptive_avg_pool2d_adjoint` where the image divides evenly."""
+    window = _equal_windows(input_shape, grad.shape[2:])
+    return NotImplemented if window is None else avg_pool2d_adjoint(grad, input_shape, window, window, (0, 0), out=out)

@@ -13,16 +13,16 @@ TR, TC = 32, 64  # rows and columns of a tile, at most
 SHARES = 64  # of the rows, at most: fewer than the rows of one block of the second stage
 
 
-def shares_of(R: int, most: int) -> tuple[int, int]:
-    """Steps, tiles of `most` rows, in a share of R rows, and the number of shares.
+def shares_of(R: int, rows_of_a_tile: int, most: int | None = None) -> tuple[int, int]:
+    """Steps, each one tile, in a share of R rows, and the number of shares, at most `most` (default `SHARES`).
 
     Examples
     --------
-    >>> shares_of(10, 32), shares_of(32 * 64 + 1, 32)
-    ((1, 1), (2, 33))
+    >>> shares_of(10, 32), shares_of(32 * 64 + 1, 32), shares_of(32 * 64 + 1, 32, 2)
+    ((1, 1), (2, 33), (33, 2))
     """
-    tiles = cdiv(R, most)
-    steps = cdiv(tiles, SHARES)
+    tiles = cdiv(R, rows_of_a_tile)
+    steps = cdiv(tiles, SHARES if most is None else most)
     return steps, cdiv(tiles, steps)
 
 

@@ -64,7 +64,7 @@ kernel = Kernel
 def on_stream(kernel: Kernel, grid: tuple[int, ...], arguments: tuple[Any, ...]) -> None:
     """Queue `kernel` on CuPy's current stream."""
     first = arguments[0][0] if type(arguments[0]) is list else arguments[0]
-    ct.launch(array_module(first).cuda.get_current_stream(), grid, kernel.compiled, arguments)
+    ct.launch(array_module(first).cuda.get_current_stream().ptr, grid, kernel.compiled, arguments)
 
 
 def cdiv(n: int, size: int) -> int:
