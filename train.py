@@ -132,7 +132,7 @@ def create_state(settings, images, loader):
 def create_model(settings, images):
     """The network for these images."""
     options = dict(num_classes=len(images.class_names), in_channels=images.channels, width=settings.width)
-    if settings.aux_weight and not settings.model.startswith("googlenet"):
+    if settings.aux_weight and settings.model in ("cnn", "fast"):
         raise ValueError(f"`--aux-weight` is {settings.aux_weight}, but {settings.model} has no auxiliary heads; accepted: 0")
     if settings.aux_weight:
         options["aux_logits"] = True

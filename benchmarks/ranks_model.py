@@ -92,9 +92,9 @@ def efficiency(n, computing, size, network, way="segments"):
 COLOURS = dict(zip(NETWORKS, (pictures.VERMILION, pictures.ORANGE, pictures.BLUE, pictures.GREEN)))
 LINES = {"segments": "-", "ring": "--", "tree": ":"}
 CAPTION = (
-    "Assumed: latencies of {}; {:.0f} us of a processor per message; the same number of images\n"
-    "in each process; a sum of {:.1f} MB after the backward pass, overlapping with nothing. Solid: segments (minidl's\n"
-    "way), dashed: ring, dotted: tree. A fast network leaves the solid line near 100 %."
+    "Assumed: latencies of {}; {:.0f} us of a processor per message; the same number of images in each\n"
+    "process; a sum of {:.1f} MB after the backward pass, overlapping with nothing. Solid: segments (minidl), dashed: ring, "
+    "dotted: tree."
 )
 
 
@@ -111,6 +111,7 @@ def draw(results, path):
         origin = "measured here" if computing != QUICK_STEP else "an accelerator's, assumed"
         axes.set_title(f"Predicted: computing takes {report.seconds(computing)}\n({origin})", fontsize=10)
     if panels:
+        panels[0].legend(fontsize=8, loc="lower left")
         latencies = ", ".join(f"{1e6 * a:.0f} us ({name})" for name, (a, _) in NETWORKS.items())
         picture.supxlabel(CAPTION.format(latencies, 1e6 * SENDING, results["bytes"] / 1e6), fontsize=8, x=0.02, ha="left")
     picture.suptitle(f"Training in several processes: {results['machine']}", fontsize=11)
@@ -126,4 +127,3 @@ def _panel(axes, computing, size):
     axes.set_xticks(COUNTS, [str(n) for n in COUNTS])
     axes.set(xlabel="ranks", ylabel="efficiency in percent", ylim=(0, 103))
     axes.grid(alpha=0.25)
-    axes.legend(fontsize=8, loc="lower left")

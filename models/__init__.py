@@ -6,11 +6,13 @@ import functools
 
 from models.cnn import CNN
 from models.fast import FastNet
+from models.fast_inception import FastInception
 from models.googlenet import GoogLeNet
 
 MODELS = {
     "cnn": CNN,
     "fast": FastNet,
+    "fast-inception": FastInception,
     "googlenet": GoogLeNet,
     "googlenet-kuangliu": functools.partial(GoogLeNet, "kuangliu"),
     "googlenet-paper": functools.partial(GoogLeNet, "paper"),

@@ -29,8 +29,17 @@ class ConvGroup(nn.Sequential):
             unscaled_norm(channels),
             nn.GELU(),
         )
-        for conv in (self[0], self[4]):
-            init.dirac_(conv.weight.detach()[: conv.in_channels])  # the others stay random
+        pass_on(self[0]), pass_on(self[4])
+
+
+def pass_on(conv, first=0):
+    """Make `conv` the identity on its input channels from number `first` on, round the end; other outputs stay random."""
+    outputs, inputs, *window = conv.weight.shape
+    rows = conv.weight.detach()[:inputs]
+    init.zeros_(rows)
+    turned = min(rows.shape[0], inputs - first)  # outputs that are there before the inputs begin anew
+    init.dirac_(rows[:turned, first:])
+    init.dirac_(rows[turned:])
 
 
 def unscaled_norm(channels):
@@ -80,8 +89,8 @@ class FastNet(nn.Module):
             groups.append(ConvGroup(channels, outputs))
             channels = outputs
         self.groups = nn.Sequential(nn.GELU(), *groups)
-        self.head = nn.Linear(channels, num_classes, bias=False)
-        init.normal_(self.head.weight, std=1 / channels)
+        self.fc = nn.Linear(channels, num_classes, bias=False)
+        init.normal_(self.fc.weight, std=1 / channels)
 
     def begin(self, images):
         """Set the whitening layer from normalised training images, before the first step."""
@@ -89,4 +98,4 @@ class FastNet(nn.Module):
 
     def forward(self, x):
         x = self.groups(self.whiten(x))
-        return self.head(x.amax((2, 3)))
+        return self.fc(x.amax((2, 3)))

@@ -1,8 +1,8 @@
 """The parts of a seeded fault: how it gets in, and which check of the suite has to notice.
 
 A fault is put in by replacing one function with one that does almost the same; a check is a function without
-arguments that raises an AssertionError. The checks are those that the suite runs anyway: rows of the drawn
-table, PyTorch's reference values, the tests of kernels, optimisers, loaders and blocks.
+arguments that raises an AssertionError, or fails since an error did not come. The checks are those that the suite runs
+anyway: rows of the drawn table, PyTorch's reference values, the tests of kernels, optimisers, loaders and blocks.
 """
 
 from dataclasses import dataclass

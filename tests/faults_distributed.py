@@ -1,15 +1,28 @@
 """Faults in what shards and processes have in common."""
 
 from contextlib import nullcontext
+from functools import partial
 
+import pytest
+import test_distributed_group as groups
+import test_distributed_nccl as gpus
 import test_distributed_sync as sync
 from faults import fault, instead
 
-from minidl.distributed import shards, strands
+from minidl.distributed import NCCLTransport, shards, strands
+from minidl.distributed.tree import TreeSum
 from minidl.ops import collective
 
 in_step = sync.test_shards_in_step_have_the_gradient_and_the_statistics_of_the_whole_batch
 second_order = sync.test_second_derivatives_go_through_the_statistics_of_all_shards
+
+
+
+def gpus_answer():
+    """A sum of two threads on the stand-in for NCCL."""
+    with pytest.MonkeyPatch.context() as patch:
+        gpus.tell_addresses(patch)
+        gpus.test_a_sum_between_gpus_has_the_bits_of_the_tree(2)
 
 
 def together(name, inject, check=in_step):
@@ -28,3 +41,17 @@ together("shards draw from one stream", instead(shards._OwnState, "inside", lamb
          sync.test_each_shard_in_step_draws_as_in_turn)  # fmt: skip
 fault("SyncBatchNorm", "gradients of the first part only", instead(collective.Copies, "backward", lambda right, self, *g: g[0]),
       sync.test_its_derivatives_of_both_orders_are_right)  # fmt: skip
+
+
+def in_turn(right, self, array):
+    """One summand after the other, as the ranks come."""
+    if self.waiting:
+        self.waiting[0][1][...] += array
+    else:
+        self.waiting.append((0, array))
+
+
+fault("sum over processes", "in the order of the ranks", instead(TreeSum, "add", in_turn),
+      partial(groups.test_a_sum_over_processes_continues_the_tree_of_their_own_sums, 4))  # fmt: skip
+fault("NCCL", "messages that begin one after the other", instead(NCCLTransport, "batch", lambda right, self: nullcontext()),
+      gpus_answer)  # fmt: skip

@@ -5,13 +5,18 @@ import json
 import numpy as np
 import pytest
 
-from benchmarks import chain, compare, decode, googlenet, ops, pictures, products, race, ranks, ranks_model, report, settings, transfer
+from benchmarks import (
+    ablation, chain, compare, decode, googlenet, ops, pictures, products, race, ranks, ranks_model, records, report, settings,
+    transfer,
+)
 from benchmarks.__main__ import NAMES, main
 from benchmarks.case import Case, folder_of, load
 from benchmarks.convolution import flop, layers
 from benchmarks.settings import Engine, Settings, processor
 from benchmarks.worker import Worker, WorkerError
-from minidl import data
+import minidl
+import models
+from minidl import data, nn, training
 
 ABSENT = Engine("Absent", "absent_jobs", ("absent",), "absent==1.0")
 
@@ -154,6 +159,63 @@ def test_transfer_in_miniature(run, monkeypatch):
     assert {row["images"] for row in rows} == {10} and all(0 <= row["accuracy"] <= 1 for row in rows)
     again = run("transfer", "--only", "digits")[1]["parts"]["digits"]["rows"]
     assert again == rows  # the same bits
+
+
+def test_records_in_miniature(run, tmp_path):
+    status, figures = run("records", "--only", "cifar10-inception")
+    assert status == 0 and [(row["preset"], row["seed"]) for row in figures["rows"]] == [("cifar10-inception", seed) for seed in (1, 2)]
+    assert all(0 <= row["test_accuracy"] <= 1 and row["parameters"] > 1000 for row in figures["rows"])
+
+
+def test_a_finished_record_is_taken_and_one_that_was_cut_off_is_resumed(tmp_path, monkeypatch):
+    summary = {"test_accuracy": 0.5, "test_loss": 1.0, "seconds": 2.0, "parameters": 3, "seed": 1, "data": "mnist"}
+    asked = []
+
+    def train(options, threads):
+        asked.append(options)
+        (tmp_path / "a").mkdir(exist_ok=True)
+        (tmp_path / "a/summary.json").write_text(json.dumps(summary))
+
+    monkeypatch.setattr(records, "train", train)
+    expected = {name: value for name, value in summary.items() if name != "data"}
+    assert records.result("mnist", 1, tmp_path / "a", 2) == expected == records.result("mnist", 1, tmp_path / "a", 2)
+    assert asked == [("--preset", "mnist", "--seed", "1", "--output", str(tmp_path / "a"))]
+    (tmp_path / "a/summary.json").unlink()
+    (tmp_path / "a/checkpoint-0001.safetensors").write_bytes(b"")
+    records.result("mnist", 1, tmp_path / "a", 2)
+    assert asked[1:] == [("--resume", str(tmp_path / "a"))]
+
+
+def test_ablation_in_miniature(run):
+    status, figures = run("ablation", "--only", "all-parts,no-reduction,auxiliary")
+    rows = figures["rows"]
+    assert status == 0 and [(row["row"], row["seed"]) for row in rows] == [
+        (name, seed) for name in ("all-parts", "no-reduction", "auxiliary") for seed in (1, 2)]  # fmt: skip
+    assert rows[2]["multiply_adds"] > 1.5 * rows[0]["multiply_adds"] and all(row["gradient_ratio"] > 0 for row in rows)
+
+
+def test_every_row_of_the_ablation_changes_the_network():
+    found = set()
+    for options in ablation.ROWS.values():
+        net = models.create("fast-inception", **{"width": 0.25, **options})
+        image = minidl.Tensor(np.random.default_rng(0).standard_normal((2, 3, 16, 16)).astype(np.float32))
+        outputs = training.as_tuple(net(image))
+        found.add((len(outputs), nn.utils.count_parameters(net), round(float(outputs[0].data[0, 0]), 9)))
+    assert len(found) == len(ablation.ROWS)
+
+
+def test_finished_rows_of_the_ablation_are_not_measured_again(tmp_path, monkeypatch):
+    monkeypatch.setattr(ablation, "KEPT", tmp_path / "runs/ablation.json")
+    measured = []
+
+    def measure(part, seed, plan):
+        measured.append((part, seed))
+        return {"multiply_adds": 1, "seconds": 1.0, "accuracy": 0.5, "loss": 1.0, "gradient_ratio": 1.0}
+
+    monkeypatch.setattr(ablation, "measure", measure)
+    one, two = (settings.Settings(rounds=rounds, parts=("5x5",)) for rounds in (1, 2))
+    ablation.run(one)
+    assert len(ablation.run(two)["rows"]) == 2 and measured == [("5x5", 1), ("5x5", 2)]
 
 
 @pytest.mark.parametrize("wrong", [False, True])

@@ -88,7 +88,7 @@ def assert_near(folder, other, tolerance=2e-4):
         np.testing.assert_allclose(found[name], arrays[name], rtol=0, atol=tolerance, err_msg=name)
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", [pytest.param(kind, marks=pytest.mark.slow if kind == "googlenet" else ()) for kind in KINDS])
 def test_a_run_on_the_gpu_is_the_run_on_the_cpu(gpu, run_train, tmp_path, kind):
     """train.py from the first batch to the report; masks, initial values and order of the data are the same."""
     for device in ("cpu", "auto"):
@@ -140,6 +140,7 @@ def test_a_step_waits_for_nothing_and_sends_one_batch(gpu, run_train, monkeypatc
     assert len(steps) == STEPS + 1 and {part.strip() for part in steps[1 : STEPS - 1]} == {"asarray() asarray()"}
 
 
+@pytest.mark.slow
 def test_what_follows_a_run_works_on_the_device(gpu, run_train, tmp_path, monkeypatch):
     """A range test, transfer learning, the commands and the server's answers."""
     run_train(*KINDS["averaged"], "--epochs", "1", "--device", "cuda", "--output", "run")

@@ -73,6 +73,7 @@ def on_cpu(monkeypatch, *labels):
         monkeypatch.setitem(device.TABLES, name, part._replace(contenders=chosen))
 
 
+@pytest.mark.slow
 def test_the_tables_are_measured_in_order_while_there_is_time(monkeypatch, capsys):
     on_cpu(monkeypatch, device.OURS)
     monkeypatch.setattr(minidl_device.Network, "wait", lambda self: None)

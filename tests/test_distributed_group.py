@@ -62,19 +62,23 @@ class Letter:
 
 def in_group(size, work, timeout=60.0, absent=()):
     """The result of ``work(group)``, or raises, in each of `size` threads."""
-    post, results = Post(), {}
+    post, results, failures = Post(), {}, []
 
     def run(rank):
         try:
             results[rank] = work(Group(Letters(post, rank, size), timeout))
         except PeerError as error:
             results[rank] = error
+        except BaseException as error:
+            failures.append(error)
 
     threads = [threading.Thread(target=run, args=(rank,)) for rank in range(size) if rank not in absent]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
+    for failure in failures:
+        raise failure
     return [results[rank] for rank in sorted(results)]
 
 

@@ -155,6 +155,11 @@ def test_kept_memory_of_a_chain_is_counted_once():
     assert sum(row.kept for row in rows) <= (2 + 4 + 4 + 4) * pixels
 
 
+def test_a_view_costs_nothing():
+    net = nn.Sequential(nn.Linear(2, 12), nn.Sigmoid(), nn.Unflatten(1, (3, 4)), nn.Linear(4, 2, bias=False))
+    assert [row.kept for row in cost_of(net, (5, 2))][1:] == [5 * 12 * 4, 0, 0]  # bytes of the sigmoid's output alone
+
+
 def test_a_layer_that_is_called_twice_is_counted_once():
     layer = nn.Linear(6, 6)
     net = nn.Sequential(layer, nn.ReLU(), layer)

@@ -65,13 +65,36 @@ def test_convolutions_begin_as_the_identity_and_frozen_parts_stay():
     image = minidl.Tensor(np.random.default_rng(0).standard_normal((1, 24, 6, 6)).astype(np.float32))
     assert np.array_equal(net.groups[1][0](image).data[:, :24], image.data)
     trained = {name for name, parameter in net.named_parameters() if parameter.requires_grad}
-    assert trained == {"whiten.bias", "head.weight", *(f"groups.{g}.{k}" for g in (1, 2, 3) for k in (
+    assert trained == {"whiten.bias", "fc.weight", *(f"groups.{g}.{k}" for g in (1, 2, 3) for k in (
         "0.weight", "2.bias", "4.weight", "5.bias"))}  # fmt: skip
 
 
 @pytest.mark.parametrize("side, channels", [(16, 1), (28, 1), (32, 3)])
 def test_the_network_takes_the_images_of_every_data_set(side, channels):
     assert models.create("fast", in_channels=channels, width=0.125)(minidl.zeros(2, channels, side, side)).shape == (2, 10)
+
+
+def test_the_slim_inception_network_passes_its_input_on_in_slices():
+    from minidl.evaluation import cost_of
+
+    net = models.create("fast-inception")
+    assert sum(row.multiply_adds for row in cost_of(net, (2, 3, 32, 32))) == 102_540_064
+    block, given = net.early[1], minidl.Tensor(np.arange(256.0, dtype=np.float32).reshape(1, 256, 1, 1))
+    firsts = [block.branch1[0], block.branch2[0][0], block.branch3[0][0], block.branch4[1][0]]
+    taken = np.concatenate([conv(given).data.ravel() for conv in firsts])
+    np.testing.assert_array_equal(taken, np.arange(64 + 64 + 24 + 16))
+    narrow = net.early[0].branch2[0][0]  # from 64 channels, of which the branch before has taken all
+    np.testing.assert_array_equal(narrow(given[:, :64]).data.ravel(), np.arange(64))
+    inner = block.branch3[1][0](minidl.ones(1, 24, 5, 5)).data[0, :24, 2, 2]
+    assert (inner == 1).all()
+
+
+def test_the_auxiliary_head_answers_in_training_only():
+    net = models.create("fast-inception", width=0.25, aux_logits=True)
+    x = minidl.zeros(2, 3, 16, 16)
+    assert [y.shape for y in net(x)] == [(2, 10), (2, 10)] and net.eval()(x).shape == (2, 10)
+    with pytest.raises(ValueError, match="`norm` is 'layer'; accepted: batch, local, none"):
+        models.create("fast-inception", norm="layer")
 
 
 def test_begin_shows_normalised_training_images_to_the_network():

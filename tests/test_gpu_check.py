@@ -1,6 +1,7 @@
 """``make gpu-check`` without a GPU: what it says, and its parts on the stand-in."""
 
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -26,6 +27,7 @@ def test_without_a_gpu_it_is_one_line_and_status_2():
     assert done.stderr == "gpu-check: no GPU: cpu (no cuda: device 'cuda' needs CuPy: pip install 'minidl[cuda12x]' or 'minidl[cuda13x]')\n"
 
 
+@pytest.mark.skipif(shutil.which("make") is None, reason="this system has no make")
 def test_make_knows_it():
     said = subprocess.run(["make", "-n", "gpu-check"], cwd=ROOT, capture_output=True, text=True, timeout=HANG).stdout
     assert said.strip().endswith("-m benchmarks.gpu_check")
@@ -47,7 +49,7 @@ def test_the_table_of_operations_is_right_on_the_stand_in(monkeypatch, capsys, t
 
 
 @pytest.fixture
-def commands(monkeypatch):
+def commands(monkeypatch, tmp_path):
     """The commands of the parts, which are not run; a part's status by the word that its command must hold."""
     ran, statuses = [], {}
 
@@ -59,6 +61,8 @@ def commands(monkeypatch):
         return next((status for word, status in statuses.items() if word in ran[-1][1]), 0)
 
     monkeypatch.setattr(gpu_check, "process", process)
+    monkeypatch.setenv("MINIDL_DATA", "")
+    monkeypatch.setenv("MINIDL_CACHE", str(tmp_path))
     return ran, statuses
 
 
@@ -76,6 +80,15 @@ def test_one_table_of_all_parts(monkeypatch, capsys, commands, tmp_path, failed,
     assert len(ran) == 3 and sum(seconds for seconds, _ in ran) <= gpu_check.TOTAL - 30
     assert all("cuda" in command for _, command in ran)
     assert json.loads((tmp_path / "all.json").read_text())["operations"]["rows"] == 7
+
+
+def test_the_run_is_on_cifar10_where_its_files_are(monkeypatch, capsys, commands):
+    assert gpu_check.training(Path("."), False)["data"] == "digits"
+    assert "cifar-10" in capsys.readouterr().out
+    monkeypatch.setattr(gpu_check, "find", lambda *a, **o: {})
+    assert gpu_check.training(Path("."), True)["data"] == "cifar10"
+    assert ["--data digits" in commands[0][0][1], "--data cifar10" in commands[0][1][1]] == [True, True]
+    assert "--max-steps 3" in commands[0][1][1] and "--device cuda" in commands[0][1][1]
 
 
 def test_a_run_is_left_out_where_a_library_is_missing(monkeypatch, capsys, commands):

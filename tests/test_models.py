@@ -212,7 +212,7 @@ def test_models_by_name():
 @pytest.mark.parametrize(
     "call, message",
     [
-        (lambda: models.create("resnet"), "`name` is 'resnet'; accepted: cnn, googlenet"),
+        (lambda: models.create("resnet"), "`name` is 'resnet'; accepted: cnn, fast, fast-inception, googlenet"),
         (lambda: models.GoogLeNet("imagenet"), "`variant` is 'imagenet'; accepted: cifar"),
         (lambda: models.GoogLeNet(width=0), "`width` is 0; accepted: a number > 0"),
         (lambda: models.GoogLeNet(width="wide"), "`width` is 'wide'; accepted: a number > 0"),

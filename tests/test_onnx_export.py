@@ -41,7 +41,7 @@ def assert_same(net, shape, fold=True):
 
 
 SIZES = {"cnn": 28, "googlenet-paper": 64, "googlenet-torchvision": 64}
-CASES = [(name, options) for name in models.MODELS for options in ({}, {"aux_logits": True}) if not (name == "cnn" and options)]
+CASES = [(name, options) for name in models.MODELS for options in ({}, {"aux_logits": True}) if not (name in ("cnn", "fast") and options)]
 CASES += [("googlenet-torchvision", {"transform_input": True})]
 
 
@@ -53,7 +53,8 @@ def test_onnx_runtime_gives_the_same_logits(name, options, fold):
     side = SIZES.get(name, 16)
     kinds = {node.op_type for node in assert_same(net, (3, side, side), fold).graph.node}
     normed = name not in ("cnn", "googlenet-paper")
-    assert ("BatchNormalization" in kinds) == (normed and not fold)
+    pooled = name.startswith("fast")  # a pool stands between a convolution and its norm, which stays
+    assert ("BatchNormalization" in kinds) == (normed and not fold or pooled)
 
 
 class Mixed(nn.Module):

@@ -23,13 +23,17 @@ pytest.importorskip("starlette", reason="starlette is not installed")
 HOST = (b"host", b"127.0.0.1:8000")
 
 
-@pytest.fixture(scope="module")
-def trained():
+def network():
     """An untrained network that knows digits, as a run would have it."""
     minidl.manual_seed(0)
     model = models.create("cnn", in_channels=1, width=0.25).eval()
     facts = dict(class_names=tuple("0123456789"), channels=1, image_size=16, mean=(0.3,), std=(0.3,))
     return TrainedNetwork(model, **facts, settings={"data": "digits", "model": "cnn"}, path=Path("runs/x/model.safetensors"))
+
+
+@pytest.fixture(scope="module")
+def trained():
+    return network()
 
 
 @pytest.fixture(scope="module")
@@ -64,6 +68,11 @@ def ask(app, method, path, body=b"", headers=(HOST,), query=b"", parts=None):
 
 @pytest.fixture(scope="module")
 def picture():
+    return drawn()
+
+
+def drawn():
+    """A picture of random pixels: the bytes of its file, and the pixels."""
     pixels = np.random.default_rng(0).integers(0, 256, (20, 30), np.uint8)
     return png(pixels), pixels
 

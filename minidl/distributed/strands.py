@@ -31,10 +31,11 @@ class Strand:
     """
 
     def __init__(self, work: Callable[[], Any], inside: Callable[[], AbstractContextManager[None]]) -> None:
-        self.work, self.inside = work, inside
+        self.work: Callable[[], Any] = work
+        self.inside: Callable[[], AbstractContextManager[None]] = inside
         self.given: queue.SimpleQueue[Any] = queue.SimpleQueue()
         self.said: queue.SimpleQueue[tuple[str, Any]] = queue.SimpleQueue()
-        self.thread = threading.Thread(target=self._run, daemon=True)
+        self.thread: threading.Thread = threading.Thread(target=self._run, daemon=True)
         self.thread.start()
 
     def _run(self):

@@ -155,6 +155,15 @@ def extreme(graph: Graph, call: Call, inputs: Any) -> str:
     return graph.add("ReduceMax" if which == "max" else "ReduceMin", [x], call.layer, axes=axes, keepdims=int(keepdim))
 
 
+def gelu(graph: Graph, call: Call, inputs: Any) -> str:
+    """x times half of 1 + erf(x / sqrt(2)); ONNX has had an operator of its own only since opset 20."""
+    (x,) = inputs
+    half, one, root = (np.asarray(number, call.result.tensor.dtype) for number in (0.5, 1.0, 0.5**0.5))
+    share = graph.add("Erf", [graph.add("Mul", [x, root], call.layer)], call.layer)
+    both = graph.add("Mul", [graph.add("Add", [share, one], call.layer), half], call.layer)
+    return graph.add("Mul", [x, both], call.layer)
+
+
 def total(graph: Graph, call: Call, inputs: Any) -> str:
     x, axes, keepdim = inputs
     return graph.add("ReduceSum", [x, np.array(axes, np.int64)], call.layer, keepdims=int(keepdim))
@@ -171,7 +180,7 @@ FORMS: dict[str, Callable[..., Any]] = dict.fromkeys(SAME, same) | {
     "Conv2d": conv, "ConvInputGrad": conv_transpose, "BatchNormEval": batch_norm, "MaxPool2d": max_pool,
     "AvgPool2d": avg_pool, "AdaptiveAvgPool2d": adaptive_avg_pool, "LocalResponseNorm": local_response_norm,
     "LayerNorm": layer_norm, "Linear": linear, "Reshape": reshape, "BroadcastTo": broadcast, "Pad": pad,
-    "Clamp": clip, "Extreme": extreme, "Sum": total, "Softmax": softmax, "LogSoftmax": softmax,
+    "Clamp": clip, "Extreme": extreme, "Gelu": gelu, "Sum": total, "Softmax": softmax, "LogSoftmax": softmax,
     "Concat": lambda graph, call, inputs: graph.add("Concat", inputs, call.layer, axis=call.options["axis"]),
     "Permute": lambda graph, call, inputs: graph.add("Transpose", [inputs[0]], call.layer, perm=inputs[1]),
     "Pick": lambda graph, call, inputs: graph.add(

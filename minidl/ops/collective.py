@@ -45,7 +45,7 @@ exchange: Exchange = Exchange()  # `minidl.distributed` puts another in its plac
 class AllSum(Function):
     """The sum of one array of each process; every process receives it."""
 
-    names = ("input",)
+    names: tuple[str, ...] = ("input",)
 
     def forward(self, x: Array) -> Array:
         return exchange.sum(x)

@@ -30,8 +30,11 @@ _FAST: dict[str, Any] = dict(
 )  # fmt: skip
 
 PRESETS: dict[str, dict[str, Any]] = {
-    "digits": dict(data="digits"),
+    "digits": {"data": "digits", **RECIPES["digits"]},
     "mnist": {**_FAST, "data": "mnist", "width": 0.5, "epochs": 8, "batch_size": 1000},
     "fashion-mnist": {**_FAST, "data": "fashion-mnist", "epochs": 16},
     "cifar10-fast": {**_FAST, "data": "cifar10", "epochs": 9},  # published: 8
+    "cifar10-inception": {**_FAST, "data": "cifar10", "model": "fast-inception", "epochs": 12},
+    "cifar10-full": {**RECIPES["cifar10"], "data": "cifar10", "width": 1.0, "epochs": 40, "validation": "none",
+                     "test_views": "many"},
 }
