@@ -75,6 +75,7 @@ def test_hidden_and_other_files_are_left_out(tmp_path):
     (tmp_path / ".git").mkdir()
     (tmp_path / "__MACOSX").mkdir()
     (tmp_path / "README").write_text("x")
+    (tmp_path / "the-same.tar").write_bytes(b"x")
     assert len(ImageFolder(tmp_path)) == 12 and data.load(str(tmp_path)).class_names == ("cat", "dog")
 
 

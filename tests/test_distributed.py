@@ -100,7 +100,7 @@ def test_twenty_steps_have_the_bits_of_one_process(alone, tmp_path, count):
     assert weights[0] == weights[1]
 
 
-@pytest.mark.parametrize("count", [2, 4, pytest.param(8, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("count", [4, pytest.param(2, marks=pytest.mark.slow), pytest.param(8, marks=pytest.mark.slow)])
 def test_norms_and_dropout_have_the_bits_of_one_process_and_names_mean_what_they_mean(steps_alone, tmp_path, count):
     said = mpiexec(count, "step", cwd=tmp_path).splitlines()
     assert len(said) == 4 and said[-1] == "right" and said == steps_alone

@@ -34,6 +34,8 @@ class Pictures(Dataset):
     image_size : (height, width)
     channels : 1 or 3
     class_names : list of str
+    class_word : str
+        The name that classes have in messages.
     block : int
         Pictures that lie together and should be read together: the order of an epoch
         keeps them near each other (see `minidl.data.order`).

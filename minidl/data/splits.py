@@ -55,10 +55,12 @@ class DataSplits:
 
 
 def is_of_archives(place: str | os.PathLike[str]) -> bool:
-    """Return whether `place` names archives: one, a pattern with braces, or a folder in which some lie."""
+    """Return whether `place` names archives: one, a pattern with braces, or a folder with some and without folders."""
     place = os.fspath(place)
     if os.path.isdir(place):
-        return any(name.endswith(".tar") and not name.startswith(".") for name in os.listdir(place))
+        with os.scandir(place) as entries:
+            has_archives = any(entry.name.endswith(".tar") and not entry.name.startswith(".") for entry in entries)
+        return has_archives and not class_folders(place)
     return place.endswith(".tar")
 
 
