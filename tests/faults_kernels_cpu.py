@@ -12,7 +12,7 @@ try:
     import test_kernels_convolution as convolutions
     import test_kernels_other as others
 
-    from minidl.kernels.cpu import losses
+    from minidl.kernels.cpu import activations, losses
     from minidl.kernels.cpu.blocks import training
     from minidl.kernels.cpu.convolution import depthwise, direct
     from minidl.kernels.cpu.convolution import weight as weights
@@ -274,6 +274,12 @@ def cpu_passes():
         "the mask of another memory order",
         fast_form(dropout.dropout_forward, lambda right, x, *a: right(x.reshape(len(x), -1), *a).reshape(x.shape)),
         fast("dropout"),
+    )
+    fault(
+        "gelu cpu",
+        "the gradient is 0.01 too small",
+        instead(activations.Gelu, "backward", lambda right, g, saved: (right(g, saved)[0] - 0.01 * g[0],)),
+        lambda: others.test_gelu_is_its_definition_computed_in_float64(0),
     )
     fault(
         "relu cpu",

@@ -6,6 +6,9 @@ import math
 import numpy as np
 import test_averaging
 import test_data_loader
+import test_data_transforms as transformed
+import test_fast_network as fast_network
+import test_muon
 import test_table_training as training
 import test_training_crashes as crashes
 import test_training_meaning as meaning
@@ -17,9 +20,10 @@ from minidl.data import loader
 from minidl.nn import functional
 from minidl.nn import utils as _utils  # noqa: F401 (clipping stands there)
 from minidl.ops import clipping
-from minidl.data import ImageFolder, splits
+from minidl.data import AlternatingFlip, ImageFolder, splits
 from minidl.data.catalogue import DataSplits
-from minidl.optim import adam, lr_scheduler, rmsprop, sgd
+from minidl.nn import init
+from minidl.optim import Lookahead, adam, lr_scheduler, muon, rmsprop, sgd
 from minidl.training import TrainingState, atomic, identity, recipes, state
 
 
@@ -313,4 +317,36 @@ run(
     "a file written in place",
     instead(atomic, "write_bytes", lambda right, path, data: atomic._write_through(path, data)),
     crashes.test_a_file_is_the_old_one_or_the_new_one_wherever_its_writer_dies,
+)
+
+fault(
+    "AlternatingFlip",
+    "a coin is tossed in every epoch",
+    instead(AlternatingFlip, "choose", lambda right, self, random: random.uniform(1)[:, 0] < self.p),
+    transformed.test_an_alternating_flip_mirrors_each_image_in_every_other_epoch,
+)
+fault(
+    "AlternatingFlip",
+    "the numbers that move the images in the first epoch",
+    instead(AlternatingFlip, "choose", lambda right, self, random: type(random)(
+        random.seed, 0, random.indices[:, 0]).uniform(1)[:, 0] < 0.5),
+    transformed.test_which_images_begin_mirrored_has_nothing_to_do_with_how_they_are_moved,
+)  # fmt: skip
+fault(
+    "Lookahead",
+    "the fast weights go their own way",
+    instead(Lookahead, "_meet", lambda right, self, params: None),
+    test_muon.test_lookahead_follows_its_formula,
+)
+fault(
+    "Muon",
+    "one Newton-Schulz step too few",
+    instead(muon, "orthogonalised", lambda right, matrix, steps, *rest: right(matrix, steps - 1, *rest)),
+    lambda: test_muon.test_muon_follows_its_formula(True, None),
+)
+fault(
+    "whiten_",
+    "divided by the variance, not by its root",
+    instead(init, "_patch_covariance", lambda right, *a: right(*a) @ right(*a)),
+    lambda: fast_network.test_whitened_answers_are_uncorrelated_and_have_variance_one(3, (2, 2)),
 )

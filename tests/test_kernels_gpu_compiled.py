@@ -25,7 +25,7 @@ from minidl.kernels.gpu import convolution
 from minidl.kernels.gpu.tiles import BF16, KERNELS, STORED, TF32
 from minidl.philox import random_uint32
 
-for _module in set(table.GPU.values()):
+for _module in set(table.GPU.values()) - {"gpu.branches"}:  # which has no kernel of its own, and needs Numba
     importlib.import_module(f"minidl.kernels.{_module}")
 ARCHITECTURES = "sm_80", "sm_90", "sm_100"
 

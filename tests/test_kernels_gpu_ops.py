@@ -76,7 +76,7 @@ def test_a_training_step_waits_for_nothing_and_runs_in_kernels():
     assert {"gathered", "weight_shares", "moments", "input_grad", "largest", "delivered", "dropped", "row_losses", "sgd_updates"} <= ran
 
 
-@pytest.mark.parametrize("operation", table.GPU)
+@pytest.mark.parametrize("operation", [name for name in table.GPU if name.startswith(("ops.", "optim.", "philox."))])
 def test_forms_leave_what_they_do_not_take_to_the_plain_one(operation):
     """Integers, which no kernel takes, and nothing at all."""
     form = table.find(operation, "tiles")

@@ -290,4 +290,4 @@ backend.register(
 )  # fmt: skip
 tiles.LAUNCHERS[strict.StrictArray] = lambda kernel, grid, arguments: launch(kernel, grid, [_arrays(a) for a in arguments])
 table.FORMS["tiles"] = table.GPU
-table.COMPILERS["tiles"] = "numpy"
+table.COMPILERS["tiles"] = ()

@@ -2,7 +2,8 @@
 
     python -m minidl launch -n 4 train.py --data mnist      # several processes of this machine
     mpiexec -n 4 python train.py --data mnist               # the same, or over machines
-    srun -n 16 python train.py --data mnist                 # under Slurm
+    srun --mpi=pmix -n 16 python train.py --data mnist      # under Slurm, with its MPI; pmi2 for that of the extra mpi
+    python -m minidl launch -n 2 --backend nccl train.py --device cuda      # a GPU for each of two processes
 
 Read `transport` (what is asked of MPI), `group` (the exchange of arrays), `tree` (the
 order of addition), `shards` (a training step), then the rest: `strands` runs shards in

@@ -44,6 +44,7 @@ CPU = {
 }
 GPU = {
     "captured.Replays": "gpu.capture",
+    "nn.branches.Branches.join": "gpu.branches",
     "ops.average_pooling.adaptive_avg_pool2d_adjoint": "gpu.pooling",
     "ops.average_pooling.adaptive_avg_pool2d_forward": "gpu.pooling",
     "ops.average_pooling.avg_pool2d_adjoint": "gpu.pooling",
@@ -66,7 +67,7 @@ GPU = {
     "philox.fill_uint32": "gpu.random",
 }
 FORMS = {"cpu": CPU, "gpu": GPU}
-COMPILERS = {"cpu": "numba", "gpu": "cuda.tile"}  # without which everything runs in its plain form
+COMPILERS = {"cpu": ("numba",), "gpu": ("cuda.tile", "numba")}  # without which everything runs in its plain form
 
 
 def find(operation, family):
@@ -78,14 +79,14 @@ def find(operation, family):
     'minidl.kernels.cpu.convolution.forms'
     """
     module = FORMS.get(family, {}).get(operation)
-    if module is None or not _can_compile(COMPILERS[family]):
+    if module is None or not all(map(_can_compile, COMPILERS[family])):
         return None
     return getattr(importlib.import_module(f"minidl.kernels.{module}"), operation.rpartition(".")[2])
 
 
 def machine():
     """Facts about this processor as the kernels see it, to print: names and values."""
-    if not _can_compile(COMPILERS["cpu"]):
+    if not all(map(_can_compile, COMPILERS["cpu"])):
         return {}
     return importlib.import_module("minidl.kernels.cpu.machine").facts()
 

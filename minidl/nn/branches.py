@@ -59,8 +59,9 @@ class Branches(Module):
     def join(self, x: Tensor, *branches: Any) -> Any:
         """Call each of `branches` on `x` and concatenate the results along the channels.
 
-        Plainly, `concat` copies. On the CPU, where every branch is a pool or 1x1 convolution and then `ConvNormReLU`
-        layers without bias and without hooks, all trained, ``kernels/cpu/blocks`` runs the block as one node, whose
-        branches write into slices of the result: then concatenation costs nothing, and its backward are views.
+        Plainly, `concat` copies. Where there are kernels, and every branch is a pool or 1x1 convolution and then
+        `ConvNormReLU` layers without bias and without hooks, all trained, ``kernels/cpu/blocks`` runs the block as one
+        node, whose branches write into slices of the result: then concatenation costs nothing, and its backward are
+        views.
         """
         return concat([branch(x) for branch in branches], dim=1)

@@ -20,6 +20,8 @@ Read in this order:
 3. ``reduction.py``: sums of columns in two stages.
 4. ``products.py``: matrix products, which are not written here but asked of cuBLAS.
 5. ``normalisation.py``, ``pooling.py``, ``losses.py``, ``random.py``, ``optimisers.py``: one family a file.
+6. ``branches.py``: branches side by side, which is the block of ``kernels/cpu`` on these operations.
 
-``capture.py`` has no kernels: it lets the driver repeat a whole step of them.
+``capture.py`` has no kernels: it lets the driver repeat a whole step of them. Where cuTile is not installed, CuPy computes
+everything; ``MINIDL_KERNELS=plain`` asks for the same where a driver is older than it takes (r580).
 """

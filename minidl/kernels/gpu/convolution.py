@@ -112,9 +112,10 @@ def weight_shares(
 
 
 def conv2d_forward(
-    x, weight, bias=None, stride=(1, 1), padding=((0, 0), (0, 0)), dilation=(1, 1), groups=1, relu=False, out=None
-):
-    """Form of `minidl.ops.convolution.conv2d_forward`."""
+    x, weight, bias=None, stride=(1, 1), padding=((0, 0), (0, 0)), dilation=(1, 1), groups=1, relu=False, out=None,
+    by_batch=False,
+):  # fmt: skip
+    """Form of `minidl.ops.convolution.conv2d_forward`; `by_batch`, a choice of algorithms on the CPU, changes nothing."""
     (N, _, *image), (K, _, *cells) = x.shape, weight.shape
     y_shape = (N, K, *output_size(image, cells, stride, padding, dilation))
     if not takes(x, weight, bias, out) or min(y_shape) < 1 or not takes_pixels(out):

@@ -130,12 +130,57 @@ def _vectors(weight, bias, C, like):
     return xp.ones(C, like.dtype) if weight is None else weight, xp.zeros(C, like.dtype) if bias is None else bias
 
 
-def _normalise(x, mean, invstd, weight, bias, relu):
+def _normalise(x, mean, invstd, weight, bias, relu, out=None):
     """The normalised images of channels-last `x`."""
     P, C, tp, tc = _tiles(x)
-    y = backend.empty_channels_last(x.shape, x.dtype, like=x)
+    y = backend.empty_channels_last(x.shape, x.dtype, like=x) if out is None else out
     normalised((cdiv(P, tp), cdiv(C, tc)), rows(x), rows(y), mean, invstd, *_vectors(weight, bias, C, x), bool(relu), tp, tc)
     return y
+
+
+def _train(x, weight, bias, eps, relu, out):
+    """The normalised images, and mean, inverse deviation and variance of every channel."""
+    x = backend.channels_last(x)
+    P, C, tp, tc = _tiles(x)
+    steps, shares = shares_of(P, tp)
+    means, squares = (backend.empty((shares, C), x.dtype, like=x) for _ in range(2))
+    moments((cdiv(C, tc), shares), rows(x), means, squares, steps, tp, tc)
+    mean, var, invstd = (backend.empty(C, x.dtype, like=x) for _ in range(3))
+    joined((cdiv(C, tc),), means, squares, mean, var, invstd, P, steps * tp, float(eps), side(shares, SHARES), tc)
+    return _normalise(x, mean, invstd, weight, bias, relu, out), mean, invstd, var
+
+
+def _train_grad(grad, x, weight, bias, mean, invstd, relu, out):
+    """The gradients of images, weight and bias."""
+    grad, x = backend.channels_last(grad), backend.channels_last(x)
+    P, C, tp, tc = _tiles(x)
+    steps, shares = shares_of(P, tp)
+    vectors = mean, invstd, *_vectors(weight, bias, C, x)
+    sums = backend.empty((shares, 2, C), x.dtype, like=x)
+    grad_sums((shares, cdiv(C, tc)), rows(x), rows(grad), sums, *vectors, steps, bool(relu), tp, tc)
+    sums = sum_of_rows(sums.reshape(shares, 2 * C)).reshape(2, C)
+    dx = backend.empty_channels_last(x.shape, x.dtype, like=x) if out is None else out
+    input_grad((cdiv(P, tp), cdiv(C, tc)), rows(x), rows(grad), rows(dx), *vectors, sums, P, bool(relu), tp, tc)
+    return dx, None if weight is None else sums[1], None if bias is None else sums[0]
+
+
+# Lists of images, as the layers of a block side by side have them (`minidl.kernels.cpu.blocks.training`).
+
+
+def batch_norms_train(xs, weights, biases, eps, relu, outs):
+    """For each of the images (output, mean, inverse deviation, variance); outputs go to `outs` where there is one."""
+    return [_train(*each[:4], relu, each[4]) for each in zip(xs, weights, biases, eps, outs)]
+
+
+def batch_norms_again(xs, weights, biases, means, invstds, relu, outs):
+    """The outputs of `batch_norms_train` once more, to the same bits."""
+    rest = zip(means, invstds, weights, biases)
+    return [_normalise(backend.channels_last(x), *each, relu, out) for x, each, out in zip(xs, rest, outs)]
+
+
+def batch_norms_train_grad(grads, xs, weights, biases, means, invstds, relu, outs):
+    """For each of the images the gradients of (images, weight, bias); those of images go to `outs`."""
+    return [_train_grad(*each[:6], relu, each[6]) for each in zip(grads, xs, weights, biases, means, invstds, outs)]
 
 
 class BatchNorm:
@@ -146,14 +191,8 @@ class BatchNorm:
         """Return ``(y, mean, var)``, and keep the mean and the inverse deviation."""
         if x.ndim != 4 or not takes(x, weight, bias):
             return NotImplemented
-        x = backend.channels_last(x)
-        P, C, tp, tc = _tiles(x)
-        steps, shares = shares_of(P, tp)
-        means, squares = (backend.empty((shares, C), x.dtype, like=x) for _ in range(2))
-        moments((cdiv(C, tc), shares), rows(x), means, squares, steps, tp, tc)
-        mean, var, invstd = (backend.empty(C, x.dtype, like=x) for _ in range(3))
-        joined((cdiv(C, tc),), means, squares, mean, var, invstd, P, steps * tp, float(eps), side(shares, SHARES), tc)
-        return (_normalise(x, mean, invstd, weight, bias, relu), mean, var), (mean, invstd)
+        y, mean, invstd, var = _train(x, weight, bias, eps, relu, None)
+        return (y, mean, var), (mean, invstd)
 
     @staticmethod
     def backward(grads, saved, eps, relu):
@@ -161,16 +200,7 @@ class BatchNorm:
         (grad,), (x, weight, bias), (mean, invstd) = grads, saved.inputs, saved.kept
         if not takes(grad, x, weight, bias, mean, invstd):
             return NotImplemented
-        grad, x = backend.channels_last(grad), backend.channels_last(x)
-        P, C, tp, tc = _tiles(x)
-        steps, shares = shares_of(P, tp)
-        vectors = mean, invstd, *_vectors(weight, bias, C, x)
-        sums = backend.empty((shares, 2, C), x.dtype, like=x)
-        grad_sums((shares, cdiv(C, tc)), rows(x), rows(grad), sums, *vectors, steps, bool(relu), tp, tc)
-        sums = sum_of_rows(sums.reshape(shares, 2 * C)).reshape(2, C)
-        dx = backend.empty_channels_last(x.shape, x.dtype, like=x)
-        input_grad((cdiv(P, tp), cdiv(C, tc)), rows(x), rows(grad), rows(dx), *vectors, sums, P, bool(relu), tp, tc)
-        return dx, None if weight is None else sums[1], None if bias is None else sums[0]
+        return _train_grad(grad, x, weight, bias, mean, invstd, relu, None)
 
 
 class BatchNormEval:

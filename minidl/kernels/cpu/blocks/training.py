@@ -20,11 +20,13 @@ gradient of the loss with respect to it.
 
 from __future__ import annotations
 
+import importlib
 from typing import NamedTuple
 
 from minidl import backend
+from minidl.kernels import table
 from minidl.kernels.cpu.blocks.layers import ConvStep, PoolStep
-from minidl.kernels.cpu.normalisation.channels import batch_norms_again, batch_norms_train, batch_norms_train_grad
+from minidl.once import once
 from minidl.ops.convolution import Conv2d, conv2d_forward, conv2d_input_grad, conv2d_weight_grad
 from minidl.ops.fused import Fused
 from minidl.ops.joining import concat
@@ -32,6 +34,16 @@ from minidl.ops.max_pooling import max_pool2d, max_pool2d_forward, max_pool2d_sc
 from minidl.ops.normalisation import batch_norm_train
 
 POINTWISE = dict(stride=(1, 1), padding=((0, 0), (0, 0)), dilation=(1, 1), groups=1)
+
+
+def norms_for(x):
+    """The module that normalises several images at once, for arrays like `x`."""
+    return _norms_of(backend.kind_of(x).family)
+
+
+@once
+def _norms_of(family):
+    return importlib.import_module(table.find("ops.normalisation.BatchNorm", family).__module__)
 
 
 class BranchesOp(Fused):
@@ -152,7 +164,7 @@ def _forward(block, x, outs):
         convs = block.convolutions_at(depth)
         eps = [block.steps[i].eps for _, i in convs]
         into = [outs[b] if block.is_last(b, i) else None for b, i in convs]
-        normalised = batch_norms_train(*_of(convs, record.zs, block.scales, block.shifts), eps, True, into)
+        normalised = norms_for(x).batch_norms_train(*_of(convs, record.zs, block.scales, block.shifts), eps, True, into)
         for (b, i), (y, mean, invstd, var) in zip(convs, normalised):
             ys[b], record.means[i], record.invstds[i], variances[i] = y, mean, invstd, var
     return record, variances
@@ -170,7 +182,7 @@ def _activations_again(block, record):
         convs = [(b, i) for b, i in block.convolutions_at(depth) if not block.is_last(b, i)]
         if convs:
             kept = _of(convs, record.zs, block.scales, block.shifts, record.means, record.invstds)
-            for (b, _), y in zip(convs, batch_norms_again(*kept, True, [None] * len(convs))):
+            for (b, _), y in zip(convs, norms_for(kept[0][0]).batch_norms_again(*kept, True, [None] * len(convs))):
                 found[b].append(y)
     return found
 
@@ -189,7 +201,7 @@ def _backward(block, record, x, grads):
         convs = block.convolutions_at(-depth)
         kept = _of(convs, record.zs, block.scales, block.shifts, record.means, record.invstds)
         outs = [into.get(i) for _, i in convs]
-        through_norm = batch_norms_train_grad([grads[b] for b, _ in convs], *kept, True, outs) if convs else []
+        through_norm = norms_for(x).batch_norms_train_grad([grads[b] for b, _ in convs], *kept, True, outs) if convs else []
         for b, i in convs:
             dz, dscales[i], dshifts[i] = through_norm.pop(0)  # nothing is held longer than needed
             if i in into:
