@@ -89,9 +89,11 @@ class Pool:
         dtype = np.dtype(dtype)
         shape = (shape,) if isinstance(shape, int) else tuple(shape)
         nbytes = math.prod(shape) * dtype.itemsize
+        if nbytes < SMALL:
+            return np.empty(shape, dtype)
         if nbytes > 2 * HALF:  # address space is no memory: the system would end the process at a touch
             raise MemoryError(f"{nbytes} bytes were asked for, {2 * HALF} are there")
-        if nbytes < SMALL or not HAS_RANGES:
+        if not HAS_RANGES:
             return np.empty(shape, dtype)
         size = -(-nbytes // PAGE) * PAGE
         with self.lock:
@@ -99,16 +101,21 @@ class Pool:
                 return np.empty(shape, dtype)
             try:
                 self.busy = True
-                self._collect()
+                if self.returned:
+                    self._collect()
                 home, start = self._place(size)
             finally:
                 self.busy = False
-        root = np.frombuffer(home.memory, dtype=np.uint8, count=nbytes, offset=start)
+        root = np.ndarray(shape, dtype, home.memory, start)
         # The callback may run at any moment, so it only appends, in C, where Ctrl-C does not interrupt it.
         watch = Watch(root, self.returned.append)
         watch.place = home, start, size
         self.watches[id(watch)] = watch
-        return root.view(dtype).reshape(shape)
+        return root
+
+    def owns(self, root: np.ndarray) -> bool:
+        """Return whether an array is the root of all views of a block."""
+        return any(root.base is home.memory for home in self.ranges)
 
     def _place(self, size):
         for home in self.ranges:

@@ -28,6 +28,11 @@ else:
     HAVE_NUMBA = True
 
 
+def fits_side_by_side(right, image, pooled, kernel, stride, *_):
+    """The question without those about a rest, dilation and padding."""
+    return stride == kernel and all(n >= m * s for n, m, s in zip(image, pooled, stride))
+
+
 def cpu_convolutions():
     """Faults of the register tile's convolutions and of Winograd's."""
     place = "conv2d cpu"
@@ -75,7 +80,7 @@ def cpu_convolutions():
     fault(
         place,
         "a stride's phase begins one row late",
-        after(direct, "phases", lambda phases, *a: (p._replace(origin=p.origin + (a[2] > 1)) for p in phases)),
+        after(direct, "phases", lambda phases, *a: [p._replace(origin=p.origin + (a[2] > 1)) for p in phases]),
         to_input,
     )
     fault(
@@ -177,6 +182,12 @@ def cpu_passes():
         "max_pool2d cpu",
         "a pixel misses its last window",
         after(pooling_cpu, "axes", lambda tables, *a: without_last_pixel(tables)),
+        test_of(others.test_max_pool),
+    )
+    fault(
+        "max_pool2d cpu",
+        "windows that leave a rest are taken for ones side by side",
+        instead(pooling_cpu, "_side_by_side", fits_side_by_side),
         test_of(others.test_max_pool),
     )
     fault(

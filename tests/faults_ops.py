@@ -4,7 +4,8 @@ import math
 from types import SimpleNamespace
 
 import numpy as np
-from faults import after, changed, drawn, fault, first, instead, node_type, reference
+import test_autograd
+from faults import after, changed, drawn, fault, first, instead, node_type, reference, test_of
 
 from minidl import Tensor
 from minidl.ops import (
@@ -21,7 +22,7 @@ from minidl.ops import (
     scattering,
     shape,
 )
-from minidl.tensor import walk
+from minidl.tensor import accumulation, walk
 
 
 def backward(place, name, kind, wrong, check=None):
@@ -168,6 +169,12 @@ backward(
     "weight gradient transposed",
     matmul.Linear,
     lambda right, node, g: changed(1, lambda d: d.transpose() if d.shape[0] == d.shape[1] else d)(right(node, g)),
+)
+fault(
+    "graph",
+    "a gradient that others know becomes the buffer",
+    instead(accumulation, "_references", lambda right, gradient: accumulation._ALONE[0]),
+    test_of(test_autograd.test_a_large_gradient_is_not_copied_unless_something_else_knows_it),
 )
 fault(
     "graph", "of several uses the last one's gradient only", instead(walk, "_sum", lambda right, a, b: b), drawn("lerp")

@@ -95,6 +95,39 @@ def test_backward_adds_up_in_one_buffer():
     assert x.grad.data is buffer and numbers(x.grad) == [5.0, 5.0]
 
 
+class Doubled(minidl.Function):
+    """2 x, which writes down where its gradients lie."""
+
+    places = []
+
+    def forward(self, x):
+        return 2 * x
+
+    def backward(self, grad):
+        result = grad * 2
+        self.places.append(result.data.ctypes.data)
+        return result
+
+
+def test_a_large_gradient_is_not_copied_unless_something_else_knows_it():
+    a, b = (minidl.ones(200, 200, requires_grad=True) for _ in "ab")
+    Doubled.apply(a).sum().backward()
+    assert a.grad.data.ctypes.data == Doubled.places[-1]
+    (a + b).sum().backward()  # one gradient for both
+    seen = []
+    handle = b.register_hook(seen.append)
+    b.grad = None
+    Doubled.apply(b).sum().backward()
+    handle.remove()
+    upstream = minidl.ones(200, 200)
+    c = minidl.ones(200, 200, requires_grad=True)
+    c.backward(upstream)
+    for tensor in (a, b, c):
+        (tensor * 10.0).sum().backward()
+    found = [t.data[7, 7] for t in (a.grad, b.grad, c.grad, seen[0], upstream)]
+    assert found == [13, 12, 11, 2, 1]
+
+
 def test_a_gradient_set_to_none_comes_back_in_its_buffer_unless_someone_holds_it():
     x = leaf([1.0, 2.0])
     (x * 2).sum().backward()

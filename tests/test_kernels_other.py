@@ -58,8 +58,16 @@ def windows(draw):
     return (N, C, *image), *zip(*axes)
 
 
+@st.composite
+def tiles(draw):
+    """A shape and a window of which copies, side by side, cover it: (shape, kernel_size, stride, padding, dilation)."""
+    kernel = draw(st.integers(1, 4)), draw(st.integers(1, 4))
+    shape = draw(st.integers(1, 3)), draw(st.sampled_from([8, 16, 19, 33])), *[k * draw(st.integers(1, 3)) for k in kernel]
+    return shape, kernel, kernel, (0, 0), (1, 1)
+
+
 @few
-@given(windows(), dtypes, st.booleans(), st.booleans(), st.integers(0, 99))
+@given(windows() | tiles(), dtypes, st.booleans(), st.booleans(), st.integers(0, 99))
 def test_max_pool(window, dtype, ceil_mode, special, seed):
     shape, *window = window
     x = images(shape, dtype, seed, (seed % 3, seed % 2)).round(1)
@@ -84,7 +92,7 @@ def test_max_pool(window, dtype, ceil_mode, special, seed):
 
 
 @few
-@given(windows(), dtypes, st.booleans(), st.integers(0, 99))
+@given(windows() | tiles(), dtypes, st.booleans(), st.integers(0, 99))
 def test_max_pool_is_pytorchs(window, dtype, ceil_mode, seed):
     torch = pytest.importorskip("torch", reason="PyTorch is not installed")
     shape, *window = window

@@ -58,7 +58,7 @@ def test_every_form_gives_the_same_bits_and_the_right_ones(case):
     bound = np.abs(a.astype(float)) @ np.abs(b.astype(float)) + (0 if bias is None else np.abs(bias))
     np.testing.assert_array_less(np.abs(y - wanted), (len(b) + 4) * np.finfo(a.dtype).eps * bound + 1e-300)
     if b.shape[1] > 1:
-        for off in [("turned",), ("direct",), ("turned", "direct")]:
+        for off in [("turned",), ("direct",), ("turned", "direct"), ("lengths",), ("lengths", "turned")]:
             with without(*off):
                 np.testing.assert_array_equal(forms.product(a, b, bias=bias), y)
     np.testing.assert_array_equal(a, kept[0])
@@ -75,6 +75,8 @@ def test_a_row_has_the_same_bits_alone_and_among_others(case, seed):
         some = a[first : first + count]
         if b.shape[1] > 1 or some.strides == np.ascontiguousarray(some).strides:
             np.testing.assert_array_equal(forms.product(some, b, bias=bias), y[first : first + count])
+            with without("lengths"):
+                np.testing.assert_array_equal(forms.product(some, b, bias=bias), y[first : first + count])
 
 
 @pytest.mark.parametrize("layouts", ["rows rows", "rows columns", "columns rows", "columns columns"])
@@ -97,7 +99,7 @@ def test_bits_do_not_depend_on_threads(shape, layouts):
 def test_nan_and_infinity_stay_where_they_belong():
     a, b = np.ones((20, 30), np.float32), np.ones((30, 50), np.float32)
     a[3, 4], b[5, 6] = np.nan, np.inf
-    for off in ([], ["direct"], ["turned", "direct"]):
+    for off in ([], ["direct"], ["turned", "direct"], ["lengths"]):
         for other in (b, np.asfortranarray(b)):
             with without(*off):
                 y = forms.product(a, other)
@@ -116,7 +118,7 @@ def test_the_table_can_be_printed_and_its_last_row_not_switched_off():
     assert [line.split()[0] for line in algorithms.table().splitlines()] == ["dots", "turned", "direct", "packed"]
     with without("direct"):
         assert "direct  rows of B adjacent, at most 32 rows (switched off)" in algorithms.table()
-    with pytest.raises(ValueError, match="`override` of packed, fast; accepted: dots, turned, direct"):
+    with pytest.raises(ValueError, match="`override` of packed, fast; accepted: dots, turned, direct, lengths"):
         with contextlib.ExitStack() as stack:
             stack.enter_context(without("packed", "fast"))
 

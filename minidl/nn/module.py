@@ -73,7 +73,7 @@ class Module(Registry):
     def __call__(self, *inputs: Any, **options: Any) -> Any:
         calls.stack.append(self)
         try:
-            for hook in list(self._forward_pre_hooks.values()):
+            for hook in list(self._forward_pre_hooks.values()) if self._forward_pre_hooks else ():
                 changed = hook(self, inputs)
                 if changed is not None:
                     inputs = changed if isinstance(changed, tuple) else (changed,)
@@ -84,7 +84,7 @@ class Module(Registry):
                 if plainer is None:
                     raise
                 raise plainer from error
-            for hook in list(self._forward_hooks.values()):
+            for hook in list(self._forward_hooks.values()) if self._forward_hooks else ():
                 changed = hook(self, inputs, output)
                 output = output if changed is None else changed
             return output

@@ -43,7 +43,7 @@ def reduced(dim: Any, input: Tensor) -> Shape:
 
 def kept_shape(shape: Shape, axes: Shape) -> Shape:
     """`shape` with the reduced axes at length 1."""
-    return tuple(1 if axis in axes else length for axis, length in enumerate(shape))
+    return tuple([1 if axis in axes else length for axis, length in enumerate(shape)])
 
 
 def dropped_shape(shape: Shape, axes: Shape) -> Shape:

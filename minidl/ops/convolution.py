@@ -40,6 +40,7 @@ from minidl.dispatch import dispatched
 from minidl.ops.geometry import check_convolution, check_window, output_size, paddings, reachable, split
 from minidl.ops.im2col import col2im_forward, im2col_forward
 from minidl.ops.promotion import tensor_of
+from minidl.ops.reduction import Sum
 from minidl.tensor import Function, Tensor
 
 
@@ -152,7 +153,7 @@ class Conv2d(Function):
         return (
             ConvInputGrad.apply(grad, weight, input_shape=input_shape, **self.geometry) if need_x else None,
             ConvWeightGrad.apply(grad, x, weight_shape=weight_shape, **self.geometry) if need_weight else None,
-            grad.sum((0, 2, 3)) if need_bias else None,
+            Sum.apply(grad, (0, 2, 3), False) if need_bias else None,
         )
 
 

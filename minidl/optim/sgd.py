@@ -114,6 +114,7 @@ class SGD(Optimizer):
     def update(self, param: Any, grad: Any, state: dict[str, Any], group: dict[str, Any]) -> None:
         first, momentum = "momentum_buffer" not in state, group["momentum"]
         sgd_update(
-            param, grad, slot(state, "momentum_buffer", param) if momentum != 0 else None, group["lr"], momentum,
-            group["dampening"], group["weight_decay"], group["nesterov"], group["maximize"], first,
+            param, grad, slot(state, "momentum_buffer", param) if momentum != 0 else None, lr=group["lr"],
+            momentum=momentum, dampening=group["dampening"], weight_decay=group["weight_decay"],
+            nesterov=group["nesterov"], maximize=group["maximize"], first=first,
         )  # fmt: skip

@@ -1,7 +1,8 @@
 """Accumulation: a gradient is added to ``.grad`` of the tensor that asked for it.
 
 The first gradient is copied into a buffer that the tensor keeps, so that its address stays from step to step while
-no other reference to it is alive.
+no other reference to it is alive. Of a large one on the CPU the array itself becomes the buffer, where the walk alone
+knows it and it lies as the tensor does: to copy it would take as long as to compute with it.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from minidl.tensor.assignment import Assigned
 if TYPE_CHECKING:
     from minidl.tensor.core import Tensor
 
+LARGE = 1 << 16  # bytes of a gradient from which copying it costs more than asking who knows it
 _lock = threading.RLock()  # a leaf may be part of graphs that several threads walk at once
 
 
@@ -39,7 +41,11 @@ def accumulate(tensor: Tensor, gradient: Tensor, create_graph: bool) -> None:
         if create_graph:
             tensor._grad = gradient.clone() if tensor._grad is None else tensor._grad + gradient
         elif tensor._grad is None:
-            tensor._grad = tensor._around(_own_copy(tensor, gradient.data))
+            if tensor._data.nbytes >= LARGE and _references(gradient) in _ALONE and _lies_like(gradient, tensor):
+                tensor._grad_buffer = gradient.data
+                tensor._grad = tensor._around(gradient.data)
+            else:
+                tensor._grad = tensor._around(_own_copy(tensor, gradient.data))
         else:
             tensor.grad.data += gradient.data
             tensor.grad.bump_version()
@@ -58,7 +64,7 @@ def zero_gradients(tensors: Iterable[Tensor], set_to_none: bool) -> None:
 
 def _own_copy(tensor, array):
     """`array` in the gradient buffer of the tensor; in a new one if the last is in use."""
-    if tensor._grad_buffer is None or _holders(tensor) > _ALONE or tensor._grad_buffer.dtype != array.dtype:
+    if tensor._grad_buffer is None or _holders(tensor) > _UNUSED or tensor._grad_buffer.dtype != array.dtype:
         tensor._grad_buffer = backend.array_module(array).empty_like(array)
     buffer = tensor._grad_buffer
     buffer[...] = array
@@ -72,4 +78,39 @@ def _holders(tensor):
 
 _probe = Assigned()
 _probe._grad_buffer = np.empty(0)
-_ALONE = _holders(_probe)  # those that asking adds
+_UNUSED = _holders(_probe)  # those that asking adds
+
+
+def _references(gradient):
+    """The numbers of references to a gradient, its array, and the array whose memory that is a view of; else None."""
+    array = gradient._data
+    if type(array) is not np.ndarray:
+        return None
+    base = array.base
+    if base is None or backend.pool.owns(array):
+        return sys.getrefcount(gradient), sys.getrefcount(array), 0
+    if type(base) is not np.ndarray or not (base.base is None or backend.pool.owns(base)):
+        return None
+    return sys.getrefcount(gradient), sys.getrefcount(array), sys.getrefcount(base)
+
+
+def _probed(tensor, gradient, create_graph):
+    """What `_references` finds from within a function like `accumulate`."""
+    return _references(gradient)
+
+
+def _lies_like(gradient, tensor):
+    """Return whether the array of a gradient can be a buffer of the tensor's."""
+    array, own = gradient._data, tensor._data
+    return array.strides == own.strides and array.dtype == own.dtype and array.flags.writeable
+
+
+def _fresh(array):
+    gradient = Assigned()
+    gradient._data = array
+    return gradient
+
+
+_ALONE = []  # the numbers where the walk alone knows the gradient: of an array with memory of its own, and of a view
+for _tensor, _gradient in ((None, _fresh(np.empty(1))), (None, _fresh(np.empty(1)[:]))):
+    _ALONE.append(_probed(_tensor, _gradient, False))

@@ -10,6 +10,7 @@ from __future__ import annotations
 from minidl import backend
 from minidl.kernels.cpu.machine import team
 from minidl.kernels.cpu.machine.compilation import jit
+from minidl.kernels.cpu.machine.description import PASS
 from minidl.kernels.cpu.machine.flat import EXACT, TASK_SIZE, alike, flat, floating, get, put
 from minidl.kernels.cpu.machine.team import next_task
 
@@ -43,7 +44,7 @@ def _like(x):
 def _run(kernel, lines, size):
     """Run `kernel` over `size` numbers in lines."""
     length, parts = lines
-    rows = max(1, TASK_SIZE // length)
+    rows = max(1, (PASS if size <= PASS else TASK_SIZE) // length)
     team.run(kernel, -(-size // (rows * length)), *parts, length, rows)
 
 

@@ -106,6 +106,11 @@ def _check_quickly(target, ignore_index, K):
 
 def _check_targets(target, ignore_index, K):
     """Look at the values, so called by `team.call`."""
+    if target.dtype == np.int64:  # as a rule
+        try:
+            return _check_quickly(target, ignore_index, K)
+        except IndexError:
+            pass  # said in words below
     wrong = (target != ignore_index) & ((target < 0) | (target >= K))
     if wrong.any():
         raise IndexError(f"`target` holds {target[wrong][0]}; accepted: 0 to {K - 1}, or `ignore_index` {ignore_index}")

@@ -19,6 +19,7 @@ from numba import carray
 from minidl import backend
 from minidl.kernels.cpu.machine import team
 from minidl.kernels.cpu.machine.compilation import jit
+from minidl.kernels.cpu.machine.description import PASS
 from minidl.kernels.cpu.machine.doors import door
 from minidl.kernels.cpu.machine.flat import EXACT, TASK_SIZE, alike, get, own, put
 from minidl.kernels.cpu.machine.memory import address, pointer
@@ -26,7 +27,6 @@ from minidl.kernels.cpu.machine.team import next_task
 from minidl.optim.updates import later, scalar
 
 FLOATS = np.dtype(np.float32), np.dtype(np.float64)
-ALONE = 4 * TASK_SIZE  # elements, which one thread has updated before it would have woken another
 
 
 def _run(kernel, arrays, numbers, *flags):
@@ -86,7 +86,7 @@ def _table(places, itemsize, n_numbers):
     done = (np.arange(ends[-1]) - (ends - rows).repeat(rows)) * TASK_SIZE
     table[:, 0] = np.minimum(table[:, 0] - done, TASK_SIZE)
     table[:, 1:-1] += done[:, None] * itemsize
-    return table, len(table) if total <= ALONE else max(1, len(table) * TASK_SIZE // int(total))
+    return table, len(table) if total <= PASS else max(1, len(table) * TASK_SIZE // int(total))
 
 
 def _numbers(rows, dtype):

@@ -14,10 +14,11 @@ from typing import NamedTuple
 import numpy as np
 
 from minidl.kernels.cpu.machine.compilation import jit
+from minidl.kernels.cpu.machine.description import BAND
 from minidl.kernels.cpu.tile.panels import Band, copy_band
 from minidl.kernels.cpu.tile.sweep import Rows
 
-BAND = 1 << 17  # bytes of input per task
+SUMMED = 1 << 17  # BAND where tasks cut a sum, of the gradient with respect to the weight: the same on all machines
 TASKS = 16  # tasks to aim at
 
 
@@ -99,13 +100,13 @@ def _runs(kernel, dilation, row, pixel, C):
 
 def _block(pixels, channels, least, block):
     """Pixels per task where rows have no meaning: a multiple of the tile's."""
-    wanted = min((BAND * 3 // 2 if block else BAND) // channels, block or 1024, -(-pixels // TASKS))
+    wanted = min((SUMMED * 3 // 2 if block else BAND) // channels, block or 1024, -(-pixels // TASKS))
     return max(wanted // least, 4) * least
 
 
 def _group(N, OH, OW, line, kernel, block):
     """Images per task, and rows of output per task."""
-    rows = max(1, BAND // line, min(OH, 2 * kernel))
+    rows = max(1, (SUMMED if block else BAND) // line, min(OH, 2 * kernel))
     if block:
         rows = min(rows, max(1, block // OW))
     if rows < OH or N < TASKS:

@@ -3,14 +3,17 @@
 The vector unit (:mod:`.simd`) gives the tile; the caches give how much of a matrix a task keeps close. Where the system
 does not tell the caches' sizes, those of the smallest processor that the kernels were tuned on are taken.
 
-All of them decide about speed only. What they cut (blocks of a product) is put together in an order that does not
-depend on them, so the bits are the same on machines with other caches.
+All of them decide about speed only. What they cut (blocks of a product, bands of an image) is put together in an order
+that does not depend on them, so the bits are the same on machines with other caches. Numbers that cut *sums*, such as
+`TASK_SIZE` of :mod:`.flat`, are constants for that reason, and stand where the sums are.
 """
 
 from __future__ import annotations
 
 import functools
 from pathlib import Path
+
+from minidl.kernels.cpu.machine.simd import simd
 
 CACHES = Path("/sys/devices/system/cpu/cpu0/cache")
 UNITS = {"K": 1 << 10, "M": 1 << 20, "G": 1 << 30}
@@ -41,6 +44,18 @@ L2 = cache_bytes(2, 1 << 20)
 # leaves room for the panel and for what comes next.
 DENSE_BLOCK = L2 // 2
 
-# Multiply-adds below which a product is one task: at 32 a cycle this is some 10 us, three times what it takes to
-# wake a second thread.
-TASK_WORK = 1 << 20
+# A slab of A that a task of a product copies stays there next to a panel of B.
+DENSE_SLAB = L2 // 4
+
+# Input of a task of a convolution: as much again is copied, and the panel of weights takes up to half.
+BAND = L2 // 8
+
+# A result will have left the second-level cache before it is read, and much of the third: stores go past them.
+FAR = 4 * L2
+
+# Multiply-adds below which a product is one task: two vectors a cycle for 2**16 cycles, some 20 us, in which a second
+# thread that has fallen asleep is not awake yet.
+TASK_WORK = (simd().bytes // 4 * 2) << 16
+
+# Numbers that an element-wise pass handles in that time.
+PASS = 1 << 17

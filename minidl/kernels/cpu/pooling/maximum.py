@@ -20,6 +20,9 @@ from minidl.ops.max_pooling import argmax_dtype
 from minidl.ops.windows import pooled_shape
 
 
+WIDE = 16  # channels from which one pass over those of a window keeps vectors full
+
+
 @jit(fastmath=EXACT, forceinline=True)
 def _better(best, tap, value, its_tap):
     """The larger of two values, and its tap; the first of two equal ones; a NaN before all others."""
@@ -115,6 +118,46 @@ def _max_pool(counter, n_tasks, x, ldx, H, W, KW, reach, tall, wide, y, ldy, arg
         task = next_task(counter)
 
 
+@jit(fastmath=EXACT, forceinline=True)
+def _best_of_tile(x, pixel, across, KH, KW, ldx, y, o, argmax, a, C):
+    """Maxima of one window, the first pixel of which is number `pixel`: four of its pixels in one pass over the channels.
+
+    Where fewer than four are left the last is met again, which changes nothing.
+    """
+    kind, lowest, last = argmax.dtype.type, y.dtype.type(-np.inf), KH * KW - 1
+    for k in range(0, KH * KW, 4):
+        t0, t1, t2, t3 = k, min(k + 1, last), min(k + 2, last), min(k + 3, last)
+        i0, i1 = (pixel + t0 // KW * across + t0 % KW) * ldx, (pixel + t1 // KW * across + t1 % KW) * ldx
+        i2, i3 = (pixel + t2 // KW * across + t2 % KW) * ldx, (pixel + t3 // KW * across + t3 % KW) * ldx
+        for c in range(C):
+            value, tap = (lowest, kind(0)) if k == 0 else (own(y, o + c), own(argmax, a + c))
+            value, tap = _better(value, tap, get(x, i0 + c), kind(t0))
+            value, tap = _better(value, tap, get(x, i1 + c), kind(t1))
+            value, tap = _better(value, tap, get(x, i2 + c), kind(t2))
+            value, tap = _better(value, tap, get(x, i3 + c), kind(t3))
+            put(y, o + c, value)
+            put(argmax, a + c, tap)
+
+
+@jit(fastmath=EXACT)
+def _max_pool_tiles(counter, n_tasks, x, ldx, KH, KW, y, ldy, argmax, blocks):
+    """Windows that lie side by side and cover the image."""
+    lines, _, OW, C, rows = blocks
+    task = next_task(counter)
+    while task < n_tasks:
+        for line in range(task * rows, min(lines, (task + 1) * rows)):
+            for j in range(OW):
+                pixel, o, a = (line * KH * OW + j) * KW, (line * OW + j) * ldy, (line * OW + j) * C
+                _best_of_tile(x, pixel, OW * KW, KH, KW, ldx, y, o, argmax, a, C)
+        task = next_task(counter)
+
+
+def _side_by_side(image, pooled, kernel_size, stride, padding, dilation):
+    """Return whether the windows cover the image and every pixel belongs to one of them."""
+    covered = pooled[0] * stride[0], pooled[1] * stride[1]
+    return stride == kernel_size and dilation == (1, 1) and padding == (0, 0) and tuple(image) == covered
+
+
 def max_pool2d_forward(x, kernel_size, stride, padding, dilation=(1, 1), ceil_mode=False, out=None):
     """Form of `minidl.ops.max_pooling.max_pool2d_forward`."""
     if not floating(x):
@@ -122,9 +165,12 @@ def max_pool2d_forward(x, kernel_size, stride, padding, dilation=(1, 1), ceil_mo
     x = backend.channels_last(x)
     H, W = x.shape[2:]
     shape = pooled_shape(x.shape, kernel_size, stride, padding, dilation, ceil_mode)
-    (tall, _), (wide, _) = axes((H, W), shape[2:], kernel_size, stride, padding, dilation)
     y = target(out, shape, x.dtype, like=x)
     argmax = backend.empty_channels_last(shape, argmax_dtype(kernel_size), like=x)
+    if x.shape[1] >= WIDE and not far(y) and _side_by_side((H, W), shape[2:], kernel_size, stride, padding, dilation):
+        run(_max_pool_tiles, shape, *flat(x), *kernel_size, *flat(y), flat(argmax)[0])
+        return deliver(y, out), argmax
+    (tall, _), (wide, _) = axes((H, W), shape[2:], kernel_size, stride, padding, dilation)
     reach = (kernel_size[0] - 1) * dilation[0] + 1
     where = H, W, kernel_size[1], reach, tall, wide
     # A task's first rows are extra, so tasks are longer than elsewhere.
@@ -207,8 +253,7 @@ def max_pool2d_scatter(
     grad, argmax = backend.channels_last(grad), backend.channels_last(argmax)
     OH, OW = grad.shape[2:]
     dx = target(out, input_shape, grad.dtype, like=grad)
-    side_by_side = stride == kernel_size and dilation == (1, 1) and padding == (0, 0)
-    if side_by_side and input_shape[2:] == (OH * stride[0], OW * stride[1]):
+    if _side_by_side(input_shape[2:], (OH, OW), kernel_size, stride, padding, dilation):
         run(_max_unpool_tiles, grad.shape, *flat(grad), *flat(argmax), *kernel_size, *flat(dx), accumulate)
         return deliver(dx, out)
     (_, tall), (_, wide) = axes(input_shape[2:], (OH, OW), kernel_size, stride, padding, dilation)

@@ -10,8 +10,9 @@ not depend on its batch. Print the table, or switch a row off:
         ...
 
 What the numbers in it come from: a tile of 8 rows spends 12 cycles on a row of a panel (48 columns). To copy that row
-costs some 3 cycles, and 17 where its numbers have to be transposed. So copies pay from some rows on, and of two
-operands that could be transposed it is the smaller one that is.
+costs some 3 cycles, and 17 where its numbers have to be transposed. So copies pay from some rows on. Where B has to be
+transposed, `turned` transposes A and C in its place: that is less if the reduction is long beside the rows, and the
+tile is as fast only if two vectors are full of rows.
 """
 
 from __future__ import annotations
@@ -20,8 +21,9 @@ import contextlib
 import functools
 from typing import Callable, NamedTuple
 
-from minidl.kernels.cpu.machine.description import DENSE_BLOCK, TASK_WORK
-from minidl.kernels.cpu.products.dense import DEPTH, SLAB, bench_bytes
+from minidl.kernels.cpu.machine.description import DENSE_BLOCK, DENSE_SLAB, TASK_WORK
+from minidl.kernels.cpu.machine.simd import simd
+from minidl.kernels.cpu.products.dense import DEPTH, bench_bytes
 from minidl.kernels.cpu.tile.sweep import TileSize
 
 FEW = 32  # rows, that is 4 tiles: a panel read so seldom need not be copied
@@ -30,6 +32,7 @@ LEAST = 128  # rows of a task of a turned product, each of which packs the other
 WIDE = 192  # columns of a task of a turned product: its block of C' is kept in scratch memory
 FAR = 256  # bytes from one step of the reduction to the next, from which A is copied
 LONG = 64  # steps of the reduction, from which A is copied
+SLAB = DENSE_SLAB // (DEPTH * 4)  # rows at most of a task that copies slabs
 
 
 class ProductCase(NamedTuple):
@@ -48,6 +51,7 @@ class Condition(NamedTuple):
 
     words: str
     holds: Callable[[ProductCase], bool]
+    is_for_speed: bool = False  # the form could compute other products too
 
 
 class Rule(NamedTuple):
@@ -61,21 +65,24 @@ class Rule(NamedTuple):
         """The conditions in words."""
         return ", ".join(condition.words for condition in self.conditions) or "every other product"
 
-    def fits(self, case):
-        """Return whether all conditions hold."""
-        return all(condition.holds(case) for condition in self.conditions)
+    def fits(self, case, off=()):
+        """Return whether all conditions hold, of those that are not switched off."""
+        return all(c.holds(case) for c in self.conditions if not (c.is_for_speed and LENGTHS in off))
 
 
 COLUMNS_OF_B = Condition("columns of B adjacent", lambda case: case.b[0] == case.size)
 ROWS_OF_B = Condition("rows of B adjacent", lambda case: case.b[1] == case.size)
 ROWS_OF_A = Condition("rows of A adjacent", lambda case: case.a[1] == case.size)
 ONE_COLUMN = Condition("one column", lambda case: case.columns == 1)
-FLAT = Condition("columns of C at least twice its rows", lambda case: case.columns >= 2 * case.rows)
-FEW_ROWS = Condition(f"at most {FEW} rows", lambda case: case.rows <= FEW)
+FLAT = Condition("columns of C at least twice its rows", lambda case: case.columns >= 2 * case.rows, True)
+TWO_VECTORS = Condition("at least two vectors of rows", lambda case: case.rows * case.size >= 2 * simd().bytes, True)
+DEEP = Condition("inner at least 8 times its rows", lambda case: case.inner >= 8 * case.rows, True)
+FEW_ROWS = Condition(f"at most {FEW} rows", lambda case: case.rows <= FEW, True)
+LENGTHS = "lengths"  # the name under which `override` knows the conditions above
 
 RULES = (
     Rule("dots", (ONE_COLUMN, ROWS_OF_A)),
-    Rule("turned", (COLUMNS_OF_B, FLAT)),
+    Rule("turned", (COLUMNS_OF_B, FLAT, TWO_VECTORS, DEEP)),
     Rule("direct", (ROWS_OF_B, FEW_ROWS)),
     Rule("packed", ()),
 )
@@ -103,7 +110,7 @@ def form(case):
     >>> form(ProductCase(32, 256, 784, (3136, 4), (4, 3136), 4))  # a batch of 32 times a transposed weight
     'turned'
     """
-    return next(rule.name for rule in RULES if rule.name not in _off and rule.fits(case))
+    return next(rule.name for rule in RULES if rule.name not in _off and rule.fits(case, _off))
 
 
 def plan(M, N, K, a, b, row, dtype):
@@ -153,7 +160,7 @@ def _multiple(count, unit):
 
 @contextlib.contextmanager
 def override(**rows):
-    """Switch rows of the table off (``name=False``) or on again for the block.
+    """Switch rows of the table off (``name=False``) or on again for the block; ``lengths=False``: conditions on lengths.
 
     Raises
     ------
@@ -161,7 +168,7 @@ def override(**rows):
         If there is no such row, or it is the last one, which everything falls back on.
     """
     global _off
-    names = [rule.name for rule in RULES[:-1]]
+    names = [*(rule.name for rule in RULES[:-1]), LENGTHS]
     unknown = [name for name in rows if name not in names]
     if unknown:
         raise ValueError(f"`override` of {', '.join(unknown)}; accepted: {', '.join(names)}")
@@ -180,7 +187,7 @@ def table():
     --------
     >>> print(table())
     dots    one column, rows of A adjacent
-    turned  columns of B adjacent, columns of C at least twice its rows
+    turned  columns of B adjacent, columns of C at least twice its rows, at least two vectors of rows, inner at least 8 times its rows
     direct  rows of B adjacent, at most 32 rows
     packed  every other product
     """

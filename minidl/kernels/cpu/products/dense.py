@@ -33,7 +33,6 @@ from minidl.kernels.cpu.tile.sweep import TileSize
 from minidl.once import once
 
 DEPTH = 512  # steps of the reduction: a panel of 48 columns takes 96 KiB of the second-level cache
-SLAB = 128  # rows at most that a task of a product with copied slabs may have: 256 KiB of A
 
 
 @once
@@ -143,7 +142,7 @@ def kernel_of(dtype):
         counter, n_tasks, a, a_m, a_k, b, b_k, b_n, c, c_m, bias, M, N, K, rows, columns, packed, slab, turned, scratch,
     ):  # fmt: skip
         bench = scratch[next_slot(counter)].ctypes.data
-        spare = bench + DEPTH * WIDTH * BYTES + (SLAB * DEPTH * BYTES if slab else 0)
+        spare = bench + DEPTH * WIDTH * BYTES + (rows * DEPTH * BYTES if slab else 0)
         across = -(-N // columns)
         task = next_task(counter)
         while task < n_tasks:
@@ -170,4 +169,4 @@ def bench_bytes(size, slab, turned, rows, columns):
     """Scratch memory of a thread: a panel, a slab, and a block of C' or a row of zeros."""
     panel_bytes = DEPTH * size.vectors * size.lanes * size.bytes
     wide = -(-columns // size.lanes) * size.lanes
-    return panel_bytes + (SLAB * DEPTH * size.bytes if slab else 0) + (rows if turned else 1) * wide * size.bytes
+    return panel_bytes + (rows * DEPTH * size.bytes if slab else 0) + (rows if turned else 1) * wide * size.bytes

@@ -9,7 +9,7 @@ from minidl.kernels.cpu.machine import team
 from minidl.kernels.cpu.machine.flat import floating
 from minidl.kernels.cpu.machine.memory import address
 from minidl.kernels.cpu.products import algorithms, dots
-from minidl.kernels.cpu.products.dense import bench_bytes, kernel_of
+from minidl.kernels.cpu.products.dense import kernel_of
 from minidl.kernels.cpu.tile.sweep import TileSize
 
 
