@@ -1,7 +1,7 @@
 """Train GoogLeNet, or another network, to tell images apart.
 
     python train.py                                      # real handwritten digits, no download, about a minute
-    python train.py --preset cifar10-fast                # 94 % on CIFAR-10, in a few minutes of two fast cores
+    python train.py --preset cifar10-fast                # a whole recipe: a network that learns CIFAR-10 fast
     python train.py --data mnist                         # 70,000 digits, downloaded on first use
     python train.py --data cifar10 --width 1             # the full network on 32x32 colour photographs
     python train.py --data cifar10 --data-dir ../data    # files that are there already: ../data/cifar-10/*.bin
@@ -32,7 +32,7 @@ from minidl.training import PRESETS, RECIPES, device, interval, number, one_of, 
 class Settings:
     """Every setting, and when to change it. Where the default is None, minidl/training/presets.py decides."""
 
-    preset: str = option("none", "all settings of a result that the README quotes", one_of(["none", *PRESETS]))
+    preset: str = option("none", "a whole recipe, whose settings minidl/training/presets.py lists", one_of(["none", *PRESETS]))
 
     # What is learnt, and by which network.
     data: str = option("digits", "digits, mnist, fashion-mnist, cifar10, a folder with a folder per class, or x.tar")
