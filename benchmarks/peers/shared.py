@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import time
 
 import numpy as np
@@ -108,29 +109,29 @@ class Products(Job):
         return found
 
 
+def run_chain(y, w, length):
+    """The end of a chain from y; both leaves have gradients."""
+    for _ in range(length // 4):
+        y = (y * w + w) / w - w
+    y.sum().backward()
+    return y
+
+
 class Chain(Job):
     """A chain of tiny operations, forward and backward; a peer defines `leaf`, `forget` and `array`."""
 
     def __init__(self, threads, length):
-        self.length = length
         self.x, self.w = self.leaf(start()), self.leaf(weight())
+        self.run_chain = functools.partial(run_chain, self.x, self.w, length)
 
     def forget(self, tensor):
         """Drop the gradient of the last step."""
         tensor.grad = None
 
     def step(self):
+        self.forget(self.x)
+        self.forget(self.w)
         self.y = self.run_chain()
-
-    def run_chain(self):
-        """The end of the chain; both leaves have gradients."""
-        y, w = self.x, self.w
-        self.forget(y)
-        self.forget(w)
-        for _ in range(self.length // 4):
-            y = (y * w + w) / w - w
-        y.sum().backward()
-        return y
 
     def check(self, path):
         self.rehearse()
