@@ -1,7 +1,7 @@
 """Train GoogLeNet, or another network, to tell images apart.
 
     python train.py                                      # real handwritten digits, no download, about a minute
-    python train.py --preset cifar10-fast                # 94 % on CIFAR-10, in a few minutes of two fast cores
+    python train.py --preset cifar10-fast                # a whole recipe: a network that learns CIFAR-10 fast
     python train.py --data mnist                         # 70,000 digits, downloaded on first use
     python train.py --data cifar10 --width 1             # the full network on 32x32 colour photographs
     python train.py --data cifar10 --data-dir ../data    # files that are there already: ../data/cifar-10/*.bin
@@ -32,7 +32,7 @@ from minidl.training import PRESETS, RECIPES, device, interval, number, one_of, 
 class Settings:
     """Every setting, and when to change it. Where the default is None, minidl/training/presets.py decides."""
 
-    preset: str = option("none", "all settings of a result that the README quotes", one_of(["none", *PRESETS]))
+    preset: str = option("none", "a whole recipe, whose settings minidl/training/presets.py lists", one_of(["none", *PRESETS]))
 
     # What is learnt, and by which network.
     data: str = option("digits", "digits, mnist, fashion-mnist, cifar10, a folder with a folder per class, or x.tar")
@@ -74,6 +74,7 @@ class Settings:
     output: str = option(None, "the run's folder, which must be new; default runs/DATA-MODEL-NUMBER")
     overwrite: bool = option(False, "replace the run in the folder --output", switch)
     log: str = option("none", "also write what TensorBoard shows (extra tensorboard)", one_of(training.LOGS))
+    no_capture: bool = option(False, "run the Python of every step, instead of replaying recorded ones", switch)
     detect_anomaly: bool = option(False, "name the operation and layer of the first NaN; several times slower", switch)
     checkpoint_every: str = option("5m", "how much work a power cut may cost; epochs end with one anyway", interval)
 
@@ -165,6 +166,19 @@ def train(settings, loaders, state, run):
     model, optimizer, schedule = state.model, state.optimizer, state.schedule
     progress = training.Progress(settings.epochs, len(loaders["train"]), settings.max_steps)
 
+    def learn(images, labels):
+        """Loss and logits of a batch; every parameter's .grad says which way the loss rises."""
+        logits, *auxiliary = training.as_tuple(model(images))
+        loss = minidl.cross_entropy(logits, labels, label_smoothing=settings.label_smoothing)
+        for extra in auxiliary:
+            loss = loss + settings.aux_weight * minidl.cross_entropy(extra, labels)
+
+        model.zero_grad()
+        loss.backward()
+        return loss, logits
+
+    learn = training.replayed(learn, settings, state)  # to the same bits, without the Python in it
+
     for epoch in range(state.epoch, progress.epochs):
         loaders["train"].set_epoch(epoch)  # the order of the images is a function of seed and epoch
         meter = state.begin_epoch(progress.steps(epoch))
@@ -174,13 +188,7 @@ def train(settings, loaders, state, run):
 
         for batch in progress.track(loaders["train"], meter):
             for images, labels in state.parts(batch):  # all at once; of several processes, each has parts of its own
-                logits, *auxiliary = training.as_tuple(model(images))
-                loss = minidl.cross_entropy(logits, labels, label_smoothing=settings.label_smoothing)
-                for extra in auxiliary:
-                    loss = loss + settings.aux_weight * minidl.cross_entropy(extra, labels)
-
-                optimizer.zero_grad()
-                loss.backward()  # every parameter's .grad: which way the loss rises
+                loss, logits = learn(images, labels)
                 meter.add(loss, logits, labels, schedule.get_last_lr()[0])
             optimizer.step()  # one step the other way
 

@@ -67,7 +67,7 @@ def parse(argv):
             parser.error(f"`{option}` is {path}, in a folder that does not exist")
     if min(args.threads, args.rounds) < 1:
         parser.error(f"`--threads` is {args.threads} and `--rounds` is {args.rounds}; accepted: whole numbers from 1")
-    return module, Settings(args.threads, args.rounds, parts, args.quick, args.device, args.within), args
+    return module, Settings(args.threads, args.rounds, parts, args.quick, args.device, args.within, args.json), args
 
 
 def main(argv=None):

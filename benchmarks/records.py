@@ -1,9 +1,9 @@
 """Records: test accuracy of train.py's presets; rounds are seeds, counted from 1.
 
-Each seed is a run of ``train.py --preset NAME --seed N`` in ``runs/records``. A preset's settings were fixed on validation
-images; in these runs nothing is chosen, and the test images are read once, after the last step. A run that was cut off
-is resumed, and a finished one is taken as it is, so the command can be repeated until all seeds are there.
-`benchmarks/figures/records.json` holds the result of each seed.
+Each seed is a run of ``train.py --preset NAME --seed N`` in ``runs/records``. Nothing is chosen in these runs: the test
+images are read once, after the last step (of the digits, with the epoch that validation images choose). `presets.py` in
+`minidl/training` says where the settings come from. A run that was cut off is resumed, and a finished one is taken as it
+is, so the command can be repeated until all seeds are there.
 
     python -m benchmarks records --only mnist --rounds 5
     python -m benchmarks records --rounds 5 --json benchmarks/figures/records.json --picture benchmarks/figures/records.png

@@ -52,6 +52,7 @@ class Settings:
     quick: bool = False
     device: str = "cpu"
     within: float = float("inf")
+    json: Path | None = None
 
     def describe(self):
         """Machine, versions and settings, for the JSON file."""

@@ -55,14 +55,16 @@ class Replays:
     Parameters
     ----------
     step : callable
-    most, audit : int
+    most, audit, after, memory : int
         See `capture`.
     """
 
-    def __init__(self, step: Callable[..., Any], most: int, audit: int) -> None:
+    def __init__(self, step: Callable[..., Any], most: int, audit: int, after: int, memory: int | None) -> None:
         self.step: Callable[..., Any] = step
         self.most: int = most
         self.audit: int = audit
+        self.after: int = after
+        self.memory: int | None = memory
 
     def __call__(self, args: tuple[Any, ...], options: dict[str, Any]) -> Any:
         """The outputs of the step."""
@@ -72,9 +74,9 @@ class Replays:
 class Captured:
     """A step that is replayed where that gives the same bits; made by `capture`."""
 
-    def __init__(self, step: Callable[..., Any], most: int, audit: int) -> None:
+    def __init__(self, step: Callable[..., Any], *settings: Any) -> None:
         functools.update_wrapper(self, step)
-        self.settings: tuple[Callable[..., Any], int, int] = step, most, audit
+        self.settings: tuple[Any, ...] = step, *settings
         self.replays: Any = Replays(*self.settings)
 
     def __call__(self, *args: Any, **options: Any) -> Any:
@@ -87,7 +89,9 @@ class Captured:
         return rebuilt(self.replays(args, options), _detached)
 
 
-def capture(step: Callable[..., Any], *, most: int = MOST, audit: int = 0) -> Captured:
+def capture(
+    step: Callable[..., Any], *, most: int = MOST, audit: int = 0, after: int = 0, memory: int | None = None
+) -> Captured:
     """A function that does what `step` does, replayed from a record where that gives the same bits.
 
     Parameters
@@ -100,6 +104,11 @@ def capture(step: Callable[..., Any], *, most: int = MOST, audit: int = 0) -> Ca
         threads, training mode and setting that the step reads. Calls of yet other kinds run eagerly.
     audit : int
         Run every `audit`-th replay again eagerly and compare all bits; 0 for the first replay of a record alone.
+    after : int
+        Calls of a kind that run eagerly before one is recorded: recording and the first replay take as long as some 20 calls.
+    memory : int, optional
+        Bytes of memory that a record may hold; a kind of call that needs more runs eagerly. A record keeps the memory of
+        the step for itself: where that is much, the Python of the step is little.
 
     Returns
     -------
@@ -140,7 +149,9 @@ def capture(step: Callable[..., Any], *, most: int = MOST, audit: int = 0) -> Ca
     """
     if not callable(step):
         raise checks.refused("step", step, "a function", TypeError)
-    return Captured(step, checks.integer(most, "most", least=1), checks.integer(audit, "audit", least=0))
+    memory = memory if memory is None else checks.integer(memory, "memory", least=0)
+    numbers = [checks.integer(value, name, least=0) for name, value in (("audit", audit), ("after", after))]
+    return Captured(step, checks.integer(most, "most", least=1), *numbers, memory)
 
 
 def leaves_of(value: Any) -> list[Any]:

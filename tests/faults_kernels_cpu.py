@@ -80,7 +80,7 @@ def cpu_convolutions():
     fault(
         place,
         "a stride's phase begins one row late",
-        after(direct, "phases", lambda phases, *a: (p._replace(origin=p.origin + (a[2] > 1)) for p in phases)),
+        after(direct, "phases", lambda phases, *a: [p._replace(origin=p.origin + (a[2] > 1)) for p in phases]),
         to_input,
     )
     fault(

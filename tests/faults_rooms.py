@@ -184,6 +184,22 @@ if HAVE_NUMBA:
     survey(updates.lerp, "lerp", "a NaN weight is passed over", without_nan)
 
 
+def strides():
+    """Faults in the gradient to the input where most places are reached by no window."""
+    import test_kernels_convolution as convolutions
+
+    from minidl.kernels.cpu.convolution import direct
+
+    check = convolutions.test_a_stride_beyond_the_window_costs_no_more_than_the_zeros_between
+    fault("conv2d_input_grad cpu", "a reached phase is left out", after(direct, "phases", lambda r, *a: r[:2] if a[2] > 3 else r), check)
+    fault("conv2d_input_grad cpu", "places between windows not written",
+          lambda patch: patch.setattr(direct, "min", lambda *a: 0, raising=False), check)
+
+
+if HAVE_NUMBA:
+    strides()
+
+
 def checker(words, inject, check):
     """A fault in the gradient checker, or in a comparison of the tests."""
     fault("checker", words, inject, check)

@@ -162,8 +162,8 @@ def test_transfer_in_miniature(run, monkeypatch):
 
 
 def test_records_in_miniature(run, tmp_path):
-    status, figures = run("records", "--only", "cifar10-inception")
-    assert status == 0 and [(row["preset"], row["seed"]) for row in figures["rows"]] == [("cifar10-inception", seed) for seed in (1, 2)]
+    status, figures = run("records", "--only", "cifar10-inception", "--rounds", "1")
+    assert status == 0 and [(row["preset"], row["seed"]) for row in figures["rows"]] == [("cifar10-inception", 1)]
     assert all(0 <= row["test_accuracy"] <= 1 and row["parameters"] > 1000 for row in figures["rows"])
 
 

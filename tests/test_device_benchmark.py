@@ -14,6 +14,7 @@ from benchmarks.case import folder_of
 from benchmarks.peers import minidl_device
 from benchmarks.race import Contender
 from benchmarks.settings import Settings
+from benchmarks.worker import WorkerError
 from minidl import backend
 from minidl.dispatch import using
 
@@ -107,6 +108,24 @@ class InProcess:
 
     __enter__ = lambda self: self  # noqa: E731
     __exit__ = lambda self, *exception: None  # noqa: E731
+
+
+def test_what_was_measured_is_written_down_part_by_part(monkeypatch, tmp_path, capsys):
+    rows = {label: {"median": 1.0} for label in (device.OURS, *device.EAGER)}
+
+    def measure(name, *rest):
+        if name == "bf16-512":
+            raise WorkerError("Traceback\nRuntimeError: no memory")
+        assert not seen or json.loads((tmp_path / "a.json").read_text())["ratios"]
+        seen.append(name)
+        return {"rows": rows}
+
+    seen = []
+    monkeypatch.setattr(googlenet, "measure_part", measure)
+    results = device.run(Settings(1, 1, device.PARTS, device="cuda", json=tmp_path / "a.json"))
+    assert seen == [name for name in device.PARTS if name != "bf16-512"] and len(seen) == 8
+    assert results["wrong"] == ["bf16-512: RuntimeError: no memory"]
+    assert json.loads((tmp_path / "a.json").read_text()) == json.loads(json.dumps(results))
 
 
 def test_who_takes_part():

@@ -6,6 +6,7 @@ The table of what was noticed is printed at the end of the run.
 import faults_data  # noqa: F401 (these fill the table)
 import faults_device  # noqa: F401
 import faults_distributed  # noqa: F401
+import faults_capture  # noqa: F401
 import faults_doors  # noqa: F401
 import faults_kernels  # noqa: F401
 import faults_kernels_cpu  # noqa: F401

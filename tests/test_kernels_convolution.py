@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from patience import HANG
 
+import minidl
 from minidl import backend
 from minidl.dispatch import kernels_in_use, using
 from minidl.ops import convolution, im2col, matmul
@@ -205,6 +206,19 @@ def test_matmul_of_batches_and_odd_operands():
     mixed = np.ones((2, 3), np.float32), np.ones((3, 2))
     assert matmul.matmul_forward(*mixed).dtype == np.float64
     np.testing.assert_array_equal(matmul.matmul_forward(np.ones((2, 3), int), np.ones((3, 2), int)), np.full((2, 2), 3))
+
+
+def test_a_stride_beyond_the_window_costs_no_more_than_the_zeros_between():
+    """As many convolutions as the window has rows, however many places lie between them."""
+    from minidl.kernels.cpu.convolution.direct import phases
+
+    assert len(phases(3 * 10**6 + 3, 3, 10**6, 0, 1)) == len(phases(7, 3, 5, 0, 2)) == 3
+    grad, weight = minidl.randn(2, 3, 1, 4), minidl.randn(3, 2, 1, 3)
+    for stride in (4, 1000):
+        with using("plain"):
+            expected = minidl.conv_transpose2d(grad, weight, stride=(1, stride)).data
+        found = minidl.conv_transpose2d(grad, weight, stride=(1, stride)).data
+        np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6)
 
 
 def test_stride_on_images_of_one_pixel():

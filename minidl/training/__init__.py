@@ -13,6 +13,7 @@ from minidl.training.log import LOGS
 from minidl.training.run import Run
 from minidl.training.checkpoint import CheckpointError, load_arrays, save_arrays
 from minidl.training.state import TrainingState
+from minidl.training.replaying import replayed
 from minidl.training.metrics import EpochMeter, Evaluation, NonFiniteLoss, as_tuple, evaluate, try_out
 from minidl.training.beginning import begin
 from minidl.training.progress import Progress
@@ -24,8 +25,8 @@ from minidl.training.report import finish
 
 __all__ = [
     "LOGS", "OPTIMIZERS", "PRESETS", "RECIPES", "SCHEDULES", "CheckpointError", "EpochMeter", "Evaluation",
-    "NonFiniteLoss", "Progress", "Run", "TrainedNetwork", "TrainingState", "as_tuple", "begin", "create_optimizer", "create_schedule", "device", "evaluate",
-    "finish", "freeze", "interval", "join", "load_arrays", "load_weights", "number", "one_of", "open_run", "option",
-    "parse", "range_test", "recipe_for", "report_range_test", "save_arrays", "size", "switch", "try_out", "usage_errors",
-    "whole",
+    "NonFiniteLoss", "Progress", "Run", "TrainedNetwork", "TrainingState", "as_tuple", "begin", "create_optimizer",
+    "create_schedule", "device", "evaluate", "finish", "freeze", "interval", "join", "load_arrays", "load_weights",
+    "number", "one_of", "open_run", "option", "parse", "range_test", "recipe_for", "replayed", "report_range_test",
+    "save_arrays", "size", "switch", "try_out", "usage_errors", "whole",
 ]

@@ -17,7 +17,10 @@ from minidl.data.pictures import Pictures, spread
 from minidl.training.checkpoint import CheckpointError, load_newest
 
 # settings that may differ between the parts of a run
-PER_RUN = ("resume", "output", "overwrite", "data_dir", "cache", "workers", "checkpoint_every", "detect_anomaly", "log", "device")
+PER_RUN = (
+    "resume", "output", "overwrite", "data_dir", "cache", "workers", "checkpoint_every", "detect_anomaly", "no_capture",
+    "log", "device",
+)  # fmt: skip
 
 # settings that earlier versions did not have, and what these did
 ADDED = {"shards": 1}

@@ -7,6 +7,7 @@ them. There is one for each list of types, however many functions share it.
 
 from __future__ import annotations
 
+import functools
 import struct
 
 import numpy as np
@@ -30,16 +31,23 @@ class Unfit(Exception):
 def call_of(function, args):
     """(door, function's address, words) of ``function(*args)``, where `function` is compiled by `jit`."""
     kinds = tuple(map(typeof, args))
+    door, target, count = _entry(function, kinds)
+    words = [word for value, kind in zip(args, kinds) for word in words_of(value, kind)]
+    if len(words) != count:
+        raise Unfit(f"{len(words)} words in the place of {count}")
+    return door, target, np.array(words, np.int64)
+
+
+@functools.cache
+def _entry(function, kinds):
+    """A door, the address of `function` for arguments of these types, and how many words it takes."""
     function.compile(kinds)
     compiled = function.overloads[kinds]
     if not isinstance(compiled.signature.return_type, (types.NoneType, types.Number, types.Boolean)):
         raise Unfit("a result that has to be let go")
     target = compiled.library.get_pointer_to_function(compiled.fndesc.llvm_func_name)
     shape = cpu_target.target_context.call_conv.get_function_type(compiled.signature.return_type, kinds)
-    words = [word for value, kind in zip(args, kinds) for word in words_of(value, kind)]
-    if len(words) != len(shape.args) - 2:
-        raise Unfit(f"{len(words)} words for {shape}")
-    return _door(shape), target, np.array(words, np.int64)
+    return _door(shape), target, len(shape.args) - 2
 
 
 def words_of(value, kind):

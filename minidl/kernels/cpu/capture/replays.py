@@ -49,11 +49,15 @@ class Replays(captured.Replays):
         Records that are kept.
     audit : int
         Every `audit`-th replay is compared with an eager run; 0 for the second call of a kind only.
+    after : int
+        Calls of a kind that run eagerly first.
+    memory : int or None
+        Bytes of a record, at most.
     """
 
-    def __init__(self, step, most, audit):
-        super().__init__(step, most, audit)
-        self.records, self.made, self.dropped, self.refused = {}, {}, {}, {}
+    def __init__(self, step, most, audit, after, memory):
+        super().__init__(step, most, audit, after, memory)
+        self.records, self.made, self.dropped, self.refused, self.seen = {}, {}, {}, {}, {}
         self.lock, self.process = threading.RLock(), os.getpid()
 
     def __call__(self, args, options):
@@ -77,6 +81,9 @@ class Replays(captured.Replays):
         for record in self.records.get(key, ()):
             if record.fits():
                 return self._replay(key, record, arrays, args, options)
+        if self.seen.get(key, 0) < self.after:
+            self.seen[key] = self.seen.get(key, 0) + 1
+            return self.step(*args, **options)
         self.made[key] = self.made.get(key, 0) + 1
         if self.made[key] > self.most + ATTEMPTS:
             changed = self.records[key][0].state.changed() if key in self.records else None
@@ -105,9 +112,13 @@ class Replays(captured.Replays):
                 State(self.step).leave()
                 raise
         reason, changed = record.recorder.refusal, state.renew()
-        if reason is not None or changed:
+        is_large = self.memory is not None and record.nbytes > self.memory
+        if reason is not None or changed or is_large:
             State(self.step).leave()
             leave(record.recorder)
+        if is_large:  # as the caller has said: no warning
+            self.refused[key] = f"{record.nbytes} bytes of memory"
+            return outputs
         if reason is None and changed:
             self.dropped[key] = self.dropped.get(key, 0) + 1
             if self.dropped[key] >= ATTEMPTS:

@@ -22,6 +22,7 @@ a convolution with stride 2 is four convolutions with stride 1, one per parity.
 
 from __future__ import annotations
 
+import itertools
 import math
 from typing import NamedTuple
 
@@ -121,19 +122,18 @@ def parts_of(out, weight, stride, padding, dilation, accumulate):
     Input row h takes part in output row i through the window's row u where h = s i + d u - p.
     For h = s q + phase, only every m-th u fits (m = s / gcd(s, d)), and i falls by a fixed
     amount from one such u to the next: a convolution of `grad` with those rows, turned round.
-    Parts that no window reaches are zero, which is written here.
+    Where no window reaches, it is zero, which is written here, before the parts are.
     """
     (top, _), (left, _) = padding
     *_, H, W = out.shape
     *_, kh, kw = weight.shape
-    for down in phases(H, kh, stride[0], top, dilation[0]):
-        for right in phases(W, kw, stride[1], left, dilation[1]):
-            part = out[..., down.places, right.places]
-            taps = weight[..., down.taps, right.taps]
-            if taps.size:
-                yield part, taps, (down.origin, right.origin), (down.dilation, right.dilation)
-            elif not accumulate:
-                part[...] = 0
+    downs, rights = phases(H, kh, stride[0], top, dilation[0]), phases(W, kw, stride[1], left, dilation[1])
+    if not accumulate and (not weight.size or len(downs) * len(rights) < min(stride[0], H) * min(stride[1], W)):
+        out[...] = 0
+    for down, right in itertools.product(downs, rights):
+        taps = weight[..., down.taps, right.taps]
+        if taps.size:
+            yield out[..., down.places, right.places], taps, (down.origin, right.origin), (down.dilation, right.dilation)
 
 
 class Phase(NamedTuple):
@@ -146,7 +146,7 @@ class Phase(NamedTuple):
 
 
 def phases(size, kernel, stride, padding, dilation):
-    """The phases of an axis of length `size`.
+    """The phases of an axis of length `size` that a window reaches: at most one for each of its rows.
 
     Examples
     --------
@@ -156,10 +156,10 @@ def phases(size, kernel, stride, padding, dilation):
     slice(0, None, 2) slice(2, None, -2) 1 1
     slice(1, None, 2) slice(1, None, -2) 0 1
     """
-    step = stride // math.gcd(stride, dilation)
-    for phase in range(min(stride, size)):
-        fitting = [u for u in range(kernel) if (phase + padding - u * dilation) % stride == 0]
-        last = fitting[-1] if fitting else 0
-        origin = -((phase + padding - last * dilation) // stride)
-        taps = slice(last, None, -step) if fitting else slice(0, 0)
-        yield Phase(slice(phase, None, stride), taps, origin, step * dilation // stride)
+    step, found = stride // math.gcd(stride, dilation), []
+    lasts = {(u * dilation - padding) % stride: u for u in range(kernel)}  # of each phase, the last row that reaches it
+    for phase, last in sorted(lasts.items()):
+        if phase < size:
+            origin = -((phase + padding - last * dilation) // stride)
+            found.append(Phase(slice(phase, None, stride), slice(last, None, -step), origin, step * dilation // stride))
+    return found
