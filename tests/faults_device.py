@@ -12,11 +12,11 @@ from minidl.captured import CaptureWarning
 from minidl.kernels.gpu import capture
 
 
-def on_stand_in(test, *arguments):
+def on_stand_in(test, *arguments, pretended=strict.pretend_gpu):
     """A test of a stand-in for CuPy, as a check: whatever it reports is an AssertionError."""
 
     def check():
-        with pytest.MonkeyPatch.context() as monkeypatch, strict.pretend_gpu(monkeypatch) as cupy:
+        with pytest.MonkeyPatch.context() as monkeypatch, pretended(monkeypatch) as cupy:
             try:
                 test(cupy, *arguments)
             except (CaptureWarning, pytest.fail.Exception) as error:
@@ -45,9 +45,18 @@ def stale_inputs(right, self, arrays):
     return right(self, self.inputs)
 
 
+def one_key(right, self, key):
+    *rest, draw = right(self, key)
+    draw.words = self.keys[0]
+    return *rest, draw
+
+
 bits = on_stand_in(test_device_capture.test_a_captured_step_has_the_bits_of_the_eager_one, "SGD")
 modes = on_stand_in(test_device_capture.test_another_mode_shape_or_precision_is_another_record)
 draws = on_stand_in(test_device_capture.test_what_cannot_be_captured_runs_eagerly_to_the_same_bits, "random numbers")
+anew = on_stand_in(
+    test_device_capture.test_a_captured_step_draws_anew_at_every_launch, pretended=test_device_capture.pretend_kernels
+)
 orders = on_stand_in(test_device.test_a_transfer_keeps_the_order_of_memory)
 
 fault("device", "channels come first across a transfer", instead(backend, "_keeping_order", lambda right, t: t), orders)
@@ -56,6 +65,9 @@ fault("graph", "learning rate of the captured call", instead(capture.Record, "re
 fault("graph", "inputs of the captured call", instead(capture.Record, "replay", stale_inputs), bits)
 fault("graph", "guards are not looked at", instead(capture.DeviceState, "changed", lambda right, self: None), modes)
 fault("graph", "random numbers of the captured call", instead(capture.Record, "_draw", lambda right, self, key: key), draws)
+fault("graph", "keys that no launch sends", instead(capture.Record, "_send_keys", lambda right, self: None), anew)
+fault("graph", "one key for all draws", instead(capture.Record, "_draw", one_key), anew)
+fault("graph", "draws of the capture count", instead(capture.random, "set_rng_state", lambda right, state: None), anew)
 fault(
     "graph", "the audit compares nothing",
     instead(capture, "_compared", lambda right, step, record, arrays, *a: (record.replay(arrays), None)),

@@ -1,14 +1,18 @@
 """A captured step on a GPU, on a stand-in of streams and graphs: a capture computes nothing, a launch repeats its calls."""
 
+import contextlib
+import dataclasses
 import warnings
 
 import numpy as np
 import pytest
 import strict
+import tile_machine
 
 import minidl
-from minidl import nn, optim
+from minidl import backend, nn, optim
 from minidl.captured import CaptureError, CaptureWarning, Captured
+from minidl.dispatch import using
 from minidl.kernels.gpu import capture
 
 
@@ -19,10 +23,10 @@ def gpu(monkeypatch):
         yield cupy
 
 
-def captured(step, audit=0, most=8):
+def captured(step, audit=0, most=8, after=0, memory=None):
     """`minidl.capture` in the GPU's form."""
-    made = Captured(step, most, audit)
-    made.replays = capture.Replays(step, most, audit)
+    made = Captured(step, most, audit, after, memory)
+    made.replays = capture.Replays(*made.settings)
     return made
 
 
@@ -168,6 +172,78 @@ def test_an_audit_finds_a_graph_that_lost_a_call(gpu):
     record.graph.runs.pop(len(record.graph.runs) // 2)
     with pytest.raises(CaptureError, match="a replay differs from the eager step"):
         training.run(step, 3)
+
+
+@contextlib.contextmanager
+def pretend_kernels(monkeypatch):
+    """The stand-in with kernels, which the tile machine executes."""
+    with tile_machine.strict.pretend_gpu(monkeypatch) as cupy, using("fast"):
+        kind = dataclasses.replace(backend.kind_named("cuda"), family="tiles")
+        monkeypatch.setitem(backend._kinds, cupy.ndarray, kind)
+        yield cupy
+
+
+@pytest.fixture
+def kernels(monkeypatch):
+    with pretend_kernels(monkeypatch) as cupy:
+        yield cupy
+
+
+class Dropping(Training):
+    """A network with two dropouts, and noise from the general stream."""
+
+    def __init__(self):
+        minidl.manual_seed(0)
+        self.model = nn.Sequential(nn.Conv2d(1, 4, 2), nn.Dropout(0.3), nn.Conv2d(4, 3, 3), nn.Dropout(0.4), nn.Flatten()).cuda()
+        self.optimizer = optim.SGD(self.model.parameters(), lr=0.1)
+
+    def step(self, images, labels):
+        loss = minidl.cross_entropy(self.model(minidl.dropout(images, 0.2)), labels)
+        self.optimizer.zero_grad()
+        loss.backward()
+        self.optimizer.step()
+        return loss
+
+
+def test_a_captured_step_draws_anew_at_every_launch(kernels):
+    """The masks of the eager step, bit for bit, and as many draws; another seed in between gives other ones."""
+    strict = tile_machine.strict
+    seed = lambda training, k: minidl.manual_seed(7) if k == 5 else None  # noqa: E731
+    eager, streams = Dropping(), []
+    expected = eager.run(eager.step, change=seed)
+    streams.append(minidl.get_rng_state())
+    own = Dropping()
+    strict.events.clear()
+    step = captured(own.step)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", CaptureWarning)
+        assert own.run(step, change=seed) == expected
+    streams.append(minidl.get_rng_state())
+    assert strict.events.count("launch") == 6 and streams[0]["uses"] == streams[1]["uses"]
+    assert len(set(expected[0])) == 7
+
+
+def test_a_step_with_more_draws_than_have_room_is_refused(kernels, monkeypatch):
+    monkeypatch.setattr(capture, "DRAWS", 2)
+    training = Dropping()
+    with pytest.warns(CaptureWarning, match="more than 2 draws"):
+        training.run(captured(training.step), 3)
+
+
+def test_a_step_is_captured_after_as_many_calls_as_asked(gpu):
+    training = Training()
+    strict.events.clear()
+    training.run(captured(training.step, after=3))
+    assert strict.events.count("launch") == 3
+
+
+def test_a_step_that_needs_more_memory_than_allowed_runs_eagerly_and_says_nothing(gpu):
+    eager, own = Training(), Training()
+    strict.events.clear()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", CaptureWarning)
+        assert own.run(captured(own.step, memory=999)) == eager.run(eager.step)
+    assert "launch" not in strict.events
 
 
 @pytest.mark.parametrize("register", [

@@ -282,12 +282,21 @@ def _arrays(value):
     return value._array if isinstance(value, strict.StrictArray) else value
 
 
+def _queue(kernel, grid, arguments):
+    """Run `kernel` on the arrays of the pretended device, or write it down where its stream is captured."""
+    arguments = [_arrays(value) for value in arguments]
+    for array in (a for value in arguments for a in (value if isinstance(value, list) else [value])):
+        if isinstance(array, np.ndarray):
+            strict._changing(array)
+    strict._written(lambda: launch(kernel, grid, arguments), launch(kernel, grid, arguments))
+
+
 strict = _own_strict()
 kind = backend.kind_of(strict.from_numpy(np.zeros(1)))
 backend.register(
     strict.StrictArray, kind.xp, "tiles", family="tiles", from_numpy=kind.from_numpy, to_numpy=kind.to_numpy,
     empty=kind.empty, erf=kind.erf,
 )  # fmt: skip
-tiles.LAUNCHERS[strict.StrictArray] = lambda kernel, grid, arguments: launch(kernel, grid, [_arrays(a) for a in arguments])
+tiles.LAUNCHERS[strict.StrictArray] = _queue
 table.FORMS["tiles"] = table.GPU
 table.COMPILERS["tiles"] = ()

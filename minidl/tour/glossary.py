@@ -23,7 +23,7 @@ TERMS = tuple(Term(*row) for row in (
     ("batch", "The images of one step of training.", "minidl/training/progress.py", 5),
     ("batch normalisation", "Subtract a channel's mean over the batch, and divide by its deviation.",
      "minidl/ops/normalisation.py", 8),
-    ("block", "On a GPU: what computes one share of a result, at the same time as all others and in no order.",
+    ("block", "On a GPU: what computes one share of a result; blocks have no order.",
      "minidl/kernels/gpu/__init__.py", 16),
     ("broadcasting", "Stretching an axis of length 1 to match another operand; its adjoint is a sum.",
      "minidl/ops/shape.py", 4),
@@ -57,7 +57,8 @@ TERMS = tuple(Term(*row) for row in (
     ("Inception", "Branches of different windows side by side, joined along the channels.", "minidl/nn/branches.py", 9),
     ("Jacobian", "The matrix of the derivatives of all outputs with respect to all inputs; never built here.",
      "minidl/tensor/walk.py", 3),
-    ("kernel", "A compiled loop inside a faster form. Elsewhere, as in `kernel_size`: the window of a convolution.",
+    ("kernel", "A compiled loop inside a faster form; on a GPU, the program of a block. In `kernel_size`: the window of a "
+     "convolution.",
      "minidl/kernels/table.py", 12),
     ("lane", "The place of one number in a vector register.", "minidl/kernels/cpu/machine/simd.py", 12),
     ("latency", "The cycles from the beginning of an instruction to its result.", "minidl/tour/measure.py", 12),

@@ -2,13 +2,14 @@
 
 While a stream is captured nothing is computed: kernels are written down with the addresses that they were given. So
 
-- arguments are copied to fixed places before each launch, and learning rates that are Python numbers into arrays,
+- arguments are copied to fixed places before each launch, and so are the keys of random numbers, and learning rates that
+  are Python numbers,
 - all memory that the step takes comes from a pool of the record's own, which lends it to no other,
 - what the step looks up in Python is guarded, as on the CPU (see ``cpu/capture/state.py``), and a look at a value, which
   would have to wait for the device, ends the capture with an error: the step then runs eagerly, and the reason is told.
 
 The first call of a kind runs eagerly and compiles kernels; the second is captured and launched; the third is launched, taken
-back, run eagerly and compared, all bits. Random numbers are keyed by arguments of kernels: a step that draws some is refused.
+back, run eagerly and compared, all bits.
 
 Reference: A. Gray, "Getting started with CUDA graphs", NVIDIA, 2019.
 """
@@ -19,13 +20,17 @@ import contextlib
 import threading
 import warnings
 
+import numpy as np
+
 from minidl import backend, captured, dispatch, precision, random
 from minidl.captured import CaptureError, CaptureWarning, leaves_of, rebuilt
 from minidl.kernels.cpu.capture.state import State
+from minidl.kernels.gpu.random import KEY, Draw, key_words
 from minidl.tensor import Tensor, is_grad_enabled
 from minidl.tensor.observer import the_observer
 
 ATTEMPTS = 3  # captures of one kind of call that may be dropped because the step changed the state of Python objects
+DRAWS = 1024  # of random numbers in one step, at most
 
 
 class DeviceState(State):
@@ -61,7 +66,8 @@ class Record:
         self.starts = [(t, t._data, t._requires_grad) for t in self.state.tensors.values()]
         self.before, versions = self.state.gradient_arrays(), self.state.versions()
         self.rates = [(g, name, self.xp.full((), g[name], dtype="float64")) for g, name in self.state.rates]
-        self.draws, self.is_checked, self.replays = [], False, 0
+        self.draws, self.layers, self.is_checked, self.replays = [], [], False, 0
+        self.keys, streams = self.xp.zeros((DRAWS, KEY), dtype="uint64"), random.get_rng_state()
         given = iter(self.inputs)
         of = lambda leaf: _like(leaf, next(given)) if is_data(leaf) else leaf  # noqa: E731
         self.outputs = rebuilt(self._captured(step, *rebuilt((args, options), of)), _detached)
@@ -69,6 +75,7 @@ class Record:
         self.versions = [(version, version.changes - changes) for version, changes in versions]
         for version, changes in self.versions:
             version.changes -= changes
+        random.set_rng_state(streams)
 
     def _captured(self, step, args, options):
         """The outputs of the step, which nothing has computed yet; `graph` will."""
@@ -94,8 +101,20 @@ class Record:
                 group[name] = number
 
     def _draw(self, key):
-        self.draws.append(key)
-        return key
+        seed, layer, step = key
+        if len(self.draws) == DRAWS:
+            raise RuntimeError(f"more than {DRAWS} draws of random numbers")
+        draw = Draw(step)
+        draw.words = self.keys[len(self.draws)]
+        self.draws.append(draw)
+        self.layers.append(layer % random.LAYERS)  # `next_key` adds the shard of the batch again
+        return seed, layer, draw
+
+    def _send_keys(self):
+        """Put the keys of the next draws to where the kernels of the graph read them."""
+        if self.layers:
+            keys = np.stack([key_words(*random.next_key(layer)) for layer in self.layers])
+            self.keys[: len(keys)] = backend.to_device(keys, backend.device_of(self.keys))
 
     def fits(self):
         """Return whether the state is as it was captured; gradients are the first ones or those of the last launch."""
@@ -110,6 +129,7 @@ class Record:
             place[...] = array
         for group, name, box in self.rates:
             box.fill(group[name])
+        self._send_keys()
         self.graph.launch()
         for tensor, grad in zip(self.state.tensors.values(), self.after):
             tensor._grad = None if grad is None else tensor._around(grad)
@@ -122,8 +142,8 @@ class Record:
 class Replays(captured.Replays):
     """The stand-in for a step on a GPU: records, looked up and launched."""
 
-    def __init__(self, step, most, audit):
-        super().__init__(step, most, audit)
+    def __init__(self, *settings):
+        super().__init__(*settings)
         self.records, self.seen, self.refused, self.lock = {}, {}, {}, threading.RLock()
 
     def __call__(self, args, options):
@@ -141,14 +161,14 @@ class Replays(captured.Replays):
             if record.fits():
                 return self._replay(key, record, arrays, args, options)
         self.seen[key] = self.seen.get(key, 0) + 1
-        if self.seen[key] == 1:
+        if self.seen[key] <= 1 + self.after:
             return self.step(*args, **options)
         return self._record(key, args, options, arrays, leaves)
 
     def _record(self, key, args, options, arrays, leaves):
         state = DeviceState(self.step)
         reason = state.outside or _reason(leaves, state)
-        if self.seen[key] > ATTEMPTS + 1:
+        if self.seen[key] > ATTEMPTS + 1 + self.after:
             reason = "the state of its objects, or where its tensors lie, differs from call to call"
         elif sum(map(len, self.records.values())) >= self.most:
             reason = f"a call of another kind after {self.most} records"
@@ -157,8 +177,11 @@ class Replays(captured.Replays):
         back = _way_back(state)
         try:
             record = Record(self.step, args, options, arrays)
-            reason = "random numbers, whose keys are arguments of kernels" if record.draws else None
-            if reason is None and not record.state.renew():
+            if self.memory is not None and record.pool.total_bytes() > self.memory:  # as the caller has said: no warning
+                self.refused[key] = "memory"
+            elif not all(draw.is_read for draw in record.draws):
+                reason = "random numbers that no kernel draws"
+            elif not record.state.renew():
                 self.records[key] = [record, *self.records.get(key, ())][:2]
                 return record.replay(arrays)
         except Exception as error:  # a look at a value, a library that cannot be captured, or the step's own error
@@ -213,10 +236,12 @@ def _compared(step, record, arrays, args, options):
     state = record.state
     touched, grads, versions = state.arrays(), state.gradient_arrays(), state.versions()
     kept = [(array, array.copy()) for array in (*touched, *(grad for grad in grads if grad is not None))]
+    streams = random.get_rng_state()
     replayed = _bits(record.replay(arrays)), list(map(_bytes, touched)), list(map(_bytes, state.gradient_arrays()))
     for array, values in kept:
         array[...] = values
     _put_back(state, grads, versions)
+    random.set_rng_state(streams)
     outputs = rebuilt(step(*args, **options), _detached)
     eager = _bits(outputs), list(map(_bytes, touched)), list(map(_bytes, state.gradient_arrays()))
     names = [name for name, a, b in zip(("an output", "the state", "a gradient"), replayed, eager) if a != b]

@@ -1,10 +1,13 @@
 """Random numbers and dropout's mask: Philox on the device, the bits of every other device.
 
 Block b of the stream (seed, layer, step) is four words. A block of the grid enciphers a tile of counters, and each word
-serves one element: dropout draws its mask again in the backward, and nothing is stored.
+serves one element: dropout draws its mask again in the backward, and nothing is stored. The key is read from memory, not
+passed by value: so a captured step draws anew each time.
 """
 
 from __future__ import annotations
+
+import numpy as np
 
 from minidl import backend
 from minidl.backend import array_module
@@ -13,14 +16,41 @@ from minidl.ops.dropout import threshold
 from minidl.philox import KEY_STEPS, MULTIPLIERS, ROUNDS, WORD, split
 
 TILE = 256  # blocks of four words in a tile, at most
+KEY = 8  # numbers of a key in memory, of which five count: so a row of a table is aligned like an array of its own
 M0, M1 = MULTIPLIERS
 STEP0, STEP1 = KEY_STEPS
 
 
-def enciphered(b, k0, k1, c1, c2, c3):
-    """The four words of the blocks `b`, a tile of uint64, under the key (k0, k1): see `minidl.philox.philox`."""
-    k0, k1 = ct.astype(k0, ct.uint64), ct.astype(k1, ct.uint64)
-    c0, c1, c2, c3 = b, b * 0 + ct.astype(c1, ct.uint64), b * 0 + ct.astype(c2, ct.uint64), b * 0 + ct.astype(c3, ct.uint64)
+class Draw(int):
+    """The step of a draw in a captured step, whose key lies in `words`, an array of the device; see `key_words`."""
+
+    words = None
+    is_read = False  # by a kernel; what else made of this number would be of the captured call for good
+
+
+def key_words(seed, layer, step):
+    """The two words of the key, and the upper three of the counter, as they lie in memory."""
+    key, upper = split(seed, layer, step)
+    return np.array([*key, *upper] + [0] * (KEY - 5), np.uint64)
+
+
+def _key(seed, layer, step, like):
+    """The array of `key_words` on the device of the array `like`."""
+    if type(step) is Draw:
+        step.is_read = True
+        return step.words
+    return backend.to_device(key_words(seed, layer, step), backend.device_of(like))
+
+
+def word_at(key, i: int):
+    """Number i of a key, as a tile."""
+    return ct.load(key, (i,), (1,))
+
+
+def enciphered(b, key):
+    """The four words of the blocks `b`, a tile of uint64, under `key`: see `minidl.philox.philox`."""
+    k0, k1 = word_at(key, 0), word_at(key, 1)
+    c0, c1, c2, c3 = b, b * 0 + word_at(key, 2), b * 0 + word_at(key, 3), b * 0 + word_at(key, 4)
     for _ in range(ROUNDS):
         p0, p1 = c0 * M0, c2 * M1
         c0, c1, c2, c3 = (p1 >> 32) ^ c1 ^ k0, p1 & WORD, (p0 >> 32) ^ c3 ^ k1, p0 & WORD
@@ -29,12 +59,10 @@ def enciphered(b, k0, k1, c1, c2, c3):
 
 
 @kernel
-def words(
-    out, K0: ct.ScalarInt64, K1: ct.ScalarInt64, C1: ct.ScalarInt64, C2: ct.ScalarInt64, C3: ct.ScalarInt64, T: ct.Constant
-):
+def words(out, key, T: ct.Constant):
     """out (uint32): number i of the stream is word i % 4 of block i // 4."""
     b = ct.bid(0) * T + ct.arange(T, dtype=ct.int32)
-    w0, w1, w2, w3 = enciphered(ct.astype(b, ct.uint64), K0, K1, C1, C2, C3)
+    w0, w1, w2, w3 = enciphered(ct.astype(b, ct.uint64), key)
     ct.scatter(out, 4 * b, ct.astype(w0, ct.uint32))
     ct.scatter(out, 4 * b + 1, ct.astype(w1, ct.uint32))
     ct.scatter(out, 4 * b + 2, ct.astype(w2, ct.uint32))
@@ -47,23 +75,14 @@ def drop(x, y, i, word, LIMIT: int, SCALE: float):
 
 
 @kernel
-def dropped(
-    x, y, K0: ct.ScalarInt64, K1: ct.ScalarInt64, C1: ct.ScalarInt64, C2: ct.ScalarInt64, C3: ct.ScalarInt64,
-    LIMIT: ct.Constant, SCALE: ct.Constant, T: ct.Constant,
-):  # fmt: skip
+def dropped(x, y, key, LIMIT: ct.Constant, SCALE: ct.Constant, T: ct.Constant):
     """y (n,): each number of x (n,) times SCALE if its random number is at least LIMIT, else 0."""
     b = ct.bid(0) * T + ct.arange(T, dtype=ct.int32)
-    w0, w1, w2, w3 = enciphered(ct.astype(b, ct.uint64), K0, K1, C1, C2, C3)
+    w0, w1, w2, w3 = enciphered(ct.astype(b, ct.uint64), key)
     drop(x, y, 4 * b, w0, LIMIT, SCALE)
     drop(x, y, 4 * b + 1, w1, LIMIT, SCALE)
     drop(x, y, 4 * b + 2, w2, LIMIT, SCALE)
     drop(x, y, 4 * b + 3, w3, LIMIT, SCALE)
-
-
-def _keys(seed, layer, step):
-    """The two words of the key, and the upper three of the counter."""
-    key, upper = split(seed, layer, step)
-    return *key, *upper
 
 
 def fill_uint32(out, seed, layer, step):
@@ -71,7 +90,7 @@ def fill_uint32(out, seed, layer, step):
     if not 0 < out.size <= MOST_ELEMENTS:
         return NotImplemented
     T = side(cdiv(out.size, 4), TILE)
-    words((cdiv(out.size, 4 * T),), out.reshape(-1), *_keys(seed, layer, step), T)
+    words((cdiv(out.size, 4 * T),), out.reshape(-1), _key(seed, layer, step, out), T)
     return out
 
 
@@ -82,5 +101,5 @@ def dropout_forward(x, p, seed, layer, step):
     ordered = array_module(x).ascontiguousarray(x.transpose(0, 2, 3, 1) if x.ndim == 4 else x)
     y, T = backend.empty(ordered.shape, x.dtype, like=x), side(cdiv(x.size, 4), TILE)
     grid = (cdiv(x.size, 4 * T),)
-    dropped(grid, ordered.reshape(-1), y.reshape(-1), *_keys(seed, layer, step), threshold(p), 1 / (1 - p), T)
+    dropped(grid, ordered.reshape(-1), y.reshape(-1), _key(seed, layer, step, x), threshold(p), 1 / (1 - p), T)
     return y.transpose(0, 3, 1, 2) if x.ndim == 4 else y

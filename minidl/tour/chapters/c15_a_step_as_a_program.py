@@ -35,9 +35,9 @@ def start():
 
 train, *_ = start()
 eager = best_seconds(lambda: train(images, labels))
-products = 3 * 50 * (64 * 32 + 32 * 10)                # forward, and both gradients
+products = 3 * 50 * (64 * 32 + 32 * 10) - 50 * 64 * 32   # images need no gradient
 arithmetic = products / (2 * shape("float32").lanes * clock())     # two ports, chapter 12
-predict("A third of a million multiply-adds. Which share of the step's time do they need: a half, a tenth, a hundredth?")
+predict("A quarter of a million multiply-adds. Which share of the step's time do they need: a half, a tenth, a hundredth?")
 print(f"{eager * 1e6:.0f} µs, products {arithmetic * 1e6:.1f} µs: {arithmetic / eager:.1%}")
 
 # %% [markdown]
@@ -47,8 +47,8 @@ print(f"{eager * 1e6:.0f} µs, products {arithmetic * 1e6:.1f} µs: {arithmetic 
 #
 # ## A recorder in twenty lines
 #
-# NumPy asks an object that is not an array what `np.add` and its other functions should do with it. That suffices to
-# write them down. A *row* says: run this function, on these arrays, into that array.
+# NumPy asks an object that is not an array what `np.add` and its relatives, the ufuncs, should do with it. That suffices
+# to write them down. A *row* says: run this function, on these arrays, into that array. (A sum is `np.add.reduce`.)
 
 # %%
 class Recorded(np.lib.mixins.NDArrayOperatorsMixin):
@@ -67,6 +67,9 @@ class Recorded(np.lib.mixins.NDArrayOperatorsMixin):
     @property
     def T(self):
         return Recorded(self.array.T, self.rows)
+
+    def __bool__(self):
+        return bool(self.array)
 
 
 def plain(value):
@@ -95,8 +98,7 @@ for run, _, options in rows:
     print(run.__self__.__name__, options["out"].shape)
 
 # %% [markdown]
-# Three rows, and each knows its arrays: not their numbers, but *where they lie*. So a replay works on what lies there
-# now. Put another image into `x` and run the rows:
+# Three rows, and each knows *where its arrays lie*, not their numbers. Put another image into `x` and run the rows:
 
 # %%
 x[...] = rng.standard_normal((4, 3))
@@ -107,7 +109,7 @@ print("the new one's bits:", np.array_equal(y, layer(x, W, b)))
 # %% [markdown]
 # ## Three traps
 #
-# A recorder sees what is done *to its arrays*, and nothing else. First trap: a learning rate.
+# A recorder sees what is done *to its arrays*, and nothing else. First: a learning rate.
 
 # %%
 rate, box = 0.1, np.array(0.1)                      # as a number, and in memory
@@ -125,7 +127,9 @@ print("from the number:", one.array, " from memory:", other.array)
 
 # %% [markdown]
 # A number of Python's is copied into the row, for good. Whatever may change has to lie in memory, and rows have to *read*
-# it: learning rates, the count of steps, the key of a dropout's random numbers (chapter 14). Second trap: a decision.
+# it: learning rates, the count of steps, the key of a dropout's random numbers (chapter 14). minidl's capture knows the
+# learning rates of optimisers: it copies them, and the inputs, to their places before each replay. A new shape is
+# recorded anew. Second trap: a decision.
 
 # %%
 def absolute(x):
@@ -162,14 +166,10 @@ print(str(told[0].message).partition(": ")[2].split(" at ")[0])
 # and all bits are compared. Third trap: an output lies where it lay.
 
 # %%
-@minidl.capture
-def double(x):
-    return x * 2
-
-
+double = minidl.capture(lambda x: x * 2)
 kept = [double(minidl.tensor([value])) for value in (1.0, 2.0, 3.0, 4.0, 5.0)]
 predict("Five results, kept in a list. Which numbers are in it at the end?")
-print([float(result.numpy()[0]) for result in kept])
+print([result.item() for result in kept])
 
 # %% [markdown]
 # All results lie in one piece of memory, which each replay overwrites; only the second stands apart, for the test ran the
@@ -178,8 +178,9 @@ print([float(result.numpy()[0]) for result in kept])
 # ## Memory
 #
 # If every row wrote into an array of its own, a step would need much memory, and memory is slow (chapter 12). But an
-# array *lives* only from the row that makes it to the last row that reads it. Afterwards its place can be used again.
-# Here are the lives in a whole training step, the network by hand of chapter 5:
+# array *lives* only from the row that makes it to the last row that reads it; a result of the step lives on to the end.
+# Afterwards its place can be used again. Here are the lives in a whole training step, the network by hand of chapter 5.
+# Its results are the weights, which were there before and stay where they are.
 
 # %%
 def by_hand(X, T, W1, b1, W2, b2):
@@ -188,9 +189,9 @@ def by_hand(X, T, W1, b1, W2, b2):
     E = np.exp(Z - np.maximum.reduce(Z, axis=1, keepdims=True))
     dZ = (E / np.add.reduce(E, axis=1, keepdims=True) - T) / len(images)
     dA = (dZ @ W2.T) * np.sign(H)
-    grads = X.T @ dA, np.add.reduce(dA), H.T @ dZ, np.add.reduce(dZ)
-    for weight, grad in zip((W1, b1, W2, b2), grads):
-        weight -= 0.1 * grad
+    for W, b, inputs, grad in ((W1, b1, X, dA), (W2, b2, H, dZ)):
+        W -= 0.1 * (inputs.T @ grad)
+        b -= 0.1 * np.add.reduce(grad)
 
 
 X, T = images.numpy(), np.eye(10, dtype=np.float32)[labels.numpy()]
@@ -198,26 +199,26 @@ weights = [np.zeros(shape, np.float32) for shape in ((64, 32), 32, (32, 10), 10)
 rows, _ = record(by_hand, X, T, *weights)
 
 
-def lifetimes(rows):
-    """(first row, last row, bytes) of what the rows make."""
-    lives = {}
+def lifetimes(rows, given):
+    """(first row, last row, bytes) of what the rows make, other than what was given."""
+    lives, given = {}, {id(array) for array in given}
     for k, (_, inputs, options) in enumerate(rows):
         for array in (options["out"], *inputs):
             if getattr(array, "base", None) is not None:
                 array = array.base                  # W.T lies where W lies
             if id(array) in lives:
                 lives[id(array)][1] = k
-            elif array is options["out"]:
+            elif array is options["out"] and id(array) not in given:
                 lives[id(array)] = [k, k, array.nbytes]
     return [tuple(life) for life in lives.values()]
 
 
 def most_alive(lives):
-    rows = range(max(last for _, last, _ in lives))
-    return max(sum(size for first, last, size in lives if first <= k <= last) for k in rows)
+    return max(sum(size for first, last, size in lives if first <= k <= last)
+               for _, k, _ in lives)
 
 
-lives = lifetimes(rows)
+lives = lifetimes(rows, weights)
 together, alive = sum(size for *_, size in lives), most_alive(lives)
 predict("Their sizes together, against the most that is alive at once: the same, twice, four times as much?")
 print(f"{len(rows)} rows make {len(lives)} arrays of {together:,} bytes together")
@@ -249,20 +250,20 @@ for wrap in (lambda train: train, minidl.capture):
         step(images, labels)
     runs.append([p.detach().numpy().copy() for p in model.parameters()])
 replayed = best_seconds(lambda: step(images, labels))
-predict("Do the weights of the two agree to ten digits, or to the last bit? And which factor is won?")
+predict("Do the weights agree to ten digits, or to the last bit? And which factor is won?")
 print("the same bits:", all(np.array_equal(a, b) for a, b in zip(*runs)))
 print(f"{eager * 1e6:.0f}, {replayed * 1e6:.0f} µs: {eager / replayed:.1f} times as fast")
 
 # %% [markdown]
-# The products alone would take far less still: small ones do not reach the peak, and each row costs a call. A large
-# network gains little, for its rows are long. A compiler goes further and fuses rows into new loops, after a long wait
+# The products alone would take far less still: small ones do not reach the peak, and each row costs a call, though one of
+# machine code. A large network gains little, for its rows are long. A compiler goes further and fuses rows into new loops, after a long wait
 # before the first step. On a GPU the same idea is called a *graph*: the driver gets all launches of a step at once.
 #
 # ## What you know now
 #
 # - A step does the same in the same order every time, so it can be recorded as rows: function, inputs, output.
 # - Rows know places, not numbers. What changes must lie in memory; what is decided in Python cannot be replayed.
-# - An array's place is free again after its last reader.
+# - An array's place is free again after its last reader, unless it is a result.
 #
 # ## Exercise
 #
@@ -284,7 +285,7 @@ def check(place):
         lives = [(f, f + int(rng.integers(1, 12)), int(rng.integers(64))) for f in firsts]
         starts = place(lives)
         assert starts is not None, "nothing was returned: fill the hole"
-        assert len(starts) == len(lives), f"{len(lives)} arrays, but {len(starts)} places"
+        assert len(starts) == len(lives) and min(starts) >= 0, f"{len(lives)} arrays"
         for i, (first, last, size) in enumerate(lives):
             for (_, dies, other), start in zip(lives[:i], starts):
                 apart = starts[i] + size <= start or start + other <= starts[i]

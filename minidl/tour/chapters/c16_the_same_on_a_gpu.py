@@ -48,7 +48,8 @@ class Machine:
         return np.where(there, found, padding_value)
 
     def load(self, x, number, shape, padding_mode=0.0):
-        """Tile `number` of x, when x is cut into tiles of this shape."""
+        """Tile `number` of x, when x is cut into tiles of this shape: powers of two."""
+        assert not any(n & n - 1 for n in shape), f"a tile of {shape}, not of powers of 2"
         return self.gather(x, places(number, shape), padding_mode)
 
     def store(self, x, number, tile):
@@ -65,8 +66,8 @@ class Machine:
 ct = Machine()
 
 # %% [markdown]
-# Starting a kernel takes a *grid*: how many blocks there are along each axis. They run at the same time, in no order that
-# one may rely on. This machine takes them one by one, in a random order.
+# Starting a kernel takes a *grid*: how many blocks there are along each axis. Many run at the same time, the others as
+# places become free: in no order that one may rely on. This machine takes them one by one, in a random order.
 
 # %%
 def launch(body, grid, *arguments, seed=0):
@@ -132,7 +133,7 @@ for seed in range(5):
     launch(column_sums.body, (1, 20), matrix, shares, 8, 32, 16, seed=seed)
     launch(column_sums.body, (1, 1), shares, total, 1, 32, 16, seed=seed)
     found.append(bits(total[0, 0]))
-predict("5,000 rows, 20 shares, five orders of the blocks again.")
+predict("5,000 rows, 20 shares, five orders of the blocks again. How many results now?")
 print(*found)
 print(f"largest error {np.abs(total[0] - matrix.sum(0, dtype=float)).max():.0e}")
 
@@ -151,8 +152,10 @@ source(seen_from)
 source(gathered.body)
 
 # %% [markdown]
-# A pixel of the padding gets the number -1: it is not in `x`, so it reads as 0. With other numbers for `ALONG`, `GAP`,
-# `SHIFT` and `APART` the same kernel is the gradient with respect to the input: chapter 7's second map.
+# `ALONG` is the stride, `GAP` the dilation, `SHIFT` minus the padding, and `APART` is 1. A pixel of the padding gets the
+# number -1: it is not in `x`, so it reads as 0. For the gradient with respect to the input, chapter 7's second map, the
+# same kernel takes other numbers (1, minus the dilation, the padding, and the stride for `APART`), and the weights with
+# inputs and outputs exchanged.
 
 # %%
 rng = np.random.default_rng(0)
@@ -171,9 +174,10 @@ print(f"largest difference {np.abs(y - right).max():.0e}")
 # %% [markdown]
 # ## What it could reach
 #
-# The roofline of chapter 12 holds for any machine. An H200 multiplies and adds 494 TFLOP/s on its tensor cores (in TF32)
-# and 67 without them, and its memory moves 4.8 TB/s. These are its maker's figures; nothing on this page was measured on
-# one. A core like those of chapter 12 does a quarter of a TFLOP/s, at some 0.05 TB/s.
+# The roofline of chapter 12 holds for any machine. An H200 does 494 TFLOP/s on its tensor cores in TF32, which rounds factors
+# to 10 of float32's 23 binary places, and 67 without them; its memory moves 4.8 TB/s. That follows from its maker's figures
+# (that for TF32, printed for sparse matrices, is halved here); nothing on this page was measured on one. A core like those
+# of chapter 12 does a quarter of a TFLOP/s, at some 0.04 TB/s.
 
 # %%
 def intensity(C, K, k, side, N=512):
@@ -188,12 +192,12 @@ jobs["3x3, 96 to 128"] = intensity(96, 128, 3, side=32)
 predict("Which of ReLU, a 1x1 and a 3x3 convolution can use the tensor cores fully?")
 for name, work in jobs.items():
     share = min(494, work * 4.8) / 494
-    print(f"{name:<15}{work:6.1f} operations/byte, {share:5.0%} of the peak")
+    print(f"{name:<15}{work:6.1f} operations/byte, {share:6.1%} of the peak")
 
 # %% tags=["hide-input"]
 from minidl.tour.drawing import chart
 
-roofs = {"H200, tensor cores": (494, 4.8), "H200, without": (67, 4.8), "a CPU core": (0.25, 0.05)}
+roofs = {"H200, tensor cores": (494, 4.8), "H200, without": (67, 4.8), "a CPU core": (0.25, 0.04)}
 picture(
     chart({name: [(w, min(peak, w * memory)) for w in (0.05, peak / memory, 2000)]
            for name, (peak, memory) in roofs.items()},
@@ -206,17 +210,17 @@ picture(
 
 # %% tags=["hide-input"]
 say(f"""
-    Only the 3x3. For the rest, bytes count: so batch norm and ReLU are one kernel on a GPU, too. Another price is the
-    launch, some 5 µs each. A training step of a GoogLeNet makes about a thousand: {1000 * 5e-3:.0f} ms, in which the
-    tensor cores could have done {1000 * 5e-6 * 494:.1f} million million operations. Chapter 15 has the remedy: recorded
-    once, the launches of a step are given to the driver as one *graph*.
+    Only the 3x3. For the rest, bytes count: so ReLU is done in batch norm's last pass on a GPU, too. Another price is
+    the launch, some 5 µs each. As long as kernels take longer, the next ones wait in a queue and cost nothing; shorter
+    ones leave the GPU idle. A training step of a GoogLeNet makes about a thousand launches: up to {1000 * 5e-3:.0f} ms.
+    Chapter 15 has the remedy: recorded once, the launches of a step are given to the driver as one *graph*.
     """)
 
 # %% [markdown]
 # ## What you know now
 #
 # - A kernel is the program of one block: load tiles, compute, store a tile. Blocks have no order, so one writer each.
-# - Sums are taken in two stages, in a fixed order: the same bits in each run.
+# - Sums are taken in two stages, over shares of fixed size, in a fixed order: the same bits in each run.
 # - A convolution gathers tiles of im2col's matrix, which never lies in memory.
 #
 # ## Exercise

@@ -1,4 +1,4 @@
-"""Chapter 17: 1.5 X - 0.5 X X' X, again and again."""
+"""Chapter 17: 1.5 X - 0.5 X Xᵀ X, again and again."""
 
 import numpy as np
 
