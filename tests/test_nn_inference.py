@@ -9,7 +9,7 @@ import pytest
 import minidl
 import models
 from minidl import nn
-from minidl.dispatch import using
+from minidl.dispatch import kernels_in_use, using
 from minidl.kernels.cpu.blocks import branches, programs
 from minidl.kernels.cpu.blocks.branches import _plans
 from minidl.nn.branches import ConvNormReLU
@@ -183,6 +183,9 @@ def test_products_of_one_input_are_joined_only_where_they_are_alike():
         assert (plan.product and plan.product.outputs) == columns
 
 
+as_one = pytest.mark.skipif(kernels_in_use() == "plain", reason="the fast forms are switched off")
+
+
 def plan_of(module):
     """The plan by which a folded block runs as a whole, or None."""
     return _plans(tuple(module.children()))[1] if isinstance(module, Branches) else None
@@ -201,6 +204,7 @@ def _run(block, x):
         return block(x).data
 
 
+@as_one
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_a_block_launched_at_once_equals_its_steps_one_by_one(dtype):
     _, block, x = _blocks(dtype)
@@ -230,6 +234,7 @@ LAST = {
 }
 
 
+@as_one
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("name", LAST)
 def test_blocks_with_rare_layers_equal_their_steps_one_by_one(name, dtype):
@@ -286,6 +291,7 @@ def test_two_threads_may_predict_at_once():
     assert all(result == expected[i % 2] for i, result in enumerate(results))
 
 
+@as_one
 def test_shapes_beyond_those_whose_programs_are_kept(monkeypatch):
     monkeypatch.setattr(programs, "MOST", 2)
     _, block, _ = _blocks()
@@ -325,6 +331,7 @@ def test_a_folded_network_moves_to_other_dtypes_and_is_not_loaded_into():
     assert len({id(p.data) for p in folded.state_dict().values()}) == len(folded.state_dict())
 
 
+@as_one
 def test_plans_are_made_once_and_not_at_every_call():
     folded, _, _ = _blocks()
     x = minidl.randn(1, 3, 16, 16)
