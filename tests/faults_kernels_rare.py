@@ -12,6 +12,12 @@ try:
     import test_kernels_convolution as convolutions
     import test_kernels_other as others
     import test_kernels_products as products
+    import test_models as models
+    import test_nn_inference as folded
+
+    from minidl.kernels.cpu.blocks.folded import FoldedPlan
+    from minidl.kernels.cpu.blocks.programs import Step
+    from minidl.kernels.cpu.machine import kept
 except (ImportError, pytest.skip.Exception):
     HAVE_NUMBA = False
 else:
@@ -141,6 +147,44 @@ def dense():
     fault(place, "sum_forward: the last image left out", rest, test_of(products.test_sums_over_all_but_the_channels))
 
 
+def blocks_of_folded_networks():
+    """Faults in what is kept of weights, and where the layers of a block read and write."""
+    place, packed = "folded block cpu", convolutions.test_weights_that_cannot_change_are_packed_once
+    by_flag = lambda right, array: not array.flags.writeable  # noqa: E731
+    for name in ("1x1", "winograd 3x3", "depthwise"):
+        what = f"weights that are read-only for now are kept, {name}"
+        fault("kept cpu", what, instead(kept, "is_constant", by_flag), test_of(packed, name))
+    view = lambda right, array: array.view()  # noqa: E731
+    fault("kept cpu", "a constant is another view of the weights", instead(backend, "constant", view), test_of(packed, "direct"))
+    noticed = folded.test_other_weights_in_a_folded_network_are_noticed
+    fault(place, "other weights are not noticed", instead(FoldedPlan, "is_current", lambda *_: True), noticed)
+    for dtype in ("float32", "float64"):
+        at_once = test_of(folded.test_a_block_launched_at_once_equals_its_steps_one_by_one, dtype)
+        fault(place, f"a layer writes before its channels, {dtype}", instead(Step, "launches", _without(4)), at_once)
+        groups = test_of(folded.test_blocks_with_rare_layers_equal_their_steps_one_by_one, "groups", dtype)
+        fault(place, f"a group reads the first channels, {dtype}", instead(Step, "launches", _without(2)), groups)
+
+
+def networks():
+    """A gradient one in a hundred too large, in single precision: close to what a ReLU that decides otherwise does."""
+    whole = models.test_outputs_loss_statistics_and_all_gradients_equal_pytorch
+    check = test_of(whole, "cifar", 16, 3, True, False, "float32", 12, 2e-3, 5e-3)
+    for kernel in (convolution.conv2d_weight_grad, convolution.conv2d_input_grad):
+        fault("network cpu", f"1.01 times {kernel.plain.__name__}", fast_form(kernel, _larger), check)
+
+
+def _larger(right, *args, **options):
+    result = right(*args, **options)
+    if result is not NotImplemented:
+        result *= result.dtype.type(1.01)
+    return result
+
+
+def _without(i):
+    """The launches of a step with number `i` zero."""
+    return lambda right, *args: [(*row[:i], 0, *row[i + 1 :]) for row in right(*args)]
+
+
 def _one_row_backwards(right, a, b, out=None, bias=None):
     return right(a[:, ::-1], b[::-1], out, bias) if len(a) == 1 else right(a, b, out, bias)
 
@@ -156,3 +200,5 @@ if HAVE_NUMBA:
     windows_and_biases()
     remainders()
     dense()
+    blocks_of_folded_networks()
+    networks()
