@@ -15,6 +15,7 @@ import faults_kernels_rare  # noqa: F401
 import faults_layers  # noqa: F401
 import faults_ops  # noqa: F401
 import faults_rooms  # noqa: F401
+import faults_semantics  # noqa: F401
 import faults_training  # noqa: F401
 import pytest
 from faults import FAULTS

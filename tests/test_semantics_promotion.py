@@ -31,6 +31,10 @@ def mask(L):
     return L.tensor([True, False])
 
 
+def F(L):
+    return L.nn.functional
+
+
 def one(L, dtype="float64"):
     return L.tensor(np.array(2, dtype))
 
@@ -92,6 +96,9 @@ ROWS = {
     "sign of a mask": (lambda L: L.sign(mask(L)), [True, False], "bool"),
     "exp of integers": (lambda L: L.exp(L.tensor([0, 0])), [1.0, 1.0], "float32"),
     "erf of float16": (lambda L: L.erf(L.tensor(np.zeros(2, np.float16))), [0.0, 0.0], "float16"),
+    "gelu of float16": (lambda L: F(L).gelu(L.tensor(np.zeros(2, np.float16))), [0.0, 0.0], "float16"),
+    "leaky_relu": (lambda L: F(L).leaky_relu(-f32(L), np.float64(0.5)), [-0.5, -1.0], "float32"),
+    "elu": (lambda L: F(L).elu(f32(L), np.float64(0.5)), [1.0, 2.0], "float32"),
     "in place": (lambda L: f32(L).mul_(i64(L)), [4.0, 18.0], "float32"),
 }
 
