@@ -6,13 +6,16 @@ import inspect
 from functools import lru_cache
 
 import pytest
+import test_data_places
 import test_kernels_gpu as tests
 import test_kernels_gpu_layers as layers
 import test_kernels_gpu_products as matrices
 from faults import fault, instead, test_of
 
+from minidl.data import places as data_places
+from minidl.data import transforms
 from minidl.dispatch import using
-from minidl.kernels.gpu import convolution, losses, normalisation, optimisers, pooling, products, random, reduction
+from minidl.kernels.gpu import convolution, losses, normalisation, optimisers, places, pooling, products, random, reduction
 from minidl.kernels.gpu.tiles import Kernel
 
 
@@ -51,6 +54,7 @@ ADJOINT, SUMS = small(tests.test_convolution_gradient_with_respect_to_the_input)
 POOL, NORM, LOSS = small(layers.test_max_pooling, examples=20), small(layers.test_batch_norm), small(layers.test_cross_entropy)
 FAR, WORDS = small(layers.test_batch_norm_of_numbers_far_from_zero), small(layers.test_random_words_are_those_of_every_device, 67)
 MEAN = small(layers.test_average_pooling)
+PLACES = small(test_data_places.test_every_device_has_the_bits_of_the_cpu, examples=25)
 SGD, ADAM = small(layers.test_optimisers, "nesterov", "float32"), small(layers.test_optimisers, "adam", "float32")
 
 ROWS = [  # place, name, what is rewritten, check
@@ -80,6 +84,8 @@ ROWS = [  # place, name, what is rewritten, check
     ("cross-entropy", "smoothing without the label's share", (losses, "row_grads", "(1.0 - SMOOTHING) * weights", "weights"), LOSS),
     ("Philox", "a bit of the carry lost", (random, "enciphered", "p1 >> 32", "p1 >> 33"), WORDS),
     ("Philox", "words in another order", (random, "words", "4 * b + 2, ct.astype(w2", "4 * b + 2, ct.astype(w3"), WORDS),
+    ("places", "a border of ones", (places, "placed_bytes", "column, c), padding_value=0", "column, c), padding_value=1"), PLACES),
+    ("places", "a channel's table for all", (places, "placed_bytes", "ct.int32), c)", "ct.int32), c * 0)"), PLACES),
     ("optimisers", "Nesterov's step without momentum", (optimisers, "sgd_updates", "g + b * MOMENTUM if NESTEROV", "g + b if NESTEROV"), SGD),
     ("optimisers", "second bias corrected as the first", (optimisers, "adam_updates", "step * LOG2", "step * LOG1"), ADAM),
 ]  # fmt: skip
@@ -111,3 +117,13 @@ fault(
     instead(products.Cublas, "product", lambda right, self, a, b, out, add: right(self, a, b, out, False)),
     WIDER,
 )
+fault(
+    "tiles places", "a flip of rows as one of columns",
+    instead(transforms.RandomHorizontalFlip, "places", lambda right, self, rows, columns, random: right(self, columns, rows, random)[::-1]),
+    PLACES,
+)  # fmt: skip
+fault(
+    "tiles places", "borders of any byte are black",
+    instead(data_places, "_is_told_by_tables", lambda right, move: True),
+    lambda: test_data_places.test_what_tables_cannot_say_is_left_to_the_cpu([transforms.RandomShift(1, fill=9), test_data_places.NORMAL]),
+)  # fmt: skip

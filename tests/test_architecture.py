@@ -32,7 +32,7 @@ ALLOWED = {
     "ops": {"tensor", "dispatch", "backend", "random", "philox", "graph"},
     "nn": {"ops", "tensor", "dispatch", "backend", "random"},
     "optim": {"ops", "tensor", "dispatch", "backend"},
-    "data": {"ops", "tensor", "backend", "philox"},
+    "data": {"ops", "tensor", "dispatch", "backend", "philox"},
     "graph_layout": set(),
     "graph": {"graph_layout", "tensor"},
     "anomaly": {"nn", "ops", "tensor", "backend"},

@@ -19,6 +19,8 @@ from patience import HANG
 
 import minidl
 from minidl import nn, optim
+from minidl.data import Compose, ImageRandom, Normalize, RandomCrop
+from minidl.data.places import placed
 from minidl.dispatch import using
 from minidl.kernels import table
 from minidl.kernels.gpu import convolution
@@ -74,11 +76,13 @@ def launches():
 
 
 def rare():
-    """What a training step does not do: the second derivative of pooling, and random numbers by themselves."""
+    """What a training step does not do: second derivatives of pooling, augmentation, and random numbers by themselves."""
     image = tile_machine.strict.from_numpy(np.ones((1, 2, 4, 4), np.float32))
     x, upstream = minidl.Tensor(image, requires_grad=True), minidl.Tensor(image[:, :, :2, :2], requires_grad=True)
     (grad,) = minidl.grad(nn.functional.max_pool2d(x, 2), x, upstream, create_graph=True)
     grad.sum().backward()  # the derivative of the scatter gathers
+    batch, transform = np.zeros((2, 32, 32, 3), np.uint8), Compose([RandomCrop(32, 4), Normalize([0.5] * 3, [0.5] * 3)])
+    placed(transform, batch, ImageRandom(0, 0, [0, 1])).on("tiles")
     random_uint32((70,), 2**64 - 1, 2**32 - 1, 2**64 - 1, image)  # words that need 32 bits, all of them
 
 

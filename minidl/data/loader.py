@@ -21,6 +21,7 @@ from minidl.checks import integer
 from minidl.data.dataset import stacked
 from minidl.data.errors import check
 from minidl.data.order import Order
+from minidl.data.places import Placed, placed
 from minidl.data.random import ImageRandom, permutation
 from minidl.data.shards import Shards
 from minidl.data.transforms import Compose, Normalize, to_float
@@ -56,6 +57,7 @@ class DataLoader:
         ``transform(batch, random)``, such as a `Compose`: takes images (N, H, W, C) and
         an `ImageRandom`. Images that are still bytes after it are scaled to 0..1.
     device : str
+        Where batches go. On a GPU crops, flips and normalisation of bytes happen there, to the CPU's bits.
     prefetch_factor : int
         Batches prepared ahead per worker.
     sampler : iterable of int with a length, optional
@@ -208,6 +210,10 @@ class DataLoader:
     def _make_part(self, indices, epoch):
         """The arrays of a part; images transformed (but see `_steps`) and still (N, H, W, C)."""
         arrays = self._fetch(indices)
+        if self._images and self._on_gpu:
+            batch = placed(self.transform, arrays[0], ImageRandom(self.seed, epoch, indices))
+            if batch is not None:
+                return batch, *arrays[1:]
         first, last = self._steps
         if first is not None:
             arrays = (first(arrays[0], ImageRandom(self.seed, epoch, indices)), *arrays[1:])
@@ -219,7 +225,7 @@ class DataLoader:
     def _steps(self):
         """The transform in two parts: for a GPU, bytes are sent and normalised there; a quarter of the traffic."""
         steps = getattr(self.transform, "transforms", [])
-        if not self._images or not steps or type(steps[-1]) is not Normalize or backend.kind_named(self.device).device == "cpu":
+        if not self._images or not steps or type(steps[-1]) is not Normalize or not self._on_gpu:
             return self.transform, None
         return Compose(steps[:-1]), steps[-1]
 
@@ -232,7 +238,13 @@ class DataLoader:
     def _images(self):
         return getattr(self.dataset, "layout", None) == "HWC"
 
+    @property
+    def _on_gpu(self):
+        return backend.kind_named(self.device).device != "cpu"
+
     def _tensor(self, array):
+        if type(array) is Placed:
+            return Tensor(array.on(self.device).transpose(0, 3, 1, 2))
         array = backend.to_device(array, self.device)
         if not self._images or array.ndim != 4:
             return Tensor(array)

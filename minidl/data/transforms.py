@@ -93,7 +93,7 @@ class Normalize:
 
     mean: Array
     std: Array
-    rows: dict[Any, tuple[Array, Array]]
+    rows: dict[Any, Any]
 
     def __init__(self, mean: Any, std: Any) -> None:
         self.rows = {}
@@ -199,18 +199,33 @@ class RandomCrop:
         self.options = {"mode": padding_mode} | ({"constant_values": fill} if padding_mode == "constant" else {})
 
     def __call__(self, batch: Any, random: Any = None) -> Any:
-        return self.crop(batch, random, self.size)
-
-    def crop(self, batch: Any, random: Any, size: Ints) -> Any:
-        """Cut one window of `size` (height, width) from each image of `batch` after padding, at random places."""
-        check_random(self, random)
-        N, H, W, C = check_batch(batch)
-        (h, w), (p, q) = size, self.padding
-        rows, columns = H + 2 * p - h + 1, W + 2 * q - w + 1  # places where a window fits
-        check(rows > 0 and columns > 0, f"`size` is {size} but the padded images are only {(H + 2 * p, W + 2 * q)}")
+        """Cut one window from each image of `batch` after padding, at random places."""
+        old, (p, q) = check_batch(batch)[1:3], self.padding
+        h, w = size = self._size(old)
+        top, left = self._corners(random, old, size)
         padded = np.pad(batch, ((0, 0), (p, p), (q, q), (0, 0)), **self.options) if p or q else batch
-        top, left = random.integers((rows, columns), 2).T
         return windows(padded, top, left, h, w)
+
+    def _corners(self, random, old, size):
+        """The top and the left of each image's window of `size` in images of size `old`, after padding."""
+        check_random(self, random)
+        wide = old[0] + 2 * self.padding[0], old[1] + 2 * self.padding[1]
+        free = [n - k + 1 for n, k in zip(wide, size)]  # places where a window fits
+        check(min(free) > 0, f"`size` is {size} but the padded images are only {wide}")
+        return random.integers(free, 2).T
+
+    def places(self, rows: Array, columns: Array, random: Any) -> tuple[Array, Array]:
+        """Where rows and columns come from after the crop, of where they came from before; -1 at a constant border."""
+        old = rows.shape[1], columns.shape[1]
+        size = self._size(old)
+        options = self.options | ({"constant_values": -1} if self.options["mode"] == "constant" else {})
+        padded = [np.pad(table, ((0, 0), (p, p)), **options) for table, p in zip((rows, columns), self.padding)]
+        corners = self._corners(random, old, size)
+        rows, columns = (np.take_along_axis(t, c[:, None] + np.arange(n), 1) for t, c, n in zip(padded, corners, size))
+        return rows, columns
+
+    def _size(self, old):
+        return self.size
 
 
 def windows(batch: Array, top: Array, left: Array, h: int, w: int) -> Array:
@@ -227,8 +242,8 @@ class RandomShift(RandomCrop):
     def __init__(self, pixels: int, fill: float = 0, padding_mode: str = "constant") -> None:
         super().__init__(1, pair(pixels, "pixels", least=0), fill, padding_mode)
 
-    def __call__(self, batch: Any, random: Any = None) -> Any:
-        return self.crop(batch, random, check_batch(batch)[1:3])
+    def _size(self, old):
+        return old
 
 
 class RandomHorizontalFlip:
@@ -248,6 +263,12 @@ class RandomHorizontalFlip:
         flipped[chosen] = np.flip(batch[chosen], self.axis)
         return flipped
 
+    def places(self, rows: Array, columns: Array, random: Any) -> tuple[Array, Array]:
+        """Where rows and columns come from after the flip, of where they came from before."""
+        check_random(self, random)
+        chosen, tables = self.choose(random)[:, None], [rows, columns]
+        tables[self.axis - 1] = np.where(chosen, tables[self.axis - 1][:, ::-1], tables[self.axis - 1])
+        return tables[0], tables[1]
 
     def choose(self, random: Any) -> Any:
         """Return which images are mirrored, a bool for each."""

@@ -44,6 +44,7 @@ CPU = {
 }
 GPU = {
     "captured.Replays": "gpu.capture",
+    "data.places.looked_up": "gpu.places",
     "nn.branches.Branches.join": "gpu.branches",
     "ops.average_pooling.adaptive_avg_pool2d_adjoint": "gpu.pooling",
     "ops.average_pooling.adaptive_avg_pool2d_forward": "gpu.pooling",
