@@ -156,7 +156,8 @@ def blocks_of_folded_networks():
         what = f"weights that are read-only for now are kept, {name}"
         fault("kept cpu", what, instead(kept, "is_constant", by_flag), test_of(packed, name))
     view = lambda right, array: array.view()  # noqa: E731
-    fault("kept cpu", "a constant is another view of the weights", instead(backend, "constant", view), test_of(packed, "direct"))
+    packed = test_of(packed, "direct")
+    fault("kept cpu", "a constant is another view of the weights", instead(backend, "constant", view), packed)
     noticed = folded.test_other_weights_in_a_folded_network_are_noticed
     fault(place, "other weights are not noticed", instead(FoldedPlan, "is_current", lambda *_: True), noticed)
     for dtype in ("float32", "float64"):
@@ -174,7 +175,8 @@ def arrays_that_lie_otherwise():
     update = test_of(others.test_arrays_of_an_update_may_lie_in_memory_as_they_like, (0, 1, 2, 3, 4), "apart")
     fault("adam_update cpu", "what lies between is updated", instead(optimisers, "alike", lambda *_: True), update)
     labels = test_of(others.test_labels_are_integers_of_any_kind, "int32")
-    fault("cross_entropy cpu", "labels of 32 bits are not looked at", instead(losses, "_require_classes", _of_64_bits), labels)
+    unseen = instead(losses, "_require_classes", _of_64_bits)
+    fault("cross_entropy cpu", "labels of 32 bits are not looked at", unseen, labels)
     constant = lambda right, array: right(array) or array.ndim == 1  # noqa: E731
     fault("kept cpu", "a bias that may change", instead(kept, "is_constant", constant), _biases)
 

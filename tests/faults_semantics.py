@@ -43,21 +43,37 @@ def as_tensor(number):
 
 value("NumPy's number beside float32", "NumPy's numbers are tensors",
       instead(arithmetic, "operands", lambda right, a, b: right(as_tensor(a), as_tensor(b))), promotion)  # fmt: skip
-value("sum of uint8, negated", "sums in the dtype of what is summed", instead(reduction, "_summed", lambda right, x, *a: x), promotion)
-value("cat", "NumPy's promotion", instead(joining, "result_dtype", lambda right, *xs: np.result_type(*[x.dtype for x in xs])), promotion)
+value(
+    "sum of uint8, negated",
+    "sums in the dtype of what is summed",
+    instead(reduction, "_summed", lambda right, x, *a: x),
+    promotion,
+)
+value(
+    "cat",
+    "NumPy's promotion",
+    instead(joining, "result_dtype", lambda right, *xs: np.result_type(*[x.dtype for x in xs])),
+    promotion,
+)
 fault("semantics: a list of NumPy's numbers", "all are float32", instead(assignment, "_holds_double", lambda *_: False),
       test_of(tensors.test_numbers_become_the_dtype_that_pytorch_gives_them, "float64 in a list"))  # fmt: skip
 
 # ---------------------------------------------------------------- integers, bits, axes
 
-value("sum by NumPy's integer", "Python's integers only", instead(checks, "is_integer", lambda right, v: type(v) is int))
+value(
+    "sum by NumPy's integer", "Python's integers only", instead(checks, "is_integer", lambda right, v: type(v) is int)
+)
 value("and", "truth values rather than bits",
       instead(comparison, "_combine_bits", lambda right, f, name, a, b: right(f, name, a != 0, b != 0)))  # fmt: skip
 value("std(False)", "a truth value for no axis",
       instead(reduction, "_squared_deviations", lambda right, x, dim, *a: right(x, None if dim is False else dim, *a)))  # fmt: skip
 fault("semantics: std", "the root of zero is differentiated", instead(reduction, "where", lambda right, condition, a, b: b),
       arguments.test_the_gradient_of_a_deviation_of_equal_numbers_is_zero)  # fmt: skip
-value("sum(())", "no axis is none", instead(reduction, "reduced", lambda right, dim, x: () if dim == () else right(dim, x)))
+value(
+    "sum(())",
+    "no axis is none",
+    instead(reduction, "reduced", lambda right, dim, x: () if dim == () else right(dim, x)),
+)
 once_each = lambda dim: tuple(dict.fromkeys(dim)) if isinstance(dim, tuple) else dim  # noqa: E731
 refusal("sum twice", "an axis twice is once", instead(checks, "axes", lambda right, dim, *a: right(once_each(dim), *a)))
 

@@ -528,7 +528,8 @@ LIES = {"apart": _apart, "turned": lambda a: a.T.copy().T, "backwards": lambda a
 @pytest.mark.parametrize("how", LIES)
 @pytest.mark.parametrize("which", [(0,), (1,), (2,), (3,), (4,), (0, 1, 2, 3, 4)], ids=str)
 def test_arrays_of_an_update_may_lie_in_memory_as_they_like(which, how):
-    arrays, options = list(np.random.default_rng(0).standard_normal((5, 4, 6, 5)) ** 2), (3, 0.1, 0.9, 0.9, 1e-8, 0.1, True, False)
+    arrays = list(np.random.default_rng(0).standard_normal((5, 4, 6, 5)) ** 2)
+    options = 3, 0.1, 0.9, 0.9, 1e-8, 0.1, True, False
     expected = [array.copy() for array in arrays]
     adam.adam_update.plain(*expected, *options)
     arrays = [LIES[how](array) if i in which else array for i, array in enumerate(arrays)]
@@ -744,8 +745,12 @@ def test_dropout_of_one_number_keeps_its_shape(kind):
 ROW, IMAGE = np.ones((4, 3), np.float32), np.ones((2, 3, 4, 4), np.float32)
 PIXELS = np.ones(3, np.float32)
 DECLINED = {
-    "layer norm": lambda: LayerNorm.backward([ROW.astype("float64")], forms.saved((ROW, None, None), (PIXELS, PIXELS)), (1,), 0.1),
-    "response norm": lambda: LocalResponseNorm.backward([IMAGE.astype("float64")], forms.saved([IMAGE]), 2, 1.0, 0.5, 1.0),
+    "layer norm": lambda: LayerNorm.backward(
+        [ROW.astype("float64")], forms.saved((ROW, None, None), (PIXELS, PIXELS)), (1,), 0.1
+    ),
+    "response norm": lambda: LocalResponseNorm.backward(
+        [IMAGE.astype("float64")], forms.saved([IMAGE]), 2, 1.0, 0.5, 1.0
+    ),
     "batch norm": lambda: normalisation.BatchNorm.backward(
         [IMAGE.astype("float64")], forms.saved((IMAGE, None, None), (PIXELS, PIXELS)), 0.1, False
     ),
