@@ -15,6 +15,7 @@ try:
     import test_models as models
     import test_nn_inference as folded
 
+    from minidl.kernels.cpu import activations, losses, optimisers
     from minidl.kernels.cpu.blocks.folded import FoldedPlan
     from minidl.kernels.cpu.blocks.programs import Step
     from minidl.kernels.cpu.machine import kept
@@ -165,6 +166,28 @@ def blocks_of_folded_networks():
         fault(place, f"a group reads the first channels, {dtype}", instead(Step, "launches", _without(2)), groups)
 
 
+def arrays_that_lie_otherwise():
+    """Faults in arrays that are not next to each other, or in another order than their neighbours; labels; biases."""
+    in_order = lambda right, *arrays: right(*arrays) or [a.ravel("K") for a in arrays]  # noqa: E731
+    gelu = test_of(others.test_gelu_is_its_definition_computed_in_float64, 1, 3)
+    fault("gelu cpu", "a gradient in another order is read as it lies", instead(activations, "alike", in_order), gelu)
+    update = test_of(others.test_arrays_of_an_update_may_lie_in_memory_as_they_like, (0, 1, 2, 3, 4), "apart")
+    fault("adam_update cpu", "what lies between is updated", instead(optimisers, "alike", lambda *_: True), update)
+    labels = test_of(others.test_labels_are_integers_of_any_kind, "int32")
+    fault("cross_entropy cpu", "labels of 32 bits are not looked at", instead(losses, "_require_classes", _of_64_bits), labels)
+    constant = lambda right, array: right(array) or array.ndim == 1  # noqa: E731
+    fault("kept cpu", "a bias that may change", instead(kept, "is_constant", constant), _biases)
+
+
+def _biases():
+    with pytest.MonkeyPatch().context() as monkeypatch:
+        convolutions.test_what_is_kept_goes_by_bias_and_shape_and_is_not_more_than_allowed(monkeypatch)
+
+
+def _of_64_bits(right, target, *args):
+    return right(target, *args) if target.dtype == np.int64 else None
+
+
 def networks():
     """A gradient one in a hundred too large, in single precision: close to what a ReLU that decides otherwise does."""
     whole = models.test_outputs_loss_statistics_and_all_gradients_equal_pytorch
@@ -202,3 +225,4 @@ if HAVE_NUMBA:
     dense()
     blocks_of_folded_networks()
     networks()
+    arrays_that_lie_otherwise()

@@ -281,6 +281,23 @@ def test_weights_that_cannot_change_are_packed_once(name):
     assert len(_kept) == before
 
 
+@pytest.mark.skipif(kernels_in_use() == "plain", reason="the fast forms are switched off")
+def test_what_is_kept_goes_by_bias_and_shape_and_is_not_more_than_allowed(monkeypatch):
+    from minidl.kernels.cpu.machine import kept
+
+    monkeypatch.setattr(kept, "MOST", 3)
+    rng = np.random.default_rng(0)
+    weight, bias = backend.constant(rng.standard_normal((4, 3, 3, 3))), rng.standard_normal(4)
+    for size in (3, 3, 4, 4, 5, 3):
+        x = rng.standard_normal((2, 3, size, size))
+        for given in (bias, backend.constant(bias), backend.constant(-bias), bias):
+            for _ in range(2):
+                fast, plain = both(convolution.conv2d_forward, x, weight, given)
+                close(fast, plain, 27)
+                assert len(kept._kept[id(weight)][1]) <= 3
+        bias += 1  # which is no constant
+
+
 def test_integers_and_mixed_types_take_the_plain_form():
     x, weight = np.ones((1, 2, 3, 3), np.int64), np.ones((1, 2, 2, 2), np.int64)
     assert convolution.conv2d_forward(x, weight)[0, 0].tolist() == [[8, 8], [8, 8]]

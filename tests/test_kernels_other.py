@@ -9,10 +9,13 @@ from hypothesis import strategies as st
 import minidl
 from minidl import backend, dispatch, philox
 from minidl.kernels.cpu import activations as fast_activations
+from minidl.kernels.cpu import random as fast_random
 from minidl.kernels.cpu.blocks.training import slices
 from minidl.kernels.cpu.machine import team
 from minidl.kernels.cpu.normalisation import channels as normalisation
 from minidl.kernels.cpu.normalisation.moments import statistics
+from minidl.kernels.cpu.normalisation.rows import LayerNorm, LocalResponseNorm
+from minidl.kernels.cpu.pooling import maximum
 from minidl.ops import average_pooling, dropout, elementwise, max_pooling
 from minidl.ops.activations import Gelu
 from minidl.ops.windows import pooled_size
@@ -382,6 +385,16 @@ def test_cross_entropy_is_pytorchs(N, K, dtype, weighted, smoothing, reduction, 
     close(forms.cross_entropy_grad(grad, logits, target, weight, *kept, **options), z.grad.numpy(), scale=10)
 
 
+@pytest.mark.parametrize("dtype", ["int32", "uint8", "int8"])
+def test_labels_are_integers_of_any_kind(dtype):
+    logits, labels = np.random.default_rng(0).standard_normal((5, 4)), np.array([0, 3, 1, 3, 2], dtype)
+    run = lambda labels: forms.cross_entropy(logits, labels, None, 3, 0.0, "mean")  # noqa: E731
+    for a, b in zip(run(labels), run(labels.astype(np.int64))):
+        assert np.array_equal(a, b)
+    with pytest.raises(IndexError, match="`target` holds 4; accepted: 0 to 3, or `ignore_index` 3"):
+        run(labels + labels.dtype.type(1))
+
+
 def test_cross_entropy_of_large_logits_is_finite_and_targets_are_checked():
     logits = np.array([[1e4, 1e4 - 1]], np.float32)
     loss, *kept = forms.cross_entropy(logits, np.array([1]), None, -100, 0.0, "mean")
@@ -502,6 +515,27 @@ def test_what_an_update_writes_must_be_writeable(argument):
     assert (arrays[argument] == 1).all()
 
 
+def _apart(array):
+    """The same numbers with others between them."""
+    memory = np.full((*array.shape, 2), 7.0)
+    memory[..., 0] = array
+    return memory[..., 0]
+
+
+LIES = {"apart": _apart, "turned": lambda a: a.T.copy().T, "backwards": lambda a: a[::-1].copy()[::-1]}
+
+
+@pytest.mark.parametrize("how", LIES)
+@pytest.mark.parametrize("which", [(0,), (1,), (2,), (3,), (4,), (0, 1, 2, 3, 4)], ids=str)
+def test_arrays_of_an_update_may_lie_in_memory_as_they_like(which, how):
+    arrays, options = list(np.random.default_rng(0).standard_normal((5, 4, 6, 5)) ** 2), (3, 0.1, 0.9, 0.9, 1e-8, 0.1, True, False)
+    expected = [array.copy() for array in arrays]
+    adam.adam_update.plain(*expected, *options)
+    arrays = [LIES[how](array) if i in which else array for i, array in enumerate(arrays)]
+    adam.adam_update(*arrays, *options)
+    assert all(np.array_equal(a, b) for a, b in zip(arrays, expected))
+
+
 def test_a_gradient_in_another_memory_order_updates_the_same():
     param, grad = np.random.default_rng(0).standard_normal((2, 4, 3, 2, 2))
     expected = param - 0.1 * grad
@@ -583,9 +617,12 @@ def test_elementwise_passes(dtype, order):
         assert result.ndim == 2 or backend.is_channels_last(result)
 
 
-@pytest.mark.parametrize("order", [0, 1, 2])
-def test_gelu_is_its_definition_computed_in_float64(order):
-    x, grad = orders(0, np.float32)[order] * 4, orders(1, np.float32)[1 if order == 2 else order]
+@pytest.mark.parametrize("order, given", [(0, 0), (1, 1), (2, 1), (1, 2), (1, 3)])
+def test_gelu_is_its_definition_computed_in_float64(order, given):
+    """Of arrays that lie alike, and of ones that do not."""
+    x, upstream = orders(0, np.float32)[order], orders(1, np.float32)
+    grad = [*upstream, np.ascontiguousarray(upstream[1])][given]
+    x *= 4  # in place: a part stays a part
     x[0, 1], x[1, 0] = np.inf, -50.0
     precise = Tensor(x.astype(np.float64), requires_grad=True)
     (expected,) = Gelu.definition(precise)
@@ -702,3 +739,28 @@ def test_cross_entropy_of_infinities_is_the_definitions(dtype, smoothing):
 def test_dropout_of_one_number_keeps_its_shape(kind):
     with dispatch.using(kind):
         assert minidl.dropout(minidl.tensor(3.0)).shape == ()
+
+
+ROW, IMAGE = np.ones((4, 3), np.float32), np.ones((2, 3, 4, 4), np.float32)
+PIXELS = np.ones(3, np.float32)
+DECLINED = {
+    "layer norm": lambda: LayerNorm.backward([ROW.astype("float64")], forms.saved((ROW, None, None), (PIXELS, PIXELS)), (1,), 0.1),
+    "response norm": lambda: LocalResponseNorm.backward([IMAGE.astype("float64")], forms.saved([IMAGE]), 2, 1.0, 0.5, 1.0),
+    "batch norm": lambda: normalisation.BatchNorm.backward(
+        [IMAGE.astype("float64")], forms.saved((IMAGE, None, None), (PIXELS, PIXELS)), 0.1, False
+    ),
+    "max pool of integers": lambda: maximum.max_pool2d_forward(IMAGE.astype("int32"), (2, 2), (2, 2), (0, 0)),
+    "max pool's gradient by other places": lambda: maximum.max_pool2d_scatter(
+        IMAGE, IMAGE.astype("int64"), (2, 3, 8, 8), (2, 2), (2, 2), (0, 0)
+    ),
+    "max pool's gradient added to other numbers": lambda: maximum.max_pool2d_scatter(
+        IMAGE, IMAGE.astype("uint8"), (2, 3, 8, 8), (2, 2), (2, 2), (0, 0), out=np.ones((2, 3, 8, 8)), accumulate=True
+    ),
+    "random words apart": lambda: fast_random.fill_uint32(np.ones((4, 2), np.uint32)[:, 0], 1, 2, 3),
+    "random words of 64 bits": lambda: fast_random.fill_uint32(np.ones(4, np.uint64), 1, 2, 3),
+}
+
+
+@pytest.mark.parametrize("name", DECLINED)
+def test_arrays_that_no_kernel_reads_rightly_are_left_to_the_plain_form(name):
+    assert DECLINED[name]() is NotImplemented
