@@ -209,4 +209,4 @@ def test_fifty_thousand_files_stay_on_the_disk(tmp_path, monkeypatch):
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert (len(splits.train), len(splits.val), len(splits.test)) == (36_000, 4_000, 10_000)
-    assert peak < 8 << 20
+    assert peak < 200 * 50_000  # bytes, while the names of one folder are sorted; a list of paths would take more

@@ -39,7 +39,7 @@ def missing():
     return None if works else "this system has no MPI that starts processes"
 
 
-@pytest.fixture(autouse=True)
+@pytest.fixture(autouse=True, scope="module")  # before the fixtures that start processes
 def mpi():
     if missing():
         pytest.skip(missing())

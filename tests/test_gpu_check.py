@@ -29,7 +29,7 @@ def test_without_a_gpu_it_is_one_line_and_status_2():
 
 @pytest.mark.skipif(shutil.which("make") is None, reason="this system has no make")
 def test_make_knows_it():
-    said = subprocess.run(["make", "-n", "gpu-check"], cwd=ROOT, capture_output=True, text=True, timeout=HANG).stdout
+    said = subprocess.run(["make", "-n", "--no-print-directory", "gpu-check"], cwd=ROOT, capture_output=True, text=True, timeout=HANG).stdout
     assert said.strip().endswith("-m benchmarks.gpu_check")
 
 

@@ -12,8 +12,8 @@ from patience import HANG
 
 WAITING = ("wait", "join", "sleep")
 # In processes that others kill or stop, a sleep is what they are busy with; a kill at a random moment needs one.
-# The timeout of a group of ranks is what its test is about.
-BUSY = {"killing.py", "test_tuning.py", "test_distributed_group.py"}
+# The timeout of a group of ranks is what its tests are about.
+BUSY = {"killing.py", "test_tuning.py", "test_distributed_group.py", "test_distributed_nccl.py"}
 
 
 def seconds_in(tree):

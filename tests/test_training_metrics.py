@@ -168,9 +168,7 @@ def test_time_waited_for_data_is_that_between_asking_and_getting(monkeypatch):
 
 
 def test_the_bar_shows_how_long_was_waited_for_data(capsys, monkeypatch):
-    from minidl.training import progress
-
-    monkeypatch.setattr(progress, "tqdm", lambda *a, disable, **o: tqdm(*a, disable=False, **o))
+    monkeypatch.setattr("tqdm.tqdm", lambda *a, disable, **o: tqdm(*a, disable=False, **o))
 
     def batches():
         for k in range(3):
