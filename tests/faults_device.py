@@ -5,10 +5,12 @@ import strict
 import test_device
 import test_device_capture
 import test_device_precision
+import test_kernels_gpu_probe
 from faults import fault, instead
 
 from minidl import backend, precision
 from minidl.captured import CaptureWarning
+from minidl.kernels import table
 from minidl.kernels.gpu import capture
 
 
@@ -73,3 +75,8 @@ fault(
     instead(capture, "_compared", lambda right, step, record, arrays, *a: (record.replay(arrays), None)),
     on_stand_in(test_device_capture.test_an_audit_finds_a_graph_that_lost_a_call),
 )  # fmt: skip
+probed = on_stand_in(
+    lambda cupy: test_kernels_gpu_probe.check_fallback(cupy, test_kernels_gpu_probe.refuse, "FileNotFoundError"),
+    pretended=test_kernels_gpu_probe.pretend_probed,
+)
+fault("probe", "kernels are used that do not run", instead(table, "_succeeds", lambda right, probe: True), probed)

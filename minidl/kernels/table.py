@@ -10,6 +10,7 @@ import functools
 import importlib
 import importlib.util
 import os
+import warnings
 
 CPU = {
     "captured.Replays": "cpu.capture.replays",
@@ -68,7 +69,8 @@ GPU = {
     "philox.fill_uint32": "gpu.random",
 }
 FORMS = {"cpu": CPU, "gpu": GPU}
-COMPILERS = {"cpu": ("numba",), "gpu": ("cuda.tile", "numba")}  # without which everything runs in its plain form
+# Packages without which everything runs in its plain form, or "module:function" that raises where kernels do not run.
+COMPILERS = {"cpu": ("numba",), "gpu": ("cuda.tile", "numba", "minidl.kernels.gpu.random:probe")}
 
 
 def find(operation, family):
@@ -94,9 +96,22 @@ def machine():
 
 @functools.cache
 def _can_compile(compiler):
-    """Return whether `compiler` is installed, and not switched off as Numba can be."""
+    """Return whether `compiler` is installed, and not switched off as Numba can be; one that fails is told of once."""
+    module, _, probe = compiler.partition(":")
+    if probe:
+        return _succeeds(getattr(importlib.import_module(module), probe))
     try:
         found = importlib.util.find_spec(compiler) is not None
     except ModuleNotFoundError:  # the package that it is a part of is not there either
         found = False
     return found and (compiler != "numba" or os.environ.get("NUMBA_DISABLE_JIT", "0") in ("", "0"))
+
+
+def _succeeds(probe):
+    try:
+        probe()
+    except Exception as error:  # a compiler that is missing, a driver that is too old, a GPU that it does not know
+        reason = " ".join(f"{type(error).__name__}: {error}".split())
+        warnings.warn(f"the GPU's kernels cannot run, operations take their plain forms: {reason}", RuntimeWarning, stacklevel=2)
+        return False
+    return True

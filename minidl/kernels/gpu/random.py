@@ -13,7 +13,7 @@ from minidl import backend
 from minidl.backend import array_module
 from minidl.kernels.gpu.tiles import MOST_ELEMENTS, cdiv, ct, kernel, side, takes
 from minidl.ops.dropout import threshold
-from minidl.philox import KEY_STEPS, MULTIPLIERS, ROUNDS, WORD, split
+from minidl.philox import KEY_STEPS, MULTIPLIERS, ROUNDS, WORD, philox, split
 
 TILE = 256  # blocks of four words in a tile, at most
 KEY = 8  # numbers of a key in memory, of which five count: so a row of a table is aligned like an array of its own
@@ -92,6 +92,15 @@ def fill_uint32(out, seed, layer, step):
     T = side(cdiv(out.size, 4), TILE)
     words((cdiv(out.size, 4 * T),), out.reshape(-1), _key(seed, layer, step, out), T)
     return out
+
+
+def probe():
+    """Compile and launch a kernel, and look at its numbers: an error where this machine cannot."""
+    kind = backend.kind_named("cuda")
+    found = kind.to_numpy(fill_uint32(kind.empty(4, "uint32"), 0, 0, 0))
+    wanted = np.array(philox([np.zeros(1, np.uint64)] * 4, (0, 0)), np.uint32)[:, 0]
+    if not np.array_equal(found, wanted):
+        raise RuntimeError(f"a kernel's numbers are {found.tolist()} in place of {wanted.tolist()}")
 
 
 def dropout_forward(x, p, seed, layer, step):
