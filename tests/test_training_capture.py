@@ -48,7 +48,10 @@ VARIANTS = {
 }
 
 
-@pytest.mark.parametrize("variant", VARIANTS)
+SLOW = ["rmsprop, plateau"]  # replays of the optimiser are in tests of capture, the schedule runs outside of the step
+
+
+@pytest.mark.parametrize("variant", [pytest.param(name, marks=[pytest.mark.slow] * (name in SLOW)) for name in VARIANTS])
 def test_a_run_has_the_bits_of_one_without_capture(run_train, tmp_path, captured, variant):
     argv = [*BRIEF, *VARIANTS[variant]]
     run_train(*argv, "--output", "replayed")

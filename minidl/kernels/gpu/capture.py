@@ -24,6 +24,7 @@ import numpy as np
 
 from minidl import backend, captured, dispatch, precision, random
 from minidl.captured import CaptureError, CaptureWarning, leaves_of, rebuilt
+from minidl.kernels.cpu.capture.arguments import form_of, is_data, unfit
 from minidl.kernels.cpu.capture.state import State
 from minidl.kernels.gpu.random import KEY, Draw, key_words
 from minidl.tensor import Tensor, is_grad_enabled
@@ -154,7 +155,7 @@ class Replays(captured.Replays):
     def _call(self, args, options):
         leaves = leaves_of((args, options))
         arrays = [leaf._data if isinstance(leaf, Tensor) else leaf for leaf in leaves if is_data(leaf)]
-        key = (*map(_form, leaves), is_grad_enabled(), dispatch.kernels_in_use(), precision.factors())
+        key = (form_of((args, options)), is_grad_enabled(), dispatch.kernels_in_use(), precision.factors())
         if key in self.refused or the_observer() is not None or random.on_draw is not None:
             return self.step(*args, **options)
         for record in self.records.get(key, ()):
@@ -260,11 +261,6 @@ def _bits(outputs):
     return [_bytes(leaf._data if isinstance(leaf, Tensor) else leaf) for leaf in leaves_of(outputs) if is_data(leaf)]
 
 
-def is_data(leaf):
-    """Return whether an argument or output is an array or a Tensor."""
-    return isinstance(leaf, Tensor) or backend.is_array(leaf)
-
-
 def _like(leaf, array):
     return Tensor(array) if isinstance(leaf, Tensor) else array
 
@@ -273,22 +269,10 @@ def _detached(leaf):
     return leaf.detach() if isinstance(leaf, Tensor) else leaf
 
 
-def _form(leaf):
-    if is_data(leaf):
-        array = leaf._data if isinstance(leaf, Tensor) else leaf
-        return type(leaf), type(array), array.shape, array.strides, str(array.dtype)
-    try:
-        hash(leaf)
-    except TypeError:
-        return type(leaf), id(leaf)
-    return type(leaf), leaf
-
-
 def _reason(leaves, state):
     """The reason why a call with these arguments, in this state, cannot be captured, or None."""
-    for leaf in leaves:
-        if isinstance(leaf, Tensor) and (leaf.requires_grad or leaf.node is not None):
-            return f"an argument of shape {leaf.shape} requires grad"
+    if (reason := unfit(leaves)) is not None:
+        return reason
     for path, tensor in state.tensors.items():
         if tensor._hooks:
             return f"a hook of `{path}`"

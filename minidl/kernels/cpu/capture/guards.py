@@ -24,7 +24,8 @@ class Guards:
     Parameters
     ----------
     places : list of (path, container, kept)
-        A dict, list or cell, and a copy of what it held; of a tuple (dict, name) one entry of a dict.
+        A dict, list or cell, and a copy of what it held; of a tuple (dict, name) one entry of a dict, of (object, name) an
+        attribute in a slot.
 
     Examples
     --------
@@ -95,6 +96,8 @@ def held(container):
             return MISSING
     if type(container) is tuple and isinstance(container[0], (dict, types.MappingProxyType)):
         return container[0].get(container[1], MISSING)
+    if type(container) is tuple:
+        return getattr(*container, MISSING)
     return container
 
 
@@ -104,14 +107,18 @@ def copy(container):
         return held(container)
     if isinstance(container, dict):
         return {name: value for name, value in container.items() if not is_rate(container, name, value)}
-    if type(container) in (list, set, frozenset, collections.deque):
-        return list(container)
-    return container
+    return list(container)
 
 
 def is_rate(group, name, value):
     """Return whether an entry is a learning rate that is a Python number."""
     return name == "lr" and "params" in group and type(value) in (float, int)
+
+
+def slots_of(kind):
+    """Names of the slots of a class."""
+    slots = [vars(one).get("__slots__", ()) for one in kind.__mro__]
+    return [name for names in slots for name in ((names,) if type(names) is str else names)]
 
 
 def same(found, kept):
@@ -127,4 +134,6 @@ def same(found, kept):
 
 
 def _same_value(found, kept):
-    return found is kept or type(found) is type(kept) and isinstance(kept, SCALARS) and bool(found == kept)
+    if found is kept or type(found) is not type(kept) or not isinstance(kept, SCALARS):
+        return found is kept
+    return bool(found == kept) and repr(found) == repr(kept)  # 0.0 == -0.0

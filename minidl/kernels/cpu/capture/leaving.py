@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import gc
 
+from minidl.kernels.cpu.capture.guards import slots_of
 from minidl.kernels.cpu.capture.recorded import Recorded
 
 
@@ -34,5 +35,4 @@ def _exchange(holder, old, new):
 
 def _attributes(holder):
     """Names of an object's attributes, in slots or not."""
-    slots = [vars(kind).get("__slots__", ()) for kind in type(holder).__mro__]
-    return [*getattr(holder, "__dict__", ()), *(name for names in slots for name in ((names,) if type(names) is str else names))]
+    return [*getattr(holder, "__dict__", ()), *slots_of(type(holder))]

@@ -6,8 +6,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from minidl import backend, random
+from minidl import random
 from minidl.captured import leaves_of, rebuilt
+from minidl.kernels.cpu.capture.arguments import array_of, is_data
 from minidl.kernels.cpu.capture.recorded import Recorded
 from minidl.kernels.cpu.capture.program import program_of
 from minidl.kernels.cpu.capture.recorder import Recorder
@@ -195,16 +196,6 @@ def _grads(record):
 def _versions(state):
     found = {id(t._shared_version): t._shared_version for t in state.tensors.values() if t._shared_version is not None}
     return list(found.values())
-
-
-def is_data(leaf):
-    """Return whether an argument or output is an array or a Tensor."""
-    return isinstance(leaf, Tensor) or backend.isarray_of(leaf)
-
-
-def array_of(leaf):
-    """The array of a Tensor, or an array itself."""
-    return leaf._data if isinstance(leaf, Tensor) else leaf
 
 
 def _with(leaf, recorded):

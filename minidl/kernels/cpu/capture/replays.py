@@ -16,13 +16,14 @@ import numpy as np
 
 from minidl import captured, dispatch
 from minidl.captured import CaptureError, CaptureWarning, leaves_of
+from minidl.kernels.cpu.capture.arguments import array_of, form_of, is_data, unfit
 from minidl.kernels.cpu.capture.leaving import leave
-from minidl.kernels.cpu.capture.records import Snapshot, array_of, compared, is_data, record_step
+from minidl.kernels.cpu.capture.records import Snapshot, compared, record_step
 from minidl.kernels.cpu.capture.state import State
 from minidl.kernels.cpu.convolution import algorithms
 from minidl.kernels.cpu.machine import team
 from minidl.kernels.cpu.machine.doors import door
-from minidl.tensor import Tensor, is_grad_enabled
+from minidl.tensor import is_grad_enabled
 from minidl.tensor.observer import the_observer
 
 ATTEMPTS = 3  # records of one kind of call that may be dropped because the state changed shape, as in the first step
@@ -71,7 +72,7 @@ class Replays(captured.Replays):
 
     def _call(self, args, options):
         found = leaves_of((args, options))
-        key = _key(found)
+        key = _key((args, options))
         if key in self.refused or the_observer() is not None:
             return self.step(*args, **options)
         reason = _reason(found)
@@ -163,31 +164,17 @@ def _hook_of(state):
 # -- arguments
 
 
-def _key(leaves):
+def _key(arguments):
     """The facts that decide which record a call may replay."""
-    places = [_form(leaf) for leaf in leaves]
-    return (tuple(places), is_grad_enabled(), team.num_threads(), dispatch.kernels_in_use(), algorithms.switched_off())
-
-
-def _form(leaf):
-    if is_data(leaf):
-        array = array_of(leaf)
-        return type(leaf), type(array), array.shape, array.strides, array.dtype
-    try:
-        hash(leaf)
-    except TypeError:
-        return type(leaf), id(leaf)
-    return type(leaf), leaf
+    return (form_of(arguments), is_grad_enabled(), team.num_threads(), dispatch.kernels_in_use(), algorithms.switched_off())
 
 
 def _reason(leaves):
     """The reason why a call with these arguments cannot be replayed, or None."""
     for leaf in leaves:
-        if isinstance(leaf, Tensor) and (leaf.requires_grad or leaf.node is not None):
-            return f"an argument of shape {leaf.shape} requires grad"
         if is_data(leaf) and (type(array_of(leaf)) is not np.ndarray or _overlaps_itself(array_of(leaf))):
             return f"an argument of shape {leaf.shape} that overlaps itself, or is read backwards"
-    return None
+    return unfit(leaves)
 
 
 def _overlaps_itself(array):

@@ -21,7 +21,7 @@ import numpy as np
 
 from minidl.backend import is_constant
 from minidl.captured import Replays
-from minidl.kernels.cpu.capture.guards import MISSING, SCALARS, Guards, copy, held, is_rate, same
+from minidl.kernels.cpu.capture.guards import MISSING, SCALARS, Guards, copy, held, is_rate, same, slots_of
 from minidl.kernels.cpu.capture.recorded import Recorded
 from minidl.optim.optimizer import Optimizer
 from minidl.tensor import Tensor
@@ -85,8 +85,11 @@ class State:
                 self.visit(entry, path)
         elif isinstance(value, (type, types.ModuleType)):
             self._visit_namespace(value, path)
-        elif hasattr(value, "__dict__"):
-            self._visit_object(value, path)
+        else:
+            if not _is_foreign(kind.__module__):
+                self.guards += [(f"{path}.{name}", (value, name), held((value, name))) for name in slots_of(kind)]
+            if hasattr(value, "__dict__"):
+                self._visit_object(value, path)
 
     def _visit_entry(self, container, key, value, path):
         if type(value) is Recorded:  # a slot, say, that the last recorded step made; it shall not hold on to the arena
