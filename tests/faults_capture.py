@@ -132,6 +132,12 @@ def faults_of_memory():
         instead(replays, "leave", lambda right, recorder: None),
         test_of(steps.test_a_step_whose_state_is_not_found_runs_eagerly_to_the_same_bits, 0),
     )
+    fault(
+        "capture cpu",
+        "gradients stay recorded where a step fails",
+        instead(records, "leave", lambda right, recorder: None),
+        steps.test_a_step_that_fails_leaves_no_recorded_array_in_what_is_not_found,
+    )
 
 
 def faults_of_lookups():

@@ -466,6 +466,20 @@ def test_a_step_that_fails_while_it_is_recorded_has_run_once():
     np.testing.assert_allclose(model.weight.detach().numpy(), before - 0.2, rtol=1e-6)
 
 
+def test_a_step_that_fails_leaves_no_recorded_array_in_what_is_not_found():
+    hidden, seen = InSlots(), []
+    hidden.scale = nn.Linear(3, 2)
+
+    def step(x):
+        seen.extend(type(p.grad.data) for p in hidden.scale.parameters() if p.grad is not None)
+        hidden.scale(x).sum().backward()
+        raise KeyError("in the step")
+
+    with pytest.raises(KeyError, match="in the step"):
+        minidl.capture(step)(minidl.ones(2, 3))
+    assert seen and set(seen) == {np.ndarray}
+
+
 def test_an_output_that_nothing_computed_is_refused():
     run = minidl.capture(lambda x: (x + 1, minidl.Tensor(np.ones(2))))
     with pytest.warns(minidl.CaptureWarning, match="an output of shape .* that no recorded operation computed"):

@@ -9,6 +9,7 @@ import numpy as np
 from minidl import random
 from minidl.captured import leaves_of, rebuilt
 from minidl.kernels.cpu.capture.arguments import array_of, is_data
+from minidl.kernels.cpu.capture.leaving import leave
 from minidl.kernels.cpu.capture.recorded import Recorded
 from minidl.kernels.cpu.capture.program import program_of
 from minidl.kernels.cpu.capture.recorder import Recorder
@@ -94,6 +95,7 @@ def record_step(step, state, args, options, arrays):
         box = Recorded(np.array(group[name], np.float64))
         record.rates.append((group, name, box.array))
     before = [group[name] for group, name, _ in record.rates]
+    is_whole = False
     try:
         state.exchange(of)
         wrapped.clear()  # a gradient's buffer is used again only if nothing else refers to it
@@ -101,10 +103,13 @@ def record_step(step, state, args, options, arrays):
             group[name] = Recorded(box)
         with recorder:
             outputs = step(*args, **options)
+        is_whole = True
     finally:
         for (group, name, box), rate in zip(record.rates, before):
             group[name] = rate if type(group[name]) is Recorded else group[name]
         state.exchange(lambda array: array.array if type(array) is Recorded else array)
+        if not is_whole:
+            leave(recorder)  # what the walk has not found holds gradients, say, that no kernel could read any more
     for line in recorder.unused.values():
         recorder.refuse("random numbers that NumPy draws", line)
     record.outputs = rebuilt(outputs, _plain_output(recorder))
