@@ -61,7 +61,7 @@ def test_pytorchs_step_agrees_with_float64(case, options, precision, monkeypatch
     from benchmarks.peers import torch_device
 
     # PyTorch's own test library, which another test of this process may have imported, freezes the flags.
-    monkeypatch.setitem(vars(torch.backends), "__allow_nonbracketed_mutation_flag", True)
+    monkeypatch.setitem(torch.backends.flags_frozen.__globals__, "__allow_nonbracketed_mutation_flag", True)
     folder, wanted = case
     job = torch_device.Network(folder, "train", 1, device="cpu", precision=precision, **options)
     job.check(folder / "found.npz")
