@@ -17,6 +17,7 @@ try:
     from minidl.kernels.cpu.capture.arena import Arena
     from minidl.kernels.cpu.capture.guards import Guards
     from minidl.kernels.cpu.capture.program import Stretch
+    from minidl.kernels.cpu.capture.recorded import Recorded
     from minidl.kernels.cpu.capture.records import Record, Snapshot
 except (ImportError, pytest.skip.Exception):
     HAVE_NUMBA = False
@@ -224,6 +225,12 @@ def faults_of_replays():
         "a failed step is not taken back before it runs again",
         instead(Snapshot, "restore", lambda right, self: self.state.forget_what_is_new()),
         steps.test_a_step_that_fails_while_it_is_recorded_has_run_once,
+    )
+    fault(
+        "capture cpu",
+        "a recorded value becomes an index unnoticed",
+        instead(Recorded, "__index__", lambda right, self: self.array.__index__()),
+        test_of(steps.test_a_look_at_a_value_is_noted, "index"),
     )
     fault(
         "capture cpu",

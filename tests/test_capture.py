@@ -496,6 +496,26 @@ def test_recorded_arrays_leave_dicts_lists_and_slots():
     assert all(type(one) is np.ndarray and one.tolist() == [2] * 3 for one in (hidden.scale, entries["made"], row[0]))
 
 
+LOOKS = {
+    "int": int,
+    "float": float,
+    "complex": complex,
+    "tolist": lambda one: one.tolist(),
+    "in": lambda one: 2.0 in one.reshape(1),
+    "index": lambda one: range(4)[one.astype(np.int64)],
+    "array_equal": lambda one: np.array_equal(one, one),
+    "asarray": np.asarray,
+    "a pointer": lambda one: one.ctypes,
+}
+
+
+@pytest.mark.parametrize("look", LOOKS)
+def test_a_look_at_a_value_is_noted(look):
+    with Recorder() as recorder:
+        LOOKS[look](Recorded(np.array(2.0)))
+    assert recorder.refusal is not None and "test_capture.py" in recorder.refusal
+
+
 def test_a_change_of_python_objects_is_refused_by_name():
     counts = []
     case = captured_training(inside=lambda loss, x: counts.append(1))
