@@ -81,7 +81,7 @@ def test_running_statistics_can_be_reset_and_belong_to_the_module():
 
 
 @pytest.mark.parametrize("forms", ["fast", "plain"])
-@pytest.mark.parametrize("size", [9, 10, 101, 2**20])
+@pytest.mark.parametrize("size", [9, 10, 101, 2**31 - 1])
 def test_local_response_over_more_channels_than_there_are_is_over_all(size, forms):
     x = minidl.randn(2, 5, 3, 3, dtype="float64")
     with using(forms):

@@ -209,6 +209,7 @@ REFUSALS = {  # (expression, words of the message)
     "one_hot too large": (lambda L: one_hot(L)(L.tensor([3]), 3), "`tensor` holds 3; accepted: 0 to 2"),
     "one_hot of floats": (lambda L: one_hot(L)(L.tensor([1.0])), "accepted: a Tensor of integers"),
     "one_hot of nothing": (lambda L: one_hot(L)(L.zeros(0, dtype=L.tensor(1).dtype)), "`num_classes` is -1 but"),
+    "masked_fill beyond floats": (lambda L: x(L).masked_fill(x(L) > 0, 10**400), "`value` is 1000"),
     "gather negative": (lambda L: x(L).gather(0, L.tensor([[-1, 0, 0]])), "`index` holds -1; accepted: 0 to 1"),
     "gather beyond": (lambda L: x(L).gather(0, L.tensor([[2, 0, 0]])), "`index` holds 2; accepted: 0 to 1"),
     "gather too wide": (lambda L: x(L).gather(0, L.tensor([[0] * 4])), "`index` has shape (1, 4) but `input` has"),
@@ -283,5 +284,5 @@ def test_what_fits_nowhere_is_refused_in_one_line(name):
 @pytest.mark.parametrize("name", sorted(set(REFUSALS) - {"take beyond"}))  # where PyTorch's result is undefined
 def test_pytorch_refuses_it_too(name):
     torch = pytorch()
-    with pytest.raises((TypeError, ValueError, IndexError, RuntimeError, NotImplementedError)):
+    with pytest.raises((TypeError, ValueError, IndexError, OverflowError, RuntimeError, NotImplementedError)):
         REFUSALS[name][0](torch)

@@ -79,6 +79,7 @@ def masked_fill(input: Tensor, mask: Tensor, value: Tensor | float) -> Tensor:
     elif input.dtype.kind in "iu" and not (abs(value) < 2**63 and value == int(value)):
         raise TypeError(f"`value` is {value!r}, which {input.dtype} cannot hold")
     else:
+        value = checks.number(value, "value") if isinstance(value, int) else value
         value = Tensor(quietly(array_module(input.data).full, (), value, dtype=input.dtype))
     return where(mask, value, input)
 

@@ -186,7 +186,8 @@ def _run_response(kernel, x, size, alpha, beta, k, *rest):
     y = backend.empty_channels_last(x.shape, x.dtype, like=x)
     numbers = (x.dtype.type(number) for number in (alpha / size, beta, k))
     tasks = -(-N * H * W // max(1, TASK_SIZE // C))
-    team.run(kernel, tasks, *flat(x), N * H * W, C, size, *numbers, *rest, flat(y)[0])
+    reach = min(size, 2 * C)  # from every channel to all others; what lies beyond is zero
+    team.run(kernel, tasks, *flat(x), N * H * W, C, reach, *numbers, *rest, flat(y)[0])
     return y
 
 
