@@ -89,7 +89,7 @@ def process(seconds, *command):
 
 
 def figures(path):
-    """What a part wrote down, or {}."""
+    """The figures that a part wrote down, or {}."""
     return json.loads(path.read_text()) if path.exists() else {}
 
 

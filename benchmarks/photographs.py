@@ -73,7 +73,7 @@ def write_tiny_archive(path, count):
 
 
 def add(tar, name, contents):
-    """Write a member; the header by itself, since a `TarFile` remembers all that it has written."""
+    """Write a member; the header first and on its own, since a `TarFile` remembers all that it has written."""
     member = tarfile.TarInfo(name)
     member.size = len(contents)
     tar.write(member.tobuf(tarfile.USTAR_FORMAT))

@@ -69,7 +69,7 @@ def measure_steps(settings):
 
 
 def process(ranks, threads, *arguments):
-    """What `benchmarks.ranks_worker` measures in so many processes."""
+    """The figures that `benchmarks.ranks_worker` measures in so many processes."""
     start = [] if ranks == 1 else [find_mpiexec(), "-n", str(ranks)]
     path = os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
     done = subprocess.run(

@@ -53,7 +53,7 @@ class Network(Job):
 
 
 class OnDevice:
-    """What a `Network` on a GPU does otherwise: a turn queues steps, and waits once.
+    """The ways of a `Network` on a GPU: a turn queues steps, and waits once.
 
     A peer has `one_step`, which looks at no number, `wait`, and `flags`.
     """

@@ -215,7 +215,7 @@ class RandomCrop:
         return random.integers(free, 2).T
 
     def places(self, rows: Array, columns: Array, random: Any) -> tuple[Array, Array]:
-        """Where rows and columns come from after the crop, of where they came from before; -1 at a constant border."""
+        """The places that rows and columns come from after the crop, of where they came from before; -1 at a constant border."""
         old = rows.shape[1], columns.shape[1]
         size = self._size(old)
         options = self.options | ({"constant_values": -1} if self.options["mode"] == "constant" else {})
@@ -264,7 +264,7 @@ class RandomHorizontalFlip:
         return flipped
 
     def places(self, rows: Array, columns: Array, random: Any) -> tuple[Array, Array]:
-        """Where rows and columns come from after the flip, of where they came from before."""
+        """The places that rows and columns come from after the flip, of where they came from before."""
         check_random(self, random)
         chosen, tables = self.choose(random)[:, None], [rows, columns]
         tables[self.axis - 1] = np.where(chosen, tables[self.axis - 1][:, ::-1], tables[self.axis - 1])

@@ -50,7 +50,7 @@ def own_shards(count: int) -> Shards:
 
 
 class _OwnState:
-    """What a shard has to itself while others run in between: random streams, and the buffers of the module."""
+    """The state that a shard has to itself while others run in between: random streams, and the buffers of the module."""
 
     def __init__(self, model, number):
         self.number, self.draws, self.buffers = number, random.get_rng_state(), list(model.buffers())

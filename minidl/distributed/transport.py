@@ -135,8 +135,8 @@ def alone(environment: Mapping[str, str]) -> dict[str, str]:
 
     Examples
     --------
-    >>> alone({"PMI_SIZE": "4", "PMI_RANK": "1", "HOME": "/home/ada"})
-    {'HOME': '/home/ada'}
+    >>> alone({"PMI_SIZE": "4", "PMI_RANK": "1", "LANG": "C"})
+    {'LANG': 'C'}
     """
     return {name: value for name, value in environment.items() if not name.startswith(PLACES)}
 

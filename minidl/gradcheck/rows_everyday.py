@@ -77,7 +77,7 @@ REDUCE = {"sum": np.sum, "mean": np.mean, "prod": np.prod, "amax": np.max, "amin
 
 
 def _gathered(x, y, name, include_self):
-    """What `reduced` gives: the elements that go to each place as a list, reduced by NumPy."""
+    """The result of `reduced`: the elements that go to each place as a list, reduced by NumPy."""
     result = x.copy()
     for i, j in np.ndindex(x.shape):
         there = list(y[PLACES.data[:, j] == i, j])

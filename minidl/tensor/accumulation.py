@@ -95,7 +95,7 @@ def _references(gradient):
 
 
 def _probed(tensor, gradient, create_graph):
-    """What `_references` finds from within a function like `accumulate`."""
+    """The count that `_references` finds from within a function like `accumulate`."""
     return _references(gradient)
 
 

@@ -115,7 +115,7 @@ def library_of(array: Any) -> Cublas | None:
 
 
 def order(matrices: Any) -> tuple[int, int] | None:
-    """Whether cuBLAS has to transpose (B, M, N) `matrices` read row by row, and their leading dimension; None if it cannot.
+    """True if cuBLAS has to transpose (B, M, N) `matrices` read row by row, and their leading dimension; None if it cannot.
 
     Examples
     --------

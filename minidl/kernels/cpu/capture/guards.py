@@ -88,7 +88,7 @@ def _changed(places):
 
 
 def held(container):
-    """What there is now in a place."""
+    """The object that is now in a place."""
     if type(container) is types.CellType:
         try:
             return container.cell_contents
@@ -102,7 +102,7 @@ def held(container):
 
 
 def copy(container):
-    """What a place holds, to be compared later: of an entry or a cell the object itself, of a dict or list what is in it."""
+    """The contents of a place, to be compared later: of an entry or a cell the object itself, of a dict or list what is in it."""
     if type(container) in (tuple, types.CellType):
         return held(container)
     if isinstance(container, dict):

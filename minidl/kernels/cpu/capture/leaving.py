@@ -1,7 +1,7 @@
 """The way out of a record that is dropped: what it made and others still hold moves to memory of its own.
 
 The walk from a step finds its state in most programs, not in all: an object with slots may hide an optimiser. So every
-recorded array is known to its recorder, and whoever holds one when the record is dropped is asked the other way round.
+recorded array is known to its recorder, and when the record is dropped, the objects that hold one are looked up.
 """
 
 from __future__ import annotations

@@ -118,7 +118,7 @@ def _looped(work, kept):
 
 
 def _widened(work, arrays, kept):
-    """Where float32 meets float64, the same work on float64 alone, and the launches that change the numbers' type before."""
+    """For float32 that meets float64, the same work on float64 alone, and the launches that change the numbers' type before."""
     if {one.dtype for one in arrays} != FLOATS:
         return work, []
     inputs, before = list(work.inputs), []
@@ -210,7 +210,7 @@ LAUNCHES = {Loop: _looped, Copy: _copied, Choice: _chosen, Sum: _summed}
 
 
 def _cut(lines, size):
-    """How many tasks, and of how many lines; of one line, of how many numbers."""
+    """The number of tasks, and of lines in each; of one line, of numbers."""
     piece = PIECE if lines == 1 else max(1, PIECE // max(1, size))
     return max(1, -(-(size if lines == 1 else lines) // piece)), piece
 

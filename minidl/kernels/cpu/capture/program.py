@@ -124,7 +124,7 @@ def program_of(rows):
 
 
 def _launches(row):
-    """What a row does as launches, and what has to live for them."""
+    """A row as launches, and what has to live for them."""
     if row.form is None:
         raise Unfit(row.name)
     if row.kind == "numpy":

@@ -84,10 +84,7 @@ def record_step(step, state, args, options, arrays):
     versions = [(version, version.changes) for version in _versions(state)]
     starts = {path: Guard(t, t._data, t._requires_grad, None if t._grad is None else t._grad._data)
               for path, t in state.tensors.items()}  # fmt: skip
-    inputs = []
-    for array in arrays:
-        inputs.append(Recorded(*recorder.arena.strided(array)))
-        inputs[-1].array[...] = array
+    inputs = [_placed(recorder, array) for array in arrays]
     record.inputs = [one.array for one in inputs]
     given = iter(inputs)
     args, options = rebuilt((args, options), lambda leaf: _with(leaf, next(given)) if is_data(leaf) else leaf)
@@ -118,6 +115,13 @@ def record_step(step, state, args, options, arrays):
     record.grads = [(t, None if t._grad is None else t._grad._data) for t in state.tensors.values()]
     record.versions = [(version, version.changes - changes) for version, changes in versions]
     return record, record.outputs
+
+
+def _placed(recorder, array):
+    """A recorded copy of an input, in the arena."""
+    placed = Recorded(*recorder.arena.strided(array))
+    placed.array[...] = array
+    return placed
 
 
 class Snapshot:
