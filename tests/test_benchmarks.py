@@ -1,6 +1,7 @@
 """The benchmarks in miniature: everything runs, is checked and is written down; no time is judged."""
 
 import json
+import math
 
 import numpy as np
 import pytest
@@ -195,13 +196,15 @@ def test_ablation_in_miniature(run):
 
 
 def test_every_row_of_the_ablation_changes_the_network():
-    found = set()
-    for options in ablation.ROWS.values():
-        net = models.create("fast-inception", **{"width": 0.25, **options})
+    found, plan = set(), ablation.Plan(width=0.25)
+    for part in ablation.ROWS:
+        net = models.create("fast-inception", **ablation.options_of(part, plan))
         image = minidl.Tensor(np.random.default_rng(0).standard_normal((2, 3, 16, 16)).astype(np.float32))
         outputs = training.as_tuple(net(image))
         found.add((len(outputs), nn.utils.count_parameters(net), round(float(outputs[0].data[0, 0]), 9)))
     assert len(found) == len(ablation.ROWS)
+    widths = {part: ablation.options_of(part, plan)["width"] for part in ablation.ROWS}
+    assert widths == {**dict.fromkeys(ablation.ROWS, 0.25), "half-width": 0.125, "double-width": 0.5}
 
 
 def test_finished_rows_of_the_ablation_are_not_measured_again(tmp_path, monkeypatch):
@@ -210,12 +213,22 @@ def test_finished_rows_of_the_ablation_are_not_measured_again(tmp_path, monkeypa
 
     def measure(part, seed, plan):
         measured.append((part, seed))
-        return {"multiply_adds": 1, "seconds": 1.0, "accuracy": 0.5, "loss": 1.0, "gradient_ratio": 1.0}
+        return {"multiply_adds": 1, "seconds": 1.0, "accuracy": 0.5, "loss": 1.0, "gradient": 1.0, "gradient_ratio": 1.0}
 
     monkeypatch.setattr(ablation, "measure", measure)
     one, two = (settings.Settings(rounds=rounds, parts=("5x5",)) for rounds in (1, 2))
     ablation.run(one)
     assert len(ablation.run(two)["rows"]) == 2 and measured == [("5x5", 1), ("5x5", 2)]
+
+
+def test_the_ablation_compares_equal_seeds():
+    """Seeds that one of both lacks are left out; the error is that of the mean of the differences."""
+    rows = [dict(row=ablation.BASE, seed=seed, accuracy=0.5 + 0.1 * seed) for seed in (1, 2, 3)]
+    rows += [dict(row="5x5", seed=seed, accuracy=0.5 + 0.1 * seed + by) for seed, by in ((3, 0.01), (2, 0.02), (7, 0.3))]
+    assert ablation.difference(rows, "5x5") == (pytest.approx(1.5), pytest.approx(0.5))
+    assert ablation.difference(rows[:4], "5x5") == (pytest.approx(1.0), None)
+    assert ablation.difference(rows[3:], "5x5") == ablation.difference(rows, ablation.BASE) == (None, None)
+    assert ablation.medians([(math.nan, 1.0)]) == (None, None)
 
 
 @pytest.mark.parametrize("wrong", [False, True])
