@@ -20,7 +20,7 @@ from pathlib import Path
 import minidl
 from benchmarks.settings import Settings
 
-NAMES = ("googlenet", "small", "products", "convolution", "ops", "memory", "startup", "scaling", "ranks", "transfer", "decode",
+NAMES = ("googlenet", "small", "job", "products", "convolution", "ops", "memory", "startup", "scaling", "ranks", "transfer", "decode",
          "records", "ablation")
 
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from benchmarks import (
-    ablation, chain, compare, decode, googlenet, ops, pictures, products, race, ranks, ranks_model, records, report, settings,
+    ablation, chain, compare, decode, googlenet, job, ops, pictures, products, race, ranks, ranks_model, records, report, settings,
     transfer,
 )
 from benchmarks.__main__ import NAMES, main
@@ -426,3 +426,67 @@ def test_a_wrong_product_is_not_timed(run, monkeypatch):
     monkeypatch.setattr(products, "BOUND", 0.0)
     status, figures = run("products", "--only", "weight")
     assert status == 1 and "weight (40, 40, 40): minidl" in figures["wrong"]
+
+
+@pytest.mark.slow
+def test_the_job_in_miniature(run, capsys):
+    status, figures = run("job", "--rounds", "1")
+    row = figures["parts"]["digits"]["rows"]["minidl"]
+    assert status == 0 and row["steps"] == 2 and len(row["rounds"]) == 1 and len(row["accuracies"]) == 2
+    assert "first run, nothing compiled" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("wrong", [False, True])
+def test_the_job_is_the_same_for_all_who_take_turns(monkeypatch, tmp_path, capsys, wrong):
+    """On given runs: the first of each is no round, seeds are those of the round, and other work is wrong."""
+    asked = []
+
+    def timed(contender, seed, output, settings, environment):
+        asked.append((contender.label, seed))
+        steps = 99 if wrong and contender.label != "minidl" else 41
+        return {"seconds": 10.0 + seed, "test_accuracy": 0.9, "test_loss": 0.1, "parameters": 5, "steps": steps}
+
+    monkeypatch.setattr(job, "timed", timed)
+    monkeypatch.setattr(race, "available", lambda given: given[:2])
+    status = main(["job", "--rounds", "2", "--json", str(tmp_path / "a.json")])
+    figures = json.loads((tmp_path / "a.json").read_text())
+    row = figures["parts"]["digits"]["rows"]["minidl"]
+    names = ("minidl", "PyTorch eager")
+    assert asked == [(names[(number + place) % 2], number) for number in range(3) for place in range(2)]
+    assert row["first"] == 10.0 and row["rounds"] == [11.0, 12.0]
+    assert status == wrong and figures["wrong"] == ["PyTorch eager: 99 steps in place of 41"] * wrong
+    assert ("WRONG" in capsys.readouterr().out) == wrong
+
+
+def test_the_job_in_pytorch_is_told_every_setting_of_train_py(tmp_path):
+    torch = job.CONTENDERS[2]
+    python, _, module, text = job.command_of(torch, 7, tmp_path, Settings(threads=1))
+    told = json.loads(text)
+    recipe = training.RECIPES["digits"]
+    assert module == "benchmarks.peers.torch_train" and told["seed"] == 7 and told["channels_last"] and told["threads"] == 1
+    assert {name: told[name] for name in recipe} == recipe and told["label_smoothing"] == 0.1
+
+
+def test_pytorch_moves_images_as_far_and_refuses_another_job(tmp_path):
+    torch = pytest.importorskip("torch", reason="PyTorch is not installed")
+    from benchmarks.peers import torch_train
+
+    images = data.load("digits")
+    part = torch_train.Part(images.test, images.mean, images.std, torch.contiguous_format)
+    chosen = torch.arange(200)
+    still, labels = part.batch(chosen)
+    expected = images.transform("none")(images.test.batch(np.arange(200))[0])
+    np.testing.assert_allclose(still.numpy(), expected.transpose(0, 3, 1, 2), atol=1e-5)
+    assert labels.tolist() == images.test.labels[:200].tolist()
+    moved, _ = part.moved(chosen)
+    wide = np.pad(still.numpy(), ((0, 0), (0, 0), (2, 2), (2, 2)), constant_values=float(-images.mean[0] / images.std[0]))
+    places = set()
+    for before, after in zip(wide, moved.numpy()):
+        fits = [(down, right) for down in range(5) for right in range(5)
+                if np.allclose(before[:, down : down + 16, right : right + 16], after, atol=1e-5)]  # fmt: skip
+        assert len(fits) == 1
+        places.update(fits)
+    assert len(places) == 25
+    settings = json.loads(job.command_of(job.CONTENDERS[1], 0, tmp_path / "a", Settings())[-1])
+    with pytest.raises(ValueError, match="'optimizer': 'adam'"):
+        torch_train.main(json.dumps(settings | {"optimizer": "adam"}))
