@@ -8,7 +8,7 @@ import pytest
 
 from benchmarks import (
     ablation, chain, compare, decode, googlenet, job, ops, pictures, products, race, ranks, ranks_model, records, report, settings,
-    transfer,
+    settle, transfer,
 )
 from benchmarks.__main__ import NAMES, main
 from benchmarks.case import Case, folder_of, load
@@ -490,3 +490,43 @@ def test_pytorch_moves_images_as_far_and_refuses_another_job(tmp_path):
     settings = json.loads(job.command_of(job.CONTENDERS[1], 0, tmp_path / "a", Settings())[-1])
     with pytest.raises(ValueError, match="'optimizer': 'adam'"):
         torch_train.main(json.dumps(settings | {"optimizer": "adam"}))
+
+
+def test_settle_in_miniature(run, monkeypatch, capsys):
+    monkeypatch.setattr(settle, "GRID", ((0.05, 8), (0.1, 8)))
+    status, figures = run("settle", "--only", "fold-2")
+    pairs = [row["left_out"] for row in figures["rows"]]
+    assert status == 0 and pairs == [pair for pair in ([1, 2], [2, 3], [2, 4], [2, 5]) for _ in range(2)] + [[2]]
+    (fold,) = figures["folds"]
+    assert fold["right"] == figures["rows"][-1]["right"]["2"] and fold["images"] == 360 and figures["choice"] is None
+    assert f"together: {fold['right'] / 360:.2%} of 360 images" in capsys.readouterr().out
+
+
+def test_a_fold_has_no_part_in_the_choice_that_it_judges(tmp_path, monkeypatch):
+    """On fold 1 another setting is by far the best, which every fold but the first is to see; each run is made once."""
+    made = []
+
+    def measure(images, left_out, setting, plan):
+        made.append((*left_out, *setting))
+        right = {str(fold): 300 * (setting == (0.2, 12)) if fold == 1 else 100 + (setting == (0.1, 8)) for fold in left_out}
+        return {"right": right, "images": {str(fold): 360 for fold in left_out}, "epoch": 1, "seconds": 1.0}
+
+    monkeypatch.setattr(settle, "KEPT", tmp_path / "runs/settle.json")
+    monkeypatch.setattr(settle, "measure", measure)
+    some, every = (settle.run(Settings(parts=parts)) for parts in (settle.PARTS[:1], settle.PARTS))
+    assert [(fold["lr"], fold["epochs"], fold["right"]) for fold in every["folds"]] == [(0.1, 8, 0), *[(0.2, 12, 100)] * 4]
+    assert some["folds"] == every["folds"][:1] and some["choice"] is None and every["choice"] == (0.2, 12)
+    assert len(made) == len({*made}) == 10 * len(settle.GRID) + 5
+    assert [row["chosen"] for row in every["settings"]] == [0, 1, 0, 0, 0, 4]
+
+
+def test_what_is_left_out_is_not_learnt_from():
+    images = settle.whole()
+    labels = images["all"].labels
+    assert sorted(np.concatenate([*images["folds"].values()])) == list(range(1797))
+    for fold in images["folds"].values():
+        assert np.abs(np.bincount(labels[fold]) - np.bincount(labels) / 5).max() <= 1
+    parts = settle.without(images, [2, 5])
+    learnt, val, test = (part.indices.tolist() for part in (parts.train, parts.val, parts.test))
+    assert sorted(test) == sorted([*images["folds"][2], *images["folds"][5]]) and len(val) == 108
+    assert sorted([*learnt, *val, *test]) == list(range(1797))
