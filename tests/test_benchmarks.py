@@ -387,10 +387,19 @@ def test_machine_and_numbers_in_words():
 
 
 def test_decode(run):
-    status, figures = run("decode", contenders=("minidl", "minidl, decoded"))
+    status, figures = run("decode", "--only", "throughput,memory", contenders=("minidl", "minidl, decoded"))
     assert status == 0 and list(figures["parts"]["throughput"]["rows"]) == ["minidl", "minidl, decoded"]
-    points = figures["parts"]["memory"]["points"]
-    assert [(p["pictures"], p["state"]) for p in points] == [(200, "listed"), (200, "kept")]
+    points = [(p["kind"], p["pictures"], p["state"]) for p in figures["parts"]["memory"]["points"]]
+    assert points == [(kind, 200, state) for kind in ("archive", "folders") for state in ("listed", "kept")]
+
+
+def test_a_training_and_its_waiting_for_data(run, capsys):
+    labels = ["a batch that is there", "1 worker"]
+    status, figures = run("decode", "--only", "training", contenders=labels)
+    rows = figures["parts"]["training"]["rows"]
+    assert status == 0 and list(rows) == labels and not figures["wrong"]
+    assert all(0 < row["waited"] < 1 for row in rows.values())
+    assert "waiting for data" in capsys.readouterr().out
 
 
 def test_pictures_that_differ_are_not_timed(run, monkeypatch, capsys):
