@@ -34,7 +34,7 @@ def classes():
     """The classes of the house by name, of which several may have the same."""
     found = {}
     for path in TAUGHT:
-        for node in ast.walk(tree_of(path)):
+        for node in tree_of(path).body:
             if isinstance(node, ast.ClassDef):
                 found.setdefault(node.name, []).append(node)
     return found

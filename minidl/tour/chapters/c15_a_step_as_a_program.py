@@ -47,9 +47,8 @@ print(f"{eager * 1e6:.0f} µs, products {arithmetic * 1e6:.1f} µs: {arithmetic 
 #
 # ## A recorder in twenty lines
 #
-# NumPy asks an object that is not an array what `np.add` and its relatives, the ufuncs, should do with it. That
-# suffices to write them down. A *row* says: run this function, on these arrays, into that array. (A sum is
-# `np.add.reduce`.)
+# NumPy asks an object that is not an array what `np.add` and its relatives, the ufuncs, should do with it. So it can
+# write them down. A *row* says: run this function, on these arrays, into that array. (A sum is `np.add.reduce`.)
 
 # %%
 class Recorded(np.lib.mixins.NDArrayOperatorsMixin):
