@@ -234,8 +234,8 @@ def max_pool2d_scatter(
     OH, OW = grad.shape[2:]
     dx = target(out, input_shape, grad.dtype, like=grad)
     if _side_by_side(input_shape[2:], (OH, OW), kernel_size, stride, padding, dilation):
-        share = 1 / math.prod(kernel_size)
-        run(_max_unpool_tiles, grad.shape, *flat(grad), *flat(argmax), *kernel_size, *flat(dx), accumulate, tasks_of=share)
+        arguments = *flat(grad), *flat(argmax), *kernel_size, *flat(dx), accumulate
+        run(_max_unpool_tiles, grad.shape, *arguments, tasks_of=1 / math.prod(kernel_size))
         return deliver(dx, out)
     (_, tall), (_, wide) = axes(input_shape[2:], (OH, OW), kernel_size, stride, padding, dilation)
     where = OH, OW, kernel_size[1], tall, wide

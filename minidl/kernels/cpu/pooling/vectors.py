@@ -4,7 +4,7 @@ A compiler makes vectors of a loop over channels only where it is long. Here the
 vectors of 16 and 8, written down as such, so that 8 channels cost half of 16; what is left is done one by one. A
 processor whose vectors are shorter takes several of them.
 
-All arguments are addresses and distances in bytes, but for `number` and `kind`, which tell the types of values and taps.
+Arguments are addresses and distances in bytes; `number` and `kind` only tell the types of values and taps.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ INT = ir.IntType(64)
 
 @intrinsic
 def best_of_window(typingctx, number, kind, x, cells, count, y, argmax, C):
-    """Write the largest values of a window and their taps to `y` and `argmax`; the first of equal ones, a NaN before all.
+    """Write the largest values of a window and their taps to `y` and `argmax`: the first of equal ones, NaN before all.
 
     The pixel of tap k, of `count`, lies ``cells[k]`` after `x`.
     """
@@ -75,11 +75,11 @@ def spread_window(typingctx, number, kind, grad, argmax, cells, count, dx, accum
 
 @intrinsic
 def sum_of_windows(typingctx, number, kind, grad, argmax, rows, n_rows, columns, n_columns, dx, accumulate, C):
-    """Write, or add, the gradient with respect to a pixel: the sum over the windows that see it, where it is the maximum.
+    """Write, or add, the gradient with respect to a pixel: the sum over the windows whose maximum it is.
 
-    Those are `n_rows` times `n_columns`. A row and a column of windows have three entries each, which are to be added: a
-    window's gradient lies the first after `grad`, its taps the second after `argmax`, and the pixel is its tap number
-    the third.
+    The windows that see it are `n_rows` times `n_columns`. A row and a column of windows have three entries each, to be
+    added: a window's gradient lies the first after `grad`, its taps the second after `argmax`, and the pixel is its tap
+    number the third.
     """
 
     def codegen(context, builder, signature, args):
@@ -120,7 +120,7 @@ def deal(builder, number, kind, C, emit, sizes=LANES):
         vectors_left = builder.udiv(builder.sub(C, done), size)
         with cgutils.for_range(builder, vectors_left) as loop:
             c = builder.add(done, builder.mul(loop.index, size))
-            emit(vectors, builder.mul(c, INT(vectors.bytes_of(vectors.value))), builder.mul(c, INT(vectors.bytes_of(vectors.tap))))
+            emit(vectors, *[builder.mul(c, INT(vectors.bytes_of(kind))) for kind in (vectors.value, vectors.tap)])
         done = builder.add(done, builder.mul(vectors_left, size))
 
 
