@@ -58,7 +58,8 @@ def cpu_convolutions():
         place,
         "bias added twice",
         fast_form(
-            convolution.conv2d_forward, lambda right, x, w, bias=None, **o: right(x, w, None if bias is None else 2 * bias, **o)
+            convolution.conv2d_forward,
+            lambda right, x, w, bias=None, **o: right(x, w, None if bias is None else 2 * bias, **o),
         ),
         forward,
     )

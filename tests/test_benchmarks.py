@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from benchmarks import (
-    ablation, chain, compare, decode, googlenet, job, ops, pictures, products, race, ranks, ranks_model, records, report, settings,
-    settle, transfer,
+    ablation, chain, compare, decode, googlenet, job, ops, pictures, products, race, ranks, ranks_model, records,
+    report, settings, settle, transfer,
 )
 from benchmarks.__main__ import NAMES, main
 from benchmarks.case import Case, folder_of, load

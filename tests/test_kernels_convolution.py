@@ -117,7 +117,10 @@ def test_gradient_to_input(case, accumulate):
 def test_windows_wider_than_a_tile_has_rows(dtype, groups, kernel):
     rng = np.random.default_rng(0)
     weight = rng.standard_normal((6, 6 // groups, *kernel)).astype(dtype)
-    x, options = arranged(rng.standard_normal((2, 6, 11, 19)).astype(dtype), "last"), dict(padding=((4, 4), (4, 8)), groups=groups)
+    x, options = (
+        arranged(rng.standard_normal((2, 6, 11, 19)).astype(dtype), "last"),
+        dict(padding=((4, 4), (4, 8)), groups=groups),
+    )
     fast, plain = both(convolution.conv2d_forward, x, weight, **options)
     close(fast, plain, weight[0].size)
     close(*both(convolution.conv2d_input_grad, plain, weight, x.shape, **options), terms=weight[:, 0].size)
@@ -402,7 +405,9 @@ def test_machine_code_follows_an_edit_of_any_helper(tmp_path):
 
     def run():
         environment = {**os.environ, "NUMBA_CACHE_DIR": str(tmp_path / "cache"), "PYTHONPATH": str(tmp_path)}
-        done = subprocess.run([sys.executable, "-c", code], env=environment, cwd=tmp_path, capture_output=True, text=True)
+        done = subprocess.run(
+            [sys.executable, "-c", code], env=environment, cwd=tmp_path, capture_output=True, text=True
+        )
         assert done.returncode == 0, done.stderr
         return done.stdout.split()
 

@@ -77,5 +77,6 @@ def pairs(tall, i, wide, j, first, W, KW, where, tap):
 
 @jit(fastmath=EXACT, forceinline=True)
 def fill(y, o, value, C):
+    """Set the C channels of pixel `o` to `value`."""
     for c in range(C):
         put(y, o + c, value)
