@@ -2,8 +2,10 @@
 
 import dataclasses
 import os
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -204,6 +206,31 @@ def test_two_processes_work_on_one_study(tmp_path, monkeypatch, storage):
     assert sorted(said[0] + said[1]) == [trial.number for trial in done] == list(range(len(done)))
     assert all(said) and 4 <= len(done) <= 5  # each ends the trial that it has begun
     assert len({trial.params["lr"] for trial in done}) == len(done)  # none is tried twice
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+def test_a_sweep_that_is_ended_leaves_no_process(tmp_path, number):
+    (tmp_path / "together.py").write_text("import os, pathlib, time\npathlib.Path('pid').write_text(str(os.getpid()))\n"
+                                          "os.rename('pid', 'begun')\ntime.sleep(600)\n")
+    (tmp_path / "small.ini").write_text(PLAN)
+    process = subprocess.Popen([sys.executable, "-c", WORKER, "small.ini"], cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(ROOT)})
+    try:
+        pid = int(eventually((tmp_path / "begun").read_text, FileNotFoundError))
+    finally:
+        process.send_signal(number)
+        process.wait()
+    with pytest.raises(ProcessLookupError):
+        eventually(lambda: os.kill(pid, 0) or 1 / 0, ZeroDivisionError)  # as long as it is there
+
+
+def eventually(function, error):
+    """What `function` gives when it no longer raises `error`."""
+    for _ in range(int(HANG / 0.1)):
+        try:
+            return function()
+        except error:
+            time.sleep(0.1)
+    pytest.fail(f"nothing else than {error.__name__} for {HANG} seconds")
 
 
 def test_tables_that_another_process_is_making_are_waited_for(plan, tmp_path, monkeypatch):
