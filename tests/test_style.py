@@ -8,13 +8,7 @@ ROOT = Path(__file__).resolve().parents[1]
 FOLDERS = "minidl", "models", "benchmarks", "tests"
 FILES = [ROOT / "train.py", *sorted(path for folder in FOLDERS for path in (ROOT / folder).rglob("*.py"))]
 COLUMNS = 120
-PRINTED = {"minidl/kernels/cpu/products/algorithms.py"}  # an example that shows a wide table as it is printed
-UNWRAPPED = {"benchmarks/__main__.py", "minidl/tuning/study.py"} | {  # wider from before; this list may only shrink
-    f"minidl/kernels/cpu/{name}.py"
-    for name in "optimisers blocks/programs capture/guards capture/program capture/recorded capture/recorder"
-    " capture/records capture/replays capture/state convolution/algorithms convolution/winograd_forward"
-    " pooling/maximum".split()
-}
+WIDE = 50  # lines that are wider all the same, left from before: their number may only fall
 CHAPTERS = "chapters", "solutions"  # of the tour: the text between their listings tells what they do
 TAUGHT = [p for p in FILES if p.parent.name not in CHAPTERS and not p.is_relative_to(ROOT / "tests")]
 
@@ -28,13 +22,10 @@ def tree_of(path):
     return ast.parse(path.read_text())
 
 
-def wide_lines(path):
-    return [i for i, line in enumerate(path.read_text().splitlines(), 1) if len(line) > COLUMNS]
-
-
 def test_lines_fit():
-    found = {name_of(path): lines for path in FILES if (lines := wide_lines(path))}
-    assert not found.keys() - PRINTED - UNWRAPPED, found
+    lines = [(path, i, line) for path in FILES for i, line in enumerate(path.read_text().splitlines(), 1)]
+    wide = [f"{name_of(path)}:{i}" for path, i, line in lines if len(line) > COLUMNS]
+    assert len(wide) <= WIDE, wide
 
 
 def is_public(node):
