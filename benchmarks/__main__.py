@@ -21,7 +21,7 @@ import minidl
 from benchmarks.settings import Settings
 
 NAMES = ("googlenet", "small", "job", "products", "convolution", "ops", "memory", "startup", "scaling", "ranks", "transfer", "decode",
-         "records", "settle", "ablation")
+         "records", "published", "settle", "ablation")
 
 
 def _module(name):
