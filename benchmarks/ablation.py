@@ -122,7 +122,7 @@ def fit(model, images, seed, plan):
     loader = DataLoader(images.train, plan.batch, shuffle=True, seed=seed, transform=images.transform("light"))
     rates = {name: preset[name] for name in ("bias_lr", "head_lr", "bias_decay")}
     if model.parts.norm != "batch":
-        rates["bias_lr"] = 0.0  # that of the filters: with the preset's, which suits the shifts of batch norm, all units die
+        rates["bias_lr"] = 0.0  # the filters' rate: at the preset's, which suits the shifts of batch norm, all units die
     optimizer = training.create_optimizer("muon", model, preset["lr"], preset["weight_decay"], **rates)
     steps = min(plan.epochs * len(loader), plan.steps)
     schedule = training.create_schedule("linear", optimizer, preset["lr"], steps, len(loader))
@@ -207,7 +207,8 @@ def summaries(rows):
         own = [*of(rows, name).values()]
         lengths = [[row[key] for row in own if row[key] is not None] for key in ("gradient", "gradient_ratio")]
         found[name] = (own[0]["multiply_adds"] / 1e6, statistics.median(row["seconds"] for row in own),
-                       [100 * row["accuracy"] for row in own], *[statistics.mean(some) if some else None for some in lengths])  # fmt: skip
+                       [100 * row["accuracy"] for row in own],
+                       *[statistics.mean(some) if some else None for some in lengths])  # fmt: skip
     return found
 
 

@@ -115,9 +115,10 @@ def show(rows, wrong):
     lines = []
     for label, row in rows.items():
         scores = f"{min(row['accuracies']):.2%} .. {max(row['accuracies']):.2%}"
-        lines.append([label, report.seconds(row["first"]), report.seconds(row["median"]), report.spread(Times(row["rounds"])),
-                      report.times(ours and row["median"] / ours), f"{row['accuracy']:.2%}", scores])  # fmt: skip
-    columns = ["", "first run, nothing compiled", "median of the others", "from .. to", "ratio", "test accuracy", "from .. to"]
+        times = [report.seconds(row["first"]), report.seconds(row["median"]), report.spread(Times(row["rounds"]))]
+        lines.append([label, *times, report.times(ours and row["median"] / ours), f"{row['accuracy']:.2%}", scores])
+    columns = ["", "first run, nothing compiled", "median of the others", "from .. to", "ratio", "test accuracy",
+               "from .. to"]  # fmt: skip
     report.table("The default job, from start to end", columns, lines)
     for line in wrong:
         print(f"  WRONG: {line}")

@@ -5,7 +5,8 @@ authors, on their hardware, mostly without compilation and warm-up; ours are of 
 "first epoch", it is a log of DAWNBench's, whose time ends with the first epoch with 94 % of the test images right, so
 that test images decided when to stop. The fair comparison across hardware is the second panel: operations, two for each
 multiply-add, three times those of the forward pass, for each image of each epoch. Few authors give them. Ours are
-counted in that way, and times and accuracies are those of `python -m benchmarks records --json benchmarks/figures/records.json`.
+counted in that way; our times and accuracies are those of `python -m benchmarks records`, as `benchmarks/figures/records.json`
+has them.
 
     python -m benchmarks published --picture benchmarks/figures/published.png
 """
@@ -25,7 +26,9 @@ RECORDS = Path(__file__).resolve().parent / "figures" / "records.json"
 IMAGES, SIDE = 50_000, 32  # of the training part of CIFAR-10
 
 AIRBENCH, PAPER = "github.com/KellerJordan/cifar10-airbench", "arxiv.org/abs/2404.00498"
-DAWNBENCH, MYRTLE = "github.com/stanford-futuredata/dawn-bench-entries/tree/master/CIFAR10/train", "myrtle.ai"
+DAWNBENCH = "github.com/stanford-futuredata/dawn-bench-entries/tree/master/CIFAR10/train"
+MYRTLE = "myrtle.ai"
+ROUND = "accuracy to the percent"
 
 
 class Row(NamedTuple):
@@ -43,26 +46,30 @@ class Row(NamedTuple):
 PUBLISHED = (
     Row("airbench94, Muon", "A100", 2.59, 94.01, 0.29, AIRBENCH),
     Row("airbench94, compiled", "A100", 3.29, 94.01, 0.36, PAPER, "operations from the repository"),
-    Row("hlb-CIFAR10", "A100", 6.3, 94.0, None, "github.com/tysam-code/hlb-CIFAR10", "accuracy to the percent"),
+    Row("hlb-CIFAR10", "A100", 6.3, 94.0, None, "github.com/tysam-code/hlb-CIFAR10", ROUND),
     Row("airbench95", "A100", 10.4, 95.01, 1.4, AIRBENCH),
     Row("airbench96, filtered data", "A100", 27.3, 96.0, 3.1, AIRBENCH),
     Row("airbench96", "A100", 34.7, 96.03, 4.9, AIRBENCH),
     Row("ResNet-18, usual training", "A100", 420.0, 96.0, 32.3, AIRBENCH),
-    Row("Page, bag of tricks", "V100", 26.0, 94.0, None, f"{MYRTLE}/how-to-train-your-resnet-8-bag-of-tricks", "accuracy to the percent"),
-    Row("Page, ResNet-9", "V100", 79.0, 94.0, None, f"{MYRTLE}/learn/how-to-train-your-resnet", "accuracy to the percent"),
+    Row("Page, bag of tricks", "V100", 26.0, 94.0, None, f"{MYRTLE}/how-to-train-your-resnet-8-bag-of-tricks", ROUND),
+    Row("Page, ResNet-9", "V100", 79.0, 94.0, None, f"{MYRTLE}/learn/how-to-train-your-resnet", ROUND),
     Row("fast.ai, wide ResNet", "8 V100", 174.0, 94.03, None, f"{DAWNBENCH}/fastai_pytorch.tsv", "first epoch"),
     Row("basenet, ResNet-18", "V100", 340.6, 94.08, None, f"{DAWNBENCH}/basenet.tsv", "first epoch"),
-    Row("DAWN, ResNet-164", "16 vCPUs", 286_014.0, 94.05, None, f"{DAWNBENCH}/dawn_resnet164_nb_16vCPUs-gc_pytorch.tsv", "first epoch"),
+    Row("DAWN, ResNet-164", "16 vCPUs", 286_014.0, 94.05, None, f"{DAWNBENCH}/dawn_resnet164_nb_16vCPUs-gc_pytorch.tsv",
+        "first epoch"),
 )
 
 
 def run(settings):
     """Print published results and our own, by time; both as lists of dictionaries."""
     rows = sorted([*PUBLISHED, *own(RECORDS)], key=lambda row: row.seconds)
-    lines = [[row.name, row.hardware, report.seconds(row.seconds), f"{row.accuracy:.2f}", "-" if row.peta is None else f"{row.peta:.2f}",
-              row.remark, row.source] for row in rows]  # fmt: skip
+    lines = []
+    for row in rows:
+        work = "-" if row.peta is None else f"{row.peta:.2f}"
+        lines.append([row.name, row.hardware, report.seconds(row.seconds), f"{row.accuracy:.2f}", work, row.remark, row.source])
     columns = ["recipe", "on", "time", "accuracy %", "10^15 operations", "", "from"]
-    report.table("CIFAR-10", columns, lines, "accuracies are means over seeds, but those of a first epoch, and 94.0 where no more is said")
+    note = "accuracies are means over seeds, but those of a first epoch, and 94.0 where no more is said"
+    report.table("CIFAR-10", columns, lines, note)
     return {"rows": [row._asdict() for row in rows]}
 
 
@@ -115,12 +122,12 @@ def draw(results, path):
     time, work = picture.subplots(1, 2, width_ratios=(3, 2), sharey=True)
     labels = []
     for row in rows:
-        colour = pictures.BLUE if row.name.startswith("minidl") else pictures.GREEN if "CPU" in row.hardware else pictures.ORANGE
         for axes, place, text in ((time, row.seconds, f"{row.name}\n{row.hardware}"), (work, row.peta, row.name)):
             if place is not None:
-                axes.plot([place], [row.accuracy], "o", color=colour)
-                labels.append(axes.annotate(text, (place, row.accuracy), xytext=(0, 14), textcoords="offset points", fontsize=7,
-                                            ha="center", va="center", arrowprops={"arrowstyle": "-", "color": "0.7", "linewidth": 0.6}))  # fmt: skip
+                axes.plot([place], [row.accuracy], "o", color=colour_of(row))
+                line = {"arrowstyle": "-", "color": "0.7", "linewidth": 0.6}
+                labels.append(axes.annotate(text, (place, row.accuracy), xytext=(0, 14), textcoords="offset points",
+                                            fontsize=7, ha="center", va="center", arrowprops=line))  # fmt: skip
     for axes, name in ((time, "seconds of training"), (work, "operations of training (10^15)")):
         axes.set_xscale("log")
         axes.margins(x=0.14, y=0.3)
@@ -130,6 +137,13 @@ def draw(results, path):
     time.set_ylabel("test images right (%)")
     apart(picture, labels)
     pictures.save(picture, path)
+
+
+def colour_of(row):
+    """Blue for minidl; of others, green on a CPU and orange on a GPU."""
+    if row.name.startswith("minidl"):
+        return pictures.BLUE
+    return pictures.GREEN if "CPU" in row.hardware else pictures.ORANGE
 
 
 def apart(picture, labels):

@@ -66,8 +66,8 @@ def run(settings):
             if not settings.quick:
                 KEPT.parent.mkdir(exist_ok=True)
                 KEPT.write_text(json.dumps(rows, indent=1) + "\n")
-        names = " and ".join(map(str, facts["left_out"]))
-        print(f"  without {names}: rate {setting[0]:g}, {setting[1]} epochs: {found['right']} in {found['seconds']:.0f} s", flush=True)
+        names, how = " and ".join(map(str, facts["left_out"])), f"rate {setting[0]:g}, {setting[1]} epochs"
+        print(f"  without {names}: {how}: {found['right']} in {found['seconds']:.0f} s", flush=True)
         return found
 
     inner = {(pair, setting): result(pair, setting)
@@ -158,8 +158,8 @@ def measure(images, left_out, setting, plan):
     data = without(images, left_out)
     with tempfile.TemporaryDirectory(prefix="minidl-settle-") as folder:
         seed = "".join(map(str, left_out))
-        argv = ["--lr", str(setting[0]), "--epochs", str(setting[1]), "--seed", seed, "--output", f"{folder}/run", *plan.options]
-        settings = training.parse(train.Settings, training.RECIPES, argv=argv)
+        argv = ["--lr", str(setting[0]), "--epochs", str(setting[1]), "--seed", seed, "--output", f"{folder}/run"]
+        settings = training.parse(train.Settings, training.RECIPES, argv=[*argv, *plan.options])
         loaders = train.create_loaders(settings, data)
         state = train.create_state(settings, data, loaders["train"])
         run = training.Run(settings, data, state)
@@ -171,7 +171,8 @@ def measure(images, left_out, setting, plan):
         part = Subset(images["all"], images["folds"][fold])
         found = training.evaluate(state.model, DataLoader(part, settings.batch_size, transform=data.transform("none")))
         right[str(fold)], counts[str(fold)] = int((found.predictions == found.labels).sum()), len(part)
-    return {"right": right, "images": counts, "epoch": state.best["epoch"], "seconds": round(time.perf_counter() - start, 1)}
+    seconds = round(time.perf_counter() - start, 1)
+    return {"right": right, "images": counts, "epoch": state.best["epoch"], "seconds": seconds}
 
 
 def error(accuracy, images):
@@ -182,13 +183,15 @@ def error(accuracy, images):
 
 def show(results):
     """Print how often each setting was chosen, what each fold chose and met, and the outcome."""
-    lines = [[f"{row['lr']:g}", str(row["epochs"]), f"{row['accuracy']:.2%}", str(row["chosen"])] for row in results["settings"]]
+    lines = [[f"{row['lr']:g}", str(row["epochs"]), f"{row['accuracy']:.2%}", str(row["chosen"])]
+             for row in results["settings"]]  # fmt: skip
     report.table("Settings, judged on inner folds", ["learning rate", "epochs", "right", "chosen"], lines)
     lines = [[str(row["fold"]), f"{row['lr']:g}", str(row["epochs"]), f"{row['inner']:.2%}",
               f"{row['right']} of {row['images']}", f"{row['right'] / row['images']:.2%}"] for row in results["folds"]]  # fmt: skip
     report.table("Outer folds", ["fold", "learning rate", "epochs", "inner folds right", "right", "accuracy"], lines)
     accuracy, images = outcome(results)
-    print(f"  together: {accuracy:.2%} of {images:,} images that no choice has seen, standard error {error(accuracy, images):.2%}")
+    margin = f"standard error {error(accuracy, images):.2%}"
+    print(f"  together: {accuracy:.2%} of {images:,} images that no choice has seen, {margin}")
     if results["choice"]:
         rate, epochs = results["choice"]
         print(f"  by all folds the choice is learning rate {rate:g}, {epochs} epochs")
@@ -210,7 +213,8 @@ def draw(results, path):
         axes.plot([row["lr"] for row in rows], heights, marker=mark, color=colour, label=f"{epochs} epochs, inner folds")
         for row, height in zip(rows, heights):
             if row["chosen"]:
-                axes.annotate(f"chosen {row['chosen']}x", (row["lr"], height), xytext=(6, 6), textcoords="offset points", fontsize=8)
+                place = dict(xytext=(6, 6), textcoords="offset points", fontsize=8)
+                axes.annotate(f"chosen {row['chosen']}x", (row["lr"], height), **place)
     accuracy, images = outcome(results)
     width = 100 * error(accuracy, images)
     axes.axhspan(100 * accuracy - width, 100 * accuracy + width, color=pictures.GREEN, alpha=0.15, linewidth=0)

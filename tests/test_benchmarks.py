@@ -542,13 +542,15 @@ def test_what_is_left_out_is_not_learnt_from():
 
 
 def test_published_results_have_a_source_and_ours_are_those_of_the_records(run, monkeypatch, tmp_path, capsys):
-    runs = [dict(preset="cifar10-fast", seconds=s, test_accuracy=a) for s, a in ((900.0, 0.94), (800.0, 0.943), (1000.0, 0.943))]
+    measured = (900.0, 0.94), (800.0, 0.943), (1000.0, 0.943)
+    runs = [dict(preset="cifar10-fast", seconds=seconds, test_accuracy=score) for seconds, score in measured]
     records_of = {"machine": "A family 1 model 2, 4 cores", "threads": 2}
     (tmp_path / "records.json").write_text(json.dumps({**records_of, "rows": [*runs, {**runs[0], "preset": "mnist"}]}))
     monkeypatch.setattr(published, "RECORDS", tmp_path / "records.json")
     status, figures = run("published")
     rows = {row["name"]: row for row in figures["rows"]}
-    assert status == 0 and len(rows) == len(published.PUBLISHED) + 1 and all("/" in row["source"] for row in rows.values())
+    assert status == 0 and len(rows) == len(published.PUBLISHED) + 1
+    assert all("/" in row["source"] for row in rows.values())
     ours = rows["minidl, cifar10-fast"]
     assert (ours["seconds"], ours["accuracy"], ours["hardware"]) == (900.0, pytest.approx(94.2), "2 cores, A family 1")
     published_steps = rows["airbench94, Muon"]["peta"] * training.PRESETS["cifar10-fast"]["epochs"] / 8

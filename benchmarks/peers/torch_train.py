@@ -113,7 +113,8 @@ def train(settings, model, parts):
             right += (logits.argmax(1) == labels).sum()
             done += 1
         loss, accuracy = judged(model, parts["val"], size)
-        print(f"train loss {float(sum(losses)) / len(losses):.4f}, {int(right)} right; val loss {loss:.4f}, {accuracy:.2%}", flush=True)
+        learnt = f"train loss {float(sum(losses)) / len(losses):.4f}, {int(right)} right"
+        print(f"{learnt}; val loss {loss:.4f}, {accuracy:.2%}", flush=True)
         highest = max(highest, accuracy)
         if as_good(accuracy, highest, len(parts["val"])):
             best = copy.deepcopy(model.state_dict())
