@@ -5,8 +5,8 @@ authors, on their hardware, mostly without compilation and warm-up; ours are of 
 "first epoch", it is a log of DAWNBench's, whose time ends with the first epoch with 94 % of the test images right, so
 that test images decided when to stop. The fair comparison across hardware is the second panel: operations, two for each
 multiply-add, three times those of the forward pass, for each image of each epoch. Few authors give them. Ours are
-counted in that way; our times and accuracies are those of `python -m benchmarks records`, as `benchmarks/figures/records.json`
-has them.
+counted in that way; our times and accuracies are those of `python -m benchmarks records`, which
+`benchmarks/figures/records.json` has.
 
     python -m benchmarks published --picture benchmarks/figures/published.png
 """
@@ -32,7 +32,7 @@ ROUND = "accuracy to the percent"
 
 
 class Row(NamedTuple):
-    """A result: its name, hardware, seconds, test accuracy in percent, operations in units of 10**15, address, remark."""
+    """A result: name, hardware, seconds, test accuracy in percent, operations in units of 10**15, address, remark."""
 
     name: str
     hardware: str
@@ -65,8 +65,8 @@ def run(settings):
     rows = sorted([*PUBLISHED, *own(RECORDS)], key=lambda row: row.seconds)
     lines = []
     for row in rows:
-        work = "-" if row.peta is None else f"{row.peta:.2f}"
-        lines.append([row.name, row.hardware, report.seconds(row.seconds), f"{row.accuracy:.2f}", work, row.remark, row.source])
+        work, time = "-" if row.peta is None else f"{row.peta:.2f}", report.seconds(row.seconds)
+        lines.append([row.name, row.hardware, time, f"{row.accuracy:.2f}", work, row.remark, row.source])
     columns = ["recipe", "on", "time", "accuracy %", "10^15 operations", "", "from"]
     note = "accuracies are means over seeds, but those of a first epoch, and 94.0 where no more is said"
     report.table("CIFAR-10", columns, lines, note)
@@ -76,7 +76,7 @@ def run(settings):
 def own(path):
     """Our presets for CIFAR-10 in the records at `path`: medians of the times, means of the accuracies."""
     if not path.exists():
-        print("our own results are left out; to see them: python -m benchmarks records --json benchmarks/figures/records.json")
+        print("our own results are left out; they come from: python -m benchmarks records --json FILE, as", path.name)
         return []
     results = json.loads(path.read_text())
     rows = []
@@ -86,7 +86,7 @@ def own(path):
             seconds, accuracy = (function(row[key] for row in runs) for function, key in
                                  ((statistics.median, "seconds"), (statistics.mean, "test_accuracy")))  # fmt: skip
             rows.append(Row(f"minidl, {preset}", hardware_of(results), seconds, 100 * accuracy, peta_of(preset),
-                            "benchmarks/figures/records.json", f"{len(runs)} seed{'s' * (len(runs) != 1)}"))  # fmt: skip
+                            "benchmarks/figures/records.json", f"seeds: {len(runs)}"))  # fmt: skip
     return rows
 
 
