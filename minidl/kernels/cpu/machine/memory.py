@@ -8,6 +8,7 @@ from llvmlite import ir
 from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
+from numpy import ndarray
 
 from minidl.kernels.cpu.machine.doors import door
 
@@ -110,4 +111,6 @@ def address(array):
     """
     if door.recorder is not None:
         array = door.recorder.plain(array)
+    if type(array) is not ndarray and not isinstance(array, ndarray):
+        raise TypeError(f"an array of type {type(array).__name__} outside of the recording that made it: no kernel reads it")
     return _word_at(id(array) + _HEAD).value
