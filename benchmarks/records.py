@@ -1,12 +1,12 @@
 """Records: test accuracy of train.py's presets; rounds are seeds, counted from 1.
 
-Each seed is a run of ``train.py --preset NAME --seed N`` in ``runs/records``. Nothing is chosen in these runs: the test
-images are read once, after the last step (of the digits, with the epoch that validation images choose). `presets.py` in
-`minidl/training` says where the settings come from. A run that was cut off is resumed, and a finished one is taken as it
-is, so the command can be repeated until all seeds are there.
+Each seed is a run of ``train.py --preset NAME --seed N`` in ``runs/records``. Nothing is chosen in these runs: the
+test images are read once, after the last step (of the digits, with the epoch that validation images choose).
+`presets.py` in `minidl/training` says where the settings come from. A run that was cut off is resumed, and a finished
+one is taken as it is, so the command can be repeated until all seeds are there.
 
-    python -m benchmarks records --only mnist --rounds 5
-    python -m benchmarks records --rounds 5 --json benchmarks/figures/records.json --picture benchmarks/figures/records.png
+    python -m benchmarks records --only mnist --rounds 5 python -m benchmarks records --rounds 5 --json
+    benchmarks/figures/records.json --picture benchmarks/figures/records.png
 """
 
 from __future__ import annotations

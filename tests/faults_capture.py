@@ -226,8 +226,14 @@ def faults_of_lookups():
 
 def faults_of_replays():
     """What a replay reads anew, and what it leaves."""
-    fault("capture cpu", "a replay keeps its inputs", without("inputs"), steps.test_inference_follows_its_input_and_its_weights)
-    fault("capture cpu", "a replay keeps its learning rate", without("rates"), steps.test_what_changes_from_outside_is_seen)
+    fault(
+        "capture cpu", "a replay keeps its inputs", without("inputs"),
+        steps.test_inference_follows_its_input_and_its_weights,
+    )
+    fault(
+        "capture cpu", "a replay keeps its learning rate", without("rates"),
+        steps.test_what_changes_from_outside_is_seen,
+    )
     fault(
         "capture cpu",
         "a replay puts no gradients back",
@@ -277,7 +283,10 @@ def faults_of_words():
     fault(
         "capture cpu",
         "a float32 argument has the word of a float64",
-        instead(native, "words_of", lambda right, value, kind: right(value, types.float64 if kind == types.float32 else kind)),
+        instead(
+            native, "words_of",
+            lambda right, value, kind: right(value, types.float64 if kind == types.float32 else kind),
+        ),
         warned(steps.test_every_layer_is_replayed, "dropout"),
     )
     fault(

@@ -2,6 +2,7 @@
 
 import queue
 import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -11,7 +12,8 @@ from minidl import distributed, nn, random
 from minidl.data import ArrayDataset, DataLoader, TensorDataset
 from minidl.data.shards import Shards
 from minidl.distributed import DistributedSampler, Group, PeerError, ShardedStep, Transport, own_shards
-from minidl.distributed.group import TIMEOUT
+from minidl.distributed import farewell
+from minidl.distributed.group import FAREWELL, LENGTH, TIMEOUT
 from minidl.distributed.tree import TreeSum
 from minidl.training import together
 
@@ -141,7 +143,7 @@ def test_what_is_gathered_is_in_the_order_of_the_ranks():
 
 
 def alike(changed, monkeypatch):
-    """The errors of two processes that begin a run, of which the second has been changed by ``changed(monkeypatch)``."""
+    """The errors of two processes that begin a run, the second of them changed by ``changed(monkeypatch)``."""
     facts = {"settings": {"lr": 0.1}, "data": {"train": "128 images, sha256 5f3a"}}
     own = threading.local()
     monkeypatch.setattr(distributed, "world", lambda: own.group)
@@ -213,6 +215,26 @@ def test_a_broadcast_overwrites_all_but_the_source():
 def test_those_that_do_not_answer_are_named():
     errors = in_group(4, lambda g: g.gather(np.zeros(1)), timeout=0.2, absent=(1, 3))
     assert [str(error) for error in errors] == ["rank 1, 3 has not answered for 0.2 seconds"] * 2
+
+
+@pytest.mark.parametrize("goes_on_at_first", [True, False])
+def test_of_those_that_give_up_one_after_the_other_one_speaks(goes_on_at_first):
+    post, ends = Post(), threading.Barrier(2)
+    first, second = (Group(Letters(post, rank, 3)) for rank in (2, 1))  # rank 0 has hung
+
+    def leaves(group):
+        group.late.add(0)
+        ends.wait()
+        return farewell.settled(group, "rank 0 has not answered")
+
+    with ThreadPoolExecutor(1) as others:
+        outcome = others.submit(leaves, first)
+        if goes_on_at_first:
+            post.box(2, 1, FAREWELL).put(np.zeros(LENGTH, np.uint8).tobytes())  # what the first says may be this early
+            second.answer_farewells()
+            post.box(2, 1, FAREWELL).get()
+        speaks = [leaves(second)[0], outcome.result()[0]]
+    assert speaks == [not goes_on_at_first, goes_on_at_first]
 
 
 def test_alone_every_call_returns_at_once():
@@ -327,7 +349,9 @@ def test_processes_that_srun_started_without_an_mpi_do_not_train_side_by_side(mo
             together.join()
         said = capsys.readouterr().err
         assert end.value.code == 2 and said.count("\n") == lines
-        assert not said or said.startswith("train.py: error: srun has started 16 processes without an MPI; accepted: srun --mpi=pmix")
+        assert not said or said.startswith(
+            "train.py: error: srun has started 16 processes without an MPI; accepted: srun --mpi=pmix"
+        )
     monkeypatch.setenv("SLURM_STEP_NUM_TASKS", "1")
     together.join()
     assert not distributed.is_initialized()

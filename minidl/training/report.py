@@ -160,15 +160,17 @@ def histories_of_other_seeds(run: Run) -> list[list[dict[str, Any]]]:
     """The histories of finished runs next to this one that differ from it in nothing but the seed."""
     apart = ("seed", *PER_RUN)
     own = {name: value for name, value in dataclasses.asdict(run.settings).items() if name not in apart}
+    drawn = [name for name in DRAWN if name in run.state.history[0]]
     found = []
     for path in sorted(run.folder.absolute().parent.glob("*/summary.json")):
         with contextlib.suppress(*UNREADABLE):  # no run, or a broken one
-            config, history = read_json(path.parent / "config.json", "the settings of a run"), path.parent / "metrics.jsonl"
+            config = read_json(path.parent / "config.json", "the settings of a run")
+            history = path.parent / "metrics.jsonl"
             same = {name: value for name, value in config.items() if name not in apart} == own
             if same and config["seed"] != run.settings.seed:
                 check_file(history, at_most=1 << 28)
                 lines = [json.loads(line) for line in history.read_text().splitlines()]
-                found.append([{name: float(line[name]) for name in DRAWN} for line in lines])
+                found.append([{name: float(line[name]) for name in drawn} for line in lines])
     return [history for history in found if history]
 
 

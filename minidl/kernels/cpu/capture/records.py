@@ -25,6 +25,7 @@ class Guard(NamedTuple):
     grad: Any
 
     def holds(self):
+        """Return whether the tensor has the array, the gradient and the flag that it had, and no hook."""
         tensor = self.tensor
         grad = tensor._grad
         return (
