@@ -14,7 +14,8 @@ try:
     from numba import types
 
     import minidl
-    from minidl.kernels.cpu.capture import accesses, arguments, guards, leaving, loops, native, recorder, records, replays, work
+    from minidl.kernels.cpu.capture import accesses, arguments, guards, leaving, loops, native, recorder, records
+    from minidl.kernels.cpu.capture import replays, work
     from minidl.kernels.cpu.capture.arena import Arena
     from minidl.kernels.cpu.capture.guards import Guards
     from minidl.kernels.cpu.capture.program import Stretch
@@ -177,8 +178,9 @@ def faults_of_lookups():
     another = partial(test_of, steps.test_a_number_that_is_replaced_is_another_record)
     fault("capture cpu", "cells are not looked at", blind("cells", "contents"), another("a cell"))
     fault("capture cpu", "attributes are not looked at", blind("homes", "names", "entries"), another("an object"))
-    fault("capture cpu", "defaults are not looked at", blind("objects", "attributes", "attributed"), another("a default"))
-    fault("capture cpu", "slots are not looked at", blind("objects", "attributes", "attributed"), another("an object with slots"))
+    attributes = blind("objects", "attributes", "attributed")
+    fault("capture cpu", "defaults are not looked at", attributes, another("a default"))
+    fault("capture cpu", "slots are not looked at", attributes, another("an object with slots"))
     fault("capture cpu", "entries of lists are not looked at", blind("wholes", "lengths", "keys"), another("a list"))
     fault(
         "capture cpu",

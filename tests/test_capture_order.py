@@ -1,4 +1,4 @@
-"""The order of a record's rows: what each reads and writes, what it waits for, and that any order within that is right."""
+"""The order of a record's rows: what each reads and writes, what it waits for; any order within that is right."""
 
 import numpy as np
 import pytest
@@ -49,7 +49,8 @@ def recorded(name, batch=4):
     shape, layers = NETWORKS[name]
     run, _ = training(layers)[0]
     draw = np.random.default_rng(0)
-    x, labels = minidl.tensor(draw.standard_normal((batch, *shape)).astype(f32)), minidl.tensor(draw.integers(0, 3, batch))
+    x = minidl.tensor(draw.standard_normal((batch, *shape)).astype(f32))
+    labels = minidl.tensor(draw.integers(0, 3, batch))
     for _ in range(4):
         run(x, labels)
     (record, *_), = run.replays.records.values()  # fmt: skip

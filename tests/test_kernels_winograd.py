@@ -258,7 +258,6 @@ def test_weights_that_are_transformed_late_give_the_same_bits(C, K, size):
     x, w, bias = (array.astype(np.float32) for array in numbers(0, (1, C, size, size), (K, C, 3, 3), (K,)))
     late, early = (forward(x, weight, bias, padding=((1, 1), (1, 1)), relu=True) for weight in (backend.constant(w), w))
     assert late.tobytes() == early.tobytes()
-    y, launches = np.empty_like(late), []
-    for weight in (backend.constant(w), w):
-        launches.append(fast.prepare_forward(backend.channels_last(x), weight, None, (1, 1), ((1, 1), (1, 1)), (1, 1), False, y))
+    x, options = backend.channels_last(x), ((1, 1), ((1, 1), (1, 1)), (1, 1), False, np.empty_like(late))
+    launches = [fast.prepare_forward(x, weight, None, *options) for weight in (backend.constant(w), w)]
     assert [launch.args[0].late for launch in launches] == [1, 0]

@@ -139,7 +139,7 @@ def _words(arguments):
     return words
 
 
-def _word_of(place, arrays, skip):
+def _words_of(place, arrays, skip):
     """The number of a place's array, and bytes after the array's first."""
     return place.array, address(place.of(arrays)) - address(arrays[place.array]) + skip
 
@@ -154,7 +154,8 @@ class Program:
         if self.at_once:
             self.words = [_words(launch.args) for launch, *_ in self.launches]
             self.table = np.array([
-                (kinds[launch.kernel], launch.tasks, address(words), *_word_of(x, arrays, x_skip), *_word_of(y, arrays, y_skip))
+                (kinds[launch.kernel], launch.tasks, address(words), *_words_of(x, arrays, x_skip),
+                 *_words_of(y, arrays, y_skip))
                 for (launch, x, x_skip, y, y_skip), words in zip(self.launches, self.words)
             ])  # fmt: skip
             needs = [need for launch, *_ in self.launches for need in launch.scratch]

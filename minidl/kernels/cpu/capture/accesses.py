@@ -1,11 +1,11 @@
 """The memory that a row reads and writes: what decides which rows may run side by side.
 
-Work of NumPy names its arrays. A kernel is given arrays or addresses; the table says which of its arguments it reads and
-which it writes, and the recorder knows what array each address belongs to. A row of which that is not known, or that
-decides by values, is a *barrier*: all rows before it are done when it begins, and none after it has begun.
+Work of NumPy names its arrays. A kernel is given arrays or addresses; the table says which of its arguments it reads
+and which it writes, and the recorder knows what array each address belongs to. A row of which that is not known, or
+that decides by values, is a *barrier*: all rows before it are done when it begins, and none after it has begun.
 
-A *span* is the memory of an array. Slices of channels lie within each other's first and last byte and share none, so of
-an array whose pixels are evenly spaced a span tells the bytes of one pixel and the way to the next, too.
+A *span* is the memory of an array. Slices of channels lie within each other's first and last byte and share none, so
+of an array whose pixels are evenly spaced a span tells the bytes of one pixel and the way to the next, too.
 """
 
 from __future__ import annotations

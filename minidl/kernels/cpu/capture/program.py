@@ -1,17 +1,18 @@
 """The program of a record: its rows as stretches of machine code, with as little Python in between as there has to be.
 
-Most rows are launches: a kernel with its arguments, or a loop of NumPy's. Neighbours become one *stretch*, which the threads
-of the team go through together without Python. They are divided into *units* (:mod:`.order`): a launch whose tasks are
-shared, or several of one task, which whichever thread comes first does one after the other. A thread takes the first unit
-that has tasks left and all of whose predecessors are done; so while one thread ends a convolution, another begins the next
-branch of the block, and nobody sleeps. A unit is done when all tasks have been taken and every thread that came has gone.
+Most rows are launches: a kernel with its arguments, or a loop of NumPy's. Neighbours become one *stretch*, which the
+threads of the team go through together without Python. They are divided into *units* (:mod:`.order`): a launch whose
+tasks are shared, or several of one task, which whichever thread comes first does one after the other. A thread takes
+the first unit that has tasks left and all of whose predecessors are done; so while one thread ends a convolution,
+another begins the next branch of the block, and none sleeps. A unit is done when all tasks have been taken and
+every thread that came has gone.
 
 Which thread does what makes no difference to the numbers. It makes one to working memory: each thread hands kernels a
 counter of its own, by which it gets the same rows of it in whatever it does.
 
-A row that decides by values has a quick form, which raises an error where Python has to decide. All rows before it are done
-then, and none after it has begun: the rows from there to the end of the stretch are run from Python, one by one, as those
-are that have no other form.
+A row that decides by values has a quick form, which raises an error where Python has to decide. All rows before it
+are done then, and none after it has begun: the rows from there to the end of the stretch are run from Python, one by
+one, as those are that have no other form.
 """
 
 from __future__ import annotations
@@ -40,7 +41,7 @@ from minidl.kernels.cpu.machine.memory import LINE, address
 
 DOOR, FUNCTION, WORDS = range(3)  # of a call
 FIRST, LAST, TASKS, BEGIN, END = range(5)  # of a unit: its calls, how many tasks they have, and its predecessors
-TAKEN, COME, GONE = 0, 8, 16  # in a unit's cache line, in bytes: the tasks taken, the threads that came, and those that went
+TAKEN, COME, GONE = 0, 8, 16  # in a unit's cache line, in bytes: tasks taken, threads that came, threads that went
 ADDRESS = 4  # the word of a call's first argument, an array, that says where its numbers lie
 FAILED = 0  # of the state: 1 + the call that raised an error
 REACH = 64  # units that a thread looks ahead
@@ -97,7 +98,8 @@ def run_stretch(counter, n_tasks, units, after, calls, lines, counters, state):
             run_unit(units[i], lines + i * LINE, calls[slot], counters[slot], slot, state)
             looks = 0
         else:
-            looks += look(state, FAILED) + 1
+            look(state, FAILED)  # takes a short pause
+            looks += 1
             if looks > PATIENCE:
                 give_way()
 
@@ -177,7 +179,9 @@ def program_of(rows):
     for row in rows:
         try:
             found, alive = _launches(row)
-            calls = [call_of(kernel, args if n_tasks is None else (counter, n_tasks, *args)) for kernel, n_tasks, args in found]
+            calls = [
+                call_of(kernel, args if n_tasks is None else (counter, n_tasks, *args)) for kernel, n_tasks, args in found
+            ]
         except Unfit:
             close()
             pieces.append(Alone(row))

@@ -98,7 +98,8 @@ class Recorder:
         args = plain(args)
         form = (kernel, n_tasks, args) if isinstance(kernel, Dispatcher) else None
         access = self.addresses.access(kernel, args) if form else None
-        self.rows.append(Row("kernel", _name(kernel), team.run, (_entry(kernel, n_tasks, args), n_tasks, *args), form, access))
+        call = _entry(kernel, n_tasks, args), n_tasks, *args
+        self.rows.append(Row("kernel", _name(kernel), team.run, call, form, access))
         return self.aside(team.run, kernel, n_tasks, *args)
 
     def call(self, function, args, quick):

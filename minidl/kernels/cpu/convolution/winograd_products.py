@@ -1,10 +1,10 @@
 """The products between Winograd's transforms: M[e] = V[e] U[e] at the 36 points, by the register tile.
 
-U, the transformed weight, is as a rule made before: it serves many tiles. Of a 3x3 window it has four times the numbers of
-the weight. Where there are few tiles, those of one image, fetching them takes longer than multiplying: the transformed
-weights of a network are more than a third-level cache holds, the weights are not. There `multiply_late` reads the weights
-as they are and transforms some input channels of a panel at a time, which is an eighth of the products' work. The sums go
-on where they stopped, in the same order, so both ways give the same bits.
+U, the transformed weight, is as a rule made before: it serves many tiles. Of a 3x3 window it has four times the
+numbers of the weight. Where there are few tiles, those of one image, fetching them takes longer than multiplying: the
+transformed weights of a network are more than a third-level cache holds, the weights are not. There `multiply_late`
+reads the weights as they are and transforms some input channels of a panel at a time, which is an eighth of the
+products' work. The sums go on where they stopped, in the same order, so both ways give the same bits.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ def round_up_to_panel(channels):
 
 @jit(inline="always")
 def multiply(wide, narrow, p, count, begin, end, V, U, M, zeros):
-    """M[e] = V[e] U[e] for `count` tiles and the output channels from `begin` to `end` of one group, at all 36 points."""
+    """M[e] = V[e] U[e] for `count` tiles, and output channels `begin` to `end` of one group, at all 36 points."""
     group, none = begin // GROUP * GROUP, -np.float32(np.inf)
     channels = round_up_to_panel(min(GROUP, p.K - group))
     for e in range(POINTS):
@@ -61,7 +61,7 @@ def transform_late(G3, p, k, first, last, taps, U, source, target):
 
 @jit(inline="always")
 def multiply_late(wide, narrow, G3, p, count, begin, end, V, taps, U, M, zeros, source, target):
-    """As `multiply`, from the weights as they are: transformed for some input channels at a time, which add to the sums."""
+    """As `multiply`, from the weights as they are: for some input channels at a time, which add to the sums."""
     none = -np.float32(np.inf)
     for k in range(begin, end, PANEL):
         for c in range(0, p.C, DEPTH):

@@ -1,10 +1,10 @@
 """The counter that threads share: whose turn is what, by atomic additions.
 
-Its words lie on cache lines of their own. A thread takes the next task with `next_task`, a
-row of working memory with `next_slot`. Where several steps follow one another without
-the team (:mod:`minidl.kernels.cpu.blocks.programs`), each has a counter: threads `come`, and are `gone`.
-Where steps run side by side (:mod:`minidl.kernels.cpu.capture.program`), a thread hands all kernels a counter of its own,
-which says where the tasks are counted that it shares with others.
+Its words lie on cache lines of their own. A thread takes the next task with `next_task`, a row of working memory with
+`next_slot`. Where several steps follow one another without the team (:mod:`minidl.kernels.cpu.blocks.programs`), each
+has a counter: threads `come`, and are `gone`. Where steps run side by side
+(:mod:`minidl.kernels.cpu.capture.program`), a thread hands all kernels a counter of its own, which says where the
+tasks are counted that it shares with others.
 """
 
 from __future__ import annotations

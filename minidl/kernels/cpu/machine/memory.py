@@ -112,5 +112,6 @@ def address(array):
     if door.recorder is not None:
         array = door.recorder.plain(array)
     if type(array) is not ndarray and not isinstance(array, ndarray):
-        raise TypeError(f"an array of type {type(array).__name__} outside of the recording that made it: no kernel reads it")
+        kind = type(array).__name__
+        raise TypeError(f"an array of type {kind} outside of the recording that made it: no kernel reads it")
     return _word_at(id(array) + _HEAD).value
