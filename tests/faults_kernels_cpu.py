@@ -102,7 +102,9 @@ def cpu_convolutions():
     fault(
         place,
         "pixels that share a vector all see the window of the first",
-        instead(neighbours, "widened", lambda right, w, G: right(w, G)[:, :, :, np.arange(w.shape[3] + G - 1) % w.shape[3]]),
+        instead(
+            neighbours, "widened", lambda right, w, G: right(w, G)[:, :, :, np.arange(w.shape[3] + G - 1) % w.shape[3]]
+        ),
         shared,
     )
     fault(

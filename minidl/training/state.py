@@ -50,7 +50,7 @@ class TrainingState:
     frozen : list of Module
         Parts of the model that stay in evaluation mode.
     choosing : bool
-        Keep the weights of the best epoch on validation; else, of the last, and entries of the history have no validation.
+        Keep the weights of the best epoch on validation; else of the last, and no validation in the history.
 
     Attributes
     ----------
