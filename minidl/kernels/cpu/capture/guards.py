@@ -40,6 +40,7 @@ class Guards:
         self.places, self.others = places, []
         self.wholes, self.lengths, self.keys, self.dicts, self.values = [], [], [], [], []
         self.homes, self.names, self.entries, self.cells, self.contents = [], [], [], [], []
+        self.objects, self.attributes, self.attributed = [], [], []
         for place in places:
             self._lay_out(place)
 
@@ -57,6 +58,10 @@ class Guards:
             self.homes.append(container[0])
             self.names.append(container[1])
             self.entries.append(kept)
+        elif kind is tuple and not isinstance(container[0], types.MappingProxyType):
+            self.objects.append(container[0])
+            self.attributes.append(container[1])
+            self.attributed.append(kept)
         elif kind is types.CellType:
             self.cells.append(container)
             self.contents.append(kept)
@@ -70,6 +75,7 @@ class Guards:
             and all(map(is_, chain.from_iterable(self.wholes), self.keys))
             and all(map(is_, chain.from_iterable(map(dict.values, self.dicts)), self.values))
             and all(map(is_, map(dict.get, self.homes, self.names, repeat(MISSING)), self.entries))
+            and all(map(is_, map(getattr, self.objects, self.attributes, repeat(MISSING)), self.attributed))
             and all(map(is_, map(held, self.cells), self.contents))
             and not _changed(self.others)
         )
@@ -128,6 +134,8 @@ def same(found, kept):
     if isinstance(found, dict) and type(kept) is dict:
         skipped = "lr" in found and "params" in found and "lr" not in kept
         return len(found) - skipped == len(kept) and all([_same_value(found.get(n, MISSING), v) for n, v in kept.items()])
+    if type(kept) is tuple is type(found):
+        return len(found) == len(kept) and all(map(_same_value, found, kept))
     if type(kept) is list and isinstance(found, (list, set, frozenset, collections.deque)):
         return len(found) == len(kept) and all(map(_same_value, found, kept))
     return _same_value(found, kept)
