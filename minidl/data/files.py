@@ -34,6 +34,11 @@ class Files:
     b'bc'
     """
 
+    paths: Sequence[str]
+    flags: int
+    stamps: Sequence[tuple[int, int]]
+    lock: threading.Lock
+
     def __init__(self, paths: Sequence[str], flags: int = os.O_RDONLY, stamps: Sequence[tuple[int, int]] = ()) -> None:
         self.paths, self.flags, self.stamps, self.lock = paths, flags, stamps, threading.Lock()
         self.open: dict[int, list[int]] = {}  # [descriptor, reads under way] by number, the one used last at the end

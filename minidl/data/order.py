@@ -43,6 +43,12 @@ class Order:
     True
     """
 
+    n: int
+    seed: int
+    epoch: int
+    block: int
+    window: int
+
     def __init__(self, n: int, seed: int, epoch: int, block: int = 1, window: int = WINDOW) -> None:
         self.n, self.seed, self.epoch, self.block, self.window = n, seed, epoch, block, window
         self._number, self._items = -1, np.empty(0, np.int64)  # of the window last made

@@ -17,6 +17,7 @@ K. Jordan et al., "Muon: An optimizer for hidden layers in neural networks", 202
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 from minidl import backend
@@ -30,7 +31,7 @@ COEFFICIENTS = (3.4445, -4.7750, 2.0315)
 THREE_NUMBERS = Rule("three numbers", lambda v: len(v) == 3 and all(abs(x) < math.inf for x in v))
 
 # Factor of the learning rate for a matrix of A rows and B columns.
-ADJUSTMENTS = {
+ADJUSTMENTS: dict[str, Callable[[int, int], float]] = {
     "original": lambda A, B: math.sqrt(max(1, A / B)),
     "match_rms_adamw": lambda A, B: 0.2 * math.sqrt(max(A, B)),
 }

@@ -52,7 +52,7 @@ class Progress:
         self.epochs: int = math.ceil(self.total_steps / steps_per_epoch)
         self.header_shown: bool = False
         self.training_seconds: float = 0.0
-        self.waits = Waits()
+        self.waits: Waits = Waits()
 
     def steps(self, epoch: int | None) -> Any:
         """Number of steps of epoch number `epoch`, counted from 0."""
@@ -124,6 +124,8 @@ class Waits:
     >>> list(waits.over([1, 2])), 0 <= waits.share <= 1
     ([1, 2], True)
     """
+
+    seconds: float
 
     def __init__(self) -> None:
         self.seconds, self._started = 0.0, time.perf_counter()
