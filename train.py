@@ -196,9 +196,9 @@ def train(settings, loaders, state, run):
             run.after_step(state)  # a checkpoint now and then; Ctrl-C stops here
 
         with state.averaged():  # inside, the network has the averaged weights, if there are any
-            validation = training.evaluate(model, loaders["val"])
+            validation = training.evaluate(model, loaders["val"]) if state.choosing else None
             entry = progress.entry(meter, validation)
-            best = state.finish_epoch(entry, model.state_dict(), len(validation.labels))
+            best = state.finish_epoch(entry, model.state_dict(), len(loaders["val"].dataset))
         run.save(state, best)
         progress.line(entry, best)
 

@@ -20,8 +20,8 @@ from pathlib import Path
 import minidl
 from benchmarks.settings import Settings
 
-NAMES = ("googlenet", "small", "products", "convolution", "ops", "memory", "startup", "scaling", "ranks", "transfer", "decode",
-         "records", "ablation")
+NAMES = ("googlenet", "small", "job", "products", "convolution", "ops", "memory", "startup", "scaling", "ranks", "transfer", "decode",
+         "records", "settle", "ablation")
 
 
 def _module(name):

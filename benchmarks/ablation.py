@@ -1,10 +1,11 @@
 """Ablation: what makes a slim Inception network learn on CIFAR-10; rounds are seeds, parts are rows of the table.
 
-Every row trains `models.fast_inception` with one thing changed, for the same number of epochs, on nine tenths of the
-training images, and is judged on the last tenth: test images are not touched. A row says what it costs (multiply-adds of
-an image, seconds), what it brings (accuracy, loss), and how long the gradient of the first block is in the first epoch,
-compared with that of the last. Finished rows are kept in `runs/ablation.json`, so that the command can be repeated until
-all are there.
+Every row trains `models.fast_inception` at half its width with one thing changed, for the same number of epochs, on nine
+tenths of the training images, and is judged on the last tenth: test images are not touched. A row says what it costs
+(multiply-adds of an image, seconds), what it brings (accuracy, and the difference to `all-parts` with the same seed, with
+the standard error of its mean), and how long the gradient of the first block is in the first epoch, compared with that of
+the last. Rates are those of the preset, but for the biases of rows without batch norm. Finished rows are kept in
+`runs/ablation.json`, so that the command can be repeated until all are there.
 
     python -m benchmarks ablation --only "5x5,no-dirac" --rounds 3
     python -m benchmarks ablation --rounds 3 --json benchmarks/figures/ablation.json --picture benchmarks/figures/ablation.png
@@ -13,6 +14,7 @@ all are there.
 from __future__ import annotations
 
 import json
+import math
 import statistics
 import time
 from dataclasses import asdict, dataclass
@@ -20,11 +22,12 @@ from pathlib import Path
 
 from benchmarks import pictures, report
 
-# row: the options of the network in which it differs
+BASE = "all-parts"
+# row: the options of the network in which it differs; a width counts in widths of the plan
 ROWS = {
-    "all-parts": {},
+    BASE: {},
     "half-width": {"width": 0.5},
-    "width-1.5": {"width": 1.5},
+    "double-width": {"width": 2.0},
     "two-blocks": {"blocks": (1, 1)},
     "six-blocks": {"blocks": (3, 3)},
     "no-reduction": {"reduction": False},
@@ -47,7 +50,7 @@ class Plan:
     data: str = "cifar10"
     epochs: int = 4
     batch: int = 1000
-    width: float = 1.0
+    width: float = 0.5  # 30 million multiply-adds an image, in place of 103
     aux_weight: float = 0.3
     steps: int = 1 << 30
 
@@ -73,7 +76,13 @@ def run(settings):
             rows.append(found)
             print(f"  {part}, seed {seed}: {found['accuracy']:.2%} in {found['seconds']:.0f} s", flush=True)
     show(rows)
-    return {"rows": rows}
+    return {"rows": rows, "differences": {name: difference(rows, name) for name in settings.parts}}
+
+
+def options_of(part, plan):
+    """The options of the network of a row, at the plan's width or the row's factor of it."""
+    changes = ROWS[part]
+    return {**changes, "width": plan.width * changes.get("width", 1.0)}
 
 
 def measure(part, seed, plan):
@@ -86,21 +95,25 @@ def measure(part, seed, plan):
 
     images = load(plan.data)
     minidl.manual_seed(seed)
-    options = {"width": plan.width, **ROWS[part]}
-    model = models.create("fast-inception", num_classes=len(images.class_names), in_channels=images.channels, **options)
+    heads = dict(num_classes=len(images.class_names), in_channels=images.channels)
+    model = models.create("fast-inception", **heads, **options_of(part, plan))
     shape = (2, images.channels, images.image_size, images.image_size)
     cost = sum(row.multiply_adds for row in cost_of(model, shape))
     training.begin(model, images)
     start = time.perf_counter()
-    norms = fit(model, images, seed, plan)
+    gradient, ratio = fit(model, images, seed, plan)
     seconds = time.perf_counter() - start
     accuracy, loss = judged(model, images, plan)
     return {"multiply_adds": cost, "parameters": nn.utils.count_parameters(model), "seconds": round(seconds, 1),
-            "accuracy": accuracy, "loss": loss, "gradient_ratio": norms}  # fmt: skip
+            "accuracy": accuracy, "loss": loss, "gradient": gradient, "gradient_ratio": ratio}  # fmt: skip
 
 
 def fit(model, images, seed, plan):
-    """Train with the settings of the preset; the mean length, in the first epoch, of the first block's gradient over the last's."""
+    """Train with the settings of the preset.
+
+    Returns the length of the gradient of the first block, and its ratio to that of the last: medians over the steps of
+    the first epoch, which a few wild first steps do not sway.
+    """
     import minidl
     from minidl import training
     from minidl.data import DataLoader
@@ -108,10 +121,12 @@ def fit(model, images, seed, plan):
     preset = training.PRESETS["cifar10-inception"]
     loader = DataLoader(images.train, plan.batch, shuffle=True, seed=seed, transform=images.transform("light"))
     rates = {name: preset[name] for name in ("bias_lr", "head_lr", "bias_decay")}
+    if model.parts.norm != "batch":
+        rates["bias_lr"] = 0.0  # that of the filters: with the preset's, which suits the shifts of batch norm, all units die
     optimizer = training.create_optimizer("muon", model, preset["lr"], preset["weight_decay"], **rates)
     steps = min(plan.epochs * len(loader), plan.steps)
     schedule = training.create_schedule("linear", optimizer, preset["lr"], steps, len(loader))
-    ratios, done = [], 0
+    lengths, done = [], 0
     for epoch in range(plan.epochs):
         loader.set_epoch(epoch)
         model.train()
@@ -123,18 +138,29 @@ def fit(model, images, seed, plan):
             optimizer.zero_grad()
             loss.backward()
             if epoch == 0:
-                ratios.append(_ratio(training.metrics.gradient_norms(model)))
+                lengths.append(first_and_last(training.metrics.gradient_norms(model)))
             optimizer.step()
             schedule.step()
             done += 1
             if done == steps:
-                return statistics.mean(ratios)
+                return medians(lengths)
 
 
-def _ratio(norms):
-    """Length of the gradient of the first block divided by that of the last."""
-    last = max(name for name in norms if name.startswith("late."))
-    return norms["early.0"] / max(norms[last], 1e-30)
+def first_and_last(norms):
+    """Lengths of the gradients of the first and of the last block; blocks have fewer than ten siblings."""
+    return norms["early.0"], norms[max(name for name in norms if name.startswith("late."))]
+
+
+def medians(lengths):
+    """Median length of the first block's gradient, and median ratio to the last's; None where no step has finite ones.
+
+    Examples
+    --------
+    >>> medians([(1.0, 2.0), (math.nan, 1.0), (3.0, 2.0), (4.0, 0.0)])
+    (2.0, 1.0)
+    """
+    usable = [(first, first / last) for first, last in lengths if math.isfinite(first + last) and last > 0]
+    return tuple(map(statistics.median, zip(*usable))) if usable else (None, None)
 
 
 def judged(model, images, plan):
@@ -149,37 +175,94 @@ def judged(model, images, plan):
     return found.accuracy, found.loss
 
 
-def cells(rows):
-    """{row: (multiply-adds in millions, mean seconds, [accuracies in percent], mean ratio of gradients)}."""
+def of(rows, name):
+    """The rows of one variant, by seed."""
+    return {row["seed"]: row for row in rows if row["row"] == name}
+
+
+def difference(rows, name):
+    """Mean over the seeds of the percentage points above `BASE` with the same seed, and the standard error of that mean.
+
+    The error is None for a single seed; both are for a variant that shares no seed with `BASE`, and for `BASE` itself.
+
+    Examples
+    --------
+    >>> rows = [{"row": BASE, "seed": s, "accuracy": 0.8} for s in (1, 2)]
+    >>> rows += [{"row": "5x5", "seed": s, "accuracy": 0.8 + s / 100} for s in (1, 2)]
+    >>> mean, error = difference(rows, "5x5")
+    >>> round(mean, 6), round(error, 6)
+    (1.5, 0.5)
+    """
+    base, own = of(rows, BASE), of(rows, name)
+    points = [100 * (own[seed]["accuracy"] - base[seed]["accuracy"]) for seed in own if seed in base]
+    if name == BASE or not points:
+        return None, None
+    return statistics.mean(points), statistics.stdev(points) / math.sqrt(len(points)) if len(points) > 1 else None
+
+
+def summaries(rows):
+    """{variant: (millions of multiply-adds, median seconds, accuracies in percent, mean length of gradient, mean ratio)}."""
     found = {}
     for name in dict.fromkeys(row["row"] for row in rows):
-        own = [row for row in rows if row["row"] == name]
-        found[name] = (own[0]["multiply_adds"] / 1e6, statistics.mean(row["seconds"] for row in own),
-                       [100 * row["accuracy"] for row in own], statistics.mean(row["gradient_ratio"] for row in own))  # fmt: skip
+        own = [*of(rows, name).values()]
+        lengths = [[row[key] for row in own if row[key] is not None] for key in ("gradient", "gradient_ratio")]
+        found[name] = (own[0]["multiply_adds"] / 1e6, statistics.median(row["seconds"] for row in own),
+                       [100 * row["accuracy"] for row in own], *[statistics.mean(some) if some else None for some in lengths])  # fmt: skip
     return found
 
 
 def show(rows):
     """Print a line for each variant."""
     lines = []
-    for name, (cost, seconds, scores, ratio) in cells(rows).items():
+    for name, (cost, seconds, scores, length, ratio) in summaries(rows).items():
+        mean, error = difference(rows, name)
+        apart = "-" if mean is None else f"{mean:+.2f}" + ("" if error is None else f" +- {error:.2f}")
         lines.append([name, f"{cost:.1f}", report.seconds(seconds), f"{statistics.mean(scores):.2f}",
-                      f"{min(scores):.2f} to {max(scores):.2f}", f"{ratio:.2f}"])  # fmt: skip
-    columns = ["changed", "million multiply-adds", "time", "accuracy %", "range", "first block's gradient / last's"]
-    report.table("validation images right", columns, lines)
+                      f"{min(scores):.2f} to {max(scores):.2f}", apart, _short(length), _short(ratio)])  # fmt: skip
+    columns = ["changed", "million multiply-adds", "time", "accuracy %", "range", f"against {BASE}",
+               "first block's gradient", "over the last's"]  # fmt: skip
+    report.table("validation images right", columns, lines,
+                 "differences are means over pairs of equal seed, with the standard error of the mean")  # fmt: skip
+
+
+def _short(value):
+    return "-" if value is None else f"{value:.3g}"
 
 
 def draw(results, path):
-    """Accuracy over cost, a mark with whiskers for each variant."""
-    picture = pictures.figure(7.5, 5.0)
-    axes = picture.subplots()
-    for name, (cost, _, scores, _) in cells(results["rows"]).items():
-        mean = statistics.mean(scores)
-        colour = pictures.ORANGE if name == "all-parts" else pictures.BLUE
-        axes.errorbar([cost], [mean], [[mean - min(scores)], [max(scores) - mean]], marker="o", color=colour, capsize=3)
-        axes.annotate(name, (cost, mean), xytext=(5, 4), textcoords="offset points", fontsize=8)
-    axes.set_xscale("log")
-    axes.set(title=f"A slim Inception network with one thing changed\n{report.where(results)}",
-             xlabel="multiply-adds of an image (millions)", ylabel="validation images right (%)")  # fmt: skip
-    axes.grid(alpha=0.25)
+    """A line for each variant: accuracy with a dot per seed, difference with its standard error, cost, gradients."""
+    rows, found = results["rows"], summaries(results["rows"])
+    picture = pictures.figure(11.0, 1.4 + 0.27 * len(found))
+    picture.suptitle(f"A slim Inception network with one thing changed: {report.where(results)}", fontsize=11)
+    panels = picture.subplots(1, 4, sharey=True, width_ratios=(3, 3, 2, 2))
+    names = ("validation images right (%)", f"percentage points above {BASE}", "million multiply-adds",
+             "gradient, first block / last")  # fmt: skip
+    for axes, name in zip(panels, names):
+        axes.set_xlabel(name, fontsize=9)
+        axes.grid(alpha=0.25)
+        axes.set_axisbelow(True)
+    accuracy, apart, costs, ratios = panels
+    for place, (name, (cost, _, scores, _, ratio)) in enumerate(found.items()):
+        colour = pictures.ORANGE if name == BASE else pictures.BLUE
+        accuracy.plot(scores, [place] * len(scores), "o", color=colour, alpha=0.45, markersize=4)
+        accuracy.plot([statistics.mean(scores)], [place], "|", color=colour, markersize=13, markeredgewidth=2)
+        mean, error = difference(rows, name)
+        if mean is not None:
+            apart.errorbar([mean], [place], xerr=[error or 0.0], marker="o", color=colour, capsize=3)
+        costs.barh([place], [cost], color=colour, height=0.6)
+        if ratio is not None:
+            ratios.plot([ratio], [place], "o", color=colour)
+    apart.axvline(0, color="black", linewidth=1)
+    low, high = apart.get_xlim()
+    apart.set_xscale("symlog", linthresh=2, linscale=0.7)  # one row may lie far from the others
+    ticks = [tick for tick in (-50, -20, -10, -5, -2, -1, 0, 1, 2, 5, 10, 20, 50) if low < tick < high]
+    apart.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
+    apart.set_xlim(1.2 * low, 1.2 * high)
+    ratios.set_xscale("log")
+    ratios.xaxis.get_major_locator().set_params(subs=(1, 2, 5))
+    ratios.xaxis.set_major_formatter("{x:g}")
+    for axes in (apart, ratios):
+        axes.minorticks_off()
+    accuracy.set_yticks(range(len(found)), found)
+    accuracy.invert_yaxis()
     pictures.save(picture, path)

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import io
+import os
 import tarfile
 
 import numpy as np
 
 CLASSES, ARCHIVES = ("a", "b"), 4
 BATCH, MEAN, STD = 32, (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+TINY_CLASSES, LINKED = 10, 100
+OLD = (1, 1)  # the time of what is old enough for its list to be kept
 SCALES = (4, 8, 16, 32, 64, 128)  # of the noise, in blobs over 512 pixels
 
 
@@ -58,18 +61,38 @@ def write_photographs(folder, count, height):
 
 def write_tiny_archive(path, count):
     """An archive of `count` pictures of 8 x 8 pixels."""
-    from PIL import Image
-
-    rng, contents = np.random.default_rng(0), []
-    for _ in range(16):
-        file = io.BytesIO()
-        Image.fromarray(rng.integers(0, 256, (8, 8, 3), np.uint8)).save(file, "PNG")
-        contents.append(file.getvalue())
+    contents = _tiny(16)
     with open(path, "wb") as tar:
         for k in range(count):
             add(tar, f"{k:07d}.png", contents[k % 16])
-            add(tar, f"{k:07d}.cls", b"%d" % (k % 10))
+            add(tar, f"{k:07d}.cls", b"%d" % (k % TINY_CLASSES))
         tar.write(bytes(2 * tarfile.BLOCKSIZE))
+    os.utime(path, OLD)
+
+
+def write_tiny_files(path, count):
+    """`count` such pictures in class folders: links to a hundred, since file systems run out of inodes."""
+    for label in range(TINY_CLASSES):
+        (path / str(label)).mkdir(parents=True)
+    places = [path / str(k % TINY_CLASSES) / f"{k:07d}.png" for k in range(min(count, LINKED))]
+    for place, contents in zip(places, _tiny(LINKED)):
+        place.write_bytes(contents)
+    for k in range(LINKED, count):
+        os.link(places[k % LINKED], path / str(k % TINY_CLASSES) / f"{k:07d}.png")
+    for label in range(TINY_CLASSES):
+        os.utime(path / str(label), OLD)
+
+
+def _tiny(count):
+    """The bytes of pictures of 8 x 8 pixels."""
+    from PIL import Image
+
+    rng, contents = np.random.default_rng(0), []
+    for _ in range(count):
+        file = io.BytesIO()
+        Image.fromarray(rng.integers(0, 256, (8, 8, 3), np.uint8)).save(file, "PNG")
+        contents.append(file.getvalue())
+    return contents
 
 
 def add(tar, name, contents):

@@ -1,13 +1,18 @@
 """Seeded faults in data that stays on the disk: orders, parts, places in archives."""
 
+import os
+import tempfile
+from pathlib import Path
+
 import numpy as np
+import pytest
 import test_data_archives as archives
 import test_data_decoded as decoded
 import test_data_order as order_tests
 from faults import after, fault, instead, test_of
 
 from minidl.data import decoded as cache
-from minidl.data import index, order, tars
+from minidl.data import files, index, order, tars
 from minidl.data.index import Index
 from minidl.data.order import Order
 
@@ -79,4 +84,34 @@ fault(
     "all slots at one place",
     instead(cache.DecodedCache, "write", lambda right, self, number, image: right(self, 0, image)),
     decoded.check_slots,
+)
+
+
+def in_a_folder(test, *more):
+    """A test that takes a folder, and perhaps a monkeypatch."""
+
+    def check():
+        with tempfile.TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
+            test(Path(folder), *(patch for _ in more))
+
+    return check
+
+
+fault(
+    "Files",
+    "a file is read whatever has become of it",
+    instead(files.Files, "_opened", lambda right, self, number: os.open(self.paths[number], os.O_RDONLY)),
+    in_a_folder(archives.test_an_archive_that_was_replaced_after_it_was_listed_is_named),
+)
+fault(
+    "Files",
+    "all stay open",
+    instead(files.Files, "_close_one", lambda right, self: None),
+    in_a_folder(archives.test_few_of_many_archives_are_open_at_a_time, "monkeypatch"),
+)
+fault(
+    "Index",
+    "a kept list counts whatever its bytes",
+    instead(Index, "_checksum", lambda right, self, facts: 7),
+    archives.test_a_kept_list_is_told_by_its_checksum,
 )

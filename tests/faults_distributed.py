@@ -7,9 +7,9 @@ import pytest
 import test_distributed_group as groups
 import test_distributed_nccl as gpus
 import test_distributed_sync as sync
-from faults import fault, instead
+from faults import after, fault, instead
 
-from minidl.distributed import NCCLTransport, shards, strands
+from minidl.distributed import Group, NCCLTransport, shards, strands
 from minidl.distributed.tree import TreeSum
 from minidl.ops import collective
 
@@ -55,3 +55,6 @@ fault("sum over processes", "in the order of the ranks", instead(TreeSum, "add",
       partial(groups.test_a_sum_over_processes_continues_the_tree_of_their_own_sums, 4))  # fmt: skip
 fault("NCCL", "messages that begin one after the other", instead(NCCLTransport, "batch", lambda right, self: nullcontext()),
       gpus_answer)  # fmt: skip
+fault("farewell", "one that has said that it goes on speaks too",
+      after(Group, "answer_farewells", lambda nothing, group: group.answered.clear()),
+      partial(groups.test_of_those_that_give_up_one_after_the_other_one_speaks, True))  # fmt: skip

@@ -137,6 +137,11 @@ digest = meaning.test_the_data_digest_covers_every_pixel_label_and_their_order
 said = branches.test_memory_that_is_not_there_and_ctrl_c_are_one_line_each
 run("best weights not copied", after(state, "on_cpu", lambda r, *a: np.asarray(r).view(Aliased)), branches.test_the_best_weights_are_a_copy)
 run("a plateau schedule moved by the training loss", instead(TrainingState, "finish_epoch", by_training_loss), plateau)
+run(
+    "entries without validation pass in every run",
+    instead(facts, "_check_history", lambda right, found, validated: right(found, False)),
+    meaning.test_an_entry_has_validation_where_the_run_has,
+)
 run("a plateau schedule moved at every step", instead(TrainingState, "after_step", at_every_step), plateau)
 run("the average takes in every other step", instead(optim.AveragedModel, "update_parameters", every_other),
     branches.test_the_average_takes_in_the_weights_after_every_step)  # fmt: skip

@@ -1,13 +1,14 @@
 """The benchmarks in miniature: everything runs, is checked and is written down; no time is judged."""
 
 import json
+import math
 
 import numpy as np
 import pytest
 
 from benchmarks import (
-    ablation, chain, compare, decode, googlenet, ops, pictures, products, race, ranks, ranks_model, records, report, settings,
-    transfer,
+    ablation, chain, compare, decode, googlenet, job, ops, pictures, products, race, ranks, ranks_model, records, report, settings,
+    settle, transfer,
 )
 from benchmarks.__main__ import NAMES, main
 from benchmarks.case import Case, folder_of, load
@@ -195,13 +196,15 @@ def test_ablation_in_miniature(run):
 
 
 def test_every_row_of_the_ablation_changes_the_network():
-    found = set()
-    for options in ablation.ROWS.values():
-        net = models.create("fast-inception", **{"width": 0.25, **options})
+    found, plan = set(), ablation.Plan(width=0.25)
+    for part in ablation.ROWS:
+        net = models.create("fast-inception", **ablation.options_of(part, plan))
         image = minidl.Tensor(np.random.default_rng(0).standard_normal((2, 3, 16, 16)).astype(np.float32))
         outputs = training.as_tuple(net(image))
         found.add((len(outputs), nn.utils.count_parameters(net), round(float(outputs[0].data[0, 0]), 9)))
     assert len(found) == len(ablation.ROWS)
+    widths = {part: ablation.options_of(part, plan)["width"] for part in ablation.ROWS}
+    assert widths == {**dict.fromkeys(ablation.ROWS, 0.25), "half-width": 0.125, "double-width": 0.5}
 
 
 def test_finished_rows_of_the_ablation_are_not_measured_again(tmp_path, monkeypatch):
@@ -210,12 +213,22 @@ def test_finished_rows_of_the_ablation_are_not_measured_again(tmp_path, monkeypa
 
     def measure(part, seed, plan):
         measured.append((part, seed))
-        return {"multiply_adds": 1, "seconds": 1.0, "accuracy": 0.5, "loss": 1.0, "gradient_ratio": 1.0}
+        return {"multiply_adds": 1, "seconds": 1.0, "accuracy": 0.5, "loss": 1.0, "gradient": 1.0, "gradient_ratio": 1.0}
 
     monkeypatch.setattr(ablation, "measure", measure)
     one, two = (settings.Settings(rounds=rounds, parts=("5x5",)) for rounds in (1, 2))
     ablation.run(one)
     assert len(ablation.run(two)["rows"]) == 2 and measured == [("5x5", 1), ("5x5", 2)]
+
+
+def test_the_ablation_compares_equal_seeds():
+    """Seeds that one of both lacks are left out; the error is that of the mean of the differences."""
+    rows = [dict(row=ablation.BASE, seed=seed, accuracy=0.5 + 0.1 * seed) for seed in (1, 2, 3)]
+    rows += [dict(row="5x5", seed=seed, accuracy=0.5 + 0.1 * seed + by) for seed, by in ((3, 0.01), (2, 0.02), (7, 0.3))]
+    assert ablation.difference(rows, "5x5") == (pytest.approx(1.5), pytest.approx(0.5))
+    assert ablation.difference(rows[:4], "5x5") == (pytest.approx(1.0), None)
+    assert ablation.difference(rows[3:], "5x5") == ablation.difference(rows, ablation.BASE) == (None, None)
+    assert ablation.medians([(math.nan, 1.0)]) == (None, None)
 
 
 @pytest.mark.parametrize("wrong", [False, True])
@@ -374,10 +387,19 @@ def test_machine_and_numbers_in_words():
 
 
 def test_decode(run):
-    status, figures = run("decode", contenders=("minidl", "minidl, decoded"))
+    status, figures = run("decode", "--only", "throughput,memory", contenders=("minidl", "minidl, decoded"))
     assert status == 0 and list(figures["parts"]["throughput"]["rows"]) == ["minidl", "minidl, decoded"]
-    points = figures["parts"]["memory"]["points"]
-    assert [(p["pictures"], p["state"]) for p in points] == [(200, "listed"), (200, "kept")]
+    points = [(p["kind"], p["pictures"], p["state"]) for p in figures["parts"]["memory"]["points"]]
+    assert points == [(kind, 200, state) for kind in ("archive", "folders") for state in ("listed", "kept")]
+
+
+def test_a_training_and_its_waiting_for_data(run, capsys):
+    labels = ["a batch that is there", "1 worker"]
+    status, figures = run("decode", "--only", "training", contenders=labels)
+    rows = figures["parts"]["training"]["rows"]
+    assert status == 0 and list(rows) == labels and not figures["wrong"]
+    assert all(0 < row["waited"] < 1 for row in rows.values())
+    assert "waiting for data" in capsys.readouterr().out
 
 
 def test_pictures_that_differ_are_not_timed(run, monkeypatch, capsys):
@@ -413,3 +435,107 @@ def test_a_wrong_product_is_not_timed(run, monkeypatch):
     monkeypatch.setattr(products, "BOUND", 0.0)
     status, figures = run("products", "--only", "weight")
     assert status == 1 and "weight (40, 40, 40): minidl" in figures["wrong"]
+
+
+@pytest.mark.slow
+def test_the_job_in_miniature(run, capsys):
+    status, figures = run("job", "--rounds", "1")
+    row = figures["parts"]["digits"]["rows"]["minidl"]
+    assert status == 0 and row["steps"] == 2 and len(row["rounds"]) == 1 and len(row["accuracies"]) == 2
+    assert "first run, nothing compiled" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("wrong", [False, True])
+def test_the_job_is_the_same_for_all_who_take_turns(monkeypatch, tmp_path, capsys, wrong):
+    """On given runs: the first of each is no round, seeds are those of the round, and other work is wrong."""
+    asked = []
+
+    def timed(contender, seed, output, settings, environment):
+        asked.append((contender.label, seed))
+        steps = 99 if wrong and contender.label != "minidl" else 41
+        return {"seconds": 10.0 + seed, "test_accuracy": 0.9, "test_loss": 0.1, "parameters": 5, "steps": steps}
+
+    monkeypatch.setattr(job, "timed", timed)
+    monkeypatch.setattr(race, "available", lambda given: given[:2])
+    status = main(["job", "--rounds", "2", "--json", str(tmp_path / "a.json")])
+    figures = json.loads((tmp_path / "a.json").read_text())
+    row = figures["parts"]["digits"]["rows"]["minidl"]
+    names = ("minidl", "PyTorch eager")
+    assert asked == [(names[(number + place) % 2], number) for number in range(3) for place in range(2)]
+    assert row["first"] == 10.0 and row["rounds"] == [11.0, 12.0]
+    assert status == wrong and figures["wrong"] == ["PyTorch eager: 99 steps in place of 41"] * wrong
+    assert ("WRONG" in capsys.readouterr().out) == wrong
+
+
+def test_the_job_in_pytorch_is_told_every_setting_of_train_py(tmp_path):
+    torch = job.CONTENDERS[2]
+    python, _, module, text = job.command_of(torch, 7, tmp_path, Settings(threads=1))
+    told = json.loads(text)
+    recipe = training.RECIPES["digits"]
+    assert module == "benchmarks.peers.torch_train" and told["seed"] == 7 and told["channels_last"] and told["threads"] == 1
+    assert {name: told[name] for name in recipe} == recipe and told["label_smoothing"] == 0.1
+
+
+def test_pytorch_moves_images_as_far_and_refuses_another_job(tmp_path):
+    torch = pytest.importorskip("torch", reason="PyTorch is not installed")
+    from benchmarks.peers import torch_train
+
+    images = data.load("digits")
+    part = torch_train.Part(images.test, images.mean, images.std, torch.contiguous_format)
+    chosen = torch.arange(200)
+    still, labels = part.batch(chosen)
+    expected = images.transform("none")(images.test.batch(np.arange(200))[0])
+    np.testing.assert_allclose(still.numpy(), expected.transpose(0, 3, 1, 2), atol=1e-5)
+    assert labels.tolist() == images.test.labels[:200].tolist()
+    moved, _ = part.moved(chosen)
+    wide = np.pad(still.numpy(), ((0, 0), (0, 0), (2, 2), (2, 2)), constant_values=float(-images.mean[0] / images.std[0]))
+    places = set()
+    for before, after in zip(wide, moved.numpy()):
+        fits = [(down, right) for down in range(5) for right in range(5)
+                if np.allclose(before[:, down : down + 16, right : right + 16], after, atol=1e-5)]  # fmt: skip
+        assert len(fits) == 1
+        places.update(fits)
+    assert len(places) == 25
+    settings = json.loads(job.command_of(job.CONTENDERS[1], 0, tmp_path / "a", Settings())[-1])
+    with pytest.raises(ValueError, match="'optimizer': 'adam'"):
+        torch_train.main(json.dumps(settings | {"optimizer": "adam"}))
+
+
+def test_settle_in_miniature(run, monkeypatch, capsys):
+    monkeypatch.setattr(settle, "GRID", ((0.05, 8), (0.1, 8)))
+    status, figures = run("settle", "--only", "fold-2")
+    pairs = [row["left_out"] for row in figures["rows"]]
+    assert status == 0 and pairs == [pair for pair in ([1, 2], [2, 3], [2, 4], [2, 5]) for _ in range(2)] + [[2]]
+    (fold,) = figures["folds"]
+    assert fold["right"] == figures["rows"][-1]["right"]["2"] and fold["images"] == 360 and figures["choice"] is None
+    assert f"together: {fold['right'] / 360:.2%} of 360 images" in capsys.readouterr().out
+
+
+def test_a_fold_has_no_part_in_the_choice_that_it_judges(tmp_path, monkeypatch):
+    """On fold 1 another setting is by far the best, which every fold but the first is to see; each run is made once."""
+    made = []
+
+    def measure(images, left_out, setting, plan):
+        made.append((*left_out, *setting))
+        right = {str(fold): 300 * (setting == (0.2, 12)) if fold == 1 else 100 + (setting == (0.1, 8)) for fold in left_out}
+        return {"right": right, "images": {str(fold): 360 for fold in left_out}, "epoch": 1, "seconds": 1.0}
+
+    monkeypatch.setattr(settle, "KEPT", tmp_path / "runs/settle.json")
+    monkeypatch.setattr(settle, "measure", measure)
+    some, every = (settle.run(Settings(parts=parts)) for parts in (settle.PARTS[:1], settle.PARTS))
+    assert [(fold["lr"], fold["epochs"], fold["right"]) for fold in every["folds"]] == [(0.1, 8, 0), *[(0.2, 12, 100)] * 4]
+    assert some["folds"] == every["folds"][:1] and some["choice"] is None and every["choice"] == (0.2, 12)
+    assert len(made) == len({*made}) == 10 * len(settle.GRID) + 5
+    assert [row["chosen"] for row in every["settings"]] == [0, 1, 0, 0, 0, 4]
+
+
+def test_what_is_left_out_is_not_learnt_from():
+    images = settle.whole()
+    labels = images["all"].labels
+    assert sorted(np.concatenate([*images["folds"].values()])) == list(range(1797))
+    for fold in images["folds"].values():
+        assert np.abs(np.bincount(labels[fold]) - np.bincount(labels) / 5).max() <= 1
+    parts = settle.without(images, [2, 5])
+    learnt, val, test = (part.indices.tolist() for part in (parts.train, parts.val, parts.test))
+    assert sorted(test) == sorted([*images["folds"][2], *images["folds"][5]]) and len(val) == 108
+    assert sorted([*learnt, *val, *test]) == list(range(1797))

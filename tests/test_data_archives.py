@@ -2,10 +2,14 @@
 
 import io
 import json
+import os
 import struct
 import tarfile
+import tempfile
 import tracemalloc
 import zlib
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -203,6 +207,44 @@ def test_an_archive_that_changes_after_it_was_listed_is_named(tmp_path):
         archive.batch([0])
 
 
+def test_an_archive_that_was_replaced_after_it_was_listed_is_named(tmp_path):
+    write_archive(tmp_path / "x.tar", samples())
+    archive = ImageArchive(tmp_path / "x.tar")
+    archive._files = files.Files(archive.paths, stamps=archive._files.stamps)  # nothing is open yet
+    write_archive(tmp_path / "x.tar", samples()[::-1], age=50)
+    with pytest.raises(DataError, match="x.tar: expected the file that was listed, found one of another size or time"):
+        archive.batch([0])
+
+
+def test_few_of_many_archives_are_open_at_a_time(tmp_path, monkeypatch):
+    monkeypatch.setattr(files, "MOST_OPEN", 3)
+    for number in range(8):
+        write_archive(tmp_path / f"{number}.tar", samples(2, first=2 * number))
+    archive = ImageArchive(tmp_path)
+    descriptors = os.listdir("/proc/self/fd") if os.path.isdir("/proc/self/fd") else []
+    with ThreadPoolExecutor(4) as threads:
+        batches = list(threads.map(archive.batch, np.random.default_rng(0).integers(0, 16, (50, 4))))
+    assert len(archive._files.open) <= 3 + 4 and len(descriptors) <= len(os.listdir("/proc/self/fd")) + 3
+    for (images, _), places in zip(batches, np.random.default_rng(0).integers(0, 16, (50, 4))):
+        for image, place in zip(images, places):
+            np.testing.assert_array_equal(image, decoding.decode_bytes(picture(place), "", (10, 10), 3))
+
+
+@pytest.mark.parametrize("pattern", ["{0,1,0}.tar", ["0.tar", "1.tar", "0.tar"]])
+def test_an_archive_named_twice_is_refused(tmp_path, monkeypatch, pattern):
+    monkeypatch.chdir(tmp_path)
+    for number in range(2):
+        write_archive(f"{number}.tar", samples(2, first=2 * number))
+    with pytest.raises(ValueError, match="`pattern` names 0.tar twice; accepted: each archive once"):
+        ImageArchive(pattern)
+
+
+def test_members_of_a_key_that_lie_apart_are_refused_with_a_remedy(tmp_path):
+    write_archive(tmp_path / "x.tar", sorted(samples(), key=lambda member: member[0][-3:]))
+    with pytest.raises(DataError, match="0000: expected a picture .* with the label, found none .*tar --sort=name"):
+        ImageArchive(tmp_path / "x.tar")
+
+
 # -- the parts of a set
 
 
@@ -278,10 +320,26 @@ def test_a_damaged_list_is_made_again(large, name):
     folder, listed = large
     first = rows_of(ImageArchive(folder / "x.tar"))
     (kept,) = (folder / "cache" / "index").glob(f"*/{name}")
-    for contents in (b"", b"{}", b'{"version": 1, "rows": "many"}', kept.read_bytes() + b"x", None):
+    whole = kept.read_bytes()
+    spoilt = whole[:9] + bytes([whole[9] ^ 1]) + whole[10:]
+    for contents in (b"", b"{}", b"[]", b'{"version": 2, "checksum": "many"}', whole + b"{", spoilt, None):
         kept.unlink() if contents is None else kept.write_bytes(contents)
         assert rows_of(ImageArchive(folder / "x.tar")) == first
-    assert len(listed) == 6
+    assert len(listed) == 8
+
+
+def test_a_kept_list_is_told_by_its_checksum():
+    with tempfile.TemporaryDirectory() as folder:
+        index = index_module.Index()
+        index.append("a.png", at=512, size=300, label=1)
+        index.save(Path(folder), {"class_names": ["a", "b"]})
+        assert index_module.Index.load(Path(folder))[0].labels().tolist() == [1]
+        for name, place in (("rows.bin", 28), ("names.bin", 0), ("index.json", 18)):  # a label, a name, a class's name
+            whole = (Path(folder) / name).read_bytes()
+            (Path(folder) / name).write_bytes(whole[:place] + bytes([whole[place] ^ 1]) + whole[place + 1 :])
+            with pytest.raises(DataError, match="expected a whole index, found another checksum"):
+                index_module.Index.load(Path(folder))
+            (Path(folder) / name).write_bytes(whole)
 
 
 def test_a_list_that_cannot_be_kept_does_no_harm(large):

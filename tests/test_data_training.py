@@ -9,6 +9,8 @@ import pytest
 from data_files import write_archive
 from run_lab import ended, run_train
 
+from minidl import data
+from minidl.data import splits
 from minidl.training import identity
 
 SHORT = ["--data", "x-{0..1}.tar", "--model", "cnn", "--width", "0.25", "--batch-size", "16", "--epochs", "1",
@@ -23,6 +25,7 @@ def archives(tmp_path, monkeypatch):
     from PIL import Image
 
     monkeypatch.setenv("MINIDL_CACHE", str(tmp_path / "cache"))
+    monkeypatch.chdir(tmp_path)
     rng, members = np.random.default_rng(0), []
     for k in range(90):
         file = io.BytesIO()
@@ -53,9 +56,25 @@ def test_another_decoder_is_refused(archives, run_train, monkeypatch):
     assert code == 2 and "`decoder` was" in said and "now it is another 1.0" in said and said.count("\n") == 1
 
 
+def test_another_split_is_refused(archives, run_train, monkeypatch):
+    run_train(*SHORT, "--output", "run", "--max-steps", "2")
+    monkeypatch.setattr(splits, "SPLIT_SEED", 1)
+    code, said = ended(run_train, "--resume", "run")
+    assert code == 2 and "`train` was 64 images, sha256" in said and "now it is 64 images" in said and said.count("\n") == 1
+
+
+def test_validation_images_are_learnt_from_too_where_that_is_asked_for(archives):
+    parts = data.load("x-{0..1}.tar", image_size=16)
+    whole = parts.without_validation()
+    learnt = {whole.train.path(k) for k in range(len(whole.train))}
+    assert learnt == {part.path(k) for part in (parts.train, parts.val) for k in range(len(part))} and len(learnt) == 72
+    assert whole.val is parts.val and not learnt & {whole.test.path(k) for k in range(len(whole.test))}
+
+
 @pytest.mark.parametrize("options, words", [
     (["--data", "y-{0..1}.tar"], "y-0.tar: expected a file"), (["--cache", "much"], "'much' found; accepted: bytes"),
     (["--data", "x-{1..0}.tar"], "`pattern` is x-{1..0}.tar"),
+    (["--data", "x-{0,0}.tar"], "`pattern` names x-0.tar twice"),
 ])
 def test_what_is_refused(archives, run_train, options, words):
     code, said = ended(run_train, *options)

@@ -2,6 +2,7 @@
 
 import queue
 import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -11,7 +12,8 @@ from minidl import distributed, nn, random
 from minidl.data import ArrayDataset, DataLoader, TensorDataset
 from minidl.data.shards import Shards
 from minidl.distributed import DistributedSampler, Group, PeerError, ShardedStep, Transport, own_shards
-from minidl.distributed.group import TIMEOUT
+from minidl.distributed import farewell
+from minidl.distributed.group import FAREWELL, LENGTH, TIMEOUT
 from minidl.distributed.tree import TreeSum
 from minidl.training import together
 
@@ -213,6 +215,26 @@ def test_a_broadcast_overwrites_all_but_the_source():
 def test_those_that_do_not_answer_are_named():
     errors = in_group(4, lambda g: g.gather(np.zeros(1)), timeout=0.2, absent=(1, 3))
     assert [str(error) for error in errors] == ["rank 1, 3 has not answered for 0.2 seconds"] * 2
+
+
+@pytest.mark.parametrize("goes_on_at_first", [True, False])
+def test_of_those_that_give_up_one_after_the_other_one_speaks(goes_on_at_first):
+    post, ends = Post(), threading.Barrier(2)
+    first, second = (Group(Letters(post, rank, 3)) for rank in (2, 1))  # rank 0 has hung
+
+    def leaves(group):
+        group.late.add(0)
+        ends.wait()
+        return farewell.settled(group, "rank 0 has not answered")
+
+    with ThreadPoolExecutor(1) as others:
+        outcome = others.submit(leaves, first)
+        if goes_on_at_first:
+            post.box(2, 1, FAREWELL).put(np.zeros(LENGTH, np.uint8).tobytes())  # what the first says may be this early
+            second.answer_farewells()
+            post.box(2, 1, FAREWELL).get()
+        speaks = [leaves(second)[0], outcome.result()[0]]
+    assert speaks == [not goes_on_at_first, goes_on_at_first]
 
 
 def test_alone_every_call_returns_at_once():

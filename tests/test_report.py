@@ -3,6 +3,7 @@
 import copy
 import json
 import sys
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -54,6 +55,14 @@ def test_charts_are_whole_and_the_same_twice(name):
     drawn = svg(first, name)
     assert drawn == svg(second, name) and drawn.startswith("<svg") and drawn.rstrip().endswith("</svg>")
     assert "currentColor" in drawn and "<metadata" not in drawn and "script" not in drawn
+
+
+def test_without_validation_there_is_no_curve_of_it():
+    bare = [{name: value for name, value in entry.items() if not name.startswith("val_")} for entry in history(5)]
+    for entries, labels in ((history(5), ["training", "validation", "best epoch, 5"]), (bare, ["training", "last epoch, 5"])):
+        axes = curves.curve([entries, entries[:4]], "loss", 5).axes[0]
+        assert [text.get_text().removesuffix(", mean of 2") for text in axes.get_legend().get_texts()] == labels
+    assert len(curves.curve([history(5), bare], "accuracy", 5).axes[0].lines) == 2  # one of both, and the line at the last epoch
 
 
 def test_axes_are_not_squashed_by_the_first_epochs():
@@ -132,6 +141,7 @@ def test_broken_neighbours_are_left_out(pages):
     run = Run()
     run.folder, config = folder / "three", json.loads((folder / "three/config.json").read_text())
     run.settings = train_script.Settings(**config)
+    run.state = SimpleNamespace(history=history(1))
     assert len(histories_of_other_seeds(run)) == 2
     lines = (folder / "one/metrics.jsonl").read_text()
     entry = json.loads(lines.splitlines()[0])

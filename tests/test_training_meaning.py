@@ -13,9 +13,10 @@ from run_lab import EPOCHS, SHORT, STEPS, assert_same_end, few_digits, folder_of
 import minidl
 import models
 import train
-from minidl import data, nn, training
+from minidl import data, nn, optim, training
 from minidl.data import ArrayDataset, DataLoader, Normalize
 from minidl.training import TrainingState, checkpoint, create_optimizer, create_schedule, evaluate
+from minidl.training.facts import check_facts
 from minidl.training.identity import identity
 
 
@@ -42,6 +43,44 @@ def test_the_weights_tested_at_the_end_are_those_of_the_best_epoch():
     assert facts["best"]["epoch"] == 2 and len(facts["history"]) == EPOCHS
     assert summary["test_loss"] == judged(arrays, "best/", "test").loss != judged(arrays, "model/", "test").loss
     assert judged(arrays, "best/", "val").loss == facts["history"][1]["val_loss"]
+
+
+def test_without_validation_no_epoch_is_judged_and_the_last_is_kept():
+    """The images that would choose are learnt from: nothing says how well they are known."""
+    with folder_of_runs() as (folder, run):
+        run(*SHORT, "--validation", "none", "--batch-size", "720", "--epochs", "2", "--output", "run")
+        arrays, facts = checkpoint.load_newest(folder / "run")
+        entries = [json.loads(line) for line in (folder / "run/metrics.jsonl").read_text().splitlines()]
+        page = (folder / "run/report.html").read_text()
+    assert facts["history"] == entries and facts["best"] == entries[1] and not [name for name in entries[0] if "val" in name]
+    assert all(np.array_equal(arrays[f"best/{name}"], arrays[f"model/{name}"]) for name in ("features.0.weight", "classifier.4.bias"))
+    assert "none kept for validation" in page and "chosen on the validation images" not in page
+
+
+def test_a_plateau_schedule_without_validation_listens_to_the_training_loss():
+    model = nn.Linear(2, 2)
+    optimizer = optim.SGD(model.parameters(), lr=1.0)
+    schedule = optim.ReduceLROnPlateau(optimizer, patience=0, factor=0.5)
+    state = TrainingState(model, optimizer, schedule, twins().loader, choosing=False)
+    for loss in (2.0, 3.0):
+        assert state.finish_epoch({"train_loss": loss}, {}, images=10)
+    assert optimizer.param_groups[0]["lr"] == 0.5
+
+
+def test_an_entry_has_validation_where_the_run_has():
+    """Where it has none, an entry with it is one of an earlier version."""
+    own = twins()._facts()
+    entry = dict.fromkeys(("epoch", "train_loss", "train_accuracy", "lr", "seconds", "images_per_second"), 0.0)
+    bare = {**entry, "gradient_norms": {}}
+    full = {**bare, "val_loss": 0.0, "val_accuracy": 0.0}
+    for validated, history, fits in [(True, full, True), (False, bare, True), (False, full, True), (True, bare, False),
+                                     (False, bare | {"val_accuracy": 0.0}, False)]:
+        facts = own | {"history": [history], "best": history, "epoch": 1, "loader": own["loader"] | {"epoch": 1}}
+        if fits:
+            check_facts(facts, own, 4, validated)
+        else:
+            with pytest.raises(ValueError, match="`history 1` is"):
+                check_facts(facts, own, 4, validated)
 
 
 def test_the_best_epoch_is_chosen_on_validation_accuracy_within_a_standard_error():

@@ -119,7 +119,19 @@ def test_table_lines_are_as_wide_as_the_header(capsys):
                  images_per_second=12345)
     Progress(100, 1).line(entry, best=False)
     lines = capsys.readouterr().out.splitlines()
-    assert lines[0] == header() and len(lines[0]) == len(lines[1]) and len(lines[0]) < 90
+    assert lines[0] == header(entry) and len(lines[0]) == len(lines[1]) and len(lines[0]) < 90
+    assert lines[1].split() == ["10/100", "1.0000", "100.00%", "2.0000", "50.00%", "1.00e-01", "3.0", "12345"]
+
+
+def test_a_table_without_validation_has_no_column_for_it(capsys):
+    meter = EpochMeter(1, 1)
+    meter.put(0.25, 3, 4, 0.5)
+    progress = Progress(1, 1)
+    progress.training_seconds = 1.0
+    progress.line(progress.entry(meter, None) | {"seconds": 1.0}, best=True)
+    head, line = capsys.readouterr().out.splitlines()
+    assert head.split() == "epoch train loss accuracy learn rate seconds images/s".split()
+    assert line.split() == ["1/1", "0.2500", "75.00%", "5.00e-01", "1.0", "4", "*"]
 
 
 def test_names_from_data_are_escaped_in_the_table():

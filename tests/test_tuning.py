@@ -148,6 +148,15 @@ def test_a_sweep_goes_on_where_it_was(plan, tmp_path, monkeypatch, storage):
         open_study(other)
 
 
+def test_a_sweep_without_validation_is_refused(plan, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    script = TOGETHER.replace("< 2", "< 1").replace("val_accuracy", "train_accuracy")
+    (tmp_path / "bare.py").write_text(script)
+    plan = dataclasses.replace(plan, trials=1)
+    with pytest.raises(ValueError, match="trial 0 has no validation images; `--validation` has to be tenth"):
+        sweep(plan, enqueued(plan, (0.1, 16)), tmp_path / "bare.py", tmp_path / "out", lambda line: None)
+
+
 # Of two trials each waits for the other, so that one process alone would never come to an end.
 TOGETHER = """
 import json, pathlib, sys, time

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
+import statistics
 import time
 
+import models
 from benchmarks.jobs import Job, forget_peak, peak, resident
 from benchmarks.photographs import BATCH, MEAN, STD, means
-from minidl.data import Compose, DataLoader, ImageArchive, ImageFolder, Normalize, decoding
+from minidl import cross_entropy, optim
+from minidl.data import Compose, DataLoader, ImageArchive, ImageFolder, Normalize, decoding, load
+from minidl.training import EpochMeter, Progress
 
 
 class Pictures(Job):
@@ -34,19 +39,62 @@ class Pictures(Job):
         self.loader.set_epoch(self.loader.epoch + 1)
 
 
-class Listing(Job):
-    """An archive is listed, divided, and read here and there."""
+class Training(Job):
+    """Steps of a training, as train.py takes them: `workers` None for one batch again and again."""
 
-    def __init__(self, threads, archive):
-        self.archive = archive
-        os.utime(archive, (1, 1))  # old enough for its list to be kept
+    def __init__(self, threads, folder, size, batch, steps, model, width, workers):
+        images = load(f"{folder}/files", image_size=size)
+        loader = DataLoader(images.train, batch, shuffle=True, drop_last=True, num_workers=workers or 0,
+                            transform=images.transform("default"))
+        self.loader = [next(iter(loader))] * steps if workers is None else loader
+        self.model = models.create(model, num_classes=len(images.class_names), in_channels=images.channels, width=width)
+        self.optimizer = optim.SGD(self.model.parameters(), lr=0.01, momentum=0.9)
+        self.steps, self.shares, self.epoch = steps, [], 0
+
+    def look(self):
+        """A digest of the first batch."""
+        images, labels = next(iter(self.loader))
+        return hashlib.sha256(images.data.tobytes() + labels.data.tobytes()).hexdigest()
+
+    def rehearse(self):
+        self.learn(2)
+
+    def step(self):
+        self.shares.append(self.learn(self.steps))
+
+    def waited(self, rounds):
+        """The share of the time waited for data that the bar shows, in the middle of the last rounds."""
+        return statistics.median(self.shares[-rounds:])
+
+    def learn(self, steps):
+        """Take steps; the bar's share of time waited for data."""
+        progress, meter = Progress(1, steps), EpochMeter(steps)
+        for images, labels in progress.track(self.loader, meter):
+            logits = self.model(images)
+            loss = cross_entropy(logits, labels)
+            self.model.zero_grad()
+            loss.backward()
+            meter.add(loss, logits, labels, 0.01)
+            self.optimizer.step()
+        share, self.epoch = progress.waits.share, self.epoch + 1
+        if isinstance(self.loader, DataLoader):
+            self.loader.set_epoch(self.epoch)
+        return share
+
+
+class Listing(Job):
+    """An archive, or a folder with class folders, is listed, divided, and read here and there."""
+
+    def __init__(self, threads, place):
+        self.place = place
 
     def grow(self):
         """Bytes by which the resident size rises, and seconds that the listing takes."""
+        kind = ImageFolder if os.path.isdir(self.place) else ImageArchive
         before = resident()
         forget_peak()
         start = time.perf_counter()
-        whole = ImageArchive(self.archive, 8)
+        whole = kind(self.place, 8)
         seconds = time.perf_counter() - start
         train, _ = whole.divided(0.1, 0)
         loader = DataLoader(train, BATCH, shuffle=True)
@@ -55,4 +103,4 @@ class Listing(Job):
         return {"seconds": seconds, "rise": resident() - before, "peak": peak() - before}
 
 
-JOBS = {"pictures": Pictures, "listing": Listing}
+JOBS = {"pictures": Pictures, "training": Training, "listing": Listing}

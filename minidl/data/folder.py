@@ -21,6 +21,7 @@ from minidl.data.kept import kept_index
 from minidl.data.pictures import Pictures, spread
 
 AT_A_TIME = 1 << 16  # names that are sorted in memory
+CHUNK = 1 << 12  # files whose rows are in memory while they are looked at
 LOOKED_AT = 1 << 16  # files whose size and time are compared with those of an index that was kept
 
 
@@ -81,15 +82,10 @@ class ImageFolder(Pictures):
 
     def _as_it_was(self, index):
         """Return whether files of a kept index have the size and the time that they had."""
-        rows = index.rows(spread(len(index), LOOKED_AT))
-        try:
-            for row, name in zip(rows, index.names(rows)):
-                status = os.stat(self.where(row, name))
-                if (status.st_mtime_ns, status.st_size) != (row["at"], row["size"]):
-                    return False
-        except OSError:
-            return False
-        return True
+        places = spread(len(index), LOOKED_AT)
+        pieces = (index.rows(places[start : start + CHUNK]) for start in range(0, len(places), CHUNK))
+        named = ((row, name) for rows in pieces for row, name in zip(rows, index.names(rows)))
+        return all(_size_and_time(self.where(row, name)) == (row["size"], row["at"]) for row, name in named)
 
 
 def class_folders(root: Path | str) -> list[str]:
@@ -116,7 +112,7 @@ def _listed(root, class_names, required):
 def _size_and_time(path):
     try:
         status = os.stat(path)
-    except FileNotFoundError:  # a link to nothing, which is named when it is read
+    except FileNotFoundError:  # gone, or a link to nothing, which is named when it is read
         return 0, 0
     return status.st_size, status.st_mtime_ns
 

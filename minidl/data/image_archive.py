@@ -76,7 +76,9 @@ class ImageArchive(Pictures):
         self.paths: list[str] = archives(pattern)
         for path in self.paths:
             check_file(path, MOST_BYTES)
-        self._files = Files(self.paths)
+        twice = next((path for path, before in zip(sorted(self.paths), sorted(self.paths)[1:]) if path == before), None)
+        check(twice is None, f"`pattern` names {shown(twice)} twice; accepted: each archive once")
+        self._files = Files(self.paths, stamps=self.stamp())
         index, names = kept_index("archive", self.paths, lambda: listed(self.paths))
         if not len(index):
             raise broken(self.paths[0], f"pictures ({', '.join(FORMATS)})", "none")

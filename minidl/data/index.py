@@ -19,6 +19,7 @@ import mmap
 import os
 import shutil
 import tempfile
+import zlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -35,7 +36,7 @@ ROW = np.dtype([("at", "<u8"), ("size", "<u8"), ("name", "<u8"), ("length", "<u4
                 ("number", "<u4")])  # fmt: skip
 CHUNK = 1 << 14  # rows that are in memory at a time
 IN_MEMORY = 1 << 20  # bytes up to which rows, and names, need no file
-VERSION = 1
+VERSION = 2
 MOST_BYTES = 1 << 40  # of a file of an index
 
 
@@ -77,6 +78,13 @@ class Spool:
         self.file.seek(0)
         with open(path, "wb") as file:
             shutil.copyfileobj(self.file, file)
+
+    def checksum(self, before: int) -> int:
+        """The CRC-32 of all bytes, which come after others whose sum is `before`."""
+        self.file.seek(0)
+        for piece in iter(lambda: self.file.read(CHUNK), b""):
+            before = zlib.crc32(piece, before)
+        return before
 
 
 def nameless_file() -> Any:
@@ -213,9 +221,15 @@ class Index:
         for name, spool in (("rows.bin", self._rows), ("names.bin", self._names)):
             spool.copy_to(folder / f".{name}")
             os.replace(folder / f".{name}", folder / name)
-        facts = facts | {"version": VERSION, "rows": len(self), "names": self._names.size}
+        facts = facts | {"version": VERSION}
+        facts["checksum"] = self._checksum(facts)
         (folder / ".index.json").write_text(json.dumps(facts) + "\n", encoding="utf-8")
         os.replace(folder / ".index.json", folder / "index.json")
+
+    def _checksum(self, facts):
+        """The CRC-32 of facts, rows and names, one after the other."""
+        facts = zlib.crc32(json.dumps(facts, sort_keys=True).encode())
+        return self._names.checksum(self._rows.checksum(facts))
 
     @classmethod
     def load(cls, folder: Path) -> tuple[Index, dict[str, Any]]:
@@ -232,11 +246,10 @@ class Index:
             facts = json.loads(path.read_text(encoding="utf-8"))
             index = cls()
             index._rows, index._names = Spool.of(folder / "rows.bin"), Spool.of(folder / "names.bin")
-            index._written = facts["rows"]
-            sizes = facts["rows"] * ROW.itemsize, facts["names"]
-            whole = facts["version"] == VERSION and sizes == (index._rows.size, index._names.size)
-        except (OSError, ValueError, LookupError, TypeError, RecursionError) as error:
+            index._written = index._rows.size // ROW.itemsize
+            whole = facts.pop("checksum") == index._checksum(facts) and facts["version"] == VERSION
+        except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
             raise broken(path, "a whole index", str(error) or type(error).__name__) from None
         if not whole:
-            raise broken(path, "a whole index", "another length or version")
+            raise broken(path, "a whole index", "another checksum or version")
         return index, facts

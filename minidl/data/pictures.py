@@ -50,6 +50,7 @@ class Pictures(Dataset):
     channels: int
     class_names: list[str]
     cache: DecodedCache | None = None
+    dataset: Any = None  # that of which this is a part
 
     def _look_at(self, index: Index, class_names: Sequence[str], image_size: Any, channels: int | None) -> None:
         """Take the index, and from a sample what size and how many channels pictures are brought to, if not given."""
@@ -116,7 +117,7 @@ class Pictures(Dataset):
     def part(self, index: Index) -> Any:
         """The same with another index of the same files."""
         other = copy.copy(self)
-        other.index = index
+        other.index, other.dataset = index, self
         return other
 
     def divided(self, fraction: float, seed: int) -> tuple[Any, Any]:

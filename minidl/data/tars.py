@@ -29,6 +29,7 @@ from minidl.data.index import CHUNK, Index, Spool
 
 LABELS = ("cls", "json")
 FIELDS = ("label", "cls", "class")  # of a JSON label, in the order in which they are looked for
+APART = "(members of one key follow each other: tar --sort=name)"
 MOST_LABEL = 1 << 16  # bytes of a label
 MOST_CLASSES = 1 << 17
 MOST_HEADER = 1 << 20
@@ -132,10 +133,10 @@ def _sample(file, path, key, members, classes):
     if not found:
         return None
     if "picture" not in found:
-        raise broken(f"{path}: {shown(key)}", f"a picture ({', '.join(FORMATS)}) with the label", "none")
+        raise broken(f"{path}: {shown(key)}", f"a picture ({', '.join(FORMATS)}) with the label", f"none {APART}")
     picture = found["picture"]
     if not labels:
-        raise broken(f"{path}: {shown(picture.name)}", "a label (.cls or .json) next to it", "none")
+        raise broken(f"{path}: {shown(picture.name)}", "a label (.cls or .json) next to it", f"none {APART}")
     if picture.size > MAX_BYTES:
         raise broken(f"{path}: {shown(picture.name)}", f"at most {MAX_BYTES:,} bytes", f"{picture.size:,} bytes")
     return picture.name, picture.offset_data, picture.size, labels[0]

@@ -31,15 +31,26 @@ def leave(line: str, status: int) -> NoReturn:
         With `status`, where all processes end for the same reason.
     """
     group = world()
-    lines = {group.rank: line} | farewells(group, line)
-    alike = list(lines.values()) == [line] * group.size
-    if group.rank == min(rank for rank in lines if lines[rank]):
+    speaks, alike = settled(group, line)
+    if speaks:
         announce(line if alike else f"rank {group.rank}: {line}")
     elif not alike:
         time.sleep(PATIENCE)  # in which the one that speaks ends all
     if not alike:
         group.transport.abort(status)
     raise SystemExit(status)
+
+
+def settled(group: Group, line: str) -> tuple[bool, bool]:
+    """(This process is the one that speaks, all say the same `line`).
+
+    Of those with a line, the one of the lowest rank speaks. A process that has told one of
+    them that it goes on, and then cannot, has none: what it has said holds for all.
+    """
+    own = "" if group.answered else line
+    lines = {group.rank: own} | farewells(group, own)
+    speaker = min((rank for rank in lines if lines[rank]), default=None)
+    return group.rank == speaker, list(lines.values()) == [line] * group.size
 
 
 def farewells(group: Group, line: str) -> dict[int, str]:

@@ -41,7 +41,7 @@ def curve(
         One per run, the run itself first; of runs of different length the common epochs are drawn.
     metric : "loss", "accuracy" or "lr"
     best_epoch : int
-        Of the first run, marked by a dotted line.
+        Of the first run, marked by a dotted line: the best on validation, or, where the entries have none, the last.
     label_smoothing : float
         Where it lifts the training loss, the legend says so.
     """
@@ -59,12 +59,13 @@ def _panel(axes, histories, metric, best_epoch, label_smoothing):
         _line(axes, epochs, np.array([[entry["lr"] for entry in histories[0][:length]]]), GREEN, "o", None)
         axes.set_ylim(0, None)
     else:
-        both = []
-        for part, label, colour, mark in (("train", "training", BLUE, "o"), ("val", "validation", ORANGE, "s")):
+        both, parts = [], [("train", "training", BLUE, "o"), ("val", "validation", ORANGE, "s")]
+        validated = all(f"val_{metric}" in entry for history in histories for entry in history)
+        for part, label, colour, mark in parts if validated else parts[:1]:
             both.append(factor * np.array([[entry[f"{part}_{metric}"] for entry in h[:length]] for h in histories]))
             smoothed = ", smoothed labels" if label_smoothing and (part, metric) == ("train", "loss") else ""
             _line(axes, epochs, both[-1], colour, mark, label + smoothed)
-        axes.axvline(best_epoch, color="0.55", linestyle=":", label=f"best epoch, {best_epoch}")
+        axes.axvline(best_epoch, color="0.55", linestyle=":", label=f"{'best' if validated else 'last'} epoch, {best_epoch}")
         axes.legend(fontsize=9)
         _limit(axes, np.concatenate(both), metric)
     _mark_epochs(axes)

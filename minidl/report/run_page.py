@@ -85,6 +85,7 @@ def _headline(run, result):
     low, high = result["intervals"]["accuracy"]
     parameters = sum(row.parameters for row in run.rows)
     cost = sum(row.multiply_adds for row in run.rows)
+    choice = "chosen on the validation images" if _validated(run) else "the last; no images were kept for choosing one"
     return page.numbers([
         (f"{result['accuracy']:.2%}", f"of {result['images']:,} test images right"),
         (f"{100 * low:.1f}–{100 * high:.1f}%", "95 % interval of that"),
@@ -94,7 +95,12 @@ def _headline(run, result):
         (f"{parameters:,}", "parameters"),
         (f"{cost / 1e6:,.1f} M", "multiply-adds per image"),
     ]) + page.paragraph(f"The test images were read once, with the weights of epoch {run.best['epoch']} of "
-                        f"{len(run.histories[0])}, chosen on the validation images.", soft=True)  # fmt: skip
+                        f"{len(run.histories[0])}, {choice}.", soft=True)  # fmt: skip
+
+
+def _validated(run):
+    """Return whether the run was judged on validation images after each epoch."""
+    return "val_loss" in run.best
 
 
 def _learning(run):
@@ -102,7 +108,10 @@ def _learning(run):
     charts = [svg(curves.curve(run.histories, m, run.best["epoch"], smoothing), m) for m in curves.METRICS]
     words = ("Good: both losses fall together and flatten out. A validation loss that rises while the training loss "
              "falls is overfitting; both still falling at the end means that more epochs would help.")
-    if smoothing:
+    if not _validated(run):
+        words = ("Good: the loss falls and flattens out. All images were learnt from, none kept for validation, so "
+                 "overfitting does not show here.")
+    elif smoothing:
         words += " Label smoothing and augmentation lift the training loss, so it may lie above the other."
     if len(run.histories) > 1:
         words += f" Bands: smallest and largest of {len(run.histories)} runs that differ in the seed."

@@ -12,8 +12,10 @@ from typing import Any
 from minidl.data.errors import check, shown
 
 
-def check_facts(facts: dict[str, Any], own: dict[str, Any], steps_per_epoch: int) -> None:
+def check_facts(facts: dict[str, Any], own: dict[str, Any], steps_per_epoch: int, validated: bool = True) -> None:
     """Hold `facts` from a file to the run's `own`, which have the same form.
+
+    A run that is not `validated` may have entries with the figures of validation: an earlier version took them down.
 
     Raises
     ------
@@ -27,7 +29,7 @@ def check_facts(facts: dict[str, Any], own: dict[str, Any], steps_per_epoch: int
     for name, value in [("seed", facts["random"]["seed"]), ("layers", facts["random"]["layers"]),
                         *facts["random"]["uses"].items()]:
         _check_count(f"random {name}", value)
-    _check_history(facts)
+    _check_history(facts, validated)
     _check_place(facts, steps_per_epoch)
 
 
@@ -65,17 +67,19 @@ def _check_count(name, value):
     check(type(value) is int and 0 <= value < 2**64, f"`{shown(name)}` is {shown(repr(value)[:60])}; accepted: a count")
 
 
-def _check_history(facts):
+def _check_history(facts, validated):
     history, best = facts["history"], facts["best"]
     check(isinstance(history, list) and len(history) == facts["epoch"],
           f"`history` does not have one entry for each of {facts['epoch']} epochs")
     for number, entry in enumerate(history, 1):
         norms = {name: 0.0 for name in entry["gradient_norms"]}
-        check_like(f"history {number}", entry, dict.fromkeys(ENTRY, 0.0) | {"gradient_norms": norms})
+        names = ENTRY + VALIDATION if validated or VALIDATION[0] in entry else ENTRY
+        check_like(f"history {number}", entry, dict.fromkeys(names, 0.0) | {"gradient_norms": norms})
     check(best in (history or [None]), "`best` is no entry of `history`")
 
 
-ENTRY = ("epoch", "train_loss", "train_accuracy", "val_loss", "val_accuracy", "lr", "seconds", "images_per_second")
+ENTRY = ("epoch", "train_loss", "train_accuracy", "lr", "seconds", "images_per_second")
+VALIDATION = ("val_loss", "val_accuracy")
 
 
 def _check_place(facts, steps_per_epoch):

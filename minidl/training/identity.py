@@ -78,12 +78,11 @@ def identity(settings: Any, data: Any) -> dict[str, Any]:
         "class_names": list(data.class_names),
         "channels": data.channels,
         "image_size": data.image_size,
-        "mean": [float(value) for value in data.mean],
-        "std": [float(value) for value in data.std],
     }
     if isinstance(_unwrapped(data.train)[0], Pictures):
         facts["decoder"] = decoder()
-    return {"settings": shared, "data": facts | parts}
+    sums = {"mean": [float(value) for value in data.mean], "std": [float(value) for value in data.std]}
+    return {"settings": shared, "data": facts | parts | sums}  # causes first: the first difference is named
 
 
 def _fingerprint(dataset, sample=32, at_once=1000):
@@ -114,7 +113,7 @@ def _unwrapped(dataset):
 def check_identity(folder: Path, saved: dict[str, Any], present: dict[str, Any]) -> None:
     """Refuse to go on with another configuration or data set, naming the first field that differs; `PER_RUN` may."""
     saved = {name: value for name, value in ADDED.items() if name in present} | saved
-    for name in [*saved, *(set(present) - set(saved))]:
+    for name in [*present, *(set(saved) - set(present))]:
         if name not in PER_RUN and saved.get(name) != present.get(name):
             raise CheckpointError(f"{shown(folder)}: `{name}` was {shown(saved.get(name))} when the run was started, "
                                   f"now it is {shown(present.get(name))}")

@@ -9,17 +9,16 @@ import time
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-COLUMNS = (
-    ("epoch", "{epoch:>7}"),
-    ("train loss", "{train_loss:>10.4f}"),
-    ("accuracy", "{train_accuracy:>8.2%}"),
-    ("val loss", "{val_loss:>8.4f}"),
-    ("accuracy", "{val_accuracy:>8.2%}"),
-    ("learn rate", "{lr:>10.2e}"),
-    ("seconds", "{seconds:>7.1f}"),
-    ("images/s", "{images_per_second:>8.0f}"),
-)
-LINE = "  ".join(form for _, form in COLUMNS)
+COLUMNS = {  # field of an entry: name, width and form
+    "epoch": ("epoch", 7, ""),
+    "train_loss": ("train loss", 10, ".4f"),
+    "train_accuracy": ("accuracy", 8, ".2%"),
+    "val_loss": ("val loss", 8, ".4f"),
+    "val_accuracy": ("accuracy", 8, ".2%"),
+    "lr": ("learn rate", 10, ".2e"),
+    "seconds": ("seconds", 7, ".1f"),
+    "images_per_second": ("images/s", 8, ".0f"),
+}
 
 
 class Progress:
@@ -91,14 +90,14 @@ class Progress:
         bar.set_postfix_str(f"loss {loss:.4f}, accuracy {accuracy:.1%}, {rate:.0f} images/s, {waited}")
 
     def entry(self, meter: Any, validation: Any) -> Any:
-        """The history's entry for the epoch that has just been validated: a line of ``metrics.jsonl``."""
+        """The history's entry for the epoch that has just ended, a line of ``metrics.jsonl``; `validation` may be None."""
         train_loss, train_accuracy = meter.read()
+        validated = {} if validation is None else {"val_loss": validation.loss, "val_accuracy": validation.accuracy}
         return {
             "epoch": meter.epoch,
             "train_loss": train_loss,
             "train_accuracy": train_accuracy,
-            "val_loss": validation.loss,
-            "val_accuracy": validation.accuracy,
+            **validated,
             "lr": meter.lrs[-1],
             "seconds": round(meter.seconds, 3),
             "images_per_second": round(meter.images / self.training_seconds, 1),
@@ -108,10 +107,11 @@ class Progress:
     def line(self, entry: dict[str, Any], best: Any) -> None:
         """Print one line of the table; an asterisk marks the epochs whose weights were kept, at their time."""
         if not self.header_shown:
-            print(header())
+            print(header(entry))
             self.header_shown = True
-        text = LINE.format(**{**entry, "epoch": f"{entry['epoch']}/{self.epochs}"})
-        print(text + (" *" if best else ""))
+        shown = {**entry, "epoch": f"{entry['epoch']}/{self.epochs}"}
+        cells = [f"{shown[field]:>{width}{form}}" for field, (_, width, form) in COLUMNS.items() if field in entry]
+        print("  ".join(cells) + (" *" if best else ""))
         sys.stdout.flush()
 
 
@@ -146,11 +146,6 @@ class Waits:
         return self.seconds / max(time.perf_counter() - self._started, 1e-9)
 
 
-def header() -> str:
-    """The table's first line, each name over its column."""
-    example = dict.fromkeys(("train_loss", "train_accuracy", "val_loss", "val_accuracy"), 0.0)
-    example |= dict(epoch="1/1", lr=0.0, seconds=0.0, images_per_second=0.0)
-    widths = [len(form.format(**example)) for _, form in COLUMNS]
-    return "  ".join(f"{name:>{width}}" for (name, _), width in zip(COLUMNS, widths))
-
-
+def header(entry: dict[str, Any]) -> str:
+    """The table's first line: the names of the fields that `entry` has, each over its column."""
+    return "  ".join(f"{name:>{width}}" for field, (name, width, _) in COLUMNS.items() if field in entry)

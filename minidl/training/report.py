@@ -160,6 +160,7 @@ def histories_of_other_seeds(run: Run) -> list[list[dict[str, Any]]]:
     """The histories of finished runs next to this one that differ from it in nothing but the seed."""
     apart = ("seed", *PER_RUN)
     own = {name: value for name, value in dataclasses.asdict(run.settings).items() if name not in apart}
+    drawn = [name for name in DRAWN if name in run.state.history[0]]
     found = []
     for path in sorted(run.folder.absolute().parent.glob("*/summary.json")):
         with contextlib.suppress(*UNREADABLE):  # no run, or a broken one
@@ -168,7 +169,7 @@ def histories_of_other_seeds(run: Run) -> list[list[dict[str, Any]]]:
             if same and config["seed"] != run.settings.seed:
                 check_file(history, at_most=1 << 28)
                 lines = [json.loads(line) for line in history.read_text().splitlines()]
-                found.append([{name: float(line[name]) for name in DRAWN} for line in lines])
+                found.append([{name: float(line[name]) for name in drawn} for line in lines])
     return [history for history in found if history]
 
 

@@ -161,7 +161,8 @@ class Run:
 
     def __enter__(self) -> Run:
         data, count = self.data, count_parameters(self.state.model)
-        sizes = f"{len(data.train):,} images to learn from, {len(data.val):,} to choose by, {len(data.test):,} to test"
+        choice = f"{len(data.val):,} to choose by, " if self.state.choosing else ""
+        sizes = f"{len(data.train):,} images to learn from, {choice}{len(data.test):,} to test"
         print(f"{shown(self.folder)}: {self.settings.model}, {count:,} parameters\n"
               f"{shown(data.name)}: {sizes}; {data.image_size}x{data.image_size}, {len(data.class_names)} classes\n")
         if self.state.step:

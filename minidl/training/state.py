@@ -50,7 +50,7 @@ class TrainingState:
     frozen : list of Module
         Parts of the model that stay in evaluation mode.
     choosing : bool
-        Keep the weights of the best epoch on validation; else, of the last.
+        Keep the weights of the best epoch on validation; else, of the last, and entries of the history have no validation.
 
     Attributes
     ----------
@@ -168,7 +168,7 @@ class TrainingState:
         self.history.append(entry)
         self.epoch, self.meter = self.epoch + 1, None
         if isinstance(self.schedule, ReduceLROnPlateau):
-            self.schedule.step(entry["val_loss"])
+            self.schedule.step(entry["val_loss" if self.choosing else "train_loss"])
         if self.choosing and not as_good(entry["val_accuracy"], max(past["val_accuracy"] for past in self.history), images):
             return False
         self.best = entry
@@ -238,7 +238,7 @@ class TrainingState:
         try:
             for part, present in self.identity.items():
                 check_identity(folder, facts["identity"][part], present)
-            check_facts(facts, self._facts(), len(self.loader))
+            check_facts(facts, self._facts(), len(self.loader), self.choosing)
             self._take(arrays, facts)
         except CheckpointError:
             raise
