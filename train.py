@@ -32,7 +32,7 @@ from minidl.training import PRESETS, RECIPES, device, interval, number, one_of, 
 class Settings:
     """Every setting, and when to change it. Where the default is None, minidl/training/presets.py decides."""
 
-    preset: str = option("none", "a whole recipe, whose settings minidl/training/presets.py lists", one_of(["none", *PRESETS]))
+    preset: str = option("none", "a whole recipe, listed in minidl/training/presets.py", one_of(["none", *PRESETS]))
 
     # What is learnt, and by which network.
     data: str = option("digits", "digits, mnist, fashion-mnist, cifar10, a folder with a folder per class, or x.tar")
@@ -48,7 +48,7 @@ class Settings:
     # How long and how fast. Longer training is the surest way to a better result.
     epochs: int = option(None, "passes over the training images", whole(1, 100_000))
     batch_size: int = option(None, "images per step; with a larger one raise --lr too", whole(1, 1 << 20))
-    shards: int = option(0, "parts of a batch, for processes to share; 0: one, or 8 for several processes", whole(0, 4096))
+    shards: int = option(0, "parts of a batch, for processes to share; 0: one, or 8 for many processes", whole(0, 4096))
     lr: float = option(None, "peak learning rate; lower it when the loss jumps or becomes NaN", number(0, above=True))
     bias_lr: float = option(0.0, "that of biases and norms; 0 for that of --lr", number(0))
     head_lr: float = option(0.0, "that of the classifier; 0 for that of --lr", number(0))
@@ -85,6 +85,7 @@ class Settings:
 
 
 def main():
+    """Read the settings, load the images, train, and evaluate on the test images."""
     training.join()  # the other processes, where several were started
     settings = training.parse(Settings, RECIPES, __doc__, presets=PRESETS)
     with training.usage_errors():  # a wrong value ends here: one line, exit status 2, nothing trained
@@ -134,7 +135,7 @@ def create_model(settings, images):
     """The network for these images."""
     options = dict(num_classes=len(images.class_names), in_channels=images.channels, width=settings.width)
     if settings.aux_weight and settings.model in ("cnn", "fast"):
-        raise ValueError(f"`--aux-weight` is {settings.aux_weight}, but {settings.model} has no auxiliary heads; accepted: 0")
+        raise ValueError(f"`--aux-weight` {settings.aux_weight}: {settings.model} has no auxiliary heads; accepted: 0")
     if settings.aux_weight:
         options["aux_logits"] = True
     return models.create(settings.model, **options)

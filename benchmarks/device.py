@@ -83,7 +83,7 @@ def miniature(case):
 
 
 def ratios(parts):
-    """Each of the `BARS` whose part was measured: the best of the others over minidl, captured where the bar says so."""
+    """Each of the `BARS` whose part was measured: the best of the others over minidl, captured where the bar is."""
     found = {}
     for bar in BARS:
         rows = parts.get(bar.part, {}).get("rows", {})

@@ -134,7 +134,9 @@ def print_table(found, seconds):
     """One line for each part and each bar."""
     table, run = found["operations"], found["training"]
     right = table.get("rows", 0) - len(table.get("faults", {}))
-    lines = [["operations as on the CPU, of all rows", f"{right}", f"{table.get('of', '-')}", f"{table.get('of', '-')}"]]
+    lines = [
+        ["operations as on the CPU, of all rows", f"{right}", f"{table.get('of', '-')}", f"{table.get('of', '-')}"]
+    ]
     ratios = found["googlenet"].get("ratios", {})
     for bar in device.BARS:
         measured = f"{ratios[bar.name]['ratio']:.2f}" if bar.name in ratios else "not measured"

@@ -36,7 +36,7 @@ def convolution_arrays(shape):
 
 
 def sample(stage, array):
-    """The compared part of a result: a gradient with respect to the weight whole, of images the first, the middle and the last."""
+    """The part of a result that is compared: of images the first, the middle and the last, of a weight all."""
     if stage == "weight_grad" or array.ndim != 4:
         return np.array(array)
     N = len(array)
@@ -65,7 +65,7 @@ def kernel_arrays(name, quick, dtype):
 
 
 def clear(x, weight, bias):
-    """Mask of the places where a ReLU after batch norm does not hang on rounding: the others get no gradient, lest engines differ."""
+    """Mask of the places where a ReLU after batch norm does not depend on rounding; the others get no gradient."""
     x = x.astype(np.float64)  # the same places whatever the benchmark's dtype
     y = (x - x.mean((0, 1, 2))) / np.sqrt(x.var((0, 1, 2)) + 1e-5) * weight + bias
     return np.abs(y) > 1e-5

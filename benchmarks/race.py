@@ -30,6 +30,7 @@ class Times(NamedTuple):
 
     @property
     def median(self):
+        """Seconds of the round in the middle."""
         return statistics.median(self.rounds)
 
     def describe(self):

@@ -58,7 +58,9 @@ def measure_steps(settings):
         for number in range(rounds):
             for row in rows[number % len(rows) :] + rows[: number % len(rows)]:
                 progress(f"round {number + 1} of {rounds}: {row['label']}")
-                found = process(row["ranks"], row["threads"], "steps", folder, row["shards"], 1 if settings.quick else STEPS)
+                found = process(
+                    row["ranks"], row["threads"], "steps", folder, row["shards"], 1 if settings.quick else STEPS
+                )
                 for name in ("seconds", "sums"):
                     row.setdefault(name, []).extend(found[name])
                 row |= {"digest": found["digest"], "bytes": found["bytes"], "images": case.batch}
@@ -96,9 +98,11 @@ def print_rows(rows, wrong):
     for row in (row for row in rows if row["ranks"] == 2):
         share, piece = row["sum"] / row["median"], PIECES[row["shards"]]
         same, whole = (rate[row["label"]] / rate[f"1 x 2, {other}"] for other in (piece, PIECES[1]))
-        print(f"  {row['label']}: {same:.2f} of the throughput of 1 x 2 (goal {GOAL}), {whole:.2f} of that in one piece; "
-              f"{share:.1%} of\n  the step in the sum, waiting for the slower process included: buckets sent during the "
-              "backward pass save no more")  # fmt: skip
+        print(
+            f"  {row['label']}: {same:.2f} of the throughput of 1 x 2 (goal {GOAL}), {whole:.2f} of that in one piece; "
+            f"{share:.1%} of\n  the step in the sum, waiting for the slower process included: buckets sent during the "
+            "backward pass save no more"
+        )
 
 
 def draw(results, path: Path):

@@ -54,7 +54,7 @@ def fit(messages):
 
 
 def sum_here(n, size, start, per_byte, cores):
-    """Seconds of a sum over n processes of this machine, whose memory carries the messages and whose cores copy them."""
+    """Seconds of a sum over n processes of this machine, whose memory carries the messages that its cores copy."""
     return (start + volume(n) * size * per_byte) * max(1, n / cores)
 
 
@@ -74,7 +74,8 @@ def explain(rows, messages, cores):
               f"{c['predicted'] / c['measured'] - 1:+.0%}"] for c in checks]  # fmt: skip
     report.table("The model against the runs here, one thread per process",
                  ["ranks", "sum: model", "measured", "step: model", "measured", "off by"], lines,
-                 f"from the sums of two processes: {report.seconds(start)} at least, {1e-9 / per_byte:.2g} GB/s")  # fmt: skip
+                 f"from the sums of two processes: {report.seconds(start)} at least, "
+                 f"{1e-9 / per_byte:.2g} GB/s")  # fmt: skip
     whole = next(row for row in rows if (row["ranks"], row["threads"], row["shards"]) == (1, 2, alone["shards"]))
     step, size = whole["median"], whole["bytes"]
     for computing in (step, QUICK_STEP):
@@ -93,8 +94,8 @@ COLOURS = dict(zip(NETWORKS, (pictures.VERMILION, pictures.ORANGE, pictures.BLUE
 LINES = {"segments": "-", "ring": "--", "tree": ":"}
 CAPTION = (
     "Assumed: latencies of {}; {:.0f} us of a processor per message; the same number of images in each\n"
-    "process; a sum of {:.1f} MB after the backward pass, overlapping with nothing. Solid: segments (minidl), dashed: ring, "
-    "dotted: tree."
+    "process; a sum of {:.1f} MB after the backward pass, overlapping with nothing. Solid: segments (minidl), "
+    "dashed: ring, dotted: tree."
 )
 
 
@@ -113,7 +114,9 @@ def draw(results, path):
     if panels:
         panels[0].legend(fontsize=8, loc="lower left")
         latencies = ", ".join(f"{1e6 * a:.0f} us ({name})" for name, (a, _) in NETWORKS.items())
-        picture.supxlabel(CAPTION.format(latencies, 1e6 * SENDING, results["bytes"] / 1e6), fontsize=8, x=0.02, ha="left")
+        picture.supxlabel(
+            CAPTION.format(latencies, 1e6 * SENDING, results["bytes"] / 1e6), fontsize=8, x=0.02, ha="left"
+        )
     picture.suptitle(f"Training in several processes: {results['machine']}", fontsize=11)
     pictures.save(picture, path)
 

@@ -32,7 +32,9 @@ class Engine(NamedTuple):
 ENGINES = {
     "minidl": Engine("minidl", "minidl_jobs"),
     "torch": Engine("PyTorch", "torch_jobs", ("torch",), f"torch==2.13.0 --index-url {TORCH_CPU}"),
-    "torchvision": Engine("torchvision", "torchvision_jobs", ("torch", "torchvision"), f"torchvision==0.28.0 --index-url {TORCH_CPU}"),
+    "torchvision": Engine(
+        "torchvision", "torchvision_jobs", ("torch", "torchvision"), f"torchvision==0.28.0 --index-url {TORCH_CPU}"
+    ),
     "minidl-gpu": Engine("minidl", "minidl_device"),
     "torch-gpu": Engine("PyTorch", "torch_device", ("torch",), "torch"),
     "numpy": Engine("NumPy", "numpy_jobs"),
@@ -44,7 +46,7 @@ ENGINES = {
 
 @dataclass(frozen=True)
 class Settings:
-    """Threads of every contender, rounds, the parts to run, whether to run them in miniature; where, and for how long."""
+    """Threads of every contender, rounds, the parts to run, True to run them in miniature; where, and for how long."""
 
     threads: int = 2
     rounds: int = 7

@@ -20,7 +20,8 @@ from minidl.training.settings import Parser, fail, usage_errors
 DESCRIPTION = "A small deep-learning engine. Training itself is the job of train.py, at the top of the checkout."
 
 COMMANDS = (  # in the order of a project's life
-    "tour", "data", "summary", "launch", "sweep", "evaluate", "compare", "predict", "explain", "export", "serve", "gradcheck", "info",
+    "tour", "data", "summary", "launch", "sweep", "evaluate", "compare", "predict", "explain", "export", "serve",
+    "gradcheck", "info",
 )  # fmt: skip
 
 

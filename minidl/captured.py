@@ -12,16 +12,17 @@ step writes down what is computed, as a list of *rows*: which kernel, on which m
     loss.backward()                          softmax   z, t -> l        softmax   z, t -> l
     optimizer.step()                         sgd       h, dz -> W2      sgd       h, dz -> W2
 
-A row is an address of machine code and the addresses of what it reads and writes: a kernel of minidl, or a loop of NumPy's
-own. Neighbouring rows are handed to the threads together, so the Python of a whole step is as a rule one call. Between them
-lies no allocation either: while the step was recorded, each array was given a place in memory of the record's own, where a
-later array may follow once it is dead. What cannot be said as a row of machine code is a call of NumPy from Python between
-two such calls. A row that decides by values, such as a check of the labels, is a row while the decision is the usual one;
-otherwise Python takes over from there to the end of the call.
+A row is an address of machine code and the addresses of what it reads and writes: a kernel of minidl, or a loop of
+NumPy's own. Neighbouring rows are handed to the threads together, so the Python of a whole step is as a rule one call.
+Between them lies no allocation either: while the step was recorded, each array was given a place in memory of the
+record's own, where a later array may follow once it is dead. What cannot be said as a row of machine code is a call of
+NumPy from Python between two such calls. A row that decides by values, such as a check of the labels, is a row while
+the decision is the usual one; otherwise Python takes over from there to the end of the call.
 
 The rows read parameters, running statistics, learning rates and random keys from memory at each replay, so schedules,
-momentum, averages, clipping and dropout go on, to the same bits as without capture. The alternative is to refuse: a step
-whose rows would not do the same is never replayed. ``python -m benchmarks.rows`` prints and draws the rows of a small network.
+momentum, averages, clipping and dropout go on, to the same bits as without capture. The alternative is to refuse: a
+step whose rows would not do the same is never replayed. ``python -m benchmarks.rows`` prints and draws the rows of a
+small network.
 
 This file is the plain meaning, which is to run the step. Recording and replaying are a faster form of it.
 """
@@ -97,33 +98,33 @@ def capture(
     Parameters
     ----------
     step : callable
-        A training step or an inference. Its tensors come as arguments, or belong to modules, optimisers and averages that
-        it names. It returns tensors, or nested tuples, lists and dicts of them.
+        A training step or an inference. Its tensors come as arguments, or belong to modules, optimisers and averages
+        that it names. It returns tensors, or nested tuples, lists and dicts of them.
     most : int
-        Records that are kept, one for each combination of shapes, strides and dtypes of the arguments, grad mode, number of
-        threads, training mode and setting that the step reads. Calls of yet other kinds run eagerly.
+        Records that are kept, one for each combination of shapes, strides and dtypes of the arguments, grad mode,
+        number of threads, training mode and setting that the step reads. Calls of yet other kinds run eagerly.
     audit : int
         Run every `audit`-th replay again eagerly and compare all bits; 0 for the first replay of a record alone.
     after : int
-        Calls of a kind that run eagerly before one is recorded: recording and the first replay take as long as some 20 calls.
+        Calls of a kind that run eagerly before one is recorded; recording and the first replay take as long as some 20.
     memory : int, optional
-        Bytes of memory that a record may hold; a kind of call that needs more runs eagerly. A record keeps the memory of
-        the step for itself: where that is much, the Python of the step is little.
+        Bytes of memory that a record may hold; a kind of call that needs more runs eagerly. A record keeps the memory
+        of the step for itself: where that is much, the Python of the step is little.
 
     Returns
     -------
     Captured
-        Called like `step`. Its outputs are detached, and the next call overwrites them: ``clone()`` what is to be kept. So
-        are the gradients. What a step does besides computing, such as ``print``, happens when it runs eagerly; while it
-        is recorded no other thread may use its modules.
+        Called like `step`. Its outputs are detached, and the next call overwrites them: ``clone()`` what is to be
+        kept. So are the gradients. What a step does besides computing, such as ``print``, happens when it runs
+        eagerly; while it is recorded no other thread may use its modules.
 
     Warns
     -----
     CaptureWarning
-        Once for each kind of call that cannot be replayed, with the reason and the line of the step: it asks for a value
-        (``.item()``, ``if``), a shape depends on values, a hook is registered, the state of Python objects changes in it, an
-        argument is an object that may change, such as a module, or is changed in place; it reads something whose changes do
-        not show, such as an iterator; an output is no tensor, number or text. Such calls run eagerly.
+        Once for each kind of call that cannot be replayed, with the reason and the line of the step: it asks for a
+        value (``.item()``, ``if``), a shape depends on values, a hook is registered, the state of Python objects
+        changes in it, an argument is an object that may change, such as a module, or is changed in place, it reads
+        what changes unseen, such as an iterator, or an output is no tensor, number or text. Such calls run eagerly.
 
     Raises
     ------

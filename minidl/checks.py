@@ -55,7 +55,7 @@ def _cut(text):
 
 
 def is_integer(value: Any) -> bool:
-    """Return whether `value` is an integer: it has ``__index__``, and is neither a truth value nor a float in disguise."""
+    """Return whether `value` is an integer: it has ``__index__``, and is no truth value and no float."""
     if type(value) is int:
         return True
     if isinstance(value, (bool, np.bool_)) or not hasattr(value, "__index__"):

@@ -109,7 +109,7 @@ class autocast(contextlib.ContextDecorator):
 
 
 def _tell_cupy():
-    """Let CuPy's own products round alike; it has one switch for the process, and no other way to set it while it runs."""
+    """Let CuPy's own products round alike; it has one switch, which belongs to the whole process."""
     if cuda.is_available():
         linalg = backend.kind_named("cuda").xp._core._routines_linalg
         types = {"float32": linalg.COMPUTE_TYPE_DEFAULT}

@@ -2,8 +2,8 @@
 
 K. Jordan, "94% on CIFAR-10 in 3.29 Seconds on a Single GPU", arXiv 2404.00498, section 2, which goes back to D. Page's
 ResNet-9 and to T. Balsam's hlb-CIFAR10. The first layer is not trained: its 2x2 filters whiten patches of the images.
-Each further convolution begins as the identity on as many channels as it has inputs, so that at first the whole network passes
-its input on, as a residual network does. Batch norm has no scale, since the next convolution has one.
+Each further convolution begins as the identity on as many channels as it has inputs, so that at first the whole
+network passes its input on, as a residual network does. Batch norm has no scale, since the next convolution has one.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class ConvGroup(nn.Sequential):
 
 
 def pass_on(conv, first=0):
-    """Make `conv` the identity on its input channels from number `first` on, round the end; other outputs stay random."""
+    """Make `conv` the identity on its input channels from `first` on, round the end; other outputs stay random."""
     outputs, inputs, *window = conv.weight.shape
     rows = conv.weight.detach()[:inputs]
     init.zeros_(rows)

@@ -1,10 +1,10 @@
 """A slim Inception network for small images, with what makes `models.fast` learn fast; every part can be left out.
 
 After a whitening layer and one convolution come two blocks on 15x15 maps and two on 7x7 maps (for images of 32x32
-pixels): 103 million multiply-adds an image, less than `models.fast` needs. Each branch of a block begins as the identity on
-another slice of the block's input, so that the block passes most of its input on. Blocks: C. Szegedy et al., "Going Deeper
-with Convolutions", arXiv 1409.4842; two 3x3 convolutions in place of the 5x5: C. Szegedy et al., "Rethinking the
-Inception Architecture for Computer Vision", arXiv 1512.00567.
+pixels): 103 million multiply-adds an image, less than `models.fast` needs. Each branch of a block begins as the
+identity on another slice of the block's input, so that the block passes most of its input on. Blocks: C. Szegedy et
+al., "Going Deeper with Convolutions", arXiv 1409.4842; two 3x3 convolutions in place of the 5x5: C. Szegedy et al.,
+"Rethinking the Inception Architecture for Computer Vision", arXiv 1512.00567.
 """
 
 from __future__ import annotations

@@ -270,7 +270,8 @@ def is_clear(error):
         trace = trace.tb_next
     if trace is None:
         return False
-    path, line = trace.tb_frame.f_code.co_filename, linecache.getline(trace.tb_frame.f_code.co_filename, trace.tb_lineno)
+    path = trace.tb_frame.f_code.co_filename
+    line = linecache.getline(path, trace.tb_lineno)
     return path.startswith(PACKAGE) and line.lstrip().startswith("raise") and "`" in str(error)
 
 

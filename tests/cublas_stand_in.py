@@ -38,8 +38,13 @@ def _rounded(values, rounding):
     return np.asarray(tile(wide).astype(rounding))[: values.shape[0], : values.shape[1]]
 
 
-def _gemm(handle, op_a, op_b, m, n, k, alpha, a, a_type, lda, to_a, b, b_type, ldb, to_b, beta, c, c_type, ldc, to_c, count, compute, algorithm):
-    assert handle.value in HANDLES and HANDLES[handle.value] == ["stream", "workspace"], "a handle without its workspace"
+def _gemm(
+    handle, op_a, op_b, m, n, k, alpha, a, a_type, lda, to_a, b, b_type, ldb, to_b, beta, c, c_type, ldc, to_c, count,
+    compute, algorithm,
+):
+    assert handle.value in HANDLES and HANDLES[handle.value] == ["stream", "workspace"], (
+        "a handle without its workspace"
+    )
     assert a_type == b_type == c_type and algorithm == -1 and min(m, n, k, count) > 0
     assert (compute == 70) == (c_type == 1) and ROUNDING.keys() >= {compute}
     dtype, alpha, beta = DTYPES[c_type], alpha._obj, beta._obj
@@ -50,7 +55,9 @@ def _gemm(handle, op_a, op_b, m, n, k, alpha, a, a_type, lda, to_a, b, b_type, l
     A, B = A.transpose(0, 2, 1) if op_a else A, B.transpose(0, 2, 1) if op_b else B
     product = alpha.value * (rounded(A, compute) @ rounded(B, compute))
     C[...] = product + beta.value * C if beta.value else product
-    CALLS.append(SimpleNamespace(operations=(op_a, op_b), leading=(lda, ldb, ldc), compute=compute, beta=beta.value, count=count))
+    CALLS.append(
+        SimpleNamespace(operations=(op_a, op_b), leading=(lda, ldb, ldc), compute=compute, beta=beta.value, count=count)
+    )
     return 0
 
 

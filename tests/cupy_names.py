@@ -31,7 +31,8 @@ FUNCTIONS = """
     mean average median var std nanmean nanvar nanstd nanmax nanmin percentile quantile histogram bincount digitize
     corrcoef cov iscomplexobj isrealobj may_share_memory shares_memory get_default_memory_pool
     lib.stride_tricks.as_strided lib.stride_tricks.sliding_window_view
-    _core._routines_linalg.set_compute_type RawModule RawKernel cuda.Device cuda.Event cuda.Stream cuda.MemoryPool cuda.using_allocator cuda.get_current_stream cuda.runtime.getDeviceCount cuda.runtime.getDeviceProperties
+    _core._routines_linalg.set_compute_type RawModule RawKernel cuda.Device cuda.Event cuda.Stream cuda.MemoryPool
+    cuda.using_allocator cuda.get_current_stream cuda.runtime.getDeviceCount cuda.runtime.getDeviceProperties
 """.split()
 METHODS = """
     reshape transpose view copy astype sum mean prod max min argmax argmin all any cumsum cumprod clip ravel flatten
@@ -90,7 +91,7 @@ def known():
 
 
 def fault_of(text, positional, keywords):
-    """What is wrong with a call of `positional` values and `keywords`, given the parameters as text; None if nothing."""
+    """The fault of a call of `positional` values and `keywords`, given the parameters as text; None if it has none."""
     if text.startswith("ufunc"):
         inputs, outputs = map(int, text.split()[1:])
         text = ", ".join([*(f"x{k}" for k in range(inputs)), *["out="] * outputs, "*", "dtype=", "casting="])

@@ -1,7 +1,7 @@
 """Every operation of the table on a device and on the CPU: ``python tests/device_table.py --device cuda``.
 
-Values, gradients and second derivatives, in float64 and in float32, twice on the device, whose bits must not change. The
-CPU's numbers are those of the plain forms in float64.
+Values, gradients and second derivatives, in float64 and in float32, twice on the device, whose bits must not change.
+The CPU's numbers are those of the plain forms in float64.
 """
 
 import argparse

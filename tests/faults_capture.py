@@ -15,7 +15,8 @@ try:
     from numba import types
 
     import minidl
-    from minidl.kernels.cpu.capture import arguments, guards, leaving, loops, native, recorder, records, replays, state, work
+    from minidl.kernels.cpu.capture import arguments, guards, leaving, loops, native, recorder, records, replays, state
+    from minidl.kernels.cpu.capture import work
     from minidl.kernels.cpu.capture.arena import Arena
     from minidl.kernels.cpu.capture.guards import Guards
     from minidl.kernels.cpu.capture.program import Stretch
@@ -102,7 +103,8 @@ def faults():
         after(work, "sum_of", lambda found, *a: found and (found[0], *found[:0:-1])),
         test_of(native_steps.test_the_work_of_numpy_has_the_same_bits, "sum over the first", "dense"),
     )
-    faults_of_objects(), faults_of_first_calls(), faults_of_memory(), faults_of_lookups(), faults_of_replays(), faults_of_words()
+    faults_of_objects(), faults_of_first_calls(), faults_of_memory()
+    faults_of_lookups(), faults_of_replays(), faults_of_words()
 
 
 def faults_of_objects():
@@ -123,14 +125,24 @@ def faults_of_objects():
         instead(state, "has_own_code", lambda right, kind: kind.__module__.startswith("minidl") and right(kind)),
         seen("an event"),
     )
-    fault("capture cpu", "every object shows its changes", instead(state, "is_opaque", lambda right, value: False), refused("draws"))
+    fault(
+        "capture cpu",
+        "every object shows its changes",
+        instead(state, "is_opaque", lambda right, value: False),
+        refused("draws"),
+    )
     fault(
         "capture cpu",
         "an array in a cell is a constant",
         instead(state, "Cell", lambda right, cell: python_types.MappingProxyType({})),
         refused("an array"),
     )
-    fault("capture cpu", "NumPy's draws are not seen", instead(records, "_numpy_draws", lambda right: 0), refused("NumPy's draws"))
+    fault(
+        "capture cpu",
+        "NumPy's draws are not seen",
+        instead(records, "_numpy_draws", lambda right: 0),
+        refused("NumPy's draws"),
+    )
 
 
 def faults_of_first_calls():
@@ -144,7 +156,7 @@ def faults_of_first_calls():
     fault(
         "capture cpu",
         "a part of an argument is an argument of its own",
-        lambda monkeypatch: monkeypatch.setattr(Record, "has_strayed", property(lambda self: False, lambda self, value: None), False),
+        lambda monkeypatch: monkeypatch.setattr(Record, "has_strayed", never, False),
         test_of(objects.test_a_change_of_arguments_in_place_is_made_once, "a part of another", False),
     )
     fault(
@@ -174,15 +186,28 @@ def faults_of_first_calls():
     fault(
         "capture cpu",
         "outputs of any type are replayed",
-        instead(recorder.Recorder, "refuse", lambda right, self, what, *a: "output of type" in what or right(self, what, *a)),
+        instead(recorder.Recorder, "refuse", passing_outputs_over),
         test_of(objects.test_outputs_of_other_types_are_refused_and_hold_plain_arrays, "Pair"),
     )
     fault(
         "capture cpu",
         "the rate of Muon is rounded before its factors",
-        instead(muon, "scalar", lambda right, value, like: value if type(value) is float else right(right(value, like) * 3, like) / 3),
+        instead(muon, "scalar", rounded_before),
         warned(objects.test_muon_within_a_joint_optimiser_has_the_bits_of_eager_steps),
     )
+
+
+never = property(lambda self: False, lambda self, value: None)  # an attribute that is always False
+
+
+def passing_outputs_over(right, self, what, *line):
+    """A recorder to which all outputs are the same."""
+    return None if "output of type" in what else right(self, what, *line)
+
+
+def rounded_before(right, value, like):
+    """An array of a product that was rounded once more than the number."""
+    return value if type(value) is float else right(right(value, like) * 3, like) / 3
 
 
 def keeping_no_note(right, self, *exception):
@@ -290,8 +315,14 @@ def faults_of_lookups():
 
 def faults_of_replays():
     """What a replay reads anew, and what it leaves."""
-    fault("capture cpu", "a replay keeps its inputs", without("inputs"), steps.test_inference_follows_its_input_and_its_weights)
-    fault("capture cpu", "a replay keeps its learning rate", without("rates"), steps.test_what_changes_from_outside_is_seen)
+    fault(
+        "capture cpu", "a replay keeps its inputs", without("inputs"),
+        steps.test_inference_follows_its_input_and_its_weights,
+    )
+    fault(
+        "capture cpu", "a replay keeps its learning rate", without("rates"),
+        steps.test_what_changes_from_outside_is_seen,
+    )
     fault(
         "capture cpu",
         "a replay puts no gradients back",
@@ -341,7 +372,10 @@ def faults_of_words():
     fault(
         "capture cpu",
         "a float32 argument has the word of a float64",
-        instead(native, "words_of", lambda right, value, kind: right(value, types.float64 if kind == types.float32 else kind)),
+        instead(
+            native, "words_of",
+            lambda right, value, kind: right(value, types.float64 if kind == types.float32 else kind),
+        ),
         warned(steps.test_every_layer_is_replayed, "dropout"),
     )
     fault(

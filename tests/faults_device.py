@@ -62,11 +62,16 @@ anew = on_stand_in(
 orders = on_stand_in(test_device.test_a_transfer_keeps_the_order_of_memory)
 
 fault("device", "channels come first across a transfer", instead(backend, "_keeping_order", lambda right, t: t), orders)
-fault("device", "autocast does not end", instead(precision.autocast, "__exit__", lambda right, *a: None), autocast_check)
+fault(
+    "device", "autocast does not end", instead(precision.autocast, "__exit__", lambda right, *a: None), autocast_check
+)
 fault("graph", "learning rate of the captured call", instead(capture.Record, "replay", stale_rates), bits)
 fault("graph", "inputs of the captured call", instead(capture.Record, "replay", stale_inputs), bits)
 fault("graph", "guards are not looked at", instead(capture.DeviceState, "changed", lambda right, self: None), modes)
-fault("graph", "random numbers of the captured call", instead(capture.Record, "_draw", lambda right, self, key: key), draws)
+fault(
+    "graph", "random numbers of the captured call", instead(capture.Record, "_draw", lambda right, self, key: key),
+    draws,
+)
 fault("graph", "keys that no launch sends", instead(capture.Record, "_send_keys", lambda right, self: None), anew)
 fault("graph", "one key for all draws", instead(capture.Record, "_draw", one_key), anew)
 fault("graph", "draws of the capture count", instead(capture.random, "set_rng_state", lambda right, state: None), anew)

@@ -32,14 +32,16 @@ def together(name, inject, check=in_step):
 
 together("a loss reaches its own shard only", instead(collective.AllSum, "backward", lambda right, self, g: g))
 together("second derivatives end at the statistics",
-         instead(collective.AllSum, "backward", lambda right, self, g: right(self, g).detach()), second_order)  # fmt: skip
+         instead(collective.AllSum, "backward", lambda right, self, g: right(self, g).detach()),
+         second_order)  # fmt: skip
 together("a sum of the shards after the first", instead(strands.TreeSum, "add", lambda right, self, array: right(
     self, array if self.waiting else 0 * array)))  # fmt: skip
 together("running statistics move once for each shard",
          instead(shards._OwnState, "_exchange", lambda right, self, arrays: arrays))  # fmt: skip
 together("shards draw from one stream", instead(shards._OwnState, "inside", lambda right, self: nullcontext()),
          sync.test_each_shard_in_step_draws_as_in_turn)  # fmt: skip
-fault("SyncBatchNorm", "gradients of the first part only", instead(collective.Copies, "backward", lambda right, self, *g: g[0]),
+fault("SyncBatchNorm", "gradients of the first part only",
+      instead(collective.Copies, "backward", lambda right, self, *g: g[0]),
       sync.test_its_derivatives_of_both_orders_are_right)  # fmt: skip
 
 
@@ -53,7 +55,8 @@ def in_turn(right, self, array):
 
 fault("sum over processes", "in the order of the ranks", instead(TreeSum, "add", in_turn),
       partial(groups.test_a_sum_over_processes_continues_the_tree_of_their_own_sums, 4))  # fmt: skip
-fault("NCCL", "messages that begin one after the other", instead(NCCLTransport, "batch", lambda right, self: nullcontext()),
+fault("NCCL", "messages that begin one after the other",
+      instead(NCCLTransport, "batch", lambda right, self: nullcontext()),
       gpus_answer)  # fmt: skip
 fault("farewell", "one that has said that it goes on speaks too",
       after(Group, "answer_farewells", lambda nothing, group: group.answered.clear()),

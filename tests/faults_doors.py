@@ -34,15 +34,24 @@ hostile("layer_norm", "eps", "anything is a number", instead(norms, "number", ta
 hostile("hardtanh", "limits", "anything is a number", instead(activations, "number", taken))
 hostile("huber_loss", "delta", "anything is a number", instead(objectives.checks, "number", taken))
 hostile("diagonal", "offset", "anything is an integer", instead(selecting.checks, "integer", taken))
-hostile("round", "decimals", "integers have no bounds", instead(selecting.checks, "integer", lambda right, value, name, *bounds: right(value, name)))
+hostile(
+    "round", "decimals", "integers have no bounds",
+    instead(selecting.checks, "integer", lambda right, value, name, *bounds: right(value, name)),
+)
 hostile("pad", "mode", "anything is a mode", instead(padding.checks, "choice", taken))
 hostile("interpolate", "mode", "anything is a mode", instead(resampling, "choice", taken))
 hostile("add", "broadcasting", "NumPy's words reach the user", instead(function, "explain", lambda right, *a: None))
 hostile("atan2", "complex", "NumPy's words reach the user", instead(function, "explain", lambda right, *a: None))
 hostile("eq", "broadcasting", "NumPy's words reach the user", instead(checks, "explain", lambda right, *a: None))
 hostile("exp", "warnings", "NumPy warns in an operation", instead(function, "quiet", lambda right: _loud))
-hostile("full_like", "warnings", "NumPy warns in a new tensor", instead(creation.backend, "quietly", lambda right, f, *a, **o: f(*a, **o)))
-hostile("roll", "dims", "what cannot be walked over passes", instead(tiling.checks, "integers", lambda right, values, *a: tuple(values)))
+hostile(
+    "full_like", "warnings", "NumPy warns in a new tensor",
+    instead(creation.backend, "quietly", lambda right, f, *a, **o: f(*a, **o)),
+)
+hostile(
+    "roll", "dims", "what cannot be walked over passes",
+    instead(tiling.checks, "integers", lambda right, values, *a: tuple(values)),
+)
 
 
 class _loud:
@@ -81,7 +90,9 @@ def joined_once(right, self, start, size):
 
 
 fault("pool", "a page of each large block is lost", instead(memory.Range, "give", shorter), count)
-fault("pool", "blocks of freed arrays come back late", instead(memory.Pool, "_collect", lambda right, self: None), count)
+fault(
+    "pool", "blocks of freed arrays come back late", instead(memory.Pool, "_collect", lambda right, self: None), count
+)
 fault(
     "pool", "free neighbours are not joined", instead(memory.Range, "give", joined_once),
     test_memory.test_a_range_takes_the_lowest_place_and_joins_neighbours,

@@ -97,7 +97,10 @@ fault(
     plain_form(max_pooling.max_pool2d_forward, last_of_equals),
     reference("max_pool2d/ties"),
 )
-fault("max_pool2d plain", "padding of zeros wins", plain_form(max_pooling.max_pool2d_forward, zero_wins), first("max_pool2d"))
+fault(
+    "max_pool2d plain", "padding of zeros wins", plain_form(max_pooling.max_pool2d_forward, zero_wins),
+    first("max_pool2d"),
+)
 fault(
     "max_pool2d plain",
     "dropped += in the scatter",
@@ -107,7 +110,9 @@ fault(
 fault(
     "avg_pool2d plain",
     "padding counted in the backward only",
-    plain_form(average_pooling.avg_pool2d_adjoint, lambda right, *a, **o: right(*a, **o | dict(count_include_pad=True))),
+    plain_form(
+        average_pooling.avg_pool2d_adjoint, lambda right, *a, **o: right(*a, **o | dict(count_include_pad=True))
+    ),
     first("avg_pool2d"),
 )
 fault(
@@ -203,13 +208,17 @@ def block_faults():
     fault(
         "branches cpu",
         "statistics of another layer",
-        after(training, "_forward", lambda found, *a: (found[0]._replace(means=_first_and_last(found[0].means)), found[1])),
+        after(
+            training, "_forward", lambda found, *a: (found[0]._replace(means=_first_and_last(found[0].means)), found[1])
+        ),
         block_check,
     )
     fault(
         "branches cpu",
         "activations recomputed from the means of the first convolution",
-        instead(channels, "batch_norms_again", lambda right, z, s, b, means, *a: right(z, s, b, [m * 0 for m in means], *a)),
+        instead(
+            channels, "batch_norms_again", lambda right, z, s, b, means, *a: right(z, s, b, [m * 0 for m in means], *a)
+        ),
         block_check,
     )
 

@@ -13,7 +13,7 @@ try:
     import test_kernels_other as others
 
     from minidl.kernels.cpu import activations, losses
-    from minidl.kernels.cpu.convolution import depthwise, direct
+    from minidl.kernels.cpu.convolution import depthwise, direct, neighbours
     from minidl.kernels.cpu.convolution import weight as weights
     from minidl.kernels.cpu.convolution import winograd_forward as winograd_cpu
     from minidl.kernels.cpu.convolution import winograd_weight as winograd_weight_cpu
@@ -58,7 +58,8 @@ def cpu_convolutions():
         place,
         "bias added twice",
         fast_form(
-            convolution.conv2d_forward, lambda right, x, w, bias=None, **o: right(x, w, None if bias is None else 2 * bias, **o)
+            convolution.conv2d_forward,
+            lambda right, x, w, bias=None, **o: right(x, w, None if bias is None else 2 * bias, **o),
         ),
         forward,
     )
@@ -96,6 +97,21 @@ def cpu_convolutions():
         "the last chunk of the weight gradient dropped",
         lambda monkeypatch: monkeypatch.setattr(weights, "team", _Team()),
         test_of(convolutions.test_gradient_to_weight),
+    )
+    shared = test_of(convolutions.test_pixels_that_share_a_vector_have_the_bits_of_the_direct_algorithm)
+    fault(
+        place,
+        "pixels that share a vector all see the window of the first",
+        instead(
+            neighbours, "widened", lambda right, w, G: right(w, G)[:, :, :, np.arange(w.shape[3] + G - 1) % w.shape[3]]
+        ),
+        shared,
+    )
+    fault(
+        place,
+        "of pixels that share a vector only the first has a say in the weight's gradient",
+        after(neighbours, "added", lambda total, wide, G: wide[: len(wide) // G, :, :, : wide.shape[3] - G + 1]),
+        shared,
     )
     fault(
         "depthwise cpu",

@@ -132,13 +132,18 @@ def dense():
     batch = test_of(products.test_a_row_has_the_same_bits_alone_and_among_others)
 
     def planned(**changes):
-        wrong = lambda right, *a: (p := right(*a))._replace(**{k: change(p) for k, change in changes.items()})  # noqa: E731
+        def wrong(right, *a):
+            plan = right(*a)
+            return plan._replace(**{name: change(plan) for name, change in changes.items()})
+
         return instead(products.algorithms, "_plan", wrong)
 
     def without_size(place, value):
         return lambda p: (*p.sizes[:place], value(p.sizes[place]), *p.sizes[place + 1 :])
 
-    fault(place, "the last step of the reduction left out", planned(sizes=without_size(2, lambda K: max(1, K - 1))), forms)
+    fault(
+        place, "the last step of the reduction left out", planned(sizes=without_size(2, lambda K: max(1, K - 1))), forms
+    )
     fault(place, "operands of turned products not exchanged", planned(turned=lambda p: 0), forms)
     fault(place, "columns that lie apart are not packed", planned(sizes=without_size(5, lambda packed: 0)), forms)
     no_bias = instead(module, "product", lambda right, a, b, out=None, bias=None: right(a, b, out))

@@ -222,7 +222,12 @@ def smoothed(name, row, inject):
 
 
 smoothed("a kernel that is not stretched", "bilinear/smooth",
-         lambda patch: patch.setitem(resampling.KERNELS, "linear", (1, lambda d: resampling.triangle(2 * d))))  # fmt: skip
-smoothed("the cubic constant of the other kind", "bicubic/smooth", instead(resampling, "near", lambda right, d, a=0: right(d)))
+         lambda patch: patch.setitem(resampling.KERNELS, "linear",
+                                     (1, lambda d: resampling.triangle(2 * d))))  # fmt: skip
+smoothed(
+    "the cubic constant of the other kind", "bicubic/smooth",
+    instead(resampling, "near", lambda right, d, a=0: right(d)),
+)
 smoothed("corners forgotten", "bilinear/smooth_corners",
-         instead(resampling, "_smooth_taps", lambda right, n, m, scale, kind, corners: right(n, m, scale, kind, None)))  # fmt: skip
+         instead(resampling, "_smooth_taps",
+                 lambda right, n, m, scale, kind, corners: right(n, m, scale, kind, None)))  # fmt: skip

@@ -66,8 +66,10 @@ value(
 value("and", "truth values rather than bits",
       instead(comparison, "_combine_bits", lambda right, f, name, a, b: right(f, name, a != 0, b != 0)))  # fmt: skip
 value("std(False)", "a truth value for no axis",
-      instead(reduction, "_squared_deviations", lambda right, x, dim, *a: right(x, None if dim is False else dim, *a)))  # fmt: skip
-fault("semantics: std", "the root of zero is differentiated", instead(reduction, "where", lambda right, condition, a, b: b),
+      instead(reduction, "_squared_deviations",
+              lambda right, x, dim, *a: right(x, None if dim is False else dim, *a)))  # fmt: skip
+fault("semantics: std", "the root of zero is differentiated",
+      instead(reduction, "where", lambda right, condition, a, b: b),
       arguments.test_the_gradient_of_a_deviation_of_equal_numbers_is_zero)  # fmt: skip
 value(
     "sum(())",
@@ -81,11 +83,18 @@ refusal("sum twice", "an axis twice is once", instead(checks, "axes", lambda rig
 
 for name in ("gather negative", "gather beyond", "take beyond"):
     refusal(name, "any index passes", instead(indexing, "_check_range", lambda *_: None))
-backwards = lambda right, x, axis, descending: right(-x if descending and x.dtype != bool else x, axis, False)  # noqa: E731
+
+
+def backwards(right, x, axis, descending):
+    """The ascending order of the negative in place of the descending one."""
+    return right(-x if descending and x.dtype != bool else x, axis, False)
+
+
 for name in ("argsort of uint8", "argsort of a mask", "argsort of NaN"):
     value(name, "the negative in ascending order", instead(comparison, "_order", backwards))
 value("cumsum(0) of 0-d", "an axis where none is", instead(reduction, "with_axes", lambda right, x, f, **_: f(x)))
-fault("semantics: load_state_dict", "every entry has to be there", lambda monkeypatch: monkeypatch.setattr(state, "OPTIONAL", "nothing"),
+fault("semantics: load_state_dict", "every entry has to be there",
+      lambda monkeypatch: monkeypatch.setattr(state, "OPTIONAL", "nothing"),
       whole(layers.test_strict_loading_does_without_a_count_of_batches))  # fmt: skip
 fault("semantics: CrossEntropyLoss", "weights are attributes",
       instead(Module, "register_buffer", lambda right, self, name, tensor, *a: object.__setattr__(self, name, tensor)),

@@ -107,7 +107,9 @@ def convolutions(dtype):
 
 def pools(dtype):
     x = images(3, 5, 7, 9, dtype=dtype)
-    for window in [((3, 3), (2, 2), (1, 1)), ((2, 9), (1, 1), (1, 4)), ((3, 3), (1, 1), (1, 1)), ((7, 3), (7, 3), (0, 0))]:
+    for window in [
+        ((3, 3), (2, 2), (1, 1)), ((2, 9), (1, 1), (1, 4)), ((3, 3), (1, 1), (1, 1)), ((7, 3), (7, 3), (0, 0)),
+    ]:
         y, where = max_pooling.max_pool2d_forward(x, *window)
         grad = images(*y.shape, dtype=dtype)
         yield "ops.max_pooling.max_pool2d_forward", lambda x, w=window: max_pooling.max_pool2d_forward(x, *w), (x,)

@@ -26,27 +26,30 @@ def _tensor(value, dtype="float32", shape=(2, 3)):
 
 TENSORS = {
     "0-d": _tensor(1, shape=()), "0-d integer": _tensor(1, "int64", ()), "empty": _tensor(1, shape=(0,)),
-    "no rows": _tensor(1, shape=(0, 3)), "no columns": _tensor(1, shape=(2, 0)), "no images": _tensor(1, shape=(0, 2, 4, 4)),
-    "no channels": _tensor(1, shape=(1, 0, 4, 4)), "no pixels": _tensor(1, shape=(1, 2, 0, 4)), "vector": _tensor(1, shape=(5,)),
-    "matrix": _tensor(1, shape=(4, 7)), "3 axes": _tensor(1, shape=(2, 3, 5)), "4 axes": _tensor(1, shape=(3, 5, 2, 7)),
-    "5 axes": _tensor(1, shape=(1, 2, 3, 2, 2)), "one": _tensor(1, shape=(1, 1)), "zeros": _tensor(0), "negative": _tensor(-1),
-    "integers": Tensor(np.arange(6).reshape(2, 3)), "negative integers": _tensor(-2, "int64"), "2**40": _tensor(2**40, "int64"),
-    "2**63 - 1": _tensor(2**63 - 1, "int64"), "-2**63": _tensor(-(2**63), "int64"), "int8": _tensor(-128, "int8"),
-    "uint8": _tensor(255, "uint8"), "mask": Tensor(np.array([[True, False, True]] * 2)), "float16": _tensor(6e4, "float16"),
-    "float64": _tensor(1e300, "float64"), "NaN": _tensor(math.nan), "inf": _tensor(math.inf), "-inf": _tensor(-math.inf),
-    "huge": _tensor(3e38), "tiny": _tensor(1e-45), "NaN image": _tensor(math.nan, shape=(1, 2, 4, 4)),
-    "huge image": _tensor(3e38, shape=(1, 2, 4, 4)), "complex": _tensor(1, "complex64"),
-    "every third row": Tensor(np.ones((6, 4), "float32")[::3, :3]),
+    "no rows": _tensor(1, shape=(0, 3)), "no columns": _tensor(1, shape=(2, 0)),
+    "no images": _tensor(1, shape=(0, 2, 4, 4)), "no channels": _tensor(1, shape=(1, 0, 4, 4)),
+    "no pixels": _tensor(1, shape=(1, 2, 0, 4)), "vector": _tensor(1, shape=(5,)), "matrix": _tensor(1, shape=(4, 7)),
+    "3 axes": _tensor(1, shape=(2, 3, 5)), "4 axes": _tensor(1, shape=(3, 5, 2, 7)),
+    "5 axes": _tensor(1, shape=(1, 2, 3, 2, 2)), "one": _tensor(1, shape=(1, 1)), "zeros": _tensor(0),
+    "negative": _tensor(-1), "integers": Tensor(np.arange(6).reshape(2, 3)), "negative integers": _tensor(-2, "int64"),
+    "2**40": _tensor(2**40, "int64"), "2**63 - 1": _tensor(2**63 - 1, "int64"), "-2**63": _tensor(-(2**63), "int64"),
+    "int8": _tensor(-128, "int8"), "uint8": _tensor(255, "uint8"), "mask": Tensor(np.array([[True, False, True]] * 2)),
+    "float16": _tensor(6e4, "float16"), "float64": _tensor(1e300, "float64"), "NaN": _tensor(math.nan),
+    "inf": _tensor(math.inf), "-inf": _tensor(-math.inf), "huge": _tensor(3e38), "tiny": _tensor(1e-45),
+    "NaN image": _tensor(math.nan, shape=(1, 2, 4, 4)), "huge image": _tensor(3e38, shape=(1, 2, 4, 4)),
+    "complex": _tensor(1, "complex64"), "every third row": Tensor(np.ones((6, 4), "float32")[::3, :3]),
 }  # fmt: skip
 OTHERS = {
     "2**40": 2**40, "-2**40": -(2**40), "2**63": 2**63, "2**70": 2**70, "10**400": 10**400, "-1": -1, "-2": -2,
-    "0": 0, "1": 1, "2": 2, "7": 7, "500": 500, "1.5": 1.5, "-0.5": -0.5, "nan": math.nan, "inf": math.inf, "-inf": -math.inf,
-    "1e300": 1e300, "True": True, "False": False, "None": None, "text": "abc", "empty text": "", "list": [], "tuple": (), "(0,)": (0,),
-    "(1, 2)": (1, 2), "(1, 2, 3)": (1, 2, 3), "(-1, -1)": (-1, -1), "(0, 0)": (0, 0), "[2**40]": [2**40], "(2**40, 0)": (2**40, 0),
-    "[None]": [None], "list of text": ["a"], "[1.5]": [1.5], "[[1]]": [[1]], "dict": {}, "set": {1}, "object": object(), "1j": 1j,
-    "0-d tensor": _tensor(2, shape=()), "tensor": _tensor(2, shape=(3,)), "np.int64": np.int64(2), "np.float32": np.float32(0.5),
-    "array": np.ones(2), "objects": np.array([None]), "masked": np.ma.masked_array([1.0], [1]), "foreign": np.ones((2, 3), ">f4"),
-    "function": len, "type": int, "bytes": b"abc", "range": range(3), "list of bool": [True, False], "tensors": [_tensor(1)],
+    "0": 0, "1": 1, "2": 2, "7": 7, "500": 500, "1.5": 1.5, "-0.5": -0.5, "nan": math.nan, "inf": math.inf,
+    "-inf": -math.inf, "1e300": 1e300, "True": True, "False": False, "None": None, "text": "abc", "empty text": "",
+    "list": [], "tuple": (), "(0,)": (0,), "(1, 2)": (1, 2), "(1, 2, 3)": (1, 2, 3), "(-1, -1)": (-1, -1),
+    "(0, 0)": (0, 0), "[2**40]": [2**40], "(2**40, 0)": (2**40, 0), "[None]": [None], "list of text": ["a"],
+    "[1.5]": [1.5], "[[1]]": [[1]], "dict": {}, "set": {1}, "object": object(), "1j": 1j,
+    "0-d tensor": _tensor(2, shape=()), "tensor": _tensor(2, shape=(3,)), "np.int64": np.int64(2),
+    "np.float32": np.float32(0.5), "array": np.ones(2), "objects": np.array([None]),
+    "masked": np.ma.masked_array([1.0], [1]), "foreign": np.ones((2, 3), ">f4"), "function": len, "type": int,
+    "bytes": b"abc", "range": range(3), "list of bool": [True, False], "tensors": [_tensor(1)],
     "tensor and None": [_tensor(1), None], "unlike tensors": [_tensor(1), _tensor(1, shape=(4, 5))],
 }  # fmt: skip
 VALUES = {**{f"tensor: {name}": value for name, value in TENSORS.items()}, **OTHERS}
@@ -72,11 +75,14 @@ def problem(call):
 
 
 def is_clear(error):
-    """Return whether a line of the engine's own raised an error of the user's that says in one line what it is about."""
+    """Return whether a line of the engine's own raised an error of the user's that says what is wrong in one line."""
     trace = error.__traceback__
     while trace.tb_next is not None:
         trace = trace.tb_next
-    path, line = trace.tb_frame.f_code.co_filename, linecache.getline(trace.tb_frame.f_code.co_filename, trace.tb_lineno)
+    path = trace.tb_frame.f_code.co_filename
+    line = linecache.getline(path, trace.tb_lineno)
     ours = path.startswith(PACKAGE) and line.lstrip().startswith("raise")
     text = str(error)
-    return ours and type(error) in ERRORS and "\n" not in text and "`" in text and not any(word in text for word in NUMPYS)
+    return (
+        ours and type(error) in ERRORS and "\n" not in text and "`" in text and not any(word in text for word in NUMPYS)
+    )

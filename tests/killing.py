@@ -165,8 +165,10 @@ def picture(told, path):
         x, y = zip(*chosen) if chosen else ((), ())
         axes.scatter(x, y, s=12, color=colour, marker=mark, label=f"{label}: {len(chosen)}")
     equal = sum(kill["equal"] for kill in told)
-    axes.set(title=f"{len(told)} kills by SIGKILL: after {equal} of them the run went on to the bits of one never killed",
-             xlabel="kill", ylabel="step of 40 at which it hit")
+    axes.set(
+        title=f"{len(told)} kills by SIGKILL: after {equal} of them the run went on to the bits of one never killed",
+        xlabel="kill", ylabel="step of 40 at which it hit",
+    )
     figure.legend(loc="outside lower center", ncols=3)
     figure.savefig(path, dpi=120)
 

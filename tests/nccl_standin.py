@@ -66,7 +66,9 @@ class NcclCommunicator:
         assert [type(a) for a in (buffer, count, datatype, peer, stream)] == [int] * 5
         assert datatype == NCCL_UINT8 and peer != self.rank and 0 <= peer < self.ndev and stream == current.ptr
         call = Call(self, kind, buffer, count, peer)
-        assert getattr(_mine, "open", False), "a call outside of a group waits for its peer, which may wait for this one"
+        assert getattr(_mine, "open", False), (
+            "a call outside of a group waits for its peer, which may wait for this one"
+        )
         _mine.begun.append(call)
 
 

@@ -53,7 +53,9 @@ for reduce in ("amax", "amin"):
     row(f"scatter_reduce/{reduce}_nan", lambda L, x, y, i, r=reduce: L.scatter_reduce(x, 0, i, y, r), [2.0, np.nan],
         [np.nan, 1.0, np.inf], constants=([0, 0, 1],), order=0)  # fmt: skip
 row("scatter/add", lambda L, x, i: L.scatter(x, 0, i, 2.0, reduce="add"), SQUARE, constants=(PLACES,), order=0)
-row("scatter/multiply", lambda L, x, i: L.scatter(x, 0, i, 2.0, reduce="multiply"), SQUARE, constants=(PLACES,), order=0)
+row(
+    "scatter/multiply", lambda L, x, i: L.scatter(x, 0, i, 2.0, reduce="multiply"), SQUARE, constants=(PLACES,), order=0
+)
 row("masked_fill", lambda L, x, m: L.masked_fill(x, m, -np.inf), SQUARE, constants=(MASK,))
 row("masked_select", lambda L, x, m: L.masked_select(x, m), (4,), constants=(MASK,))
 row("nonzero", lambda L, x: L.nonzero(x > 0), SQUARE, order=0)
@@ -136,8 +138,8 @@ def places(rng, shape):
 for mode in "bilinear nearest bicubic".split():
     for padding in "zeros border reflection".split():
         for corners in (False, True):
-            row(f"grid_sample/{mode}_{padding}_{corners}",
-                lambda L, x, g, o=dict(mode=mode, padding_mode=padding, align_corners=corners): L.grid_sample(x, g, **o),
+            options = dict(mode=mode, padding_mode=padding, align_corners=corners)
+            row(f"grid_sample/{mode}_{padding}_{corners}", lambda L, x, g, o=options: L.grid_sample(x, g, **o),
                 IMAGE, (2, 3, 2, 2), order=1, make=places)  # fmt: skip
 
 # ---------------------------------------------------------------- attention, activations, losses, normalisation

@@ -1,8 +1,8 @@
 """Jobs for the processes that the tests start under MPI.
 
-    python ranks_lab.py train FAULT ARGUMENTS    train.py on few images; FAULT is kind:rank:step, such as die:1:10, or none
-    python ranks_lab.py step                     steps of a network with batch norm and dropout, and PyTorch's names
-    python ranks_lab.py gpu                      the same on a GPU for each process
+    python ranks_lab.py train FAULT ARGUMENTS   train.py on few images; FAULT: kind:rank:step, such as die:1:10, or none
+    python ranks_lab.py step                    steps of a network with batch norm and dropout, and PyTorch's names
+    python ranks_lab.py gpu                     the same on a GPU for each process
 """
 
 import hashlib
@@ -90,7 +90,9 @@ def steps(where):
 def after_training(gradient):
     """The digest of a network's state after six steps, whose gradients ``gradient(net, sharded, batch)`` leaves."""
     minidl.manual_seed(1)
-    net = nn.Sequential(nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.Flatten(), nn.Dropout(0.5), nn.Linear(144, 3)).to(device)
+    net = nn.Sequential(
+        nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.Flatten(), nn.Dropout(0.5), nn.Linear(144, 3)
+    ).to(device)
     if gradient is in_step:
         nn.SyncBatchNorm.convert_sync_batchnorm(net)
     generator = np.random.default_rng(0)

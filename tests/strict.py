@@ -73,10 +73,14 @@ def _written(run, result=None, *inputs):
     arrays = [array for one in inputs for array in (one if isinstance(one, (tuple, list)) else [one])]
     if result is None:
         _capture.runs.append(run)
-    elif isinstance(result, np.ndarray) and not any(np.may_share_memory(result, a) for a in arrays if isinstance(a, np.ndarray)):
+    elif isinstance(result, np.ndarray) and not any(
+        np.may_share_memory(result, a) for a in arrays if isinstance(a, np.ndarray)
+    ):
         made = np.array(result, order="C")  # of one piece, so that its bytes can be spoilt
         made = made if result.ndim < 2 or result.flags.c_contiguous else _in_order_of(result)
-        _capture.made.append(made if made.flags.c_contiguous else made.transpose(np.argsort([-s for s in made.strides])))
+        _capture.made.append(
+            made if made.flags.c_contiguous else made.transpose(np.argsort([-s for s in made.strides]))
+        )
         _capture.runs.append(lambda: np.copyto(made, run()))
         return made
     return result

@@ -114,7 +114,9 @@ def fold(d, name):
     if 0 in shape and name == "logsumexp":
         x = np.ones((2, 2))
         axes = 1
-    return Trial(lambda x: getattr(op, name)(x, axes, keepdim=keep), [x], lambda x: FOLDS[name](x, axis=axes, keepdims=keep))
+    return Trial(
+        lambda x: getattr(op, name)(x, axes, keepdim=keep), [x], lambda x: FOLDS[name](x, axis=axes, keepdims=keep)
+    )
 
 
 @row("prod")
@@ -133,7 +135,8 @@ def extreme(d, name):
     if d.flag():
         return Trial(getattr(op, name), d.apart(shape), lambda x: getattr(x, name)())
     return Trial(
-        lambda x: getattr(op, name)(x, axis, keep).values, d.apart(shape), lambda x: getattr(x, name)(axis=axis, keepdims=keep)
+        lambda x: getattr(op, name)(x, axis, keep).values, d.apart(shape),
+        lambda x: getattr(x, name)(axis=axis, keepdims=keep),
     )
 
 

@@ -137,7 +137,9 @@ def concat(d, name):
     shape = d.full_shape()
     axis = d.axis(shape)
     shapes = [tuple(d.integer(0, 3) if i == axis % len(shape) else n for i, n in enumerate(shape)) for _ in range(3)]
-    return Trial(lambda *xs: getattr(op, name)(xs, axis), [d.normal(s) for s in shapes], lambda *xs: np.concatenate(xs, axis))
+    return Trial(
+        lambda *xs: getattr(op, name)(xs, axis), [d.normal(s) for s in shapes], lambda *xs: np.concatenate(xs, axis)
+    )
 
 
 @row("stack")

@@ -41,15 +41,22 @@ ALLOWED = {
     "evaluation": {"nn", "data", "ops", "tensor", "backend"},
     "distributed": {"nn", "data", "ops", "tensor", "backend", "random"},
     "report": {"evaluation", "explain", "graph", "graph_layout", "nn", "data", "ops", "tensor", "backend"},
-    "training": {"cuda", "distributed", "evaluation", "report", "anomaly", "nn", "optim", "data", "ops", "tensor", "dispatch", "backend", "random"},
+    "training": {
+        "cuda", "distributed", "evaluation", "report", "anomaly", "nn", "optim", "data", "ops", "tensor", "dispatch",
+        "backend", "random",
+    },
     "onnx": {"nn", "ops", "tensor", "backend"},
     "serve": {"explain", "training", "data", "backend"},
     "tuning": {"distributed", "report", "data"},
     "pytest_plugin": {"gradcheck"},
     # The tour shows both storeys, and nothing imports it.
-    "tour": {"kernels", "memory", "philox", "graph", "graph_layout", "gradcheck", "nn", "optim", "data", "ops", "tensor"},
+    "tour": {
+        "kernels", "memory", "philox", "graph", "graph_layout", "gradcheck", "nn", "optim", "data", "ops", "tensor",
+    },
     # The second storey: nothing above may import it.
-    "kernels": {"captured", "precision", "nn", "optim", "ops", "tensor", "random", "philox", "dispatch", "backend", "memory"},
+    "kernels": {
+        "captured", "precision", "nn", "optim", "ops", "tensor", "random", "philox", "dispatch", "backend", "memory",
+    },
 }
 EVERYWHERE = {"checks", "once"}  # arguments are asked for in one way in all rooms, and what is made once is made so
 TOP = {None, "__main__", "commands"}  # minidl/__init__.py gathers what users import; commands may call everything
@@ -271,9 +278,10 @@ def code_lines(path):
 
 MOST_ON_THE_PATH = 3500  # lines of code that a reader of the first storey has before them
 OUTSIDE = {  # files of the path's rooms that teach nothing new
-    "ops": "__init__ activations attention clipping collective comparison conv_transpose creation embedding extremes objectives products remainders"
-    " resampling rescaling sampling scattering selecting sequences sorting tiling",
-    "nn": "__init__ activations attention conv_transpose everyday folded inference padding sequences synchronised utils",
+    "ops": "__init__ activations attention clipping collective comparison conv_transpose creation embedding extremes"
+    " objectives products remainders resampling rescaling sampling scattering selecting sequences sorting tiling",
+    "nn": "__init__ activations attention conv_transpose everyday folded inference padding sequences synchronised"
+    " utils",
     "optim": "__init__ averaging cycles joint lookahead lr_scheduler muon onecycle plateau rmsprop schedules sequence",
     "tensor": "__init__",
 }

@@ -14,7 +14,9 @@ pytest.importorskip("numba", reason="Numba is not installed")
 
 
 def perceptron():
-    return nn.Sequential(nn.Flatten(), nn.Linear(3 * 8 * 8, 130), nn.ReLU(), nn.Linear(130, 40), nn.Tanh(), nn.Linear(40, 7))
+    return nn.Sequential(
+        nn.Flatten(), nn.Linear(3 * 8 * 8, 130), nn.ReLU(), nn.Linear(130, 40), nn.Tanh(), nn.Linear(40, 7)
+    )
 
 
 def plain_convolutions():
@@ -27,7 +29,9 @@ def plain_convolutions():
 
 
 def one_output():
-    return nn.Sequential(nn.Conv2d(3, 32, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.LayerNorm(32), nn.Linear(32, 1))
+    return nn.Sequential(
+        nn.Conv2d(3, 32, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.LayerNorm(32), nn.Linear(32, 1)
+    )
 
 
 NETWORKS = {

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from benchmarks import (
-    ablation, chain, compare, decode, googlenet, job, ops, pictures, products, race, ranks, ranks_model, records, report, settings,
-    settle, transfer,
+    ablation, chain, compare, decode, googlenet, job, ops, pictures, products, race, ranks, ranks_model, records,
+    report, settings, settle, transfer,
 )
 from benchmarks.__main__ import NAMES, main
 from benchmarks.case import Case, folder_of, load
@@ -213,7 +213,9 @@ def test_finished_rows_of_the_ablation_are_not_measured_again(tmp_path, monkeypa
 
     def measure(part, seed, plan):
         measured.append((part, seed))
-        return {"multiply_adds": 1, "seconds": 1.0, "accuracy": 0.5, "loss": 1.0, "gradient": 1.0, "gradient_ratio": 1.0}
+        return {
+            "multiply_adds": 1, "seconds": 1.0, "accuracy": 0.5, "loss": 1.0, "gradient": 1.0, "gradient_ratio": 1.0,
+        }
 
     monkeypatch.setattr(ablation, "measure", measure)
     one, two = (settings.Settings(rounds=rounds, parts=("5x5",)) for rounds in (1, 2))
@@ -224,7 +226,9 @@ def test_finished_rows_of_the_ablation_are_not_measured_again(tmp_path, monkeypa
 def test_the_ablation_compares_equal_seeds():
     """Seeds that one of both lacks are left out; the error is that of the mean of the differences."""
     rows = [dict(row=ablation.BASE, seed=seed, accuracy=0.5 + 0.1 * seed) for seed in (1, 2, 3)]
-    rows += [dict(row="5x5", seed=seed, accuracy=0.5 + 0.1 * seed + by) for seed, by in ((3, 0.01), (2, 0.02), (7, 0.3))]
+    rows += [
+        dict(row="5x5", seed=seed, accuracy=0.5 + 0.1 * seed + by) for seed, by in ((3, 0.01), (2, 0.02), (7, 0.3))
+    ]
     assert ablation.difference(rows, "5x5") == (pytest.approx(1.5), pytest.approx(0.5))
     assert ablation.difference(rows[:4], "5x5") == (pytest.approx(1.0), None)
     assert ablation.difference(rows[3:], "5x5") == ablation.difference(rows, ablation.BASE) == (None, None)
@@ -472,7 +476,8 @@ def test_the_job_in_pytorch_is_told_every_setting_of_train_py(tmp_path):
     python, _, module, text = job.command_of(torch, 7, tmp_path, Settings(threads=1))
     told = json.loads(text)
     recipe = training.RECIPES["digits"]
-    assert module == "benchmarks.peers.torch_train" and told["seed"] == 7 and told["channels_last"] and told["threads"] == 1
+    assert module == "benchmarks.peers.torch_train"
+    assert told["seed"] == 7 and told["channels_last"] and told["threads"] == 1
     assert {name: told[name] for name in recipe} == recipe and told["label_smoothing"] == 0.1
 
 
@@ -488,7 +493,9 @@ def test_pytorch_moves_images_as_far_and_refuses_another_job(tmp_path):
     np.testing.assert_allclose(still.numpy(), expected.transpose(0, 3, 1, 2), atol=1e-5)
     assert labels.tolist() == images.test.labels[:200].tolist()
     moved, _ = part.moved(chosen)
-    wide = np.pad(still.numpy(), ((0, 0), (0, 0), (2, 2), (2, 2)), constant_values=float(-images.mean[0] / images.std[0]))
+    wide = np.pad(
+        still.numpy(), ((0, 0), (0, 0), (2, 2), (2, 2)), constant_values=float(-images.mean[0] / images.std[0])
+    )
     places = set()
     for before, after in zip(wide, moved.numpy()):
         fits = [(down, right) for down in range(5) for right in range(5)
@@ -517,13 +524,16 @@ def test_a_fold_has_no_part_in_the_choice_that_it_judges(tmp_path, monkeypatch):
 
     def measure(images, left_out, setting, plan):
         made.append((*left_out, *setting))
-        right = {str(fold): 300 * (setting == (0.2, 12)) if fold == 1 else 100 + (setting == (0.1, 8)) for fold in left_out}
+        right = {
+            str(fold): 300 * (setting == (0.2, 12)) if fold == 1 else 100 + (setting == (0.1, 8)) for fold in left_out
+        }
         return {"right": right, "images": {str(fold): 360 for fold in left_out}, "epoch": 1, "seconds": 1.0}
 
     monkeypatch.setattr(settle, "KEPT", tmp_path / "runs/settle.json")
     monkeypatch.setattr(settle, "measure", measure)
     some, every = (settle.run(Settings(parts=parts)) for parts in (settle.PARTS[:1], settle.PARTS))
-    assert [(fold["lr"], fold["epochs"], fold["right"]) for fold in every["folds"]] == [(0.1, 8, 0), *[(0.2, 12, 100)] * 4]
+    chosen = [(fold["lr"], fold["epochs"], fold["right"]) for fold in every["folds"]]
+    assert chosen == [(0.1, 8, 0), *[(0.2, 12, 100)] * 4]
     assert some["folds"] == every["folds"][:1] and some["choice"] is None and every["choice"] == (0.2, 12)
     assert len(made) == len({*made}) == 10 * len(settle.GRID) + 5
     assert [row["chosen"] for row in every["settings"]] == [0, 1, 0, 0, 0, 4]

@@ -15,7 +15,9 @@ ROOT = Path(__file__).resolve().parents[1]
 @pytest.mark.parametrize("side", ["end", "begin"])
 def test_kernels_stay_within_their_arrays(side):
     pytest.importorskip("numba", reason="Numba is not installed")
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "tests")]), "MINIDL_KERNELS": "fast"}
+    environment = {
+        **os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "tests")]), "MINIDL_KERNELS": "fast",
+    }
     command = [sys.executable, str(ROOT / "tests" / "guarded.py"), side]
     done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=HANG)
     assert done.returncode == 0, (done.returncode, done.stdout.splitlines()[-1:], done.stderr[-2000:])

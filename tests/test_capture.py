@@ -63,8 +63,10 @@ def network(layers, seed=0):
     return nn.Sequential(body, nn.Flatten(), nn.Linear(width, 3)), shape
 
 
-def trained(model, shape, optimizer, captured, steps=5, batches=(4,), average=False, clip=False, schedule=None,
-            cast=np.float32, **options):  # fmt: skip
+def trained(
+    model, shape, optimizer, captured, steps=5, batches=(4,), average=False, clip=False, schedule=None,
+    cast=np.float32, **options
+):  # fmt: skip
     """Some steps on random data: all outputs and all of the state at the end, and the captured step."""
     optimizer = OPTIMIZERS[optimizer](model.parameters()) if isinstance(optimizer, str) else optimizer
     schedule = None if schedule is None else schedule(optimizer)
@@ -205,7 +207,9 @@ def googlenet():
 @pytest.mark.slow
 def test_googlenet_with_auxiliary_heads():
     for optimizer in ("nesterov", "adam"):
-        assert_trains_alike(googlenet, least=4, optimizer=optimizer, steps=9, batches=(4, 4, 3), average=True, clip=True)
+        assert_trains_alike(
+            googlenet, least=4, optimizer=optimizer, steps=9, batches=(4, 4, 3), average=True, clip=True
+        )
 
 
 @pytest.mark.parametrize("threads", [1, 3])
@@ -383,7 +387,9 @@ def test_arguments_are_known_by_name_and_to_the_bit():
         return x * scale - shift
 
     run, x = minidl.capture(step), minidl.zeros(3)
-    calls = [dict(scale=2.0), dict(shift=2.0), dict(scale=0.0, shift=0.0), dict(scale=-0.0, shift=0.0), dict(shift=True)]
+    calls = [
+        dict(scale=2.0), dict(shift=2.0), dict(scale=0.0, shift=0.0), dict(scale=-0.0, shift=0.0), dict(shift=True),
+    ]
     for options in calls:
         for _ in range(3):
             assert run(x, **options).data.tobytes() == step(x, **options).data.tobytes()
@@ -639,7 +645,8 @@ def test_a_folded_network_is_replayed():
         assert run(x * scale).data.tobytes() == infer(x * scale).data.tobytes()
     assert replays(run) == (3, [])
     ((record,),) = run.replays.records.values()
-    assert not {"pack", "transform_weight"} & {row.name for row in record.rows}  # weights that cannot change stay packed
+    # weights that cannot change stay packed
+    assert not {"pack", "transform_weight"} & {row.name for row in record.rows}
 
 
 def test_only_so_many_records_are_kept():

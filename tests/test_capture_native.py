@@ -53,7 +53,8 @@ WORK = {
     "chosen": lambda x, y: np.where(x > 0, x, 0) + np.where(y[0] > x, y, x),
     "counted": lambda x, y: np.add(np.argmax(x, 1), 1),
 }
-PYTHON = {"exp of a line", "over part of itself", "a comparison", "sum over others", "counted"}  # some rows of them, at least
+# some rows of them, at least
+PYTHON = {"exp of a line", "over part of itself", "a comparison", "sum over others", "counted"}
 
 
 def pair(layout, seed):
@@ -74,7 +75,11 @@ def test_the_work_of_numpy_has_the_same_bits(name, layout):
         made = WORK[name](*map(Recorded, arrays)).array
     assert recorder.refusal is None
     pieces, _ = program_of(recorder.rows)
-    assert name in PYTHON or (name, layout) == ("sum over the first", "turned") or not any(type(piece) is Alone for piece in pieces)
+    assert (
+        name in PYTHON
+        or (name, layout) == ("sum over the first", "turned")
+        or not any(type(piece) is Alone for piece in pieces)
+    )
     for seed in (1, 2):
         for array, values in zip(arrays, pair(layout, seed)):
             array[...] = values
@@ -99,7 +104,9 @@ def test_large_arrays_are_shared_by_the_threads(threads):
         piece.run()
     finally:
         team.set_num_threads(before)
-    for ours, theirs in zip(made, (((x * 2 + x) / 3).astype(f64), x.transpose(0, 2, 1).copy("C") - 1, x.reshape(-1) + 1)):
+    for ours, theirs in zip(
+        made, (((x * 2 + x) / 3).astype(f64), x.transpose(0, 2, 1).copy("C") - 1, x.reshape(-1) + 1)
+    ):
         assert np.array_equal(ours.array, theirs)
 
 
@@ -126,9 +133,11 @@ def _step(model, optimizer):
 
 NETWORKS = {
     "mlp": ((1, 6, 6), lambda: nn.Sequential(nn.Flatten(), nn.Linear(36, 20), nn.ReLU(), nn.Linear(20, 3))),
-    "cnn": ((1, 6, 6), lambda: nn.Sequential(nn.Conv2d(1, 4, 3, padding=1), nn.BatchNorm2d(4), nn.ReLU(), nn.MaxPool2d(2),
+    "cnn": ((1, 6, 6),
+            lambda: nn.Sequential(nn.Conv2d(1, 4, 3, padding=1), nn.BatchNorm2d(4), nn.ReLU(), nn.MaxPool2d(2),
                                              nn.Flatten(), nn.Linear(36, 3))),
-    "googlenet": ((1, 16, 16), lambda: models.create("googlenet", num_classes=3, in_channels=1, width=0.0625, dropout=0)),
+    "googlenet": ((1, 16, 16),
+                  lambda: models.create("googlenet", num_classes=3, in_channels=1, width=0.0625, dropout=0)),
 }  # fmt: skip
 
 

@@ -204,7 +204,8 @@ def test_paths_with_spaces_and_letters_beyond_ascii(folder, called):
     assert "may be chance" in said and not (folder / "ü.png").exists()  # the runs differ on no image
 
 
-HEAVY_FOR_HELP = {"matplotlib", "sklearn", "scipy", "numba", "PIL", "safetensors", "pooch", "optuna", "onnx", "onnxruntime",
+HEAVY_FOR_HELP = {"matplotlib", "sklearn", "scipy", "numba", "PIL", "safetensors", "pooch", "optuna", "onnx",
+                  "onnxruntime",
                   "starlette", "uvicorn", "cupy", "torch"}  # fmt: skip
 
 

@@ -1,4 +1,4 @@
-"""The commands that explain, export and serve a run, each as a process on real data; and what they say to wrong input."""
+"""The commands that explain, export and serve a run, each as a process on real data; their answers to wrong input."""
 
 import json
 import os
@@ -61,10 +61,13 @@ def test_explain(folder, monkeypatch, capsys):
     names = {path.name for path in drawn.iterdir()}
     assert names == {"grad_cam.png", "occlusion.png", "filters.png", "nearest.png"}  # no blocks, so no branches
     monkeypatch.chdir(folder)
-    assert command_line.main(["explain", "short", "scan.png", "--output", "mine", "--class", "5", "--nearest", "0"]) == 0
+    argv = ["explain", "short", "scan.png", "--output", "mine", "--class", "5", "--nearest", "0"]
+    assert command_line.main(argv) == 0
     from_file = capsys.readouterr().out
-    assert out.splitlines()[0].startswith(from_file.splitlines()[0] + "; it is ")  # the same picture, so the same answer
-    assert "explained: 5" in from_file and {path.name for path in (folder / "mine").iterdir()} == names - {"nearest.png"}
+    # the same picture, so the same answer
+    assert out.splitlines()[0].startswith(from_file.splitlines()[0] + "; it is ")
+    assert "explained: 5" in from_file
+    assert {path.name for path in (folder / "mine").iterdir()} == names - {"nearest.png"}
     assert (folder / "mine" / "filters.png").read_bytes() == (drawn / "filters.png").read_bytes()
 
 
@@ -103,7 +106,9 @@ def test_export(folder):
     facts = session.get_modelmeta().custom_metadata_map
     test = data.load("digits").test
     pixels, labels = test.batch(np.arange(len(test)))
-    images = (pixels.transpose(0, 3, 1, 2) / np.float32(255) - json.loads(facts["mean"])[0]) / json.loads(facts["std"])[0]
+    images = (pixels.transpose(0, 3, 1, 2) / np.float32(255) - json.loads(facts["mean"])[0]) / json.loads(facts["std"])[
+        0
+    ]
     (logits,) = session.run(["logits"], {"images": images.astype(np.float32)})
     accuracy = json.loads((folder / "short" / "summary.json").read_text())["test_accuracy"]
     assert abs(np.mean(logits.argmax(axis=1) == labels) - accuracy) < 0.006  # what the metadata say is enough
@@ -119,7 +124,8 @@ def get(path, data=None):
             return response.status, response.read().decode()
     except urllib.error.HTTPError as error:
         return error.code, error.read().decode()
-print(json.dumps([get("/"), get("/predict", b"nonsense"), get("/../etc/passwd"), get("/predict", picture), get("/about")]))
+answers = [get("/"), get("/predict", b"nonsense"), get("/../etc/passwd"), get("/predict", picture), get("/about")]
+print(json.dumps(answers))
 """
 
 

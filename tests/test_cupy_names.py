@@ -49,7 +49,9 @@ def test_every_use_in_the_sources_is_one_that_cupy_has():
         base = name.removesuffix(".reduceat") if name == "add.reduceat" else name
         assert base in KNOWN or base in strict.BORROWED or base in ATTRIBUTES, where
         if call is not None and name in KNOWN:
-            starred = any(isinstance(value, ast.Starred) for value in call.args) or any(k.arg is None for k in call.keywords)
+            starred = any(isinstance(value, ast.Starred) for value in call.args) or any(
+                k.arg is None for k in call.keywords
+            )
             keywords = [keyword.arg for keyword in call.keywords]
             fault = None if starred else cupy_names.fault_of(KNOWN[name], len(call.args), keywords)
             assert fault is None, f"{where}: {fault}"

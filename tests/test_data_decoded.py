@@ -74,14 +74,19 @@ def flip(path, at):
     path.write_bytes(contents)
 
 
-@pytest.mark.parametrize("spoil", [
-    lambda pixels, marks: flip(pixels, 1200 * 3 + 77),
-    lambda pixels, marks: flip(marks, 8 * 3),
-    lambda pixels, marks: os.truncate(pixels, 1200 * 19 + 1199),
-    lambda pixels, marks: os.truncate(marks, 8 * 19 + 7),
-    lambda pixels, marks: os.truncate(pixels, 0) or os.truncate(pixels, 1200 * 20),  # pixels that never came to the disk
-    lambda pixels, marks: marks.write_bytes(b""),
-])
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        lambda pixels, marks: flip(pixels, 1200 * 3 + 77),
+        lambda pixels, marks: flip(marks, 8 * 3),
+        lambda pixels, marks: os.truncate(pixels, 1200 * 19 + 1199),
+        lambda pixels, marks: os.truncate(marks, 8 * 19 + 7),
+        lambda pixels, marks: (
+            os.truncate(pixels, 0) or os.truncate(pixels, 1200 * 20)
+        ),  # pixels that never came to the disk
+        lambda pixels, marks: marks.write_bytes(b""),
+    ],
+)
 def test_what_a_crash_has_left_is_decoded_again(folder, decoded, spoil):
     plain = kept(folder).batch(ALL)[0]
     spoil(*pixels(folder))

@@ -7,7 +7,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from minidl import backend
-from minidl.data import AlternatingFlip, ArrayDataset, ColorJitter, Compose, DataLoader, ImageRandom, Normalize, RandomCrop
+from minidl.data import (
+    AlternatingFlip, ArrayDataset, ColorJitter, Compose, DataLoader, ImageRandom, Normalize, RandomCrop,
+)
 from minidl.data import RandomHorizontalFlip, RandomShift, RandomVerticalFlip
 from minidl.data.places import placed
 from minidl.dispatch import using
@@ -26,7 +28,10 @@ def moves(draw):
     """Crops, shifts and flips one after the other, with every kind of border."""
     mode = st.sampled_from(["constant", "edge", "reflect"])
     one = st.one_of(
-        st.builds(lambda p, m: RandomCrop((4, 3), padding=p, padding_mode=m), st.tuples(st.integers(1, 2), st.integers(1, 2)), mode),
+        st.builds(
+            lambda p, m: RandomCrop((4, 3), padding=p, padding_mode=m), st.tuples(st.integers(1, 2), st.integers(1, 2)),
+            mode,
+        ),
         st.builds(lambda p, m: RandomShift(p, padding_mode=m), st.integers(0, 2), mode),
         st.sampled_from(FLIPS).map(lambda flip: flip()),
     )
@@ -48,7 +53,9 @@ def test_every_device_has_the_bits_of_the_cpu(steps, epoch):
         patch.setattr(kernels, "TILE", 32)
         for device in ("cpu", "tiles"):
             found = moved(transform, random, device)
-            assert found.dtype == np.float32 and found.shape == expected.shape and found.tobytes() == expected.tobytes(), device
+            assert (
+                found.dtype == np.float32 and found.shape == expected.shape and found.tobytes() == expected.tobytes()
+            ), device
 
 
 @pytest.mark.parametrize("steps", [

@@ -8,8 +8,8 @@ import pytest
 
 from minidl.data import (
     CenterCrop, ColorJitter, Compose, Cutout, ImageRandom, Normalize, RandomAffine, RandomCrop, RandomErasing,
-    AlternatingFlip, RandomHorizontalFlip, RandomRotation, RandomShift, RandomVerticalFlip, RandomZoom, Resize, ToChannels,
-    ToFloat,
+    AlternatingFlip, RandomHorizontalFlip, RandomRotation, RandomShift, RandomVerticalFlip, RandomZoom, Resize,
+    ToChannels, ToFloat,
 )
 from minidl.data.geometry import affine
 from minidl.data.photometric import grayscale, turn_hue

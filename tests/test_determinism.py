@@ -24,7 +24,8 @@ for _ in range(2):
     loss.backward()
     optimizer.step()
 digest = hashlib.sha256()
-for name, value in [("loss", loss.detach()), *net.state_dict().items(), *((n, p.grad) for n, p in net.named_parameters())]:
+gradients = [(name, param.grad) for name, param in net.named_parameters()]
+for name, value in [("loss", loss.detach()), *net.state_dict().items(), *gradients]:
     digest.update(name.encode() + value.numpy().tobytes())
 print(digest.hexdigest())
 """

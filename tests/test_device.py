@@ -51,7 +51,9 @@ def test_the_names_that_pytorch_users_type(gpu):
 
 
 def test_a_process_computes_on_one_gpu(gpu):
-    with pytest.raises(ValueError, match="'cuda:1'; accepted: cpu, cuda.*; a process computes on one cuda, and CUDA_VISIBLE_DEVICES=1"):
+    with pytest.raises(
+        ValueError, match="'cuda:1'; accepted: cpu, cuda.*; a process computes on one cuda, and CUDA_VISIBLE_DEVICES=1"
+    ):
         minidl.ones(1).to("cuda:1")
 
 
@@ -88,7 +90,9 @@ def assert_near(folder, other, tolerance=2e-4):
         np.testing.assert_allclose(found[name], arrays[name], rtol=0, atol=tolerance, err_msg=name)
 
 
-@pytest.mark.parametrize("kind", [pytest.param(kind, marks=pytest.mark.slow if kind == "googlenet" else ()) for kind in KINDS])
+@pytest.mark.parametrize(
+    "kind", [pytest.param(kind, marks=pytest.mark.slow if kind == "googlenet" else ()) for kind in KINDS]
+)
 def test_a_run_on_the_gpu_is_the_run_on_the_cpu(gpu, run_train, tmp_path, kind):
     """train.py from the first batch to the report; masks, initial values and order of the data are the same."""
     for device in ("cpu", "auto"):
@@ -119,7 +123,9 @@ def test_a_run_goes_on_where_the_other_device_left_it(gpu, run_train, at_step, t
 @pytest.mark.parametrize("preset", ["none", "standard", "strong"])
 def test_images_are_sent_as_bytes_and_normalised_there_to_the_same_bits(gpu, monkeypatch, preset):
     sent, images = [], few_digits()
-    monkeypatch.setattr(gpu, "asarray", lambda array: (sent.append((array.ndim, array.dtype)), strict.Cupy.asarray(gpu, array))[1])
+    monkeypatch.setattr(
+        gpu, "asarray", lambda array: (sent.append((array.ndim, array.dtype)), strict.Cupy.asarray(gpu, array))[1]
+    )
     batches = []
     for device in ("cpu", "cuda"):
         options = dict(batch_size=24, shuffle=True, seed=2, transform=images.transform(preset), device=device)
@@ -127,18 +133,20 @@ def test_images_are_sent_as_bytes_and_normalised_there_to_the_same_bits(gpu, mon
     for (x, y, _), (found, labels, there) in zip(*batches, strict=True):
         assert found.tobytes() == x.tobytes() and np.array_equal(labels, y) and backend.is_channels_last(there)
     assert {dtype.name for ndim, dtype in sent if ndim == 4} == {"uint8"}
-    assert sum(dtype == np.float32 for ndim, dtype in sent) == (2 if preset == "strong" else 1)  # mean and deviation, or a table: once
+    sent_once = 2 if preset == "strong" else 1  # mean and deviation, or a table
+    assert sum(dtype == np.float32 for ndim, dtype in sent) == sent_once
     assert {dtype.name for ndim, dtype in sent if ndim == 2} == ({"int32", "float32"} if preset != "strong" else set())
 
 
 def test_a_step_waits_for_nothing_and_sends_one_batch(gpu, run_train, monkeypatch):
-    """Between two steps of one epoch, images, where their pixels go, and labels go to the device; nothing comes back."""
+    """Between two steps of one epoch, images, their pixels' places and labels go to the device; nothing comes back."""
     after_step = training.Run.after_step
     monkeypatch.setattr(training.Run, "after_step", lambda *a: (strict.events.append("step"), after_step(*a)))
     monkeypatch.setattr(training.Progress, "_show", lambda *a: None)  # which looks at the loss twice a second
     run_train(*KINDS["averaged"], "--epochs", "1", "--device", "cuda")
     steps = " ".join(strict.events).split("step")
-    assert len(steps) == STEPS + 1 and {part.strip() for part in steps[1 : STEPS - 1]} == {"asarray() asarray() asarray()"}
+    assert len(steps) == STEPS + 1
+    assert {part.strip() for part in steps[1 : STEPS - 1]} == {"asarray() asarray() asarray()"}
 
 
 @pytest.mark.slow
@@ -178,10 +186,14 @@ Original error:
 """'''
 RUNTIME = "class cuda:\n  class runtime:\n    def getDeviceCount():\n      "
 CUPIES = {
-    "absent": ("raise ModuleNotFoundError('No module named cupy', name='cupy')", "CuPy: pip install 'minidl[cuda12x]' or 'minidl[cuda13x]'"),
-    "half": ("import minidl_has_no_such_module", "CuPy, which cannot be imported: No module named 'minidl_has_no_such_module'"),
-    "broken": (f"raise ImportError({BANNER})", "CuPy, which cannot be imported: ImportError: libcublas.so.13: cannot open shared object file"),
-    "no driver": (RUNTIME + "raise RuntimeError('cudaErrorInsufficientDriver: too old')", "a GPU and its driver: cudaErrorInsufficientDriver: too old"),
+    "absent": ("raise ModuleNotFoundError('No module named cupy', name='cupy')",
+               "CuPy: pip install 'minidl[cuda12x]' or 'minidl[cuda13x]'"),
+    "half": ("import minidl_has_no_such_module",
+             "CuPy, which cannot be imported: No module named 'minidl_has_no_such_module'"),
+    "broken": (f"raise ImportError({BANNER})",
+               "CuPy, which cannot be imported: ImportError: libcublas.so.13: cannot open shared object file"),
+    "no driver": (RUNTIME + "raise RuntimeError('cudaErrorInsufficientDriver: too old')",
+                  "a GPU and its driver: cudaErrorInsufficientDriver: too old"),
     "no GPU": (RUNTIME + "return 0", "a GPU and its driver: no GPU is here"),
 }  # fmt: skip
 USE = """

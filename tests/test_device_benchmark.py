@@ -105,7 +105,9 @@ class InProcess:
         self.job = minidl_device.JOBS[job](threads=self.threads, **options)
 
     def call(self, method, **options):
-        return json.loads(json.dumps(getattr(self.job, method)(**{n: str(v) if n == "path" else v for n, v in options.items()})))
+        return json.loads(
+            json.dumps(getattr(self.job, method)(**{n: str(v) if n == "path" else v for n, v in options.items()}))
+        )
 
     def close(self):
         pass
@@ -134,15 +136,19 @@ def test_what_was_measured_is_written_down_part_by_part(monkeypatch, tmp_path, c
 
 def test_who_takes_part():
     labels = {name: [c.label for c in part.contenders] for name, part in device.TABLES.items()}
-    assert len(labels) == 9 and all(name[:4] == [device.OURS, device.CAPTURED, *device.EAGER] for name in labels.values())
+    assert len(labels) == 9
+    assert all(name[:4] == [device.OURS, device.CAPTURED, *device.EAGER] for name in labels.values())
     assert device.COMPILE in labels["bf16-512"] and device.GRAPHS in labels["bf16-64"]
     assert {c.precision for part in device.TABLES.values() for c in part.contenders} == set(device.PRECISIONS)
-    assert all(isinstance(c, Contender) and c.precision in compare.BOUNDS for p in device.TABLES.values() for c in p.contenders)
+    assert all(
+        isinstance(c, Contender) and c.precision in compare.BOUNDS for p in device.TABLES.values() for c in p.contenders
+    )
 
 
 def test_ratios_are_against_the_best_and_captured_where_the_bar_says_so():
     rows = {device.OURS: {"median": 1.0}, device.CAPTURED: {"median": 0.5}, "PyTorch eager": {"median": 3.0},
-            "PyTorch channels_last": {"median": 2.0}, device.COMPILE: {"median": 1.0}, device.GRAPHS: {"median": 0.75}}  # fmt: skip
+            "PyTorch channels_last": {"median": 2.0}, device.COMPILE: {"median": 1.0},
+            device.GRAPHS: {"median": 0.75}}  # fmt: skip
     found = device.ratios({"tf32-512": {"rows": rows}, "bf16-64": {"rows": rows}})
     assert [bar["ratio"] for bar in found.values()] == [2.0, 1.5]
 

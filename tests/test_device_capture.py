@@ -1,4 +1,4 @@
-"""A captured step on a GPU, on a stand-in of streams and graphs: a capture computes nothing, a launch repeats its calls."""
+"""A captured step on a GPU, on a stand-in for streams and graphs: a capture computes nothing, a launch all of it."""
 
 import contextlib
 import dataclasses
@@ -35,7 +35,9 @@ class Training:
 
     def __init__(self, make=lambda p: optim.SGD(p, lr=0.1, momentum=0.9), layers=()):
         minidl.manual_seed(0)
-        self.model = nn.Sequential(nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), *layers, nn.Flatten(), nn.Linear(16, 3)).cuda()
+        self.model = nn.Sequential(
+            nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), *layers, nn.Flatten(), nn.Linear(16, 3)
+        ).cuda()
         self.optimizer = make(self.model.parameters())
 
     def step(self, images, labels):
@@ -52,7 +54,9 @@ class Training:
         for k in range(count):
             change(self, k)
             rng = np.random.default_rng(k)
-            batch = minidl.tensor(rng.standard_normal((3, 1, 4, 4)), dtype="float32"), minidl.tensor(rng.integers(0, 3, 3))
+            batch = (
+                minidl.tensor(rng.standard_normal((3, 1, 4, 4)), dtype="float32"), minidl.tensor(rng.integers(0, 3, 3)),
+            )
             losses.append(step(*(x.cuda() for x in batch)).item())
         state = [t.numpy().tobytes() for t in self.model.state_dict().values()]
         changes = [p._shared_version and p._shared_version.changes for p in self.model.parameters()]
@@ -134,7 +138,9 @@ def test_another_mode_shape_or_precision_is_another_record(gpu):
 
 
 REFUSED = {
-    "item": (lambda t, x, y: t.step(x, y) * t.step(x, y).item(), "RuntimeError: cudaErrorStreamCaptureUnsupported: asnumpy"),
+    "item": (
+        lambda t, x, y: t.step(x, y) * t.step(x, y).item(), "RuntimeError: cudaErrorStreamCaptureUnsupported: asnumpy",
+    ),
     "a transfer": (lambda t, x, y: t.step(x.cpu().cuda(), y), "cudaErrorStreamCaptureUnsupported"),
     "random numbers": (lambda t, x, y: t.step(minidl.dropout(x, 0.5), y), "random numbers"),
 }
@@ -204,7 +210,9 @@ class Dropping(Training):
 
     def __init__(self):
         minidl.manual_seed(0)
-        self.model = nn.Sequential(nn.Conv2d(1, 4, 2), nn.Dropout(0.3), nn.Conv2d(4, 3, 3), nn.Dropout(0.4), nn.Flatten()).cuda()
+        self.model = nn.Sequential(
+            nn.Conv2d(1, 4, 2), nn.Dropout(0.3), nn.Conv2d(4, 3, 3), nn.Dropout(0.4), nn.Flatten()
+        ).cuda()
         self.optimizer = optim.SGD(self.model.parameters(), lr=0.1)
 
     def step(self, images, labels):

@@ -129,7 +129,9 @@ FAILURES = {
 }
 
 
-@pytest.mark.parametrize("fault", [pytest.param(fault, marks=pytest.mark.slow) if fault == "data:1:0" else fault for fault in FAILURES])
+@pytest.mark.parametrize(
+    "fault", [pytest.param(fault, marks=pytest.mark.slow) if fault == "data:1:0" else fault for fault in FAILURES]
+)
 def test_one_line_names_the_process(tmp_path, fault):
     status, line = FAILURES[fault]
     _, err = launch(2, "train", fault, *SHARDED, "--output", "run", cwd=tmp_path, status=status)

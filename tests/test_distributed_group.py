@@ -143,7 +143,7 @@ def test_what_is_gathered_is_in_the_order_of_the_ranks():
 
 
 def alike(changed, monkeypatch):
-    """The errors of two processes that begin a run, of which the second has been changed by ``changed(monkeypatch)``."""
+    """The errors of two processes that begin a run, the second of them changed by ``changed(monkeypatch)``."""
     facts = {"settings": {"lr": 0.1}, "data": {"train": "128 images, sha256 5f3a"}}
     own = threading.local()
     monkeypatch.setattr(distributed, "world", lambda: own.group)
@@ -349,7 +349,9 @@ def test_processes_that_srun_started_without_an_mpi_do_not_train_side_by_side(mo
             together.join()
         said = capsys.readouterr().err
         assert end.value.code == 2 and said.count("\n") == lines
-        assert not said or said.startswith("train.py: error: srun has started 16 processes without an MPI; accepted: srun --mpi=pmix")
+        assert not said or said.startswith(
+            "train.py: error: srun has started 16 processes without an MPI; accepted: srun --mpi=pmix"
+        )
     monkeypatch.setenv("SLURM_STEP_NUM_TASKS", "1")
     together.join()
     assert not distributed.is_initialized()

@@ -114,7 +114,9 @@ def test_a_step_leaves_its_sums_on_the_device(monkeypatch):
         np.testing.assert_allclose(ours, expected, rtol=2e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize("visible, neighbour, chosen", [(None, 3, "3"), ("4,6", 1, "6"), ("GPU-a1", 5, "GPU-a1"), ("", 0, "0")])
+@pytest.mark.parametrize(
+    "visible, neighbour, chosen", [(None, 3, "3"), ("4,6", 1, "6"), ("GPU-a1", 5, "GPU-a1"), ("", 0, "0")]
+)
 def test_each_process_of_a_machine_sees_a_gpu_of_its_own(monkeypatch, visible, neighbour, chosen):
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible or "")
     if visible is None:
@@ -153,9 +155,13 @@ def test_the_stand_in_has_the_names_and_parameters_of_cupy():
         theirs = getattr(getattr(nccl, owner) if owner else nccl, method)
         ours = getattr(getattr(nccl_standin, owner) if owner else nccl_standin, method)
         assert theirs.__doc__.strip().split("\n")[0].removeprefix("NcclCommunicator.") == signature
-        taken = [word.split()[-1].partition("=")[0] for word in signature.partition("(")[2].rstrip(")").split(",") if word]
+        taken = [
+            word.split()[-1].partition("=")[0] for word in signature.partition("(")[2].rstrip(")").split(",") if word
+        ]
         code = (ours.__init__ if isinstance(ours, type) else ours).__code__
-        assert [name for name in code.co_varnames[: code.co_argcount] if name != "self"] == [n for n in taken if n != "self"]
+        assert [name for name in code.co_varnames[: code.co_argcount] if name != "self"] == [
+            n for n in taken if n != "self"
+        ]
     assert nccl.NCCL_UINT8 == nccl_standin.NCCL_UINT8 and issubclass(nccl.NcclError, RuntimeError)
     key = nccl.get_unique_id()
     assert type(key) is bytes and len(key) == 128

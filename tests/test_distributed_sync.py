@@ -51,8 +51,10 @@ def test_its_derivatives_of_both_orders_are_right():
 
 
 def test_converted_layers_keep_their_tensors_their_names_and_their_mode():
-    net = nn.Sequential(nn.Conv2d(3, 4, 1), nn.Sequential(nn.BatchNorm2d(4, eps=0.1, momentum=None), nn.ReLU()),
-                        nn.BatchNorm1d(2, affine=False), nn.InstanceNorm2d(4), nn.BatchNorm2d(4, track_running_stats=False))
+    net = nn.Sequential(
+        nn.Conv2d(3, 4, 1), nn.Sequential(nn.BatchNorm2d(4, eps=0.1, momentum=None), nn.ReLU()),
+        nn.BatchNorm1d(2, affine=False), nn.InstanceNorm2d(4), nn.BatchNorm2d(4, track_running_stats=False),
+    )
     net[1].eval()
     before, names = net[1][0], list(net.state_dict())
     assert nn.SyncBatchNorm.convert_sync_batchnorm(net) is net and list(net.state_dict()) == names
@@ -92,7 +94,10 @@ def test_a_tree_and_its_adjoint(count):
 
 def network():
     minidl.manual_seed(0)
-    layers = nn.Conv2d(2, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.Conv2d(4, 3, 2), nn.BatchNorm2d(3), nn.Flatten(), nn.Linear(12, 3)
+    layers = (
+        nn.Conv2d(2, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.Conv2d(4, 3, 2), nn.BatchNorm2d(3), nn.Flatten(),
+        nn.Linear(12, 3),
+    )
     return nn.Sequential(*layers).to(dtype="float64")
 
 
@@ -180,6 +185,8 @@ def test_a_network_learns_in_step():
     batches = [(x[part], minidl.tensor(labels[part])) for part in step.shards.cut(np.arange(16))]
     losses = []
     for _ in range(15):
-        losses.append(sum(l.item() for l in step.together(lambda b: minidl.cross_entropy(net(b[0]), b[1]), batches, [4] * 4)))
+        losses.append(
+            sum(l.item() for l in step.together(lambda b: minidl.cross_entropy(net(b[0]), b[1]), batches, [4] * 4))
+        )
         optimizer.step()
     assert losses[-1] < losses[0] / 4

@@ -38,7 +38,10 @@ ERRORS = {
         lambda: minidl.conv_transpose2d(X, minidl.ones(3, 2, 3, 3), output_padding=1),
         "`output_padding` is 1; accepted",
     ),
-    "max_pool2d": (lambda: minidl.max_pool2d(V, 2), "`input` must have 4 axes (N, C, H, W), or 3 without a batch, found shape (2, 3)"),
+    "max_pool2d": (
+        lambda: minidl.max_pool2d(V, 2),
+        "`input` must have 4 axes (N, C, H, W), or 3 without a batch, found shape (2, 3)",
+    ),
     "max_pool2d padding": (lambda: minidl.max_pool2d(X, 2, padding=2), "`padding` is 2"),
     "max_pool2d size": (lambda: minidl.max_pool2d(X, 9), "window"),
     "avg_pool2d": (lambda: minidl.avg_pool2d(X, 2, divisor_override=0), "`divisor_override` is 0"),

@@ -71,7 +71,9 @@ def test_convolutions_begin_as_the_identity_and_frozen_parts_stay():
 
 @pytest.mark.parametrize("side, channels", [(16, 1), (28, 1), (32, 3)])
 def test_the_network_takes_the_images_of_every_data_set(side, channels):
-    assert models.create("fast", in_channels=channels, width=0.125)(minidl.zeros(2, channels, side, side)).shape == (2, 10)
+    assert models.create("fast", in_channels=channels, width=0.125)(minidl.zeros(2, channels, side, side)).shape == (
+        2, 10,
+    )
 
 
 def test_the_slim_inception_network_passes_its_input_on_in_slices():
@@ -109,7 +111,9 @@ def test_begin_shows_normalised_training_images_to_the_network():
 
 def test_parameters_are_grouped_by_kind():
     optimizer = training.create_optimizer("muon", models.create("fast", width=0.125), 0.2, 0.1, 7.0, 0.3, 0.01)
-    found = [(group["lr"], group["weight_decay"], {p.ndim for p in group["params"]}) for group in optimizer.param_groups]
+    found = [
+        (group["lr"], group["weight_decay"], {p.ndim for p in group["params"]}) for group in optimizer.param_groups
+    ]
     assert found == [(0.2, 0.0, {4}), (0.3, 0.1, {2}), (7.0, 0.01, {1})]
     schedule = training.create_schedule("linear", optimizer, 0.2, 4, 2)
     for _ in range(3):
@@ -128,7 +132,8 @@ def test_one_cycle_has_the_peak_of_each_group():
     assert np.max(rates, axis=0) == pytest.approx([0.2, 0.2, 0.6])
 
 
-PRESET = ["--preset", "cifar10-fast", "--data", "digits", "--width", "0.125", "--batch-size", "32", "--epochs", "2"]  # 4 steps in each of 2 epochs
+# 4 steps in each of 2 epochs
+PRESET = "--preset cifar10-fast --data digits --width 0.125 --batch-size 32 --epochs 2".split()
 
 
 @pytest.fixture
@@ -140,7 +145,9 @@ def fast_run(run_train, tmp_path):  # noqa: F811
     return call
 
 
-def test_a_last_run_learns_from_all_images_keeps_the_last_weights_and_is_judged_by_many_views(fast_run, monkeypatch, capsys):
+def test_a_last_run_learns_from_all_images_keeps_the_last_weights_and_is_judged_by_many_views(
+    fast_run, monkeypatch, capsys
+):
     monkeypatch.setattr(training.state, "as_good", lambda *a: False)  # no epoch would be chosen
     summary, folder = fast_run("whole", "--batch-size", "128", "--max-steps", "13")
     out = capsys.readouterr().out
@@ -169,7 +176,9 @@ def test_a_run_with_muon_goes_on_to_the_same_bits(fast_run, run_train, tmp_path,
     ours, theirs = ((tmp_path / name / "metrics.jsonl").read_text().splitlines() for name in ("whole", "cut"))
     for one, other in zip(ours, theirs, strict=True):
         assert json.loads(one)["train_loss"] == json.loads(other)["train_loss"]
-    assert (whole / "model.safetensors").read_bytes()[-4000:] == (tmp_path / "cut/model.safetensors").read_bytes()[-4000:]
+    assert (whole / "model.safetensors").read_bytes()[-4000:] == (tmp_path / "cut/model.safetensors").read_bytes()[
+        -4000:
+    ]
 
 
 def test_without_validation_all_training_images_are_learnt_from():

@@ -69,7 +69,10 @@ def values_below(value, trail=()):
         yield from values_below(inner, (*trail, key))
 
 
-ODD = [None, True, -1, 2**70, 10**12, 10**400, -(10**400), 0.5, float("nan"), "", "../../x", [], {}, [[]], {"a": 1}, "\x1b[31m"]
+ODD = [
+    None, True, -1, 2**70, 10**12, 10**400, -(10**400), 0.5, float("nan"), "", "../../x", [], {}, [[]], {"a": 1},
+    "\x1b[31m",
+]
 
 
 def changed_facts(facts, rng):

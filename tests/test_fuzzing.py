@@ -1,4 +1,4 @@
-"""The readers of files, fuzzed: behind the flag for $MINIDL_FUZZ_SECONDS (an hour by default) in all; the fuzzer itself."""
+"""The readers of files, fuzzed: with the flag, for $MINIDL_FUZZ_SECONDS (by default an hour) in all; the fuzzer."""
 
 import json
 import os

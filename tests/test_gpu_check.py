@@ -24,12 +24,15 @@ def test_without_a_gpu_it_is_one_line_and_status_2():
     code = "import sys; sys.modules['cupy'] = None; from benchmarks import gpu_check; sys.exit(gpu_check.main([]))"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=HANG)
     assert done.returncode == 2 and done.stdout == ""
-    assert done.stderr == "gpu-check: no GPU: cpu (no cuda: device 'cuda' needs CuPy: pip install 'minidl[cuda12x]' or 'minidl[cuda13x]')\n"
+    remedy = "device 'cuda' needs CuPy: pip install 'minidl[cuda12x]' or 'minidl[cuda13x]'"
+    assert done.stderr == f"gpu-check: no GPU: cpu (no cuda: {remedy})\n"
 
 
 @pytest.mark.skipif(shutil.which("make") is None, reason="this system has no make")
 def test_make_knows_it():
-    said = subprocess.run(["make", "-n", "--no-print-directory", "gpu-check"], cwd=ROOT, capture_output=True, text=True, timeout=HANG).stdout
+    said = subprocess.run(
+        ["make", "-n", "--no-print-directory", "gpu-check"], cwd=ROOT, capture_output=True, text=True, timeout=HANG
+    ).stdout
     assert said.strip().endswith("-m benchmarks.gpu_check")
 
 
@@ -41,7 +44,9 @@ def test_the_table_of_operations_is_right_on_the_stand_in(monkeypatch, capsys, t
         assert json.loads((tmp_path / "found.json").read_text()) == {"rows": len(SOME), "of": len(SOME), "faults": {}}
         capsys.readouterr()
         right = elementwise.relu_forward.plain
-        monkeypatch.setattr(elementwise.relu_forward, "plain", lambda x: right(x) * (1 + 1e-3 * isinstance(x, strict.StrictArray)))
+        monkeypatch.setattr(
+            elementwise.relu_forward, "plain", lambda x: right(x) * (1 + 1e-3 * isinstance(x, strict.StrictArray))
+        )
         assert device_table.main(["--device", "cuda"]) == 1
         assert "relu" in capsys.readouterr().out
         assert device_table.main(["--device", "cuda", "--within", "-1"]) == 1
@@ -67,7 +72,8 @@ def commands(monkeypatch, tmp_path):
 
 
 @pytest.mark.parametrize("failed, status, said", [
-    (None, 0, "1.25"), ("googlenet", 1, "googlenet: FAILED, see above"), ("device_table", "stopped, its time was over", "operations: stopped, its time was over"),
+    (None, 0, "1.25"), ("googlenet", 1, "googlenet: FAILED, see above"),
+    ("device_table", "stopped, its time was over", "operations: stopped, its time was over"),
 ])  # fmt: skip
 def test_one_table_of_all_parts(monkeypatch, capsys, commands, tmp_path, failed, status, said):
     ran, statuses = commands
@@ -96,7 +102,11 @@ def test_a_run_is_left_out_where_a_library_is_missing(monkeypatch, capsys, comma
     with strict.pretend_gpu(monkeypatch):
         assert gpu_check.main([]) == 1
     said = capsys.readouterr().out
-    assert "not installed: tqdm\n" in said and "training: left out, tqdm is not installed" in said and len(commands[0]) == 2
+    assert (
+        "not installed: tqdm\n" in said
+        and "training: left out, tqdm is not installed" in said
+        and len(commands[0]) == 2
+    )
 
 
 def test_a_part_has_its_time_and_no_more(capfd):

@@ -349,7 +349,8 @@ def test_shapes_go_to_the_first_arguments():
 
 ADVICE = {
     "only_defaults": "has defaults for all its arguments and none is a Tensor: give `--shapes`, such as 3,4",
-    "nothing": "takes no arguments; accepted: a function of Tensors, or one that returns such a function and its inputs",
+    "nothing": "takes no arguments; accepted: a function of Tensors, or one that returns such a function and its"
+    " inputs",
     "W": "is of type Tensor; accepted: a function",
 }
 

@@ -103,7 +103,9 @@ def test_values_and_gradients_of_a_small_graph():
     L = c.sum() * a
     svg = draw_graph(L, values={"a": a, "b": b, "c": c, "L": L})
     texts = re.findall(r">([^<>]+)</text>", svg)
-    for name, lines in {"a": ("a = 2", "gradient 8"), "c": ("c = 6 -2", "gradient 2 2"), "L": ("L = 8", "gradient 1")}.items():
+    for name, lines in {
+        "a": ("a = 2", "gradient 8"), "c": ("c = 6 -2", "gradient 2 2"), "L": ("L = 8", "gradient 1"),
+    }.items():
         assert texts[texts.index(lines[0]) + 1] == lines[1], name
     L.backward()  # the graph was not freed
     assert a.grad.item() == 8

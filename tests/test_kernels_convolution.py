@@ -22,6 +22,7 @@ from minidl.ops import convolution, im2col, matmul
 pytest.importorskip("numba", reason="Numba is not installed")
 from minidl.kernels.cpu.convolution import algorithms  # noqa: E402
 from minidl.kernels.cpu.machine import team  # noqa: E402
+from minidl.kernels.cpu.tile.sweep import TileSize  # noqa: E402
 
 SETTINGS = settings(max_examples=120, deadline=None)
 LAYOUTS = st.sampled_from(["last", "first", "slice", "flipped", "every other image"])
@@ -116,7 +117,10 @@ def test_gradient_to_input(case, accumulate):
 def test_windows_wider_than_a_tile_has_rows(dtype, groups, kernel):
     rng = np.random.default_rng(0)
     weight = rng.standard_normal((6, 6 // groups, *kernel)).astype(dtype)
-    x, options = arranged(rng.standard_normal((2, 6, 11, 19)).astype(dtype), "last"), dict(padding=((4, 4), (4, 8)), groups=groups)
+    x, options = (
+        arranged(rng.standard_normal((2, 6, 11, 19)).astype(dtype), "last"),
+        dict(padding=((4, 4), (4, 8)), groups=groups),
+    )
     fast, plain = both(convolution.conv2d_forward, x, weight, **options)
     close(fast, plain, weight[0].size)
     close(*both(convolution.conv2d_input_grad, plain, weight, x.shape, **options), terms=weight[:, 0].size)
@@ -401,7 +405,9 @@ def test_machine_code_follows_an_edit_of_any_helper(tmp_path):
 
     def run():
         environment = {**os.environ, "NUMBA_CACHE_DIR": str(tmp_path / "cache"), "PYTHONPATH": str(tmp_path)}
-        done = subprocess.run([sys.executable, "-c", code], env=environment, cwd=tmp_path, capture_output=True, text=True)
+        done = subprocess.run(
+            [sys.executable, "-c", code], env=environment, cwd=tmp_path, capture_output=True, text=True
+        )
         assert done.returncode == 0, done.stderr
         return done.stdout.split()
 
@@ -426,6 +432,37 @@ def test_the_table_can_be_printed_and_overridden():
         assert "switched off" in algorithms.table()
     with pytest.raises(ValueError, match="accepted: winograd_f4_3"), algorithms.override(direct=False):
         pass
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64], ids=["float32", "float64"])
+@pytest.mark.parametrize(
+    "K, width, kernel", [(4, 28, (3, 3)), (3, 10, (5, 5)), (2, 15, (1, 2)), (1, 9, (2, 3))], ids=str
+)
+def test_pixels_that_share_a_vector_have_the_bits_of_the_direct_algorithm(K, width, kernel, dtype):
+    rng, frame = np.random.default_rng(0), ((1, 1), (kernel[1] - 1, 0))
+    few, many = (arranged(rng.standard_normal((3, n, 6, width)).astype(dtype), "last") for n in (K, 21))
+    weight, bias = rng.standard_normal((K, 21, *kernel)).astype(dtype), rng.standard_normal(K).astype(dtype)
+    shape = convolution.conv2d_forward.plain(few, weight.transpose(1, 0, 2, 3), padding=frame).shape
+    grad = arranged(rng.standard_normal(shape).astype(dtype), "last")
+
+    def results():
+        y = convolution.conv2d_forward(many, weight, bias, padding=frame, relu=True)
+        dx = convolution.conv2d_input_grad(grad, weight.transpose(1, 0, 2, 3), few.shape, padding=frame)
+        twice = convolution.conv2d_input_grad(
+            grad, weight.transpose(1, 0, 2, 3), few.shape, padding=frame, out=few.copy("K"), accumulate=True
+        )
+        return y, dx, [twice, convolution.conv2d_weight_grad(y, many, weight.shape, padding=frame)]
+
+    chosen = algorithms.chosen(many.shape, weight.shape, dtype=np.dtype(dtype).name)
+    are_few = 2 * K <= TileSize.of(dtype).lanes
+    assert chosen["forward"] == chosen["weight_grad"] == ("neighbours" if are_few else "direct")
+    *shared, ours = results()
+    with algorithms.override(neighbours=False):
+        *alone, theirs = results()
+    for a, b in zip(shared, alone):
+        np.testing.assert_array_equal(a, b)
+    for a, b in zip(ours, theirs):
+        close(a, b, 3 * 6 * width)
 
 
 def test_groups_of_one_channel_are_taken_at_once_or_one_by_one():

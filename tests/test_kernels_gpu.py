@@ -98,7 +98,9 @@ def convolutions(draw):
     padding = tuple((draw(st.integers(0, 2)), draw(st.integers(0, 2))) for _ in range(2))
     size = [max(1, d * (k - 1) + 1 - sum(p)) + draw(st.integers(0, 5)) for k, d, p in zip(kernel, dilation, padding)]
     N, C, K = draw(st.integers(1, 3)), groups * draw(st.integers(1, 6)), groups * draw(st.integers(1, 6))
-    x, dtype, order = (N, C, *size), draw(st.sampled_from(sorted(BOUNDS))), draw(st.sampled_from(["last", "first", "slice"]))
+    x, dtype, order = (
+        (N, C, *size), draw(st.sampled_from(sorted(BOUNDS))), draw(st.sampled_from(["last", "first", "slice"])),
+    )
     geometry = dict(stride=stride, padding=padding, dilation=dilation, groups=groups)
     return numbers(x, dtype, 0, order), numbers((K, C // groups, *kernel), dtype, 1, "first"), geometry
 
@@ -129,10 +131,16 @@ def test_convolution_gradient_with_respect_to_the_weight(case):
 
 def test_convolution_into_channels_of_a_wider_image():
     """The slice is written, its neighbours are not; an input's gradient is added to what is there."""
-    x, weight, wide = numbers((2, 5, 4, 3)), numbers((6, 5, 3, 3), seed=1), on_device(np.zeros((2, 4, 3, 10), np.float32))
-    convolution.conv2d_forward(on_device(x), on_device(weight), padding=((1, 1), (1, 1)), out=wide.transpose(0, 3, 1, 2)[:, 2:8])
+    x, weight, wide = (
+        numbers((2, 5, 4, 3)), numbers((6, 5, 3, 3), seed=1), on_device(np.zeros((2, 4, 3, 10), np.float32)),
+    )
+    convolution.conv2d_forward(
+        on_device(x), on_device(weight), padding=((1, 1), (1, 1)), out=wide.transpose(0, 3, 1, 2)[:, 2:8]
+    )
     found = numpy_of(wide).transpose(0, 3, 1, 2)
-    np.testing.assert_allclose(found[:, 2:8], convolution.conv2d_forward.plain(x, weight, padding=((1, 1), (1, 1))), atol=1e-5)
+    np.testing.assert_allclose(
+        found[:, 2:8], convolution.conv2d_forward.plain(x, weight, padding=((1, 1), (1, 1))), atol=1e-5
+    )
     assert not found[:, :2].any() and not found[:, 8:].any()
     grad, total = numbers((2, 6, 2, 1), seed=2), numbers(x.shape, seed=3)
     sum_there = on_device(total)

@@ -56,7 +56,9 @@ def test_siblings_are_one_product_and_nothing_is_concatenated(blocks_run, monkey
         concatenated = []
         right = tile_machine.strict.xp.concatenate
         patch.setattr(
-            type(tile_machine.strict.xp), "concatenate", lambda self, arrays, *a, **o: (concatenated.append(arrays[0].ndim), right(arrays, *a, **o))[1], raising=False
+            type(tile_machine.strict.xp), "concatenate",
+            lambda self, arrays, *a, **o: (concatenated.append(arrays[0].ndim), right(arrays, *a, **o))[1],
+            raising=False,
         )
         cublas_stand_in.CALLS.clear()
         minidl.manual_seed(1)

@@ -49,8 +49,14 @@ def train(dtype):
         nn.Conv2d(40, 20, 2, stride=2), nn.BatchNorm2d(20, affine=False),
     ]  # fmt: skip
     net = nn.Sequential(*layers).to(dtype).to("tiles")
-    x = minidl.Tensor(np.random.default_rng(0).standard_normal((2, 20, 7, 7)).astype(dtype)).to("tiles").requires_grad_()
-    loss = minidl.cross_entropy(nn.functional.adaptive_avg_pool2d(net(x), 1).flatten(1), minidl.tensor([3, 4]).to("tiles"), label_smoothing=0.1)
+    x = (
+        minidl.Tensor(np.random.default_rng(0).standard_normal((2, 20, 7, 7)).astype(dtype))
+        .to("tiles")
+        .requires_grad_()
+    )
+    loss = minidl.cross_entropy(
+        nn.functional.adaptive_avg_pool2d(net(x), 1).flatten(1), minidl.tensor([3, 4]).to("tiles"), label_smoothing=0.1
+    )
     loss.backward()
     optim.SGD(net.parameters(), 0.1, momentum=0.9, weight_decay=1e-4).step()
     optim.Adam(net.parameters()).step()
@@ -76,7 +82,7 @@ def launches():
 
 
 def rare():
-    """What a training step does not do: second derivatives of pooling, augmentation, and random numbers by themselves."""
+    """Work outside a training step: second derivatives of pooling, augmentation, and random numbers by themselves."""
     image = tile_machine.strict.from_numpy(np.ones((1, 2, 4, 4), np.float32))
     x, upstream = minidl.Tensor(image, requires_grad=True), minidl.Tensor(image[:, :, :2, :2], requires_grad=True)
     (grad,) = minidl.grad(nn.functional.max_pool2d(x, 2), x, upstream, create_graph=True)

@@ -1,11 +1,12 @@
-"""Kernels for GPUs of pooling, normalisation, losses and random numbers, executed without one: see ``tile_machine.py``."""
+"""Kernels for GPUs of pooling, normalisation, losses and random numbers, run without one: see ``tile_machine.py``."""
 
 import numpy as np
 import pytest
 import tile_machine
 from hypothesis import given
 from hypothesis import strategies as st
-from test_kernels_gpu import BOUNDS, DEVICE, assert_equal_to_plain, laid_alike, numbers, numpy_of, on_device, pairs, quick, small_tiles  # noqa: F401 (small_tiles: for all tests here)
+from test_kernels_gpu import BOUNDS, DEVICE, assert_equal_to_plain, laid_alike, numbers, numpy_of, on_device, pairs
+from test_kernels_gpu import quick, small_tiles  # noqa: F401 (small_tiles: for all tests here)
 
 import minidl
 from minidl import optim
@@ -27,7 +28,9 @@ def poolings(draw):
     reach = [d * (k - 1) + 1 for k, d in zip(kernel, dilation)]
     padding = tuple(draw(st.integers(0, r // 2)) for r in reach)
     size = [max(1, r - 2 * p) + draw(st.integers(0, 5)) for r, p in zip(reach, padding)]
-    x = numbers((draw(st.integers(1, 2)), draw(st.integers(1, 5)), *size), draw(dtypes), draw(st.integers(0, 9)), draw(orders))
+    x = numbers(
+        (draw(st.integers(1, 2)), draw(st.integers(1, 5)), *size), draw(dtypes), draw(st.integers(0, 9)), draw(orders)
+    )
     x[...] = draw(st.sampled_from([x, np.round(x), np.where(x > 0.8, np.nan, x), np.where(x < 0.5, -np.inf, np.inf)]))
     return x, (kernel, stride, padding, dilation), ceil_mode
 
@@ -69,12 +72,14 @@ def test_pooling_writes_into_a_slice_and_adds_to_what_is_there():
     assert np.array_equal(found[:, 1:4], expected) and not found[:, 0].any() and not found[:, 4].any()
     there = numbers(x.shape, seed=3)
     total = on_device(there)
-    max_pooling.max_pool2d_scatter(on_device(expected), on_device(argmax), x.shape, *geometry, out=total, accumulate=True)
+    max_pooling.max_pool2d_scatter(
+        on_device(expected), on_device(argmax), x.shape, *geometry, out=total, accumulate=True
+    )
     plain = there + max_pooling.max_pool2d_scatter.plain(expected, argmax, x.shape, *geometry)
     np.testing.assert_allclose(numpy_of(total), plain, atol=1e-5)
 
 
-# ---------------------------------------------------------------- fused operations: outputs, and gradients of first order
+# ------------------------------------------------------ fused operations: outputs, and gradients of first order
 
 
 def results(function, arrays, device):
@@ -100,7 +105,10 @@ def assert_fused(function, *arrays):
 
 
 @quick
-@given(st.tuples(st.integers(1, 4), st.integers(1, 5), st.integers(1, 5), st.integers(2, 5)), dtypes, orders, st.booleans(), st.booleans())
+@given(
+    st.tuples(st.integers(1, 4), st.integers(1, 5), st.integers(1, 5), st.integers(2, 5)), dtypes, orders,
+    st.booleans(), st.booleans(),
+)
 def test_batch_norm(shape, dtype, order, relu, is_affine):
     x = numbers(shape, dtype, 1, order)
     x *= 3
@@ -108,7 +116,9 @@ def test_batch_norm(shape, dtype, order, relu, is_affine):
     vectors = [numbers(shape[1:2], dtype, seed) for seed in (2, 3)] if is_affine else []
     assert_fused(lambda x, *affine: minidl.batch_norm_train(x, *affine, relu=relu), x, *vectors)
     mean, var = numbers(shape[1:2], dtype, 4), np.abs(numbers(shape[1:2], dtype, 5)) + 0.5
-    assert_fused(lambda x, mean, var, *affine: minidl.batch_norm_eval(x, mean, var, *affine, relu=relu), x, mean, var, *vectors)
+    assert_fused(
+        lambda x, mean, var, *affine: minidl.batch_norm_eval(x, mean, var, *affine, relu=relu), x, mean, var, *vectors
+    )
 
 
 def test_batch_norm_of_numbers_far_from_zero():
@@ -120,8 +130,8 @@ def test_batch_norm_of_numbers_far_from_zero():
 
 @quick
 @given(
-    st.integers(1, 9), st.integers(1, 11), dtypes, st.sampled_from(["mean", "sum", "none"]), st.sampled_from([0.0, 0.1, 1.0]),
-    st.booleans(), st.sampled_from([-100, 0]), st.sampled_from([0, -1000]),
+    st.integers(1, 9), st.integers(1, 11), dtypes, st.sampled_from(["mean", "sum", "none"]),
+    st.sampled_from([0.0, 0.1, 1.0]), st.booleans(), st.sampled_from([-100, 0]), st.sampled_from([0, -1000]),
 )  # fmt: skip
 def test_cross_entropy(N, K, dtype, reduction, smoothing, has_weight, ignored, level):
     """Logits far below 0 as well, whose exponentials are all 0 in any precision."""
@@ -162,7 +172,9 @@ def test_dropout_has_the_mask_of_every_device(shape, dtype, order, p):
 
 RULES = {
     "sgd": lambda p, lr: optim.SGD(p, lr),
-    "sgd with all options": lambda p, lr: optim.SGD(p, lr, momentum=0.9, dampening=0.1, weight_decay=0.1, maximize=True),
+    "sgd with all options": lambda p, lr: optim.SGD(
+        p, lr, momentum=0.9, dampening=0.1, weight_decay=0.1, maximize=True
+    ),
     "nesterov": lambda p, lr: optim.SGD(p, lr, momentum=0.9, nesterov=True, weight_decay=0.01),
     "adam": lambda p, lr: optim.Adam(p, lr, weight_decay=0.1),
     "adamw": lambda p, lr: optim.AdamW(p, lr, betas=(0.3, 0.8), maximize=True),

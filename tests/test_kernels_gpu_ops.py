@@ -16,7 +16,8 @@ from minidl.kernels.gpu import products
 strict = tile_machine.strict
 WITH_KERNELS = "conv2d", "max_pool", "batch_norm", "cross_entropy", "matmul", "linear", "sum", "conv_transpose"
 CASES = [
-    pytest.param(case, id=case.name, marks=() if case.name.startswith(WITH_KERNELS) else pytest.mark.slow) for case in ROWS
+    pytest.param(case, id=case.name, marks=() if case.name.startswith(WITH_KERNELS) else pytest.mark.slow)
+    for case in ROWS
 ]
 
 
@@ -55,7 +56,10 @@ def test_a_training_step_waits_for_nothing_and_runs_in_kernels():
 
     def trained(device):
         minidl.manual_seed(0)
-        layers = [nn.Conv2d(2, 6, 3, padding=1), nn.BatchNorm2d(6), nn.ReLU(), nn.MaxPool2d(2), nn.Dropout(0.3), nn.Flatten(), nn.Linear(54, 4)]
+        layers = [
+            nn.Conv2d(2, 6, 3, padding=1), nn.BatchNorm2d(6), nn.ReLU(), nn.MaxPool2d(2), nn.Dropout(0.3), nn.Flatten(),
+            nn.Linear(54, 4),
+        ]
         net = nn.Sequential(*layers).to(device)
         optimizer = optim.SGD(net.parameters(), lr=0.05, momentum=0.9)
         x = minidl.tensor(np.random.default_rng(1).standard_normal((3, 2, 7, 7)).astype(np.float32)).to(device)
@@ -73,7 +77,10 @@ def test_a_training_step_waits_for_nothing_and_runs_in_kernels():
     for found, wanted in zip(trained("tiles"), expected):
         np.testing.assert_allclose(found, wanted, atol=1e-5)
     ran = set(tile_machine.LAUNCHES)
-    assert {"gathered", "weight_shares", "moments", "input_grad", "largest", "delivered", "dropped", "row_losses", "sgd_updates"} <= ran
+    assert {
+        "gathered", "weight_shares", "moments", "input_grad", "largest", "delivered", "dropped", "row_losses",
+        "sgd_updates",
+    } <= ran
 
 
 @pytest.mark.parametrize("operation", [name for name in table.GPU if name.startswith(("ops.", "optim.", "philox."))])
@@ -102,15 +109,22 @@ REFUSED = {
     "conv2d_input_grad": [(WHOLE, W, WHOLE.shape), (NONE, W, NONE.shape)],
     "conv2d_weight_grad": [(WHOLE, WHOLE, W.shape), (NONE, NONE, W.shape)],
     "dropout_forward": [(WHOLE, 0.5, 1, 2, 3), (NONE, 0.5, 1, 2, 3)],
-    "CrossEntropy": [(MATRIX, VECTOR.astype(int), None, -100, 0.0, "mean"), (NO_ROWS, np.ones(0, int), None, -100, 0.0, "mean")],
+    "CrossEntropy": [
+        (MATRIX, VECTOR.astype(int), None, -100, 0.0, "mean"), (NO_ROWS, np.ones(0, int), None, -100, 0.0, "mean"),
+    ],
     "linear_forward": [(MATRIX, MATRIX, None), (NO_ROWS, MATRIX, None)],
     "matmul_forward": [(MATRIX, MATRIX), (NO_ROWS, MATRIX)],
     "max_pool2d_forward": [(WHOLE, *WINDOW), (NONE, *WINDOW)],
     "max_pool2d_gather": [(WHOLE, WHOLE, *WINDOW), (NONE, NONE, *WINDOW)],
     "max_pool2d_scatter": [(WHOLE, WHOLE, WHOLE.shape, *WINDOW), (NONE, NONE, NONE.shape, *WINDOW)],
     "BatchNorm": [(WHOLE, None, None, 1e-5, False), (NONE, None, None, 1e-5, False), (VECTOR, None, None, 1e-5, False)],
-    "BatchNormEval": [(WHOLE, VECTOR, VECTOR, None, None, 1e-5, False), (NONE, VECTOR, VECTOR, None, None, 1e-5, False)],
+    "BatchNormEval": [
+        (WHOLE, VECTOR, VECTOR, None, None, 1e-5, False), (NONE, VECTOR, VECTOR, None, None, 1e-5, False),
+    ],
     "sum_forward": [(MATRIX, (0,), False), (NO_ROWS, (0,), False), (np.ones((2, 2)), (1,), False)],
-    "sgd_update": [(VECTOR, VECTOR, None, 0.1, VECTOR[:1], 0, 0, False, False, False), (VECTOR, VECTOR.astype(int), None, 0.1, 0, 0, 0, False, False, False)],
+    "sgd_update": [
+        (VECTOR, VECTOR, None, 0.1, VECTOR[:1], 0, 0, False, False, False),
+        (VECTOR, VECTOR.astype(int), None, 0.1, 0, 0, 0, False, False, False),
+    ],
     "adam_update": [(VECTOR, VECTOR, VECTOR, VECTOR, VECTOR, VECTOR, 0.1, 0.9, 0.9, 0, 0, False, False)],
 }

@@ -13,7 +13,7 @@ OPERATION = "ops.dropout.dropout_forward"
 
 @contextlib.contextmanager
 def pretend_probed(monkeypatch):
-    """The stand-in for CuPy, with the launcher of the tile machine; of what kernels need, only a launch is asked for."""
+    """The stand-in for CuPy, with the launcher of the tile machine; of all that kernels need, it has a launch only."""
     table._can_compile.cache_clear()
     monkeypatch.setitem(table.COMPILERS, "gpu", table.COMPILERS["gpu"][-1:])
     with test_device_capture.pretend_kernels(monkeypatch) as cupy:

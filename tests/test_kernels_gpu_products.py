@@ -1,4 +1,4 @@
-"""Products by cuBLAS, whose stand-in computes from the addresses and strides that it is given (``cublas_stand_in.py``)."""
+"""Products by cuBLAS, whose stand-in computes from the addresses and strides that it gets (``cublas_stand_in.py``)."""
 
 import cublas_stand_in
 import numpy as np
@@ -68,7 +68,9 @@ def test_products_are_written_or_added_to_rows_of_a_wider_matrix(M, K, N, layout
     assert layout == "rows" or outside == (3 * M + 2) * (3 * N + 2) - M * N  # the neighbours are untouched
 
 
-@pytest.mark.parametrize("shapes", [((2, 3, 4), (2, 4, 5)), ((2, 3, 4), (4, 5)), ((3, 4), (2, 4, 5)), ((2, 1, 3, 4), (3, 4, 5))])
+@pytest.mark.parametrize(
+    "shapes", [((2, 3, 4), (2, 4, 5)), ((2, 3, 4), (4, 5)), ((3, 4), (2, 4, 5)), ((2, 1, 3, 4), (3, 4, 5))]
+)
 def test_batches_are_one_call(shapes):
     assert_equal_to_plain(matmul_forward, *(numbers(shape, seed=i, order="first") for i, shape in enumerate(shapes)))
     assert len(cublas_stand_in.CALLS) == 2 and cublas_stand_in.CALLS[0].count >= 2  # one for each of two runs

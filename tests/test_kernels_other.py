@@ -65,7 +65,9 @@ def windows(draw):
 def tiles(draw):
     """A shape and a window of which copies, side by side, cover it: (shape, kernel_size, stride, padding, dilation)."""
     kernel = draw(st.integers(1, 4)), draw(st.integers(1, 4))
-    shape = draw(st.integers(1, 3)), draw(st.sampled_from([8, 16, 19, 33])), *[k * draw(st.integers(1, 3)) for k in kernel]
+    shape = (
+        draw(st.integers(1, 3)), draw(st.sampled_from([8, 16, 19, 33])), *[k * draw(st.integers(1, 3)) for k in kernel],
+    )
     return shape, kernel, kernel, (0, 0), (1, 1)
 
 
@@ -724,7 +726,10 @@ def test_the_mean_of_losses_is_taken_in_float64_by_the_kernel_only():
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_cross_entropy_of_infinities_is_the_definitions(dtype, smoothing):
     inf, results = np.inf, []
-    rows = [[1, -inf, 2], [-inf, 1, 2], [inf, 1, 2], [1, inf, 2], [inf, inf, 1], [-inf] * 3, [np.nan, 1, 2], [3e38, -3e38, 1]]
+    rows = [
+        [1, -inf, 2], [-inf, 1, 2], [inf, 1, 2], [1, inf, 2], [inf, inf, 1], [-inf] * 3, [np.nan, 1, 2],
+        [3e38, -3e38, 1],
+    ]
     logits, target = np.array(3 * rows, dtype), minidl.tensor(np.repeat([0, 1, -100], len(rows)))
     for kind in ("plain", "fast"):
         with dispatch.using(kind):

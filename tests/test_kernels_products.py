@@ -155,7 +155,9 @@ def test_sums_over_all_but_the_channels(size, C, dtype, layout, keepdim, large):
 
 
 def test_sums_do_not_depend_on_threads():
-    x, before = np.random.default_rng(0).standard_normal((32, 28, 28, 8), np.float32).transpose(0, 3, 1, 2), team.num_threads()
+    x, before = (
+        np.random.default_rng(0).standard_normal((32, 28, 28, 8), np.float32).transpose(0, 3, 1, 2), team.num_threads(),
+    )
     try:
         team.set_num_threads(1)
         one = reduction.sum_forward(x, (0, 2, 3), False)

@@ -214,7 +214,8 @@ def work(net):
     assert os.wait()[1] == 0
 
 x = minidl.randn(4, 3, 24, 24)
-net = lambda: nn.Sequential(nn.Conv2d(3, 32, 3, padding=1), nn.BatchNorm2d(32), nn.ReLU(), nn.Conv2d(32, 32, 1), nn.ReLU())
+first = lambda: (nn.Conv2d(3, 32, 3, padding=1), nn.BatchNorm2d(32), nn.ReLU())
+net = lambda: nn.Sequential(*first(), nn.Conv2d(32, 32, 1), nn.ReLU())
 before = count()
 threads = [threading.Thread(target=work, args=(net(),)) for _ in range(3)]
 for thread in threads:
@@ -230,7 +231,8 @@ assert count() == before, (count(), before)
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
 def test_the_count_comes_back_when_networks_have_been_folded_by_threads_and_forks():
     result = subprocess.run(
-        [sys.executable, "-W", "ignore", "-c", FOLDING], cwd=Path(__file__).parents[1], capture_output=True, text=True, timeout=HANG
+        [sys.executable, "-W", "ignore", "-c", FOLDING], cwd=Path(__file__).parents[1], capture_output=True, text=True,
+        timeout=HANG,
     )
     assert result.returncode == 0 and not result.stderr, result.stderr
 

@@ -80,7 +80,9 @@ def test_muon_agrees_with_pytorch_as_far_as_its_half_precision_goes(options):
     theirs = [torch.tensor(p.data.copy(), requires_grad=True) for p in ours]
     optimizer, reference = optim.Muon(ours, **options), torch.optim.Muon(theirs, **options)
     mine, other = optimizer.param_groups[0], reference.param_groups[0]
-    assert {k: mine[k] for k in mine if k not in ("params", "renormalise")} == {k: other[k] for k in other if k in mine and k != "params"}
+    assert {k: mine[k] for k in mine if k not in ("params", "renormalise")} == {
+        k: other[k] for k in other if k in mine and k != "params"
+    }
     for seed in range(5):
         give_gradients(ours, seed)
         for p, q in zip(ours, theirs):

@@ -1,4 +1,4 @@
-"""Exported networks: ONNX Runtime gives the same logits, values are named after layers, what cannot be said is refused."""
+"""Exported networks: ONNX Runtime gives the same logits, values are named after layers, what has no form is refused."""
 
 import numpy as np
 import pytest
@@ -41,12 +41,19 @@ def assert_same(net, shape, fold=True):
 
 
 SIZES = {"cnn": 28, "googlenet-paper": 64, "googlenet-torchvision": 64}
-CASES = [(name, options) for name in models.MODELS for options in ({}, {"aux_logits": True}) if not (name in ("cnn", "fast") and options)]
+CASES = [
+    (name, options)
+    for name in models.MODELS
+    for options in ({}, {"aux_logits": True})
+    if not (name in ("cnn", "fast") and options)
+]
 CASES += [("googlenet-torchvision", {"transform_input": True})]
 
 
 @pytest.mark.parametrize("fold", [True, False], ids=["folded", "as it is"])
-@pytest.mark.parametrize("name, options", CASES, ids=lambda value: "-".join(value) if isinstance(value, dict) else value)
+@pytest.mark.parametrize(
+    "name, options", CASES, ids=lambda value: "-".join(value) if isinstance(value, dict) else value
+)
 def test_onnx_runtime_gives_the_same_logits(name, options, fold):
     minidl.manual_seed(0)
     net = stirred(models.create(name, width=0.25, **options))
@@ -100,7 +107,8 @@ def test_a_reshape_that_moves_images_is_no_flatten():
 def test_padding_modes_and_sequences():
     minidl.manual_seed(2)
     net = nn.Sequential(nn.ReflectionPad2d(2), nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.SiLU(), nn.CircularPad2d(1),
-                        nn.AdaptiveAvgPool2d(2), nn.BatchNorm2d(4), nn.Dropout(), nn.Flatten(), nn.Linear(16, 3))  # fmt: skip
+                        nn.AdaptiveAvgPool2d(2), nn.BatchNorm2d(4), nn.Dropout(), nn.Flatten(),
+                        nn.Linear(16, 3))  # fmt: skip
     proto = assert_same(stirred(net), (3, 6, 6))
     assert [node.op_type for node in proto.graph.node].count("BatchNormalization") == 1  # the one after a pool stays
 
@@ -110,7 +118,9 @@ def test_names_tell_the_layer():
     names = [node.name for node in proto.graph.node]
     assert names[0] == "conv1/conv/Conv" and names[-1] == "fc/Gemm" and "inception4c/branch3/1/conv/Conv" in names
     assert len(set(names)) == len(names) and [len(node.input) for node in proto.graph.node][-1] == 3
-    assert {"fc.weight", "fc.bias", "inception3a.branch1.conv.folded_weight"} <= {t.name for t in proto.graph.initializer}
+    assert {"fc.weight", "fc.bias", "inception3a.branch1.conv.folded_weight"} <= {
+        t.name for t in proto.graph.initializer
+    }
     assert not any("running" in tensor.name for tensor in proto.graph.initializer)
 
 
@@ -148,7 +158,10 @@ REFUSED = [
     (lambda x: x[:1] + x, "has options that depend on|has no ONNX form"),
     (lambda x: x.detach(), "no recorded operation made"),
     (lambda x: (x, x), "returned a tuple"),
-    (lambda x: x.expand(x.shape[0], x.shape[0], 2, 4).reshape(x.shape[0], x.shape[0], 8), "in several axes of its result"),
+    (
+        lambda x: x.expand(x.shape[0], x.shape[0], 2, 4).reshape(x.shape[0], x.shape[0], 8),
+        "in several axes of its result",
+    ),
 ]
 
 

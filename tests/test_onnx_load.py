@@ -24,7 +24,9 @@ def cases():
         warnings.simplefilter("ignore")  # of overflows in what generates them
         from onnx.backend.test.case.node import collect_testcases
 
-        return [case for case in collect_testcases(None) if {n.op_type for n in case.model.graph.node} <= set(OPERATORS)]
+        return [
+            case for case in collect_testcases(None) if {n.op_type for n in case.model.graph.node} <= set(OPERATORS)
+        ]
 
 
 def fault_of(case):
@@ -35,7 +37,9 @@ def fault_of(case):
             with minidl.no_grad(), warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # logarithms of 0 and the like are what some cases are about
                 found = network(*[minidl.Tensor(np.asarray(x)) for x in inputs])
-            for y, wanted in zip(found if isinstance(found, tuple) else (found,), map(np.asarray, expected), strict=True):
+            for y, wanted in zip(
+                found if isinstance(found, tuple) else (found,), map(np.asarray, expected), strict=True
+            ):
                 assert (y.dtype, y.shape) == (wanted.dtype, wanted.shape), f"{y.dtype} {y.shape}, not {wanted.dtype}"
                 np.testing.assert_allclose(y.data, wanted, rtol=case.rtol or 1e-3, atol=case.atol or 1e-7)
     except (OnnxError, TypeError, AssertionError) as error:
@@ -84,7 +88,9 @@ def test_a_loaded_network_can_be_differentiated():
 
 def proto_of(*nodes, constants=(), inputs=("x",), outputs=("y",), opset=17, domain=""):
     """A graph of one float input."""
-    values = [[helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in names] for names in (inputs, outputs)]
+    values = [
+        [helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in names] for names in (inputs, outputs)
+    ]
     graph = helper.make_graph(list(nodes), "g", *values, list(constants))
     return helper.make_model(graph, opset_imports=[helper.make_opsetid(domain, opset)])
 
@@ -114,7 +120,10 @@ def weight(values=((1.0, 2.0),)):
 
 ADD = helper.make_node("Add", ["x", "w"], ["y"])
 HOSTILE = [
-    (lambda: proto_of(helper.make_node("LSTM", ["x"], ["h"]), helper.make_node("Resize", ["h"], ["y"])), "no LSTM, Resize"),
+    (
+        lambda: proto_of(helper.make_node("LSTM", ["x"], ["h"]), helper.make_node("Resize", ["h"], ["y"])),
+        "no LSTM, Resize",
+    ),
     (lambda: proto_of(helper.make_node("Run", ["x"], ["y"], domain="evil")), "operators of 'evil'"),
     (lambda: proto_of(ADD, constants=[outside(weight())]), "`w` is kept in another file"),
     (lambda: proto_of(ADD, constants=[damaged(weight(), dims=[10**6, 10**6])]), "at most 268,435,456 elements"),
@@ -143,7 +152,9 @@ def test_broken_files_are_named(tmp_path):
     whole = proto_of(ADD, constants=[weight()]).SerializeToString()
     path = tmp_path / "net.onnx"
     rng = np.random.default_rng(0)
-    for contents in (b"", whole[:-9], b"\x80\x04.", rng.bytes(1000), bytes(1000), whole.replace(b"Add", b"\xff\xfe\xfd")):
+    for contents in (
+        b"", whole[:-9], b"\x80\x04.", rng.bytes(1000), bytes(1000), whole.replace(b"Add", b"\xff\xfe\xfd"),
+    ):
         path.write_bytes(contents)
         with pytest.raises(OnnxError, match="net.onnx: "):
             load(path)
@@ -175,14 +186,18 @@ LARGE += [
 
 @pytest.mark.parametrize("node, constant", LARGE, ids=lambda value: getattr(value, "op_type", ""))
 def test_results_of_any_size_are_refused(node, constant):
-    unsqueeze = [helper.make_node("Constant", [], ["n"], value_ints=[1, 1, 1, 2]), helper.make_node("Reshape", ["x", "n"], ["i"])]
+    unsqueeze = [
+        helper.make_node("Constant", [], ["n"], value_ints=[1, 1, 1, 2]),
+        helper.make_node("Reshape", ["x", "n"], ["i"]),
+    ]
     column = numpy_helper.from_array(np.ones((10**5, 1), np.float32), "c")
     with pytest.raises(OnnxError, match=f"{node.op_type} `y`: "):  # by the loader already, if it can know
         OnnxNetwork(proto_of(*unsqueeze, node, constants=[constant, column]))(minidl.ones(1, 2))
 
 
 def test_lists_of_numbers_are_computed_once_and_parameters_each_time():
-    nodes = [helper.make_node("Cast", ["n"], ["m"], to=TensorProto.INT64), helper.make_node("Reshape", ["x", "m"], ["r"]),
+    nodes = [helper.make_node("Cast", ["n"], ["m"], to=TensorProto.INT64),
+             helper.make_node("Reshape", ["x", "m"], ["r"]),
              helper.make_node("Transpose", ["w"], ["t"]), helper.make_node("MatMul", ["r", "t"], ["y"])]  # fmt: skip
     tensors = [weight(), numpy_helper.from_array(np.array([1, 2], np.int32), "n")]
     network = OnnxNetwork(proto_of(*nodes, constants=tensors))
@@ -205,8 +220,12 @@ def test_wrong_calls_are_named():
 
 
 def test_names_of_constants_do_not_reach_attributes():
-    tensors = [numpy_helper.from_array(np.ones((1, 2), np.float32), name) for name in ("steps", "forward", "a.b", "a/b")]
-    adds = [helper.make_node("Add", [f"s{k}" if k else "x", tensor.name], [f"s{k + 1}"]) for k, tensor in enumerate(tensors)]
+    tensors = [
+        numpy_helper.from_array(np.ones((1, 2), np.float32), name) for name in ("steps", "forward", "a.b", "a/b")
+    ]
+    adds = [
+        helper.make_node("Add", [f"s{k}" if k else "x", tensor.name], [f"s{k + 1}"]) for k, tensor in enumerate(tensors)
+    ]
     network = OnnxNetwork(proto_of(*adds, constants=tensors, outputs=("s4",)))
     assert network(minidl.zeros(1, 2)).tolist() == [[4.0, 4.0]] and len(list(network.parameters())) == 4
 
@@ -220,7 +239,9 @@ def torch_networks():
     yield torch_googlenet.GoogLeNet("paper", width=0.25, classes=7), 64
     block = theirs.Conv2d(3, 8, 3, stride=2, padding=1, bias=False), theirs.BatchNorm2d(8), theirs.SiLU()
     pools = theirs.MaxPool2d(3, 2, 1, ceil_mode=True), theirs.AvgPool2d(2, ceil_mode=True), theirs.AdaptiveAvgPool2d(1)
-    rest = theirs.Conv2d(8, 8, 3, padding=1, groups=8), theirs.Hardswish(), *pools[:2], theirs.GELU(), theirs.Dropout2d()
+    rest = (
+        theirs.Conv2d(8, 8, 3, padding=1, groups=8), theirs.Hardswish(), *pools[:2], theirs.GELU(), theirs.Dropout2d(),
+    )
     up = theirs.ConvTranspose2d(8, 6, 3, 2, 1, 1), theirs.PReLU(6), theirs.ReflectionPad2d(1), theirs.GroupNorm(2, 6)
     head = pools[2], theirs.Flatten(), theirs.Linear(6, 5), theirs.LayerNorm(5), theirs.ELU(), theirs.Softmax(1)
     yield theirs.Sequential(*block, *rest, *up, *head), 33
@@ -233,7 +254,9 @@ def test_files_that_pytorch_writes(tmp_path):
         images, path = torch.randn(2, 3, side, side), tmp_path / "theirs.onnx"
         with warnings.catch_warnings(), torch.no_grad():
             warnings.simplefilter("ignore")  # of the exporter's age
-            torch.onnx.export(net.eval(), (images,), path, dynamo=False, input_names=["x"], dynamic_axes={"x": {0: "N"}})
+            torch.onnx.export(
+                net.eval(), (images,), path, dynamo=False, input_names=["x"], dynamic_axes={"x": {0: "N"}}
+            )
             more = torch.randn(3, 3, side, side)
             found, expected = load(path)(minidl.tensor(more.numpy())), net(more).numpy()
         assert expected.std() > 1e-3

@@ -19,7 +19,7 @@ ROOT = Path(__file__).resolve().parents[1]
 
 
 def bowl(curvature, start=3.0):
-    """(model, optimizer, loader, loss) of ``curvature / 2 * w ** 2``, where gradient descent diverges above 2 / curvature."""
+    """(model, optimizer, loader, loss) of ``curvature / 2 * w ** 2``, where descent diverges above 2 / curvature."""
     model = nn.Linear(1, 1, bias=False)
     model.weight.data[...] = start
     loader = DataLoader(TensorDataset(np.ones((3, 1), np.float32), np.zeros(3, np.int64)), batch_size=1)
@@ -41,7 +41,9 @@ def test_buffers_are_put_back_too():
     model = nn.Sequential(nn.Linear(2, 4), nn.BatchNorm1d(4), nn.Linear(4, 2))
     before = {name: value.data.copy() for name, value in model.state_dict().items()}
     loader = DataLoader(TensorDataset(np.eye(2, dtype=np.float32).repeat(4, 0), np.arange(8) % 2), batch_size=4)
-    range_test(model, optim.SGD(model.parameters(), lr=1.0), loader, lambda x, y: minidl.cross_entropy(model(x), y), steps=20)
+    range_test(
+        model, optim.SGD(model.parameters(), lr=1.0), loader, lambda x, y: minidl.cross_entropy(model(x), y), steps=20
+    )
     for name, value in model.state_dict().items():
         np.testing.assert_array_equal(value.data, before[name])
 

@@ -90,7 +90,9 @@ def test_thirty_epochs_equal_pytorch(name, options, optimizer):
     got, expected = follow(mine, ours, EPOCHS), follow(reference, theirs, EPOCHS)
     np.testing.assert_allclose(got, expected, rtol=1e-10, atol=1e-12)
     np.testing.assert_allclose(mine.get_last_lr(), reference.get_last_lr(), rtol=1e-10, atol=1e-12)
-    assert set(vars(reference)) - set(vars(mine)) <= {"_step_count", "_is_initial", "_get_lr_called_within_step", "_scale_fn_ref"}
+    assert set(vars(reference)) - set(vars(mine)) <= {
+        "_step_count", "_is_initial", "_get_lr_called_within_step", "_scale_fn_ref",
+    }
 
 
 @pytest.mark.parametrize("mode", ["min", "max"])

@@ -44,13 +44,15 @@ OWN = {  # operations whose arguments must fit together in another way
     "pixel_shuffle": dict(input=minidl.ones(1, 4, 2, 2), upscale_factor=2),
     "pixel_unshuffle": dict(input=IMAGE, downscale_factor=2), "dropout2d": dict(input=IMAGE),
     "instance_norm": dict(input=IMAGE), "instance_norm_train": dict(input=IMAGE),
-    "binary_cross_entropy": dict(input=X * 0.5, target=X), "batch_norm_eval": dict(input=X, mean=VECTOR, var=VECTOR), "clamp": dict(input=X, min=X),
-    "bitwise_and": dict(input=LABELS, other=LABELS), "bitwise_or": dict(input=LABELS, other=LABELS),
-    "bitwise_xor": dict(input=LABELS, other=LABELS), "bitwise_not": dict(input=LABELS), "flip": dict(input=X, dims=0),
-    "gather": dict(input=X, dim=0, index=INDEX), "index_select": dict(input=X, dim=0, index=LABELS),
-    "index_add": dict(input=X, dim=0, index=LABELS, source=X), "prelu": dict(input=X, weight=VECTOR),
-    "scatter_add": dict(input=X, dim=0, index=INDEX, src=X), "scatter_reduce": dict(input=X, dim=0, index=INDEX, src=X, reduce="prod"), "glu": dict(input=minidl.ones(2, 4)),
-    "embedding": dict(input=LABELS, weight=X), "scaled_dot_product_attention": dict(query=IMAGE, key=IMAGE, value=IMAGE),
+    "binary_cross_entropy": dict(input=X * 0.5, target=X), "batch_norm_eval": dict(input=X, mean=VECTOR, var=VECTOR),
+    "clamp": dict(input=X, min=X), "bitwise_and": dict(input=LABELS, other=LABELS),
+    "bitwise_or": dict(input=LABELS, other=LABELS), "bitwise_xor": dict(input=LABELS, other=LABELS),
+    "bitwise_not": dict(input=LABELS), "flip": dict(input=X, dims=0), "gather": dict(input=X, dim=0, index=INDEX),
+    "index_select": dict(input=X, dim=0, index=LABELS), "index_add": dict(input=X, dim=0, index=LABELS, source=X),
+    "prelu": dict(input=X, weight=VECTOR), "scatter_add": dict(input=X, dim=0, index=INDEX, src=X),
+    "scatter_reduce": dict(input=X, dim=0, index=INDEX, src=X, reduce="prod"), "glu": dict(input=minidl.ones(2, 4)),
+    "embedding": dict(input=LABELS, weight=X),
+    "scaled_dot_product_attention": dict(query=IMAGE, key=IMAGE, value=IMAGE),
 }  # fmt: skip
 OPTIONAL = {"weight", "bias", "pos_weight"}
 NO_TENSORS = set("eye from_numpy full linspace arange randint randperm zeros ones empty rand randn".split())
@@ -72,14 +74,19 @@ def operations():
     found = {}
     for module in (minidl, functional):
         for name, f in inspect.getmembers(module, inspect.isfunction):
-            if f.__module__.startswith(("minidl.ops", "minidl.nn.functional")) and name not in NO_TENSORS | {"tensor_of"}:
+            is_ours = f.__module__.startswith(("minidl.ops", "minidl.nn.functional"))
+            if is_ours and name not in NO_TENSORS | {"tensor_of"}:
                 kinds = [p.kind for p in inspect.signature(f).parameters.values()]
                 if name in OWN or inspect.Parameter.VAR_POSITIONAL not in kinds:
                     found[name] = f
     return found
 
 
-OPERATIONS = {name: f for name, f in operations().items() if not name.startswith("_") and name not in ("floating", "update_running", "scatter")}
+OPERATIONS = {
+    name: f
+    for name, f in operations().items()
+    if not name.startswith("_") and name not in ("floating", "update_running", "scatter")
+}
 
 
 def usual(name):
@@ -93,7 +100,8 @@ def is_clear(error):
     trace = error.__traceback__
     while trace.tb_next is not None:
         trace = trace.tb_next
-    path, line = trace.tb_frame.f_code.co_filename, linecache.getline(trace.tb_frame.f_code.co_filename, trace.tb_lineno)
+    path = trace.tb_frame.f_code.co_filename
+    line = linecache.getline(path, trace.tb_lineno)
     ours = path.startswith(PACKAGE) and line.lstrip().startswith("raise")
     return ours and isinstance(error, (TypeError, ValueError)) and "`" in str(error) and "\n" not in str(error)
 

@@ -50,7 +50,9 @@ def test_a_frame_of_the_image_is_kept_when_a_network_is_folded():
 
 
 def test_layers_are_made_in_a_dtype():
-    for layer in (nn.Linear(2, 3, dtype="float64"), nn.Conv2d(1, 1, 1, dtype=np.float64), nn.GroupNorm(1, 2, dtype=float)):
+    for layer in (
+        nn.Linear(2, 3, dtype="float64"), nn.Conv2d(1, 1, 1, dtype=np.float64), nn.GroupNorm(1, 2, dtype=float),
+    ):
         assert {p.dtype for p in layer.parameters()} == {np.dtype("float64")}
     norm = nn.BatchNorm2d(2, dtype="float64")
     assert [b.dtype for b in norm.buffers()] == [np.float64, np.float64, np.int64]
@@ -68,7 +70,9 @@ def test_the_weights_of_a_loss_are_buffers(name):
     torch = pytorch()
     option, shape = LOSSES[name]
     loss = getattr(nn, name)(**{option: minidl.ones(*shape)})
-    assert list(loss.state_dict()) == list(getattr(torch.nn, name)(**{option: torch.ones(shape)}).state_dict()) == [option]
+    assert (
+        list(loss.state_dict()) == list(getattr(torch.nn, name)(**{option: torch.ones(shape)}).state_dict()) == [option]
+    )
     loss.double()
     assert getattr(loss, option).dtype == np.float64
     loss.load_state_dict({option: minidl.full(shape, 3.0)})
@@ -154,7 +158,8 @@ def test_what_is_no_safetensors_file_is_refused(tmp_path):
 
 
 REFUSALS = {
-    "Conv2d mode": (lambda L: L.nn.Conv2d(1, 1, 1, padding_mode="mirror"), "`padding_mode` is 'mirror'; accepted: 'zeros'"),
+    "Conv2d mode": (lambda L: L.nn.Conv2d(1, 1, 1, padding_mode="mirror"),
+                    "`padding_mode` is 'mirror'; accepted: 'zeros'"),
     "ConvTranspose2d mode": (lambda L: L.nn.ConvTranspose2d(1, 1, 1, padding_mode="reflect"), "accepted: 'zeros'"),
     "Linear size": (lambda L: L.nn.Linear(2.5, 1), "`in_features` is 2.5; accepted: an integer >= 1"),
     "Linear dtype": (lambda L: L.nn.Linear(2, 1, dtype=int), "`dtype` is dtype('int64'); accepted: a floating-point"),

@@ -57,7 +57,8 @@ ROWS = {
     "dropout(p=0, training)": (lambda L: F(L).dropout(L.ones(2), 0, True), [1.0, 1.0], "float32"),
     "dropout(p=1)": (lambda L: F(L).dropout(L.ones(2), 1), [0.0, 0.0], "float32"),
     "dropout(inplace=)": (lambda L: dropped(L), [0.0, 0.0], "float32"),
-    "layer_norm by a number": (lambda L: F(L).layer_norm(L.tensor([[1.0, 3.0]]), (np.int64(2),), eps=0.0), [[-1.0, 1.0]], "float32"),
+    "layer_norm by a number": (lambda L: F(L).layer_norm(L.tensor([[1.0, 3.0]]), (np.int64(2),), eps=0.0),
+                               [[-1.0, 1.0]], "float32"),
     "matmul of integers": (lambda L: L.tensor([[1, 2]]) @ L.tensor([[3], [4]]), [[11]], "int64"),
     "matmul of nothing": (lambda L: L.zeros(2, 0) @ L.zeros(0, 1), [[0.0], [0.0]], "float32"),
 }  # fmt: skip
@@ -82,12 +83,14 @@ def test_values_and_dtypes_of_pytorch_itself(name):
 
 
 REFUSALS = {
-    "softmax of integers": (lambda L: L.softmax(L.tensor([1, 2]), 0), "`input` is dtype('int64'); accepted: a floating"),
+    "softmax of integers": (lambda L: L.softmax(L.tensor([1, 2]), 0),
+                            "`input` is dtype('int64'); accepted: a floating"),
     "softmax of axes": (lambda L: L.softmax(logits(L), (0, 1)), "`dim` is (0, 1); accepted: an integer"),
     "softmax in integers": (lambda L: L.softmax(logits(L), 0, dtype=L.tensor(1).dtype), "`dtype` is dtype('int64')"),
     "softmax of a list": (lambda L: L.softmax([1.0], 0), "`input` is of type list; accepted: a Tensor"),
     "cross_entropy without target": (lambda L: F(L).cross_entropy(logits(L), None), "`target` is of type NoneType"),
-    "cross_entropy of integers": (lambda L: F(L).cross_entropy(L.tensor([[1, 2]]), L.tensor([0])), "accepted: a floating"),
+    "cross_entropy of integers": (lambda L: F(L).cross_entropy(L.tensor([[1, 2]]), L.tensor([0])),
+                                  "accepted: a floating"),
     "cross_entropy of a list of weights": (
         lambda L: F(L).cross_entropy(logits(L), L.tensor([0, 1]), weight=[1.0] * 3),
         "`weight` is of type list; accepted: a Tensor",
@@ -105,11 +108,14 @@ REFUSALS = {
     "matmul of a number": (lambda L: L.matmul(logits(L), 2.0), "`other` is of type float; accepted: a Tensor"),
     "linear of dtypes": (lambda L: F(L).linear(logits(L), L.ones(1, 3).double()), "`input` is float32 but `weight` is"),
     "linear of None": (lambda L: F(L).linear(logits(L), None), "`weight` is of type NoneType; accepted: a Tensor"),
-    "layer_norm shape": (lambda L: F(L).layer_norm(logits(L), (2, 2, 3)), "`normalized_shape` is (2, 2, 3) but `input`"),
-    "layer_norm of a float": (lambda L: F(L).layer_norm(logits(L), 3.0), "`normalized_shape` is 3.0; accepted: integers"),
+    "layer_norm shape": (lambda L: F(L).layer_norm(logits(L), (2, 2, 3)),
+                         "`normalized_shape` is (2, 2, 3) but `input`"),
+    "layer_norm of a float": (lambda L: F(L).layer_norm(logits(L), 3.0),
+                              "`normalized_shape` is 3.0; accepted: integers"),
     "group_norm": (lambda L: F(L).group_norm(L.ones(3), 3), "`input` must have at least 2 axes"),
     "group_norm of floats": (lambda L: F(L).group_norm(logits(L), 1.0), "`num_groups` is 1.0; accepted: an integer"),
-    "batch_norm without statistics": (lambda L: F(L).batch_norm(logits(L), None, None), "`running_mean` is of type None"),
+    "batch_norm without statistics": (lambda L: F(L).batch_norm(logits(L), None, None),
+                                      "`running_mean` is of type None"),
 }  # fmt: skip
 
 

@@ -75,13 +75,15 @@ def test_integers_are_pooled(dtype, forms):
 
 
 ROWS = {
-    "average of integers": (lambda L: F(L).avg_pool2d(L.tensor(PIXELS[:, :, :2] - 9), 2).flatten(), [-6, -4, 5, 7], "int64"),
+    "average of integers": (lambda L: F(L).avg_pool2d(L.tensor(PIXELS[:, :, :2] - 9), 2).flatten(), [-6, -4, 5, 7],
+                            "int64"),
     "a stride beyond the image": (
         lambda L: F(L).conv2d(image(L), kernel(L, 1, 2, 2, 2), stride=2**30).flatten(),
         [29.0],
         "float32",
     ),
-    "a pool's stride beyond the image": (lambda L: F(L).max_pool2d(image(L), 2, 2**30).flatten(), [5.0, 6.0], "float32"),
+    "a pool's stride beyond the image": (lambda L: F(L).max_pool2d(image(L), 2, 2**30).flatten(), [5.0, 6.0],
+                                         "float32"),
     "no images": (lambda L: tuple(F(L).conv2d(L.zeros(0, 2, 3, 4), kernel(L, 3, 2, 1, 1)).shape), (0, 3, 3, 4)),
     "windows of no images": (lambda L: tuple(F(L).unfold(L.zeros(0, 2, 3, 4), 2).shape), (0, 8, 6)),
     "no images pooled": (lambda L: tuple(F(L).max_pool2d(L.zeros(0, 2, 4, 4), 2).shape), (0, 2, 2, 2)),
@@ -100,7 +102,8 @@ def test_values_and_dtypes_of_pytorch_itself(name):
 
 
 REFUSALS = {
-    "stride": (lambda L: F(L).conv2d(image(L), kernel(L, 1, 2, 2, 2), stride=2**40), "`stride` is 1099511627776; accepted"),
+    "stride": (lambda L: F(L).conv2d(image(L), kernel(L, 1, 2, 2, 2), stride=2**40),
+               "`stride` is 1099511627776; accepted"),
     "transposed stride": (
         lambda L: F(L).conv_transpose2d(image(L), kernel(L, 2, 1, 2, 2), stride=2**30),
         "accepted: lengths that memory can hold",
@@ -108,20 +111,24 @@ REFUSALS = {
     "dilation": (lambda L: F(L).conv2d(image(L), kernel(L, 1, 2, 2, 2), dilation=2**30), "is smaller than the window"),
     "padding of a pool": (lambda L: F(L).max_pool2d(image(L), 3, padding=500), "`padding` is 500; accepted: 0 to 1"),
     "negative padding of a pool": (lambda L: F(L).avg_pool2d(image(L), 3, padding=-1), "`padding` is -1; accepted"),
-    "stride of a float": (lambda L: F(L).conv2d(image(L), kernel(L, 1, 2, 2, 2), stride=1.0), "`stride` is 1.0; accepted"),
+    "stride of a float": (lambda L: F(L).conv2d(image(L), kernel(L, 1, 2, 2, 2), stride=1.0),
+                          "`stride` is 1.0; accepted"),
     "stride of True": (lambda L: F(L).max_pool2d(image(L), 2, stride=True), "`stride` is True; accepted: an int or"),
-    "groups of a float": (lambda L: F(L).conv2d(image(L), kernel(L, 1, 2, 2, 2), groups=1.0), "`groups` is 1.0; accepted"),
+    "groups of a float": (lambda L: F(L).conv2d(image(L), kernel(L, 1, 2, 2, 2), groups=1.0),
+                          "`groups` is 1.0; accepted"),
     "no output channels": (lambda L: F(L).conv2d(image(L), kernel(L, 0, 2, 2, 2)), "`weight` has shape (0, 2, 2, 2)"),
     "no window": (lambda L: F(L).conv2d(image(L), kernel(L, 1, 2, 0, 2)), "`weight` has shape (1, 2, 0, 2); accepted"),
     "no weight": (lambda L: F(L).conv2d(image(L), None), "`weight` is of type NoneType; accepted: a Tensor"),
-    "bias of a list": (lambda L: F(L).conv2d(image(L), kernel(L, 1, 2, 1, 1), [0.0]), "`bias` is of type list; accepted"),
+    "bias of a list": (lambda L: F(L).conv2d(image(L), kernel(L, 1, 2, 1, 1), [0.0]),
+                       "`bias` is of type list; accepted"),
     "bias of another dtype": (
         lambda L: F(L).conv2d(image(L), kernel(L, 1, 2, 1, 1), kernel(L, 1).double()),
         "`input` is float32 but `bias` is float64",
     ),
     "image of a list": (lambda L: F(L).max_pool2d([[1.0]], 1), "`input` is of type list; accepted: a Tensor"),
     "two axes": (lambda L: F(L).max_pool2d(L.zeros(2, 2), 1), "`input` must have 4 axes (N, C, H, W), or 3"),
-    "empty image": (lambda L: F(L).max_pool2d(L.zeros(1, 2, 0, 3), 1), "`input` has shape (1, 2, 0, 3); accepted: pixels"),
+    "empty image": (lambda L: F(L).max_pool2d(L.zeros(1, 2, 0, 3), 1),
+                    "`input` has shape (1, 2, 0, 3); accepted: pixels"),
     "pool of a mask": (lambda L: F(L).max_pool2d(image(L) > 1, 1), "`input` of max_pool2d() is bool"),
     "adaptive": (lambda L: F(L).adaptive_avg_pool2d(image(L), (1, 2, 3)), "`output_size` is (1, 2, 3); accepted"),
     "adaptive of integers": (lambda L: F(L).adaptive_avg_pool2d(image(L, "int64"), 1), "accepted: a floating-point"),
@@ -161,8 +168,9 @@ def test_a_layer_takes_integers_of_any_kind():
 
 @pytest.mark.parametrize("forms", ["fast", "plain"])
 def test_a_window_far_larger_than_the_image_is_laid_down_once_for_each_pixel(forms):
-    """That takes as many multiplications as there are pixels and cells; the padded form takes thousands of times more."""
-    pixels, window = np.array([[1.0, 2.0], [3.0, -1.0]], "float32"), (np.arange(900) % 7 - 3).reshape(30, 30).astype("float32")
+    """That takes a multiplication for each pixel and cell; the padded form takes thousands of times more."""
+    pixels = np.array([[1.0, 2.0], [3.0, -1.0]], "float32")
+    window = (np.arange(900) % 7 - 3).reshape(30, 30).astype("float32")
     expected = np.zeros((33, 33), "float32")
     for i in range(2):
         for j in range(2):

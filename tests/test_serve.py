@@ -28,7 +28,9 @@ def network():
     minidl.manual_seed(0)
     model = models.create("cnn", in_channels=1, width=0.25).eval()
     facts = dict(class_names=tuple("0123456789"), channels=1, image_size=16, mean=(0.3,), std=(0.3,))
-    return TrainedNetwork(model, **facts, settings={"data": "digits", "model": "cnn"}, path=Path("runs/x/model.safetensors"))
+    return TrainedNetwork(
+        model, **facts, settings={"data": "digits", "model": "cnn"}, path=Path("runs/x/model.safetensors")
+    )
 
 
 @pytest.fixture(scope="module")
@@ -54,9 +56,9 @@ def ask(app, method, path, body=b"", headers=(HOST,), query=b"", parts=None):
     async def send(message):
         sent.append(message)
 
-    scope = dict(type="http", asgi={"version": "3.0"}, http_version="1.1", method=method, path=path, raw_path=path.encode(),
-                 query_string=query, root_path="", scheme="http", headers=list(headers), client=("127.0.0.1", 1),
-                 server=("127.0.0.1", 8000))  # fmt: skip
+    scope = dict(type="http", asgi={"version": "3.0"}, http_version="1.1", method=method, path=path,
+                 raw_path=path.encode(), query_string=query, root_path="", scheme="http", headers=list(headers),
+                 client=("127.0.0.1", 1), server=("127.0.0.1", 8000))  # fmt: skip
     try:
         asyncio.run(app(scope, receive, send))
     except Exception:  # Starlette raises it again for the server's log, after its response
@@ -147,14 +149,15 @@ def test_a_body_that_does_not_arrive_ends_the_request(app, monkeypatch):
 
 def test_an_unknown_class_and_a_fault_inside(app, picture, monkeypatch):
     response = ask(app, "POST", "/predict", picture[0], query=b"class=%1b[31m")
-    assert response.status == 400 and json.loads(response.body)["error"] == "`class` is '\\\\x1b[31m', which is no class"
+    assert response.status == 400
+    assert json.loads(response.body)["error"] == "`class` is '\\\\x1b[31m', which is no class"
     monkeypatch.setattr(Answerer, "answer", lambda *args: 1 / 0)
     response = ask(app, "POST", "/predict", picture[0])
     assert response.status == 500 and json.loads(response.body) == {"error": "the picture could not be judged"}
 
 
-PATHS = ["/etc/passwd", "/../setup.cfg", "/page.css/../../setup.cfg", "//etc/passwd", "/predict/", "/page.py", "/%2e%2e/x",
-         "/answers.py", "/runs/x/model.safetensors", "/docs", "/static/page.js"]  # fmt: skip
+PATHS = ["/etc/passwd", "/../setup.cfg", "/page.css/../../setup.cfg", "//etc/passwd", "/predict/", "/page.py",
+         "/%2e%2e/x", "/answers.py", "/runs/x/model.safetensors", "/docs", "/static/page.js"]  # fmt: skip
 
 
 @pytest.mark.parametrize("path", PATHS)
@@ -187,4 +190,6 @@ def test_every_name_in_the_script_is_on_the_page(app):
 
 def test_about(app):
     found = json.loads(ask(app, "GET", "/about").body)
-    assert found == {"name": "x", "classes": list("0123456789"), "image_size": 16, "channels": 1, "draws": True, "margin": 0.0}
+    assert found == {
+        "name": "x", "classes": list("0123456789"), "image_size": 16, "channels": 1, "draws": True, "margin": 0.0,
+    }

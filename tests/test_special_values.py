@@ -20,8 +20,9 @@ from minidl.nn import functional as F
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 VALUES = {
-    "inf": lambda kind: np.inf, "-inf": lambda kind: -np.inf, "nan": lambda kind: np.nan, "huge": lambda kind: 0.9 * kind.max,
-    "-huge": lambda kind: -0.9 * kind.max, "denormal": lambda kind: kind.smallest_subnormal,
+    "inf": lambda kind: np.inf, "-inf": lambda kind: -np.inf, "nan": lambda kind: np.nan,
+    "huge": lambda kind: 0.9 * kind.max, "-huge": lambda kind: -0.9 * kind.max,
+    "denormal": lambda kind: kind.smallest_subnormal,
 }  # fmt: skip
 IMAGE, LABELS = (2, 16, 9, 11), minidl.tensor(np.arange(6) % 4)
 CASES = {}  # name: (function of Tensors, shapes of its inputs, rows of the kernels' table)
@@ -56,8 +57,8 @@ case("dropout", lambda x: F.dropout(x, 0.4), IMAGE, rows="dropout_forward")
 for reduction in ("mean", "sum", "none"):
     case(f"cross_entropy {reduction}", lambda x, r=reduction: minidl.cross_entropy(x, LABELS, reduction=r), (6, 5),
          rows="CrossEntropy")  # fmt: skip
-case("cross_entropy smooth", lambda x, w: minidl.cross_entropy(x, LABELS, w.detach() ** 2, label_smoothing=0.2), (6, 5), (5,),
-     rows="CrossEntropy")  # fmt: skip
+case("cross_entropy smooth", lambda x, w: minidl.cross_entropy(x, LABELS, w.detach() ** 2, label_smoothing=0.2),
+     (6, 5), (5,), rows="CrossEntropy")  # fmt: skip
 POOLS = "max_pool2d_forward max_pool2d_scatter"
 case("max_pool2d", lambda x: minidl.max_pool2d(x, 3, 2, 1), IMAGE, rows=POOLS)
 case("max_pool2d stride 1", lambda x: minidl.max_pool2d(x, 3, 1, 1), IMAGE, rows=POOLS)
@@ -66,8 +67,8 @@ case("avg_pool2d", lambda x: minidl.avg_pool2d(x, 3, 2, 1), IMAGE, rows="avg_poo
 case("adaptive_avg_pool2d", lambda x: minidl.adaptive_avg_pool2d(x, (4, 5)), IMAGE,
      rows="adaptive_avg_pool2d_forward adaptive_avg_pool2d_adjoint")  # fmt: skip
 for relu in (False, True):
-    case(f"batch_norm_train{' relu' * relu}", lambda x, w, b, r=relu: minidl.batch_norm_train(x, w, b, relu=r)[0], IMAGE,
-         (16,), (16,), rows="BatchNorm")  # fmt: skip
+    case(f"batch_norm_train{' relu' * relu}", lambda x, w, b, r=relu: minidl.batch_norm_train(x, w, b, relu=r)[0],
+         IMAGE, (16,), (16,), rows="BatchNorm")  # fmt: skip
     case(f"batch_norm_eval{' relu' * relu}",
          lambda x, m, v, w, b, r=relu: minidl.batch_norm_eval(x, m.detach(), v.detach() ** 2, w, b, relu=r), IMAGE,
          (16,), (16,), (16,), (16,), rows="BatchNormEval")  # fmt: skip
@@ -147,7 +148,7 @@ DIFFERENCES = [
     ),
     Difference(
         r"(cross_entropy \w+|batch_norm_train( relu)?|layer_norm|gelu|block), float\d\d, -?inf in upstream: gradient",
-        "an infinite gradient from above is multiplied and subtracted in another order: infinity, or NaN of 0 * infinity",
+        "an infinite upstream gradient is multiplied and subtracted in another order: infinity, or NaN of 0 * infinity",
     ),
     Difference(
         r"(batch_norm_\w+( relu)?|layer_norm), float\d\d, -?inf in input [13]: ",
@@ -155,7 +156,7 @@ DIFFERENCES = [
     ),
     Difference(
         r"(batch_norm_train( relu)?|layer_norm|block), float\d\d, -?huge in (input 1|upstream): ",
-        "a product near the largest number overflows, or does not, since kernels multiply by the scale in another order",
+        "a product near the largest number overflows, or does not: kernels multiply by the scale in another order",
     ),
     Difference(
         r"cross_entropy smooth, float32, -?huge in input [01]: the output: ",
@@ -174,7 +175,7 @@ def inputs(name, dtype):
 
 
 def outcome(name, arrays, place, value, forms):
-    """Outputs and gradients with `value` in the middle of the input at `place`; after the last one comes the upstream."""
+    """Outputs and gradients with `value` in the middle of the input at `place`; the upstream gradient comes last."""
     arrays = [x.copy(order="K") for x in arrays]
     if place < len(arrays):
         arrays[place][tuple(n // 2 for n in arrays[place].shape)] = value
@@ -197,7 +198,9 @@ def unlike(found, expected):
     """In what two arrays differ, or None."""
     if found.shape != expected.shape or found.dtype != expected.dtype:
         return f"{found.dtype}{found.shape} instead of {expected.dtype}{expected.shape}"
-    same_kind = np.where(np.isfinite(expected), np.isfinite(found), (found == expected) | np.isnan(found) & np.isnan(expected))
+    same_kind = np.where(
+        np.isfinite(expected), np.isfinite(found), (found == expected) | np.isnan(found) & np.isnan(expected)
+    )
     if not same_kind.all():
         where = tuple(int(i) for i in np.argwhere(~same_kind)[0])
         return f"{found[where]} instead of {expected[where]} in {(~same_kind).sum()} of {found.size} places"
@@ -205,7 +208,8 @@ def unlike(found, expected):
     with np.errstate(all="ignore"):
         far = np.abs(found[finite].astype(float) - expected[finite]).max(initial=0)
         scale = np.abs(expected[finite]).max(initial=1).astype(float)
-    return f"finite numbers differ by {far:.2g}" if far > (1e-3 if expected.dtype == np.float32 else 1e-9) * scale else None
+    allowed = (1e-3 if expected.dtype == np.float32 else 1e-9) * scale
+    return f"finite numbers differ by {far:.2g}" if far > allowed else None
 
 
 def differences(name, dtype):

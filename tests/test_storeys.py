@@ -59,7 +59,9 @@ def test_every_operation_is_right_there(first_storey):
 
 
 def test_gradients_are_right_there(first_storey):
-    assert "0 failed" in run(first_storey, "-m", "minidl", "gradcheck", "conv2d", "max_pool2d", "batch_norm_train", "cross_entropy")
+    assert "0 failed" in run(
+        first_storey, "-m", "minidl", "gradcheck", "conv2d", "max_pool2d", "batch_norm_train", "cross_entropy"
+    )
 
 
 def test_an_epoch_of_digits_runs_there(first_storey):
@@ -67,7 +69,9 @@ def test_an_epoch_of_digits_runs_there(first_storey):
     assert "test accuracy" in said
 
 
-@pytest.mark.parametrize("family, operation", [(family, name) for family in ("cpu", "gpu") for name in table.FORMS[family]])
+@pytest.mark.parametrize(
+    "family, operation", [(family, name) for family in ("cpu", "gpu") for name in table.FORMS[family]]
+)
 def test_every_row_of_the_table_names_an_operation_and_a_form_of_it(family, operation, monkeypatch):
     monkeypatch.setitem(table.COMPILERS, "gpu", ())  # the forms can be imported without their compiler
     module, _, name = operation.rpartition(".")

@@ -1,4 +1,4 @@
-"""Branches of ``minidl/training`` that a healthy run on a healthy machine does not take. No test here takes fixtures."""
+"""Branches of ``minidl/training`` that a healthy run on a healthy machine does not take; no test takes a fixture."""
 
 import errno
 import io
@@ -16,7 +16,9 @@ import test_training_meaning as meaning
 import minidl
 import train
 from minidl import nn, optim, training
-from minidl.training import TrainingState, atomic, checkpoint, folder, identity, info, machine, metrics, settings, signals
+from minidl.training import (
+    TrainingState, atomic, checkpoint, folder, identity, info, machine, metrics, settings, signals,
+)
 from minidl.training.checkpoint import CheckpointError
 from minidl.training.facts import check_facts
 from minidl.training.transfer import read_weights
@@ -116,7 +118,9 @@ def test_a_saved_setting_out_of_range_and_one_that_is_not_known_are_refused():
 def test_weights_of_a_run_that_do_not_name_its_classes_are_read_without_them():
     with tempfile.TemporaryDirectory() as place:
         path = Path(place) / "weights.safetensors"
-        for facts, names in (({}, None), ({"identity": None}, None), ({"identity": {"data": {"class_names": ["a"]}}}, ["a"])):
+        for facts, names in (
+            ({}, None), ({"identity": None}, None), ({"identity": {"data": {"class_names": ["a"]}}}, ["a"]),
+        ):
             checkpoint.save_arrays(path, {"w": np.ones(2, np.float32)}, facts)
             arrays, found = read_weights(path)
             assert arrays["w"].tolist() == [1, 1] and found == names
@@ -138,7 +142,9 @@ def test_folders_that_no_run_can_have_are_refused():
         os.chdir(place)
         try:
             asked = SimpleNamespace(resume=None, output=None, overwrite=True, model="cnn")
-            refused(lambda: folder.claimed(asked, "digits"), "`--overwrite` says nothing without `--output`", ValueError)
+            refused(
+                lambda: folder.claimed(asked, "digits"), "`--overwrite` says nothing without `--output`", ValueError
+            )
             asked = SimpleNamespace(resume="empty", output=None, overwrite=False, model="cnn")
             os.mkdir("empty")
             refused(lambda: folder.claimed(asked, "digits"), "found none")

@@ -51,7 +51,9 @@ VARIANTS = {
 SLOW = ["rmsprop, plateau"]  # replays of the optimiser are in tests of capture, the schedule runs outside of the step
 
 
-@pytest.mark.parametrize("variant", [pytest.param(name, marks=[pytest.mark.slow] * (name in SLOW)) for name in VARIANTS])
+@pytest.mark.parametrize(
+    "variant", [pytest.param(name, marks=[pytest.mark.slow] * (name in SLOW)) for name in VARIANTS]
+)
 def test_a_run_has_the_bits_of_one_without_capture(run_train, tmp_path, captured, variant):
     argv = [*BRIEF, *VARIANTS[variant]]
     run_train(*argv, "--output", "replayed")
@@ -72,7 +74,7 @@ def test_a_run_that_is_interrupted_goes_on_to_the_same_bits(run_train, at_step, 
 
 
 def test_a_loss_that_is_nan_is_found_in_the_same_step(run_train, captured):
-    argv = [*BRIEF, "--lr", "1e30", "--schedule", "constant"] if "constant" in train.training.SCHEDULES else [*BRIEF, "--lr", "1e30"]
+    argv = [*BRIEF, "--lr", "1e30", *(["--schedule", "constant"] if "constant" in train.training.SCHEDULES else [])]
     with np.errstate(all="ignore"):
         (status, ours), (_, theirs) = (ended(run_train, *argv, "--output", name, *more)
                                        for name, more in (("a", []), ("b", ["--no-capture"])))  # fmt: skip

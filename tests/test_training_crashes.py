@@ -1,4 +1,4 @@
-"""A save that is cut off anywhere, a process that is killed anywhere: the old state or the new one, and the same end."""
+"""A save cut off anywhere, a process killed anywhere: the old state or the new one, and the same end."""
 
 # ruff: noqa: F401, F811 (fixtures come by import)
 
@@ -37,7 +37,11 @@ def test_a_file_is_the_old_one_or_the_new_one_wherever_its_writer_dies():
             assert path.read_bytes() in (old, new), f"died in call {k}, {disk.calls[-1]}"
             seen.add(path.read_bytes())
         assert seen == {old, new} and k > 8
-        assert disk.calls.index("fsync") < disk.calls.index("replace") < len(disk.calls) - 1 - disk.calls[::-1].index("fsync")
+        assert (
+            disk.calls.index("fsync")
+            < disk.calls.index("replace")
+            < len(disk.calls) - 1 - disk.calls[::-1].index("fsync")
+        )
 
 
 @pytest.fixture

@@ -77,7 +77,8 @@ def test_runs_started_together_get_one_folder_each(tmp_path, monkeypatch):
         thread.start()
     for thread in threads:
         thread.join()
-    assert len(got) == 1 and len(refusals) == 3 and all(re.search("in use by (another )?process", line) for line in refusals)
+    assert len(got) == 1 and len(refusals) == 3
+    assert all(re.search("in use by (another )?process", line) for line in refusals)
     got[0][1].release()
 
 

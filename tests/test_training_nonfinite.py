@@ -11,7 +11,7 @@ from minidl.training import TrainingState, checkpoint, run
 
 @pytest.fixture
 def spoil(monkeypatch):
-    """``spoil(k, where, value)``: after step k one number of the state becomes `value`; a list with that step's rate."""
+    """``spoil(k, where, value)``: one number of the state becomes `value` after step k; a list with its rate."""
 
     rates = []
 

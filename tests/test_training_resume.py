@@ -62,7 +62,8 @@ def test_a_run_of_a_version_without_shards_goes_on_with_one(run_train, stop_afte
     run_train(*argv, "--output", "straight")
     with monkeypatch.context() as earlier:
         now = run.identity
-        earlier.setattr(run, "identity", lambda *a: {part: {name: value for name, value in facts.items() if name != "shards"}
+        earlier.setattr(run, "identity",
+                        lambda *a: {part: {name: value for name, value in facts.items() if name != "shards"}
                                                      for part, facts in now(*a).items()})  # fmt: skip
         stop_after(1, *argv, "--output", "old")
     config = json.loads(Path("old/config.json").read_text())
@@ -74,8 +75,11 @@ def test_a_run_of_a_version_without_shards_goes_on_with_one(run_train, stop_afte
     assert_same_end(tmp_path / "straight", tmp_path / "old")
 
 
-@pytest.mark.parametrize("options", [[], ["--optimizer", "adam", "--lr", "0.003", "--schedule", "cosine"], ["--ema", "0.9", "--workers", "1"]],
-                         ids=["sgd", "adam", "average"])
+@pytest.mark.parametrize(
+    "options",
+    [[], ["--optimizer", "adam", "--lr", "0.003", "--schedule", "cosine"], ["--ema", "0.9", "--workers", "1"]],
+    ids=["sgd", "adam", "average"],
+)
 def test_resume_from_every_step_of_forty(run_train, at_step, tmp_path, monkeypatch, options):
     """Each of the 46 states on the way, read from its file and taken one step further, gives the next file's bits.
 

@@ -105,7 +105,9 @@ def test_help_shows_every_option(capsys):
     assert all("--" + f.name.replace("_", "-") in said for f in dataclasses.fields(train.Settings))
 
 
-@pytest.mark.parametrize("error", [ValueError("no\nway"), FileNotFoundError(2, "No such file", "a\x1b[31mb"), RuntimeError("no GPU")])
+@pytest.mark.parametrize(
+    "error", [ValueError("no\nway"), FileNotFoundError(2, "No such file", "a\x1b[31mb"), RuntimeError("no GPU")]
+)
 def test_usage_errors_are_one_escaped_line(error, capsys):
     with pytest.raises(SystemExit) as exit, usage_errors():
         raise error

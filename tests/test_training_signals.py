@@ -130,7 +130,8 @@ def test_an_interrupt_in_the_middle_of_a_step_leaves_the_last_checkpoint(run_tra
 
     monkeypatch.setattr(Run, "after_step", interrupted)
     code, said = ended(run_train, *SHORT, "--output", "run")
-    assert code == 130 and "goes on after epoch 0" in said and names(tmp_path / "run") == ["checkpoint-0000.safetensors"]
+    assert code == 130 and "goes on after epoch 0" in said
+    assert names(tmp_path / "run") == ["checkpoint-0000.safetensors"]
 
 
 def test_an_interrupt_before_the_run_is_one_line(run_train, monkeypatch):

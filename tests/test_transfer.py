@@ -156,7 +156,7 @@ def test_train_with_frozen_layers_and_go_on(run_train, at_step, tmp_path, capsys
     """
     without_page(monkeypatch)
     save_file(weights_of(models.create("googlenet", width=0.125, in_channels=1)), tmp_path / "first.safetensors")
-    begun = [*SMALL, "--weights", "first.safetensors", "--freeze", ",".join(FROZEN), "--seed", "1", "--checkpoint-every", "1"]
+    begun = [*SMALL, *"--weights first.safetensors --seed 1 --checkpoint-every 1 --freeze".split(), ",".join(FROZEN)]
     run_train(*begun, "--output", "straight")
     assert "arrays taken over" in capsys.readouterr().out
     first, second = (load_file(tmp_path / name) for name in ("first.safetensors", "straight/model.safetensors"))

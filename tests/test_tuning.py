@@ -2,8 +2,10 @@
 
 import dataclasses
 import os
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -61,7 +63,9 @@ def plan(tmp_path):
 def test_what_a_plan_says(plan, tmp_path):
     assert (plan.name, plan.trials, plan.pruning, plan.seed) == ("small", 5, True, 0)
     assert plan.storage == str(tmp_path / "small.journal") and plan.fixed == {"model": "cnn", "weight_decay": "0.001"}
-    assert plan.search == {"lr": Range(0.001, 1.0, True), "batch_size": Range(8, 64), "optimizer": Choice(("sgd", "adamw"))}
+    assert plan.search == {
+        "lr": Range(0.001, 1.0, True), "batch_size": Range(8, 64), "optimizer": Choice(("sgd", "adamw")),
+    }
     assert isinstance(plan.search["batch_size"].low, int)
     assert options(plan.fixed) == ["--model", "cnn", "--weight-decay", "0.001"]
 
@@ -106,7 +110,9 @@ def test_trials_are_followed_and_hopeless_ones_ended(plan, tmp_path):
     assert [trial.state.name for trial in finished(study)] == ["COMPLETE"] * 4 + ["PRUNED"]
     assert study.best_value == 1.0 and study.trials[0].intermediate_values == {1: 1 / 3, 2: 2 / 3, 3: 1.0}
     assert "100.00%  lr 0.1, batch_size 16, optimizer sgd" in lines[0] and "pruned  lr 1, batch_size 64" in lines[4]
-    assert as_csv(study).splitlines()[:2] == ["trial,state,val_accuracy,epochs,batch_size,lr,optimizer", "0,complete,1.0,3,16,0.1,sgd"]
+    assert as_csv(study).splitlines()[:2] == [
+        "trial,state,val_accuracy,epochs,batch_size,lr,optimizer", "0,complete,1.0,3,16,0.1,sgd",
+    ]
     shares = importances(study)
     assert set(shares) == set(plan.search) and sum(shares.values()) == pytest.approx(1) and shares["lr"] > 0.5
     first = png(picture(plan, study, shares))
@@ -116,8 +122,9 @@ def test_trials_are_followed_and_hopeless_ones_ended(plan, tmp_path):
 def test_a_trial_of_a_sweep_that_an_mpi_started_works_alone(plan, tmp_path, monkeypatch):
     for name in ("PMI_SIZE", "PMIX_RANK", "OMPI_COMM_WORLD_SIZE", "SLURM_STEP_NUM_TASKS"):
         monkeypatch.setenv(name, "2")
-    script = "import os; assert not [name for name in os.environ if name[:3] in ('PMI', 'OMP') and name != 'OMP_NUM_THREADS']\n"
-    (tmp_path / "fake.py").write_text(script + "assert 'SLURM_STEP_NUM_TASKS' not in os.environ\n" + SCRIPT)
+    script = "import os\nleft = {name for name in os.environ if name[:3] in ('PMI', 'OMP')}\n"
+    script += "assert not left - {'OMP_NUM_THREADS'} and 'SLURM_STEP_NUM_TASKS' not in os.environ\n"
+    (tmp_path / "fake.py").write_text(script + SCRIPT)
     study = enqueued(plan, (0.1, 16))
     sweep(dataclasses.replace(plan, trials=1), study, tmp_path / "fake.py", tmp_path / "out", lambda line: None)
     assert [trial.state.name for trial in study.trials] == ["COMPLETE"]
@@ -181,7 +188,9 @@ def test_two_processes_work_on_one_study(tmp_path, monkeypatch, storage):
     monkeypatch.chdir(tmp_path)
     Path("together.py").write_text(TOGETHER)
     Path("small.ini").write_text(PLAN.replace("trials = 5", f"trials = 4\nstorage = {storage}"))
-    options = dict(stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env={**os.environ, "PYTHONPATH": str(ROOT)})
+    options = dict(
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env={**os.environ, "PYTHONPATH": str(ROOT)}
+    )
     workers = [subprocess.Popen([sys.executable, "-c", WORKER, "small.ini"], **options) for _ in range(2)]
     said = []
     try:
@@ -197,6 +206,32 @@ def test_two_processes_work_on_one_study(tmp_path, monkeypatch, storage):
     assert sorted(said[0] + said[1]) == [trial.number for trial in done] == list(range(len(done)))
     assert all(said) and 4 <= len(done) <= 5  # each ends the trial that it has begun
     assert len({trial.params["lr"] for trial in done}) == len(done)  # none is tried twice
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+def test_a_sweep_that_is_ended_leaves_no_process(tmp_path, number):
+    (tmp_path / "together.py").write_text("import os, pathlib, time\npathlib.Path('pid').write_text(str(os.getpid()))\n"
+                                          "os.rename('pid', 'begun')\ntime.sleep(600)\n")
+    (tmp_path / "small.ini").write_text(PLAN)
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    process = subprocess.Popen([sys.executable, "-c", WORKER, "small.ini"], cwd=tmp_path, env=environment)
+    try:
+        pid = int(eventually((tmp_path / "begun").read_text, FileNotFoundError))
+    finally:
+        process.send_signal(number)
+        process.wait()
+    with pytest.raises(ProcessLookupError):
+        eventually(lambda: os.kill(pid, 0) or 1 / 0, ZeroDivisionError)  # as long as it is there
+
+
+def eventually(function, error):
+    """What `function` gives when it no longer raises `error`."""
+    for _ in range(int(HANG / 0.1)):
+        try:
+            return function()
+        except error:
+            time.sleep(0.1)
+    pytest.fail(f"nothing else than {error.__name__} for {HANG} seconds")
 
 
 def test_tables_that_another_process_is_making_are_waited_for(plan, tmp_path, monkeypatch):

@@ -20,7 +20,9 @@ def signature(kernel, arguments):
     names = kernel.body.__code__.co_varnames
     hints = kernel.body.__annotations__
     parameters = [
-        compilation.ConstantConstraint(value) if hints.get(name) == "ct.Constant" else _constraint(value, hints.get(name))
+        compilation.ConstantConstraint(value)
+        if hints.get(name) == "ct.Constant"
+        else _constraint(value, hints.get(name))
         for name, value in zip(names, arguments)
     ]
     return compilation.KernelSignature(parameters, compilation.CallingConvention.cutile_python_v1(), symbol="kernel")

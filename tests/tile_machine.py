@@ -179,7 +179,9 @@ class Machine:
         return index, np.asarray(inside & mask)
 
     def mma(self, a, b, total):
-        assert (a.dtype, getattr(a, "rounding", None)) == (b.dtype, getattr(b, "rounding", None)), "operands of two dtypes"
+        assert (a.dtype, getattr(a, "rounding", None)) == (b.dtype, getattr(b, "rounding", None)), (
+            "operands of two dtypes"
+        )
         assert a.dtype == total.dtype, (a.dtype, total.dtype)
         return tile(np.asarray(total) + np.asarray(a) @ np.asarray(b))
 

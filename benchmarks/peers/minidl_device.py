@@ -51,7 +51,9 @@ class Network(shared.OnDevice, minidl_jobs.Network):
     def flags(self):
         """The settings that decide the precision and the forms."""
         precision = minidl.get_float32_matmul_precision()
-        return f"set_float32_matmul_precision({precision!r}), {dispatch.kernels_in_use()} forms, captured {self.captured}"
+        return (
+            f"set_float32_matmul_precision({precision!r}), {dispatch.kernels_in_use()} forms, captured {self.captured}"
+        )
 
 
 JOBS = {"network": Network}

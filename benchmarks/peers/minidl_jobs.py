@@ -69,6 +69,7 @@ class Chain(shared.Chain):
             self.run_chain = minidl.capture(self.run_chain)
 
     def leaf(self, array):
+        """A tensor that gradients are asked for."""
         return minidl.tensor(array, requires_grad=True)
 
 

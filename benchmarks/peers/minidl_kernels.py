@@ -93,6 +93,7 @@ class Kernels(shared.Kernels):
     parameter, array = staticmethod(minidl.Tensor), operator.attrgetter("data")
 
     def tensor(self, array):
+        """The array as a tensor, images (N, H, W, C) as (N, C, H, W) in the same memory."""
         return minidl.Tensor(channels_last(array.transpose(0, 3, 1, 2)) if array.ndim == 4 else array)
 
 
@@ -105,6 +106,7 @@ class Machine(Job):
         self.measurements = {"flops": peak.flops, "bandwidth": peak.bandwidth}
 
     def measure(self):
+        """Both measurements, by name."""
         return {name: function() for name, function in self.measurements.items()}
 
 

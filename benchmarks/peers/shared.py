@@ -134,6 +134,7 @@ class Chain(Job):
         self.y = self.run_chain()
 
     def check(self, path):
+        """Write the result and the gradients of one step to `path`."""
         self.rehearse()
         self.step()
         found = {"y": self.y, "x_grad": self.x.grad, "w_grad": self.w.grad}
@@ -194,6 +195,7 @@ class Kernels(Job):
         return step
 
     def check(self, path):
+        """Write samples of the results of one step to `path`."""
         self.rehearse()
         results = enumerate(self.step())
         np.savez(path, **{str(i): sample("forward", self.array(value)) for i, value in results})

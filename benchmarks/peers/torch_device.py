@@ -18,14 +18,17 @@ class Network(shared.OnDevice, shared.Network):
     """GoogLeNet's training step with the batch on the device."""
 
     def __init__(
-        self, folder, mode, threads, device="cuda", dtype="float32", precision="float32", channels_last=False, compile=None
+        self, folder, mode, threads, device="cuda", dtype="float32", precision="float32", channels_last=False,
+        compile=None,
     ):
         torch.set_float32_matmul_precision("highest" if precision == "float32" else "high")
         torch.backends.cudnn.allow_tf32 = precision != "float32"
         torch.backends.cudnn.benchmark = True
         case, weights, images, labels = load(folder)
         self.model = GoogLeNet(case.variant, case.classes, case.width, case.channels)
-        self.reload = functools.partial(self.model.load_state_dict, {n: torch.from_numpy(w) for n, w in weights.items()})
+        self.reload = functools.partial(
+            self.model.load_state_dict, {n: torch.from_numpy(w) for n, w in weights.items()}
+        )
         self.reload()
         form = torch.channels_last if channels_last else torch.contiguous_format
         self.model.to(device, getattr(torch, dtype), memory_format=form)
@@ -65,7 +68,10 @@ class Network(shared.OnDevice, shared.Network):
 
     def flags(self):
         """The settings that decide the precision and the algorithms, as PyTorch tells them."""
-        said = {"matmul precision": torch.get_float32_matmul_precision(), "cudnn.allow_tf32": torch.backends.cudnn.allow_tf32}
+        said = {
+            "matmul precision": torch.get_float32_matmul_precision(),
+            "cudnn.allow_tf32": torch.backends.cudnn.allow_tf32,
+        }
         said |= {"cudnn.benchmark": torch.backends.cudnn.benchmark, **self.options}
         return ", ".join(f"{name} {value}" for name, value in said.items())
 

@@ -74,6 +74,7 @@ class Chain(shared.Chain):
         super().__init__(threads, length)
 
     def leaf(self, array):
+        """A tensor that gradients are asked for."""
         return torch.from_numpy(array).requires_grad_()
 
 

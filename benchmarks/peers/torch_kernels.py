@@ -78,6 +78,7 @@ class Kernels(shared.Kernels):
         super().__init__(threads, dtype)
 
     def tensor(self, array):
+        """The array as a tensor, images (N, H, W, C) as (N, C, H, W) in the same memory."""
         tensor = torch.from_numpy(array)
         return tensor.permute(0, 3, 1, 2) if tensor.ndim == 4 else tensor
 

@@ -33,7 +33,7 @@ def torchvision():
 
 
 def decoded(path):
-    """A picture as a tensor of bytes, without Pillow: by torchvision's own decoder, or simplejpeg, where that is not built."""
+    """A picture as a tensor of bytes, without Pillow: by torchvision's decoder, or where it has none by simplejpeg."""
     import torchvision.io
 
     contents = torchvision.io.read_file(path) if hasattr(torch.ops.image, "decode_jpeg") else None

@@ -80,5 +80,7 @@ def compare(contents: bytes, trained: TrainedNetwork) -> str:
     (found,) = session.run(["logits"], {"images": np.ascontiguousarray(batch)})
     error = float(np.abs(found - expected).max())
     allowed = TOLERANCE * max(1.0, float(np.abs(expected).max()))
-    check(error <= allowed, f"ONNX Runtime's logits differ by {error:.1e}, more than {allowed:.1e}: nothing was written")
+    check(
+        error <= allowed, f"ONNX Runtime's logits differ by {error:.1e}, more than {allowed:.1e}: nothing was written"
+    )
     return f"ONNX Runtime {onnxruntime.__version__} gives the same logits within {error:.1e}"

@@ -6,7 +6,8 @@
     python -m minidl gradcheck mymodule:f --shapes 2,3 3,4
 
 An argument of a function without a shape has its default, if that is a Tensor, or the shape 3,4. A function that takes
-nothing may return what is to be checked: a function and its inputs. The exit status is 0 if everything passed, 1 if something failed, 2 if a name is unknown.
+nothing may return what is to be checked: a function and its inputs. The exit status is 0 if everything passed, 1 if
+something failed, 2 if a name is unknown.
 """
 
 from __future__ import annotations
@@ -41,7 +42,9 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("targets", nargs="*", metavar="TARGET", help="op, row, model or MODULE:FUNCTION (all ops)")
     parser.add_argument("--picture", type=Path, metavar="FILE.png", help="save a heat map, op x check, as PNG")
     parser.add_argument("--order", type=whole(1, 2), default=None, help="highest derivative (default: 2, for models 1)")
-    parser.add_argument("--seed", type=whole(0, 2**64 - 1), default=0, help="of inputs, upstream gradients and directions")
+    parser.add_argument(
+        "--seed", type=whole(0, 2**64 - 1), default=0, help="of inputs, upstream gradients and directions"
+    )
     parser.add_argument("--shapes", nargs="+", type=_shape, help="of the inputs of MODULE:FUNCTION, such as 2,3 4")
     parser.add_argument("--width", type=number(0, 8, above=True), default=0.25,
                         help="width of a model's layers (default: %(default)s)")

@@ -48,7 +48,9 @@ def run(args: Namespace) -> None:
     folder = Path(args.output) if args.output else Path("sweeps") / plan.name
     study = open_study(plan)
     print(f"{shown(plan.name)}: {len(finished(study))} of {plan.trials} trials are done\n\ntrial  accuracy  settings")
-    sweep(plan, study, Path(models.__file__).parents[1] / "train.py", folder, lambda line: print(shown(line), flush=True))
+    sweep(
+        plan, study, Path(models.__file__).parents[1] / "train.py", folder, lambda line: print(shown(line), flush=True)
+    )
     write_text(folder / "trials.csv", as_csv(study))
     shares = importances(study)
     write_bytes(folder / "what_mattered.png", png(picture(plan, study, shares)))
@@ -58,7 +60,9 @@ def run(args: Namespace) -> None:
 def say_outcome(plan: Any, study: Any, shares: Any, folder: Path | str) -> None:
     """The best trial, what mattered, where things are."""
     if shares:
-        print("\nwhat explains the accuracy: " + ", ".join(f"{shown(name)} {share:.0%}" for name, share in shares.items()))
+        print(
+            "\nwhat explains the accuracy: " + ", ".join(f"{shown(name)} {share:.0%}" for name, share in shares.items())
+        )
     if any(trial.value is not None for trial in finished(study)):
         best = study.best_trial
         words = (shown(word) for word in options({**plan.fixed, **best.params}))

@@ -35,9 +35,9 @@ from minidl.data.transforms import (
 )
 
 __all__ = [
-    "LOADERS", "PRESETS", "AlternatingFlip", "ArrayDataset", "CenterCrop", "ColorJitter", "Compose", "Cutout", "DataError",
-    "DataLoader", "DataSplits", "Dataset", "ImageArchive", "ImageFolder", "ImageRandom", "Normalize", "RandomAffine",
-    "RandomCrop", "RandomErasing",
-    "RandomHorizontalFlip", "RandomRotation", "RandomShift", "RandomVerticalFlip", "RandomZoom", "Resize", "Subset",
-    "TensorDataset", "ToChannels", "ToFloat", "augmentation", "load", "load_folder", "stratified_split",
+    "LOADERS", "PRESETS", "AlternatingFlip", "ArrayDataset", "CenterCrop", "ColorJitter", "Compose", "Cutout",
+    "DataError", "DataLoader", "DataSplits", "Dataset", "ImageArchive", "ImageFolder", "ImageRandom", "Normalize",
+    "RandomAffine", "RandomCrop", "RandomErasing", "RandomHorizontalFlip", "RandomRotation", "RandomShift",
+    "RandomVerticalFlip", "RandomZoom", "Resize", "Subset", "TensorDataset", "ToChannels", "ToFloat", "augmentation",
+    "load", "load_folder", "stratified_split",
 ]

@@ -21,7 +21,9 @@ from minidl.data.sources import CIFAR10, FASHION_MNIST, MNIST
 from minidl.data.splits import SPLIT_SEED, TEST, VALIDATION, DataSplits, is_of_archives, load_folder
 
 
-def load(name: str, data_dir: Any = None, *, image_size: int | None = None, cache: int | str = 0, download: bool = True) -> Any:
+def load(
+    name: str, data_dir: Any = None, *, image_size: int | None = None, cache: int | str = 0, download: bool = True
+) -> Any:
     """Load a data set by name, or a folder of pictures.
 
     Parameters

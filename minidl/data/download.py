@@ -167,7 +167,7 @@ def _failure(error):
     if response is not None:
         return f"HTTP status {response.status_code}"
     cut_off = type(error).__name__ in ("ChunkedEncodingError", "ContentDecodingError")
-    return f"the connection broke off ({type(error).__name__})" if cut_off else f"no connection ({type(error).__name__})"
+    return f"{'the connection broke off' if cut_off else 'no connection'} ({type(error).__name__})"
 
 
 class Https:

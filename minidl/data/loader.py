@@ -114,8 +114,11 @@ class DataLoader:
         self.transform, self.device, self.prefetch_factor = transform, device, prefetch_factor
         check(sampler is None or not shuffle, "`sampler` and `shuffle` both choose the order; accepted: one of them")
         self.sampler, self.shards = sampler, shards or Shards(1, 0, 1)
-        check(batch_size >= self.shards.count,
-              f"`batch_size` is {batch_size}, too few for {self.shards.count} shards; accepted: {self.shards.count} or more")
+        check(
+            batch_size >= self.shards.count,
+            f"`batch_size` is {batch_size}, too few for {self.shards.count} shards; "
+            f"accepted: {self.shards.count} or more",
+        )
         self.epoch: int = 0
         self._first = 0  # the batch that the next iteration starts with
         self._given = 0  # batches of this epoch handed out so far

@@ -76,7 +76,7 @@ class Pictures(Dataset):
 
     @property
     def labels(self) -> Array:
-        """The labels, int64 of shape (len(self),); of a large set, better one part after the other by `index.chunks`."""
+        """The labels, int64 of shape (len(self),); of a large set, better by `index.chunks`, part after part."""
         return self.index.labels()
 
     def stamp(self) -> Any:

@@ -83,12 +83,13 @@ class Placed:
 def placed(transform: Any, images: Array, random: ImageRandom) -> Placed | None:
     """The bytes `images` with what `transform` does to them as tables, or None where tables cannot say it.
 
-    They can where `transform` is a `Compose` of crops and flips, with black or mirrored borders, that ends in `Normalize`.
+    They can where `transform` is a `Compose` of crops and flips with black or mirrored borders, then `Normalize`.
 
     Examples
     --------
     >>> from minidl.data import Compose, ImageRandom, Normalize, RandomHorizontalFlip
-    >>> images, transform = np.zeros((2, 1, 3, 1), np.uint8), Compose([RandomHorizontalFlip(p=1), Normalize([0.5], [0.5])])
+    >>> images = np.zeros((2, 1, 3, 1), np.uint8)
+    >>> transform = Compose([RandomHorizontalFlip(p=1), Normalize([0.5], [0.5])])
     >>> placed(transform, images, ImageRandom(0, 0, [0, 1])).columns.tolist()
     [[2, 1, 0], [2, 1, 0]]
     """

@@ -49,8 +49,11 @@ class DataSplits:
             If training and validation images are in different folders.
         """
         both = getattr(self.train, "dataset", None)
-        check(both is not None and both is getattr(self.val, "dataset", None),
-              f"`validation` is none, but {shown(self.name)} has its validation images in a folder of their own; accepted: tenth")
+        check(
+            both is not None and both is getattr(self.val, "dataset", None),
+            f"`validation` is none, but {shown(self.name)} has its validation images in a folder of their own; "
+            "accepted: tenth",
+        )
         return replace(self, train=both)
 
 

@@ -181,4 +181,6 @@ def _check_keys(index, first, path):
         twice = keys[1:][keys[1:] == keys[:-1]]
         if len(twice):
             place = first + int(np.flatnonzero(np.frombuffer(sums.view(), np.uint64) == twice[0])[1])
-            raise broken(f"{path}: {shown(index.names(index.rows([place]))[0])}", "each key once", "it was there before")
+            raise broken(
+                f"{path}: {shown(index.names(index.rows([place]))[0])}", "each key once", "it was there before"
+            )

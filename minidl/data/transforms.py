@@ -117,7 +117,8 @@ class Normalize:
         """Factors and summands of one row of W pixels, on a device."""
         if (W, unit, device) not in self.rows:
             rows = 1 / (unit * self.std), -self.mean / self.std
-            self.rows[W, unit, device] = tuple(backend.to_device(np.tile(r.astype(np.float32), W), device) for r in rows)
+            rows = [np.tile(row.astype(np.float32), W) for row in rows]
+            self.rows[W, unit, device] = tuple(backend.to_device(row, device) for row in rows)
         return self.rows[W, unit, device]
 
 
@@ -215,7 +216,7 @@ class RandomCrop:
         return random.integers(free, 2).T
 
     def places(self, rows: Array, columns: Array, random: Any) -> tuple[Array, Array]:
-        """The places that rows and columns come from after the crop, of where they came from before; -1 at a constant border."""
+        """The places that rows and columns come from after the crop, of those before it; -1 at a constant border."""
         old = rows.shape[1], columns.shape[1]
         size = self._size(old)
         options = self.options | ({"constant_values": -1} if self.options["mode"] == "constant" else {})

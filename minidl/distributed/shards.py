@@ -43,14 +43,16 @@ def own_shards(count: int) -> Shards:
     """
     ranks = get_world_size()
     if count < ranks or count & (count - 1) or count % ranks:
-        raise ValueError(f"`shards` is {count} for {ranks} process{'es' if ranks > 1 else ''}; accepted: a power of two, "
-                         "at least the number of processes, which is one as well")
+        raise ValueError(
+            f"`shards` is {count} for {ranks} process{'es' if ranks > 1 else ''}; accepted: a power of two, "
+            "at least the number of processes, which is one as well"
+        )
     each = count // ranks
     return Shards(count, get_rank() * each, each)
 
 
 class _OwnState:
-    """The state that a shard has to itself while others run in between: random streams, and the buffers of the module."""
+    """The state that a shard has to itself while others run in between: random streams, and buffers of the module."""
 
     def __init__(self, model, number):
         self.number, self.draws, self.buffers = number, random.get_rng_state(), list(model.buffers())
@@ -150,7 +152,7 @@ class ShardedStep:
         self._take(total.result(), [buffers[name] for name in floating])
 
     def together(self, loss_of: Callable[[Any], Tensor], batches: Sequence[Any], sizes: Sequence[int]) -> list[Tensor]:
-        """Leave the whole gradient, as `parts` does, from shards that run in step and may ask for sums over all of them.
+        """Leave the whole gradient, as `parts` does, from shards that run in step and may ask for sums over all.
 
         Each shard has a thread of its own, of which one runs at a time, and random streams
         and buffers of its own. The activations of all shards of the process are in memory at once.

@@ -142,7 +142,7 @@ def alone(environment: Mapping[str, str]) -> dict[str, str]:
 
 
 def started_apart() -> int:
-    """The number of processes that srun has started without an MPI, which would all do the same work; 1 if it has not."""
+    """The number of processes that srun has started without an MPI, each of which would do all the work; else 1."""
     return 1 if started_by_mpi() else int(os.environ.get("SLURM_STEP_NUM_TASKS", 1))
 
 

@@ -85,7 +85,9 @@ def chosen(logits: Tensor, classes: int | Sequence[int] | None) -> Array:
         return backend.to_numpy(logits.data).argmax(axis=1)
     classes = np.broadcast_to(np.asarray(classes), (N,)) if np.ndim(classes) == 0 else np.asarray(classes)
     if classes.shape != (N,) or classes.dtype.kind not in "iu" or not ((0 <= classes) & (classes < K)).all():
-        raise ValueError(f"`classes` is {classes.tolist()}; accepted: a class number for each of {N} images, 0 to {K - 1}")
+        raise ValueError(
+            f"`classes` is {classes.tolist()}; accepted: a class number for each of {N} images, 0 to {K - 1}"
+        )
     return classes.astype(np.int64)
 
 

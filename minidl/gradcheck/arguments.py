@@ -65,7 +65,8 @@ def inputs_for(
         elif _is_numbers(default):
             chosen[i] = default
     if not chosen:
-        raise ValueError(f"`{name}` has defaults for all its arguments and none is a Tensor: give `--shapes`, such as 3,4")
+        found = "has defaults for all its arguments and none is a Tensor"
+        raise ValueError(f"`{name}` {found}: give `--shapes`, such as 3,4")
     return _called_by_name(function, parameters, chosen), list(chosen.values())
 
 

@@ -1,7 +1,7 @@
 """The table of cases: one row per differentiable op (and variant), over which every check runs.
 
-A new op is one new row in ``rows_calculus.py``, ``rows_layers.py`` or ``rows_everyday.py``. The table serves the command
-line (``python -m minidl gradcheck``) and the test suite alike.
+A new op is one new row in ``rows_calculus.py``, ``rows_layers.py`` or ``rows_everyday.py``. The table serves the
+command line (``python -m minidl gradcheck``) and the test suite alike.
 """
 
 from __future__ import annotations

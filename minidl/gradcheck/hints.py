@@ -179,4 +179,5 @@ def _listed(numbers):
     return ", ".join(map(str, numbers[:6])) + (", ..." if len(numbers) > 6 else "")
 
 
-RULES: tuple[Callable[..., Any], ...] = (_nothing, _unasked, _constant_ratio, _swapped, _moved, _product, _factor, _missing_term, _only_some)
+RULES: tuple[Callable[..., Any], ...] = (_nothing, _unasked, _constant_ratio, _swapped, _moved, _product, _factor,
+                                         _missing_term, _only_some)

@@ -102,7 +102,8 @@ SELECTING = [
            reference=lambda x, y, name=name, kept=kept: _gathered(x, y, name, kept))
       for name, blocks in (("sum", SUM), ("mean", SUM), ("amax", SUM), ("amin", SUM), ("prod", ((0, 0),)))
       for kept in (True, False)],
-    Case("scatter_reduce/zeros", lambda x, y: scattering.scatter_reduce(x, 0, Tensor(np.array([1, 1, 0, 1, 1])), y, "prod"),
+    Case("scatter_reduce/zeros",
+         lambda x, y: scattering.scatter_reduce(x, 0, Tensor(np.array([1, 1, 0, 1, 1])), y, "prod"),
          lambda rng: [np.array([2.0, 0.5]), np.array([3.0, 0.0, 4.0, 0.0, 1.5])], zero_blocks=((0, 0),),
          reference=lambda x, y: np.array([8.0, 0.0])),
     linear("scatter/add", lambda x: scattering.scatter(x, 0, PLACES, 2.0, reduce="add"),
@@ -259,7 +260,8 @@ SATURATING = [
          reference=lambda x: 1.0507009873554805 * np.where(x > 0, x, 1.6732632423543772 * np.expm1(x))),
     Case("prelu", activations.prelu, away_from_zero((2, 3, 2), (3,)), zero_blocks=PRODUCT,
          reference=lambda x, w: np.where(x > 0, x, w[:, None] * x)),
-    Case("glu", lambda x: activations.glu(x, 1), normal((2, 4)), reference=lambda x: x[:, :2] / (1 + np.exp(-x[:, 2:]))),
+    Case("glu", lambda x: activations.glu(x, 1), normal((2, 4)),
+         reference=lambda x: x[:, :2] / (1 + np.exp(-x[:, 2:]))),
 ]
 
 LINE = apart((2, 3, 7))

@@ -1,7 +1,7 @@
 """The list of what is faster where: for a kind of arrays, operation -> module that has a form of the same name.
 
-Operations are written as the first storey knows them: module below ``minidl``, then function, `Fused` class, or method of
-a module. Nothing is registered anywhere else.
+Operations are written as the first storey knows them: module below ``minidl``, then function, `Fused` class, or method
+of a module. Nothing is registered anywhere else.
 """
 
 from __future__ import annotations
@@ -112,6 +112,8 @@ def _succeeds(probe):
         probe()
     except Exception as error:  # a compiler that is missing, a driver that is too old, a GPU that it does not know
         reason = " ".join(f"{type(error).__name__}: {error}".split())
-        warnings.warn(f"the GPU's kernels cannot run, operations take their plain forms: {reason}", RuntimeWarning, stacklevel=2)
+        warnings.warn(
+            f"the GPU's kernels cannot run, operations take their plain forms: {reason}", RuntimeWarning, stacklevel=2
+        )
         return False
     return True

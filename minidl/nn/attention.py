@@ -68,7 +68,8 @@ class MultiheadAttention(Module):
         self.embed_dim, self.num_heads = checks.positive_integers(embed_dim=embed_dim, num_heads=num_heads)
         if embed_dim % num_heads:
             raise ValueError(f"`num_heads` is {num_heads}, which must divide `embed_dim` {embed_dim}")
-        self.add_zero_attn, add_bias_kv = checks.flag(add_zero_attn, "add_zero_attn"), checks.flag(add_bias_kv, "add_bias_kv")
+        self.add_zero_attn: bool = checks.flag(add_zero_attn, "add_zero_attn")
+        add_bias_kv = checks.flag(add_bias_kv, "add_bias_kv")
         self.dropout, self.batch_first = checks.probability(dropout, "dropout"), checks.flag(batch_first, "batch_first")
         bias, self.layer = checks.flag(bias, "bias"), new_layer()
         place = dict(device=device, dtype=dtype)

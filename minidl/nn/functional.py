@@ -66,9 +66,10 @@ __all__ = [
     "conv_transpose1d", "conv_transpose2d", "cosine_similarity", "cross_entropy", "dropout", "dropout2d", "elu",
     "embedding", "fold", "gelu", "global_avg_pool2d", "glu", "grid_sample", "group_norm", "hardswish", "hardtanh",
     "huber_loss", "instance_norm", "interpolate", "kl_div", "l1_loss", "layer_norm", "leaky_relu", "linear",
-    "local_response_norm", "log_softmax", "logsigmoid", "max_pool1d", "max_pool2d", "mse_loss", "nll_loss", "normalize", "one_hot", "pad",
-    "pixel_shuffle", "pixel_unshuffle", "prelu", "relu", "relu6", "rms_norm", "scaled_dot_product_attention", "selu",
-    "sigmoid", "silu", "smooth_l1_loss", "softmax", "softplus", "tanh", "unfold",
+    "local_response_norm", "log_softmax", "logsigmoid", "max_pool1d", "max_pool2d", "mse_loss", "nll_loss",
+    "normalize", "one_hot", "pad", "pixel_shuffle", "pixel_unshuffle", "prelu", "relu", "relu6", "rms_norm",
+    "scaled_dot_product_attention", "selu", "sigmoid", "silu", "smooth_l1_loss", "softmax", "softplus", "tanh",
+    "unfold",
 ]  # fmt: skip
 
 
@@ -91,7 +92,8 @@ def batch_norm(
     relu : bool
         Apply ReLU in the same pass (not in PyTorch).
     """
-    checks.flag(training, "training"), checks.flag(relu, "relu"), checks.number(momentum, "momentum"), checks.number(eps, "eps")
+    checks.flag(training, "training"), checks.flag(relu, "relu")
+    checks.number(momentum, "momentum"), checks.number(eps, "eps")
     if not training:
         for name, statistic in (("running_mean", running_mean), ("running_var", running_var)):
             tensor_of(statistic, name)

@@ -217,7 +217,7 @@ def whiten_(tensor: Tensor, images: Tensor, eps: float = 5e-4) -> Tensor:
 
 
 def _patch_covariance(images, h, w):
-    """Mean of p p' over all patches p (in, h, w), flattened; sums of products whose order does not depend on threads."""
+    """Mean of p p' over all patches p (in, h, w), flattened; the sums have one order, whatever the threads."""
     H, W = images.shape[2] - h + 1, images.shape[3] - w + 1
     parts = [channel[:, i : i + H, j : j + W] for channel in images.swapaxes(0, 1) for i in range(h) for j in range(w)]
     parts = [np.ascontiguousarray(part, np.float64) for part in parts]

@@ -25,12 +25,18 @@ def new_parameter(*shape: int, dtype: DTypeLike | None = None, device: str | Non
     return Parameter(ops.creation.empty(shape, dtype=dtype, device=device))
 
 
-def _init_like_pytorch(weight, bias):
-    """Kaiming uniform with a = sqrt(5): both are uniform within 1 / sqrt(fan_in)."""
-    init.kaiming_uniform_(weight, a=math.sqrt(5))
-    if bias is not None:
-        bound = 1 / math.sqrt(init.fans(weight)[0])
-        init.uniform_(bias, -bound, bound)
+def add_weights(layer: Module, shape: tuple[int, ...], outputs: int, bias: bool, **place: Any) -> None:
+    """Give a layer its `weight` of `shape` and, if `bias`, a `bias` for each of its outputs.
+
+    Both are uniform within 1 / sqrt(fan_in), as in PyTorch: Kaiming uniform with a = sqrt(5).
+    """
+    layer.weight = new_parameter(*shape, **place)
+    shift = new_parameter(outputs, **place) if checks.flag(bias, "bias") else None
+    layer.register_parameter("bias", shift)
+    init.kaiming_uniform_(layer.weight, a=math.sqrt(5))
+    if shift is not None:
+        bound = 1 / math.sqrt(init.fans(layer.weight)[0])
+        init.uniform_(shift, -bound, bound)
 
 
 class Linear(Module):
@@ -45,6 +51,7 @@ class Linear(Module):
 
     in_features: int
     out_features: int
+    weight: Parameter
 
     def __init__(
         self, in_features: int, out_features: int, bias: bool = True, device: str | None = None, dtype: Any = None
@@ -53,10 +60,7 @@ class Linear(Module):
         self.in_features, self.out_features = checks.positive_integers(
             in_features=in_features, out_features=out_features
         )
-        place = dict(device=device, dtype=dtype)
-        self.weight: Parameter = new_parameter(self.out_features, self.in_features, **place)
-        self.register_parameter("bias", new_parameter(self.out_features, **place) if checks.flag(bias, "bias") else None)
-        _init_like_pytorch(self.weight, self.bias)
+        add_weights(self, (self.out_features, self.in_features), self.out_features, bias, device=device, dtype=dtype)
 
     def forward(self, input: Tensor) -> Tensor:
         return ops.matmul.linear(input, self.weight, self.bias)
@@ -76,6 +80,7 @@ class Conv2d(Module):
     groups: int
     stride: tuple[int, int]
     dilation: tuple[int, int]
+    weight: Parameter
 
     padding_modes: tuple[str, ...] = ("zeros", "reflect", "replicate", "circular")
 
@@ -95,10 +100,7 @@ class Conv2d(Module):
         self.padding: str | tuple[int, int] = padding if isinstance(padding, str) else checks.pair(padding, "padding")
         self.padding_mode: str = checks.choice(padding_mode, "padding_mode", self.padding_modes)
         self._frame = paddings(padding, self.kernel_size, self.stride, self.dilation)  # raises now
-        place = dict(device=device, dtype=dtype)
-        self.weight: Parameter = new_parameter(*self._weight_shape(), **place)
-        self.register_parameter("bias", new_parameter(self.out_channels, **place) if checks.flag(bias, "bias") else None)
-        _init_like_pytorch(self.weight, self.bias)
+        add_weights(self, self._weight_shape(), self.out_channels, bias, device=device, dtype=dtype)
 
     def _weight_shape(self):
         return (self.out_channels, self.in_channels // self.groups, *self.kernel_size)

@@ -16,8 +16,9 @@ from minidl.tensor import Tensor
 
 def _affine(module, shape, weight, bias, **place):
     """Scale 1 and shift 0 of the layer, or None where it has none."""
-    module.register_parameter("weight", init.ones_(new_parameter(*shape, **place)) if checks.flag(weight, "affine") else None)
-    module.register_parameter("bias", init.zeros_(new_parameter(*shape, **place)) if checks.flag(bias, "bias") and weight else None)
+    weight, bias = checks.flag(weight, "affine"), checks.flag(bias, "bias") and weight
+    module.register_parameter("weight", init.ones_(new_parameter(*shape, **place)) if weight else None)
+    module.register_parameter("bias", init.zeros_(new_parameter(*shape, **place)) if bias else None)
 
 
 class _BatchNorm(Module):

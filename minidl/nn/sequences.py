@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 from minidl import checks, ops
 from minidl.checks import Ints
-from minidl.nn.layers import _init_like_pytorch, new_parameter
-from minidl.nn.module import Module
+from minidl.nn.layers import add_weights
+from minidl.nn.module import Module, Parameter
 from minidl.nn.padding import ZeroPad2d
 from minidl.ops.sequences import single
 from minidl.tensor import Tensor
@@ -29,6 +29,7 @@ class Conv1d(Module):
     in_channels: int
     out_channels: int
     groups: int
+    weight: Parameter
 
     padding_modes: tuple[str, ...] = ("zeros", "reflect", "replicate", "circular")
 
@@ -53,10 +54,7 @@ class Conv1d(Module):
         if padding == "same" and self.stride != (1,):
             raise ValueError(f"`padding` is 'same' but `stride` is {stride}; 'same' needs stride 1")
         self.padding_mode: str = checks.choice(padding_mode, "padding_mode", self.padding_modes)
-        place = dict(device=device, dtype=dtype)
-        self.weight: Parameter = new_parameter(*self._weight_shape(), **place)
-        self.register_parameter("bias", new_parameter(self.out_channels, **place) if checks.flag(bias, "bias") else None)
-        _init_like_pytorch(self.weight, self.bias)
+        add_weights(self, self._weight_shape(), self.out_channels, bias, device=device, dtype=dtype)
 
     def _weight_shape(self):
         return (self.out_channels, self.in_channels // self.groups, *self.kernel_size)

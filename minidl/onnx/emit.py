@@ -26,6 +26,7 @@ SAME = {name.capitalize(): name.capitalize() for name in SAME_NAME.split()} | {
 
 
 def same(graph: Graph, call: Call, inputs: Any) -> str:
+    """An operator of ONNX that differs in name at most; numbers become constants of the result's dtype."""
     numbers = (float, int, bool)
     inputs = [np.asarray(x, call.result.tensor.dtype) if isinstance(x, numbers) else x for x in inputs]
     return graph.add(SAME[call.kind], inputs, call.layer)
@@ -38,6 +39,7 @@ def pads(padding: Any) -> Any:
 
 
 def conv(graph: Graph, call: Call, inputs: Any) -> str:
+    """`Conv`, whose window ONNX wants written out: the weight has to be a constant."""
     g = call.options
     window = _constant(call, inputs[1]).shape[2:]
     options = dict(kernel_shape=window, pads=pads(g["padding"]), strides=g["stride"], dilations=g["dilation"])
@@ -45,6 +47,7 @@ def conv(graph: Graph, call: Call, inputs: Any) -> str:
 
 
 def conv_transpose(graph: Graph, call: Call, inputs: Any) -> str:
+    """`ConvTranspose`; `output_padding` makes up the pixels that the usual formula for its size leaves out."""
     g, window = call.options, _constant(call, inputs[1]).shape[2:]
     sizes = zip(call.inputs[0].tensor.shape[2:], g["stride"], g["padding"], g["dilation"], window, g["input_shape"][2:])
     extra = [size - ((n - 1) * s - sum(p) + d * (k - 1) + 1) for n, s, p, d, k, size in sizes]
@@ -59,6 +62,7 @@ def _constant(call, array):
 
 
 def batch_norm(graph: Graph, call: Call, inputs: Any) -> str:
+    """`BatchNormalization` with running statistics, and `Relu` where the layer has one."""
     x, mean, var, weight, bias = inputs
     weight = np.ones_like(mean) if weight is None else weight
     bias = np.zeros_like(mean) if bias is None else bias
@@ -67,18 +71,22 @@ def batch_norm(graph: Graph, call: Call, inputs: Any) -> str:
 
 
 def max_pool(graph: Graph, call: Call, inputs: Any) -> str:
+    """`MaxPool`, without the places of the maxima."""
     g = call.options
     options = dict(kernel_shape=g["kernel_size"], strides=g["stride"], pads=pads(g["padding"]), dilations=g["dilation"])
     return graph.add("MaxPool", inputs, call.layer, ceil_mode=int(g["ceil_mode"]), **options)
 
 
 def avg_pool(graph: Graph, call: Call, inputs: Any) -> str:
+    """`AveragePool`; a divisor other than the number of pixels has no form."""
     g = call.options
     if g["divisor_override"] is not None:
         raise TraceError(f"`divisor_override` in layer `{call.layer}` has no ONNX form")
     options = dict(kernel_shape=g["kernel_size"], strides=g["stride"], pads=pads(g["padding"]))
     counted = int(g["count_include_pad"])
-    return graph.add("AveragePool", inputs, call.layer, ceil_mode=int(g["ceil_mode"]), count_include_pad=counted, **options)
+    return graph.add(
+        "AveragePool", inputs, call.layer, ceil_mode=int(g["ceil_mode"]), count_include_pad=counted, **options
+    )
 
 
 def adaptive_avg_pool(graph: Graph, call: Call, inputs: Any) -> str:
@@ -105,13 +113,19 @@ def _means(length, count):
 
 
 def local_response_norm(graph: Graph, call: Call, inputs: Any) -> str:
+    """`LRN`, for windows of an odd number of channels."""
     g = {name: float(value) for name, value in call.options.items() if name != "size"}
     if call.options["size"] % 2 == 0:
-        raise TraceError(f"`size` of the normalisation in layer `{call.layer}` is even, which ONNX Runtime does not take")
-    return graph.add("LRN", inputs, call.layer, size=call.options["size"], alpha=g["alpha"], beta=g["beta"], bias=g["k"])
+        raise TraceError(
+            f"`size` of the normalisation in layer `{call.layer}` is even, which ONNX Runtime does not take"
+        )
+    return graph.add(
+        "LRN", inputs, call.layer, size=call.options["size"], alpha=g["alpha"], beta=g["beta"], bias=g["k"]
+    )
 
 
 def layer_norm(graph: Graph, call: Call, inputs: Any) -> str:
+    """`LayerNormalization` over the last axes."""
     x, weight, bias = inputs
     shape = call.inputs[0].tensor.shape[call.options["axes"][0] :]
     weight = np.ones(shape, call.result.tensor.dtype) if weight is None else weight
@@ -121,10 +135,12 @@ def layer_norm(graph: Graph, call: Call, inputs: Any) -> str:
 
 
 def linear(graph: Graph, call: Call, inputs: Any) -> str:
+    """`Gemm` with a transposed weight."""
     return graph.add("Gemm", [x for x in inputs if x is not None], call.layer, transB=1)
 
 
 def reshape(graph: Graph, call: Call, inputs: Any) -> str:
+    """`Flatten` where it suffices, `Reshape` elsewhere; one axis at most depends on the number of images."""
     before, after = call.inputs[0].shape, call.result.shape
     if after.count(IMAGES) > 1:
         raise TraceError(f"a reshape in layer `{call.layer}` has the number of images in several axes of its result")
@@ -134,23 +150,27 @@ def reshape(graph: Graph, call: Call, inputs: Any) -> str:
 
 
 def broadcast(graph: Graph, call: Call, inputs: Any) -> str:
+    """`Expand`, for any number of images."""
     shape = [1 if n == IMAGES else n for n in call.result.shape]  # a length that is there already
     return graph.add("Expand", [inputs[0], np.array(shape, np.int64)], call.layer)
 
 
 def pad(graph: Graph, call: Call, inputs: Any) -> str:
+    """`Pad` by a constant."""
     x, widths, value = inputs
     ends = np.array([w[0] for w in widths] + [w[1] for w in widths], np.int64)
     return graph.add("Pad", [x, ends, np.asarray(value, call.result.tensor.dtype)], call.layer, mode="constant")
 
 
 def clip(graph: Graph, call: Call, inputs: Any) -> str:
+    """`Clip`; an end without a limit is an empty input."""
     x, *ends = inputs
     ends = [np.asarray(e, call.result.tensor.dtype) if e is not None else "" for e in ends]
     return graph.add("Clip", [x, *ends], call.layer)
 
 
 def extreme(graph: Graph, call: Call, inputs: Any) -> str:
+    """`ReduceMax` or `ReduceMin`."""
     x, which, axes, keepdim = inputs
     return graph.add("ReduceMax" if which == "max" else "ReduceMin", [x], call.layer, axes=axes, keepdims=int(keepdim))
 
@@ -165,11 +185,13 @@ def gelu(graph: Graph, call: Call, inputs: Any) -> str:
 
 
 def total(graph: Graph, call: Call, inputs: Any) -> str:
+    """`ReduceSum`."""
     x, axes, keepdim = inputs
     return graph.add("ReduceSum", [x, np.array(axes, np.int64)], call.layer, keepdims=int(keepdim))
 
 
 def softmax(graph: Graph, call: Call, inputs: Any) -> str:
+    """`Softmax` or `LogSoftmax` over one axis."""
     x, axes = inputs
     if len(axes) != 1:
         raise TraceError(f"`{call.kind}` in layer `{call.layer}` is over {len(axes)} axes; ONNX has it over one")
@@ -194,9 +216,13 @@ def emit(graph: Graph, calls: Any) -> list[Any]:
     outputs = []
     for call in calls:
         if call.kind not in FORMS:
-            raise TraceError(f"`{call.kind}` in layer `{call.layer}` has no ONNX form here; there are {', '.join(FORMS)}")
+            raise TraceError(
+                f"`{call.kind}` in layer `{call.layer}` has no ONNX form here; there are {', '.join(FORMS)}"
+            )
         if any(isinstance(x, Value) and x.output for x in call.inputs):
-            raise TraceError(f"`{call.kind}` in layer `{call.layer}` reads a second output, which has no ONNX form here")
+            raise TraceError(
+                f"`{call.kind}` in layer `{call.layer}` reads a second output, which has no ONNX form here"
+            )
         outputs.append(FORMS[call.kind](graph, call, [_given(graph, x, outputs) for x in call.inputs]))
     return outputs
 

@@ -114,7 +114,9 @@ def fold_norms(graph: Graph) -> None:
         shift = beta + scale * ((bias[0] if bias else 0.0) - mean)
         name = conv.inputs[1].removesuffix(".weight")
         folded = (weight * scale.reshape(-1, 1, 1, 1)).astype(weight.dtype), shift.astype(weight.dtype)
-        conv.inputs[1:] = [graph.constant(a, f"{name}.{part}") for a, part in zip(folded, ("folded_weight", "folded_bias"))]
+        conv.inputs[1:] = [
+            graph.constant(a, f"{name}.{part}") for a, part in zip(folded, ("folded_weight", "folded_bias"))
+        ]
         graph.replace(node, conv)
     graph.without_leftovers()
 

@@ -21,7 +21,9 @@ from minidl.onnx import elementwise, images, reductions, shapes
 from minidl.onnx.shapes import MAX_SIZE, check_size
 from minidl.tensor import Tensor
 
-OPERATORS: dict[str, Callable[..., Any]] = elementwise.OPERATORS | images.OPERATORS | shapes.OPERATORS | reductions.OPERATORS
+OPERATORS: dict[str, Callable[..., Any]] = (
+    elementwise.OPERATORS | images.OPERATORS | shapes.OPERATORS | reductions.OPERATORS
+)
 MAX_BYTES = (1 << 31) - 1  # what protobuf takes
 DTYPES = ("bool", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64", "float16", "float32",
           "float64")  # fmt: skip
@@ -153,7 +155,7 @@ class Step:
             self.attributes["outputs"] = len(self.outputs)
 
     def is_constant(self, constants: Any) -> bool:
-        """Return whether the node computes with `constants` only, none of them a parameter, so that it can do so once."""
+        """Return whether the node computes with `constants` only, none of them a parameter: once is enough then."""
         known = [constants.get(name) for name in self.inputs if name]
         return not any(value is None or isinstance(value, Parameter) for value in known)
 
@@ -164,11 +166,13 @@ class Step:
             if self.kind in elementwise.OPERATORS:
                 check_size(math.prod(np.broadcast_shapes(*[x.shape for x in inputs if x is not None])))
             result = (OPERATORS | ON_CONSTANTS)[self.kind](*inputs, **self.attributes)
-        except (TypeError, ValueError, IndexError, KeyError, NotImplementedError, RuntimeError, ArithmeticError) as error:
+        except (TypeError, ValueError, LookupError, RuntimeError, ArithmeticError) as error:
             raise OnnxError(f"{self.kind} `{self.name}`: {error}") from error
         results = result if isinstance(result, tuple) else (result,)
         if len(results) < len([name for name in self.outputs if name]):
-            raise OnnxError(f"{self.kind} `{self.name}`: {len(self.outputs)} outputs; minidl has {len(results)} of them")
+            raise OnnxError(
+                f"{self.kind} `{self.name}`: {len(self.outputs)} outputs; minidl has {len(results)} of them"
+            )
         values.update(zip(self.outputs, results))
 
 

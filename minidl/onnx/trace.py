@@ -166,5 +166,7 @@ def _equal(a, b):
 
 
 def _renumbered(call, numbers):
-    inputs = (x if not isinstance(x, Value) or x.call is None else x._replace(call=numbers[x.call]) for x in call.inputs)
+    inputs = (
+        x if not isinstance(x, Value) or x.call is None else x._replace(call=numbers[x.call]) for x in call.inputs
+    )
     return call._replace(inputs=tuple(inputs))

@@ -117,7 +117,7 @@ def prelu(input: Tensor, weight: Tensor) -> Tensor:
     """
     channels = input.shape[1] if tensor_of(input).ndim > 1 else 1
     if tensor_of(weight, "weight").ndim > 1 or weight.data.size not in (1, channels):
-        raise ValueError(f"`weight` has shape {weight.shape}; accepted: 1 slope or {channels}, `input` is {input.shape}")
+        raise ValueError(f"`weight` has shape {weight.shape}; accepted: 1 slope or {channels} for {input.shape}")
     slopes = weight.reshape((1, -1) + (1,) * (input.ndim - 2)) if input.ndim > 1 else weight.reshape(())
     return where(input.data > 0, input, slopes * input)
 

@@ -14,6 +14,8 @@ from minidl.tensor import Function, Tensor
 
 
 class Add(Function):
+    """y = a + b has the slopes 1 and 1."""
+
     def forward(self, a: Array | float, b: Array | float) -> float | Array:
         return a + b
 
@@ -22,6 +24,8 @@ class Add(Function):
 
 
 class Sub(Function):
+    """y = a - b has the slopes 1 and -1."""
+
     def forward(self, a: Array | float, b: Array | float) -> float | Array:
         return a - b
 
@@ -30,6 +34,8 @@ class Sub(Function):
 
 
 class Mul(Function):
+    """y = a b has the slopes b and a; only the factors that a slope needs are kept."""
+
     def forward(self, a: Array | float, b: Array | float) -> Array:
         self.save_factors(a, b)
         return a * b
@@ -75,6 +81,8 @@ class RoundedQuotient(Function):
 
 
 class Pow(Function):
+    """y = a ** b has the slopes b a ** (b - 1) and y log(a)."""
+
     def forward(self, a: Array | float, b: Array | float) -> float | Array:
         self.save_for_backward(a, b)
         try:
@@ -105,6 +113,8 @@ def _exponent_slope(a, b):
 
 
 class Negate(Function):
+    """y = -x."""
+
     def forward(self, x: Array) -> float | Array:
         return -x
 
@@ -160,6 +170,8 @@ class Clamp(Function):
 
 
 class Where(Function):
+    """a where the condition holds, b elsewhere; each gets the gradient of its own elements."""
+
     names: tuple[str, ...] = ("condition", "input", "other")
 
     def forward(self, condition: Array, a: Array | float, b: Array | float) -> Array:

@@ -53,7 +53,8 @@ def scaled_dot_product_attention(
     flag(is_causal, "is_causal"), flag(enable_gqa, "enable_gqa")
     for name, tensor in (("query", query), ("key", key), ("value", value)):
         tensor_of(tensor, name)
-    if min(query.ndim, key.ndim, value.ndim) < 2 or query.shape[-1] != key.shape[-1] or key.shape[-2] != value.shape[-2]:
+    has_matrices = min(query.ndim, key.ndim, value.ndim) >= 2
+    if not has_matrices or query.shape[-1] != key.shape[-1] or key.shape[-2] != value.shape[-2]:
         raise ValueError(
             f"`query` {query.shape}, `key` {key.shape} and `value` {value.shape} do not fit: "
             "accepted: (..., L, E), (..., S, E) and (..., S, V)"
@@ -63,7 +64,8 @@ def scaled_dot_product_attention(
         raise ValueError("`attn_mask` is given and `is_causal` True; accepted: one of the two")
     if enable_gqa:
         key, value = (repeat_interleave(x, query.shape[-3] // x.shape[-3], -3) for x in (key, value))
-    scores = query @ key.transpose(-2, -1) * (1 / math.sqrt(query.shape[-1]) if scale is None else number(scale, "scale"))
+    scale = 1 / math.sqrt(query.shape[-1]) if scale is None else number(scale, "scale")
+    scores = query @ key.transpose(-2, -1) * scale
     if is_causal:
         xp = array_module(query.data)
         L, S = scores.shape[-2:]

@@ -1,4 +1,4 @@
-"""Average pooling: the mean of each window. Linear: its backward is its adjoint, whose backward is the pooling again."""
+"""Average pooling, the mean of each window. It is linear: its backward is its adjoint, and that one's the pooling."""
 
 from __future__ import annotations
 
@@ -120,6 +120,8 @@ def adaptive_avg_pool2d_adjoint(grad: Array, input_shape: Shape, out: Array | No
 
 
 class AvgPool2d(Function):
+    """Mean of each window, linear in x; its backward is `AvgPool2dGrad`."""
+
     def forward(self, x: Array, **options: Any) -> Array:
         self.options: dict[str, Any] = options
         self.shape: Shape = x.shape
@@ -130,6 +132,8 @@ class AvgPool2d(Function):
 
 
 class AvgPool2dGrad(Function):
+    """Adjoint of `AvgPool2d`: a window's gradient in equal shares to its pixels; its own backward is the pooling."""
+
     def forward(self, grad: Array, input_shape: Shape, ceil_mode: bool, **options: Any) -> Array:
         self.options: dict[str, Any] = dict(options, ceil_mode=ceil_mode)  # the kernel sees it in the shape of `grad`
         return avg_pool2d_adjoint(grad, input_shape, **options)
@@ -139,6 +143,8 @@ class AvgPool2dGrad(Function):
 
 
 class AdaptiveAvgPool2d(Function):
+    """Mean over windows that share out the image among `output_size` cells."""
+
     output_size: Pair
     shape: Shape
 
@@ -151,6 +157,8 @@ class AdaptiveAvgPool2d(Function):
 
 
 class AdaptiveAvgPool2dGrad(Function):
+    """Adjoint of `AdaptiveAvgPool2d`: a cell's gradient in equal shares to the pixels of its window."""
+
     def forward(self, grad: Array, input_shape: Shape, output_size: Pair) -> Array:
         self.output_size: Pair = output_size
         return adaptive_avg_pool2d_adjoint(grad, input_shape)
@@ -190,7 +198,7 @@ def avg_pool2d(
 
 def adaptive_avg_pool2d(input: Tensor, output_size: Ints) -> Tensor:
     """Mean over windows chosen so that the result has `output_size` (int or pair; None keeps an axis)."""
-    return on_images(lambda images: AdaptiveAvgPool2d.apply(images, adaptive_size(images, output_size)), floating(input))
+    return on_images(lambda x: AdaptiveAvgPool2d.apply(x, adaptive_size(x, output_size)), floating(input))
 
 
 def global_avg_pool2d(input: Tensor) -> Tensor:

@@ -4,9 +4,9 @@ A convolution takes the same weighted sum in every window of the image:
 
     y[n, k, i, j] = sum over c, u, v of  w[k, c, u, v] * x[n, c, s i + d u - p, s j + d v - p]
 
-`im2col` writes each window as one row of a matrix, (N OH OW) x (kh kw C). Then the whole convolution is *one* product of
-that matrix with the weights, (kh kw C) x K, and its gradients are the two products of matrix calculus, Y = X W. A prime
-means "the gradient of the loss with respect to":
+`im2col` writes each window as one row of a matrix, (N OH OW) x (kh kw C). Then the whole convolution is *one* product
+of that matrix with the weights, (kh kw C) x K, and its gradients are the two products of matrix calculus, Y = X W. A
+prime means "the gradient of the loss with respect to":
 
     y = im2col(x) W        x' = col2im(y' W^T)        W' = im2col(x)^T y'
 
@@ -94,7 +94,7 @@ def conv2d_input_grad(
     grad: Array, weight: Array, input_shape: Shape, stride: Pair = (1, 1), padding: Sides = ((0, 0), (0, 0)),
     dilation: Pair = (1, 1), groups: int = 1, out: Array | None = None, accumulate: bool = False,
 ) -> Array:  # fmt: skip
-    """Gradient of `conv2d` with respect to its input: `grad` (N, K, OH, OW) -> `input_shape`; the transposed convolution.
+    """Gradient of `conv2d` with respect to its input, `grad` (N, K, OH, OW) -> `input_shape`: transposed convolution.
 
     With `accumulate` it is added to what `out` holds.
 
@@ -138,6 +138,8 @@ def conv2d_weight_grad(
 
 
 class Conv2d(Function):
+    """y = conv(x, w) + b; x' and w' are the other two of the family, b' the sum of y' over images and pixels."""
+
     names: tuple[str, ...] = ("input", "weight", "bias")
 
     def forward(self, x: Array, weight: Array, bias: Array | None, **geometry: Any) -> Array:
@@ -158,6 +160,8 @@ class Conv2d(Function):
 
 
 class ConvInputGrad(Function):
+    """x' as a function of y' and w, linear in each: the transposed convolution."""
+
     def forward(self, grad: Array, weight: Array, input_shape: Shape, **geometry: Any) -> Array:
         self.geometry: dict[str, Any] = geometry
         self.weight_shape: Shape = weight.shape
@@ -174,6 +178,8 @@ class ConvInputGrad(Function):
 
 
 class ConvWeightGrad(Function):
+    """w' as a function of y' and x, linear in each."""
+
     def forward(self, grad: Array, x: Array, weight_shape: Shape, **geometry: Any) -> Array:
         self.geometry: dict[str, Any] = geometry
         self.input_shape: Shape = x.shape

@@ -150,7 +150,7 @@ def randperm(n: int, dtype: Any = None, device: str | None = None) -> Tensor:
 
 
 def _like(name, input, dtype, device, requires_grad, *values):
-    """An array that the array library's function of that name makes of `input`, in its dtype and where it lies unless given."""
+    """The result of the array library's function `name` on `input`: of its dtype and on its device unless given."""
     array = tensor_of(input).data
     dtype = array.dtype if dtype is None else checks.dtype(dtype)
     made = backend.quietly(getattr(backend.array_module(array), name), array, *values, dtype=dtype)

@@ -54,6 +54,8 @@ def dropout_forward(x: Array, p: float, seed: int, layer: int, step: int) -> Arr
 
 
 class Dropout(Function):
+    """y = x m / (1 - p), with the mask m drawn from the key; linear in x, so the backward is the same op on y'."""
+
     p: float
     key: tuple[int, int, int]
 

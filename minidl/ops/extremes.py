@@ -44,6 +44,8 @@ def _refuse_empty(input, axes, name):
 
 
 class Extreme(Function):
+    """Largest or smallest element over axes; elements that tie share the gradient evenly."""
+
     def forward(self, x: Array, name: str, axes: Shape, keepdim: bool) -> Array:
         self.kept: Shape = kept_shape(x.shape, axes)
         y = getattr(x, name)(axis=axes, keepdims=True)

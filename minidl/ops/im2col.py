@@ -80,6 +80,8 @@ def col2im_forward(
 
 
 class Im2Col(Function):
+    """Each window as a row of a matrix; a linear map, whose adjoint is `Col2Im`."""
+
     geometry: dict[str, Any]
     shape: Shape
 
@@ -92,6 +94,8 @@ class Im2Col(Function):
 
 
 class Col2Im(Function):
+    """Rows added where their windows lie: the adjoint of `Im2Col`, <im2col(x), c> = <x, col2im(c)>."""
+
     def forward(self, columns: Array, input_shape: Shape, **geometry: Any) -> Array:
         self.geometry: dict[str, Any] = geometry
         return col2im_forward(columns, input_shape, **geometry)

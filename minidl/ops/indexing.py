@@ -45,7 +45,7 @@ def _at(array, index):
     except IndexError as error:
         raise IndexError(f"`index` does not fit shape {array.shape}: {error}") from None
     except (TypeError, ValueError):
-        raise TypeError(f"`index` is {checks.shown(index)}; accepted: numbers, slices, arrays of integers, masks") from None
+        raise checks.refused("index", index, "numbers, slices, arrays of integers, masks", TypeError) from None
 
 
 class Slice(Function):
@@ -65,6 +65,8 @@ class Slice(Function):
 
 
 class Unslice(Function):
+    """Adjoint of `Slice`: zeros of `shape` with x at the index."""
+
     def forward(self, x: Array, index: Any, shape: Shape) -> Array:
         self.index: Any = index
         # A gradient lies in memory as its image does, unless the index dropped or added axes.

@@ -13,6 +13,8 @@ from minidl.tensor import Function, Tensor
 
 
 class Concat(Function):
+    """Arrays joined along an axis; the gradient is cut up at the same places."""
+
     axis: int
     sizes: list[int]
 

@@ -26,6 +26,8 @@ def _check_reduction(reduction):
 
 
 class Softmax(Function):
+    """y = e / sum(e) with e = exp(x - max(x)); x' = y (y' - sum(y' y))."""
+
     def forward(self, x: Array, axis: int) -> Array:
         self.axis: int = axis
         if x.size:
@@ -42,6 +44,8 @@ class Softmax(Function):
 
 
 class LogSoftmax(Function):
+    """y = x - log(sum(exp(x))), shifted by max(x); x' = y' - exp(y) sum(y')."""
+
     def forward(self, x: Array, axis: int) -> Array:
         self.axis: int = axis
         xp = array_module(x)

@@ -51,8 +51,7 @@ def max_pool2d_forward(
     kernel_size, stride, padding, dilation : pairs of int
         Padding counts as minus infinity, and is at most half the window's reach.
     ceil_mode : bool, True to let a last window hang over the edge
-    out : array, shape (N, C, OH, OW), optional
-        Memory for the maxima; may be a slice of channels.
+    out : array, shape (N, C, OH, OW), optional memory for the maxima; may be a slice of channels
 
     Returns
     -------
@@ -106,9 +105,6 @@ def max_pool2d_scatter(
 ) -> Array:  # fmt: skip
     """Backward of `max_pool2d_forward`: each number of `grad` goes to the pixel its window's maximum came from.
 
-    For each tap, the gradients of the windows that it won are added to one slice: no write goes to an address
-    computed from data.
-
     Parameters
     ----------
     grad, argmax : arrays, shape (N, C, OH, OW)
@@ -156,6 +152,8 @@ def max_pool2d_gather(
 
 
 class MaxPool2d(Function):
+    """Largest pixel of each window, and its place in the window; the gradient goes to that pixel."""
+
     def forward(self, x: Array, winners: bool = True, **geometry: Any) -> Array | tuple[Array, Array]:
         if not winners and not self.needs_input_grad[0]:
             return max_pool2d_values(x, **geometry)
@@ -172,6 +170,8 @@ class MaxPool2d(Function):
 
 
 class MaxPoolScatter(Function):
+    """Each window's number added at the place of its maximum; the adjoint of `MaxPoolGather`."""
+
     def forward(self, grad: Array, argmax: Array, input_shape: Shape, **geometry: Any) -> Array:
         self.geometry: dict[str, Pair] = geometry
         self.save_for_backward(argmax)
@@ -183,6 +183,8 @@ class MaxPoolScatter(Function):
 
 
 class MaxPoolGather(Function):
+    """The pixel at the place of each window's maximum; linear in x, since the places are given."""
+
     def forward(self, x: Array, argmax: Array, **geometry: Any) -> Array:
         self.geometry: dict[str, Pair] = geometry
         self.shape: Shape = x.shape
@@ -205,10 +207,9 @@ def max_pool2d(
     input : Tensor, shape (N, C, H, W), or (C, H, W) without a batch
     kernel_size, stride, padding, dilation : int or pair
         `stride` is `kernel_size` when None; the padding never wins.
-    ceil_mode : bool
-        Let a last window hang over the edge.
-    return_indices : bool
-        Return also the flat index ``h * W + w`` of each winner.
+    ceil_mode : bool, True to let a last window hang over the edge
+    return_indices : bool, True for the flat index ``h * W + w`` of each winner too
+
     Returns
     -------
     Tensor, shape (N, C, OH, OW), or a pair of them
@@ -253,8 +254,7 @@ def _flat_indices(input, argmax, geometry):
 def adaptive_max_pool2d(input: Tensor, output_size: Ints, return_indices: bool = False) -> Any:
     """Largest value in windows chosen so that the result has `output_size`, as PyTorch's ``adaptive_max_pool2d``.
 
-    Windows differ in size where the division leaves a rest: each is stretched to the largest one by repeating its
-    last row and column, and an ordinary pooling follows.
+    Where the division leaves a rest, windows are stretched to the largest by repeating their last row and column.
 
     Parameters
     ----------

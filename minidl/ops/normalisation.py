@@ -3,8 +3,8 @@
 Each is defined here in Tensor operations, line by line as in its paper; differentiating the definition gives the
 gradients. A faster form is held to the definition by the tests.
 
-**Batch norm's gradient in six lines** (a prime: the gradient of the loss with respect to). Of n values x of a channel, with
-xc = x - mean(x), s = 1 / sqrt(mean(xc^2) + eps) and y = s xc:
+**Batch norm's gradient in six lines** (a prime: the gradient of the loss with respect to). Of n values x of a channel,
+with xc = x - mean(x), s = 1 / sqrt(mean(xc^2) + eps) and y = s xc:
 
     s' = sum(y' xc)                               y = s xc, and s is one number for all values
     (mean(xc^2))' = -1/2 s^3 s'                   since d(v + eps)^(-1/2) = -1/2 (v + eps)^(-3/2) dv

@@ -98,7 +98,7 @@ def einsum(equation: str, *operands: Tensor) -> Tensor:
 
 
 def _terms(equation, operands):
-    """The labels of each operand's axes and of the output's; those of ``...`` are numbers, counted from the last axis."""
+    """The labels of each operand's axes and of the output's; those of ``...`` are numbers from the last axis on."""
     left, arrow, right = equation.replace(" ", "").partition("->")
     texts = left.split(",")
     if len(texts) != len(operands):

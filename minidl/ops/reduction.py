@@ -157,11 +157,11 @@ def std(
 @numpy_names
 def prod(input: Tensor, dim: int | None = None, keepdim: bool = False, dtype: Any = None) -> Tensor:
     """Product over one axis, or over all, in `dtype`; integers and truth values give int64."""
-    input = _summed(input, dtype)
+    input, keepdim = _summed(input, dtype), flag(keepdim, "keepdim")
     if dim is None:
         out = Prod.apply(input.flatten(), 0, False)
-        return out.reshape((1,) * input.ndim) if flag(keepdim, "keepdim") else out
-    return with_axes(input, lambda x: Prod.apply(x, checks.axis(dim, x.ndim), flag(keepdim, "keepdim")), drops=not keepdim)
+        return out.reshape((1,) * input.ndim) if keepdim else out
+    return with_axes(input, lambda x: Prod.apply(x, checks.axis(dim, x.ndim), keepdim), drops=not keepdim)
 
 
 @numpy_names

@@ -28,6 +28,7 @@ class Remainder(Function):
 
     @staticmethod
     def whole(xp: Any, a: Array, b: Array) -> Array:
+        """floor(a / b), the negative slope with respect to b."""
         return xp.floor_divide(a, b)
 
 
@@ -40,6 +41,7 @@ class Fmod(Remainder):
 
     @staticmethod
     def whole(xp: Any, a: Any, b: Any) -> Any:
+        """trunc(a / b), the negative slope with respect to b."""
         return xp.trunc(a / b)
 
 

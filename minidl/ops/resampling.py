@@ -23,7 +23,7 @@ from minidl.ops.promotion import tensor_of
 from minidl.ops.sequences import adaptive_avg_pool1d
 from minidl.tensor import Tensor
 
-CUBIC, CUBIC_SMOOTH = -0.75, -0.5  # the free constant of cubic convolution, as PyTorch has it without and with smoothing
+CUBIC, CUBIC_SMOOTH = -0.75, -0.5  # the free constant of cubic convolution, PyTorch's without and with smoothing
 
 
 def linear_weights(t: Tensor | Array) -> list[Tensor | Array]:
@@ -209,7 +209,7 @@ def pixel_shuffle(input: Tensor, upscale_factor: int) -> Tensor:
     """Channels to finer pixels: (..., C * r * r, H, W) to (..., C, H * r, W * r) (Shi et al., arXiv 1609.05158)."""
     r = positive_pair(upscale_factor, "upscale_factor")[0]
     if tensor_of(input).ndim < 3 or input.shape[-3] % (r * r):
-        raise ValueError(f"`input` has shape {input.shape}; accepted for `upscale_factor` {r}: (..., C * {r * r}, H, W)")
+        raise ValueError(f"`input` has shape {input.shape}; accepted for `upscale_factor` {r}: (..., C * {r**2}, H, W)")
     *lead, C, H, W = input.shape
     k = len(lead)
     apart = input.reshape(*lead, C // (r * r), r, r, H, W)

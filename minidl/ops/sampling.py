@@ -76,7 +76,8 @@ def grid_sample(
     choice(mode, "mode", ("bilinear", "nearest", "bicubic"))
     choice(padding_mode, "padding_mode", ("zeros", "border", "reflection"))
     align_corners = align_corners is not None and flag(align_corners, "align_corners")
-    if tensor_of(input).ndim != 4 or tensor_of(grid, "grid").ndim != 4 or grid.shape[3] != 2 or grid.shape[0] != input.shape[0]:
+    axes = tensor_of(input).ndim, tensor_of(grid, "grid").ndim
+    if axes != (4, 4) or grid.shape[3] != 2 or grid.shape[0] != input.shape[0]:
         raise ValueError(
             f"`input` has shape {input.shape} and `grid` {grid.shape}; accepted: (N, C, H, W) and (N, OH, OW, 2)"
         )

@@ -42,7 +42,8 @@ def scatter(input: Tensor, dim: int, index: Tensor, src: Tensor | float, *, redu
     if reduce is not None:
         name = OLD_NAMES[checks.choice(reduce, "reduce", tuple(OLD_NAMES))]
         if not isinstance(src, Tensor):
-            src = SetItem.apply(_ones(tensor_of(input), tensor_of(index, "index").shape), checks.number(src, "src"), ...)
+            ones = _ones(tensor_of(input), tensor_of(index, "index").shape)
+            src = SetItem.apply(ones, checks.number(src, "src"), ...)
         return scatter_reduce(input, dim, index, src, name)
     positions = _places(input, dim, index)
     if not isinstance(src, Tensor):

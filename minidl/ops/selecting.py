@@ -1,4 +1,4 @@
-"""Picking elements out and putting elements in, along an axis or under a mask; ``scattering.py`` writes to single places.
+"""Picking elements out and putting elements in, along an axis or under a mask (to single places: ``scattering.py``).
 
 Everything is one of the linear pair `Take` and `Put` (see ``indexing.py``) at positions that are worked out
 here, so repeated positions are added in a fixed order, by a stable sort and a sum over each run.
@@ -35,7 +35,9 @@ def index_add(input: Tensor, dim: int, index: Tensor, source: Tensor, *, alpha: 
     if tensor_of(source, "source").shape != positions.shape:
         raise ValueError(f"`source` has shape {source.shape}; `index` and `input` need {positions.shape}")
     _check_dtype("source", source, input)
-    return input + Put.apply(source if isinstance(alpha, int) and alpha == 1 else source * checks.number(alpha, "alpha"), positions, False, input.shape)
+    if not (isinstance(alpha, int) and alpha == 1):
+        source = source * checks.number(alpha, "alpha")
+    return input + Put.apply(source, positions, False, input.shape)
 
 
 def _slices(input, dim, index):

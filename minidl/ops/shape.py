@@ -19,6 +19,8 @@ from minidl.tensor import Function, Tensor
 
 
 class Reshape(Function):
+    """The same elements in another shape; backward gives the gradient the old one."""
+
     may_alias = True
 
     def forward(self, x: Array, shape: Shape) -> Array:
@@ -30,6 +32,8 @@ class Reshape(Function):
 
 
 class Permute(Function):
+    """The axes in another order; backward puts them back."""
+
     may_alias = True
 
     def forward(self, x: Array, axes: Shape) -> Array:
@@ -41,6 +45,8 @@ class Permute(Function):
 
 
 class BroadcastTo(Function):
+    """Repetition along axes; its adjoint is the sum over them."""
+
     may_alias = True
 
     def forward(self, x: Array, shape: Shape) -> Array:
@@ -52,6 +58,8 @@ class BroadcastTo(Function):
 
 
 class Flip(Function):
+    """The elements in reverse along axes; its own inverse and adjoint."""
+
     may_alias = True
 
     def forward(self, x: Array, axes: Shape) -> Array:
@@ -174,6 +182,8 @@ def contiguous(input: Tensor) -> Tensor:
 
 
 class Clone(Function):
+    """A copy in new memory; the gradient passes unchanged."""
+
     def forward(self, x: Array, order: str) -> Array:
         return x.copy(order=order)
 
@@ -187,6 +197,8 @@ def clone(input: Tensor, order: str = "K") -> Tensor:
 
 
 class Cast(Function):
+    """The values as another dtype; the gradient is cast back."""
+
     def forward(self, x: Array, dtype: np.dtype) -> Array:
         self.dtype: np.dtype = x.dtype
         return x.astype(dtype)
@@ -202,6 +214,8 @@ def astype(input: Tensor, dtype: Any) -> Tensor:
 
 
 class Transfer(Function):
+    """The values on another device; the gradient goes back."""
+
     def forward(self, x: Array, device: str) -> Array:
         self.device: str = device_of(x)
         return to_device(x, device)

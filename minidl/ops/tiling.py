@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from typing import Any
 
 from minidl import checks
@@ -127,21 +128,22 @@ def unbind(input: Tensor, dim: int = 0) -> tuple[Tensor, ...]:
 
 def tril(input: Tensor, diagonal: int = 0) -> Tensor:
     """The elements of each matrix on and below a diagonal, 0 above."""
-    return _triangle(input, lambda rows, columns: columns - rows <= checks.integer(diagonal, "diagonal", -checks.MOST, checks.MOST))
+    return _triangle(input, diagonal, operator.le)
 
 
 def triu(input: Tensor, diagonal: int = 0) -> Tensor:
     """The elements of each matrix on and above a diagonal, 0 below."""
-    return _triangle(input, lambda rows, columns: columns - rows >= checks.integer(diagonal, "diagonal", -checks.MOST, checks.MOST))
+    return _triangle(input, diagonal, operator.ge)
 
 
-def _triangle(input, inside):
+def _triangle(input, diagonal, inside):
     if tensor_of(input).ndim < 2:
         raise ValueError(f"`input` has shape {input.shape}; accepted: at least 2 axes")
+    diagonal = checks.integer(diagonal, "diagonal", -checks.MOST, checks.MOST)
     xp = array_module(input.data)
     rows, columns = (xp.arange(n) for n in input.shape[-2:])
     zero = Tensor(xp.zeros((), dtype=input.dtype))
-    return where(Tensor(inside(rows[:, None], columns)), input, zero)
+    return where(Tensor(inside(columns - rows[:, None], diagonal)), input, zero)
 
 
 def meshgrid(*tensors: Tensor, indexing: str = "ij") -> tuple[Tensor, ...]:

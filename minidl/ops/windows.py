@@ -31,7 +31,7 @@ def pooled_size(size: int, kernel: int, stride: int, padding: Pair, dilation: in
     """
     reach = dilation * (kernel - 1) + 1
     if min(kernel, stride, dilation) < 1:
-        raise ValueError(f"`kernel_size`, `stride`, `dilation` are {kernel}, {stride}, {dilation}; accepted: numbers >= 1")
+        raise ValueError(f"`kernel_size`, `stride`, `dilation`: {kernel}, {stride}, {dilation}; accepted: numbers >= 1")
     if not 0 <= padding <= reach // 2:
         raise ValueError(f"`padding` is {padding}; accepted: 0 to {reach // 2}, half the window's reach of {reach}")
     spare = size + 2 * padding - reach

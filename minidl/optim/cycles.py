@@ -153,7 +153,9 @@ class CyclicLR(MomentumCycler):
         x = 1 + turns - cycle
         slope = x / self.step_ratio if x <= self.step_ratio else (x - 1) / (self.step_ratio - 1)
         number = cycle if self.scale_mode == "cycle" else self.last_epoch
-        return slope * (self._scale_fn_custom(number) if self._scale_fn_custom else MODES[self.mode][0](number, self.gamma))
+        if self._scale_fn_custom:
+            return slope * self._scale_fn_custom(number)
+        return slope * MODES[self.mode][0](number, self.gamma)
 
     def state_dict(self) -> dict[str, Any]:
         return {name: value for name, value in super().state_dict().items() if name != "_scale_fn_custom"}

@@ -136,7 +136,8 @@ class Muon(Optimizer):
         """Matrices have rows and columns."""
         for index, param in enumerate(group["params"]):
             if param.ndim < 2:
-                raise ValueError(f"`params` holds a Tensor of shape {param.shape} at index {index}; Muon accepts 2 axes or more")
+                found = f"`params` holds a Tensor of shape {param.shape} at index {index}"
+                raise ValueError(f"{found}; Muon accepts 2 axes or more")
 
     def update(self, param: Any, grad: Any, state: dict[str, Any], group: dict[str, Any]) -> None:
         buffer, lr, momentum = slot(state, "momentum_buffer", param), group["lr"], group["momentum"]

@@ -64,7 +64,8 @@ def check_forms(foreach: Any = None, fused: Any = None, capturable: bool = False
     ValueError
         If a step is to be differentiated, or the options contradict each other.
     """
-    for name, value in (("foreach", foreach), ("fused", fused), ("capturable", capturable), ("differentiable", differentiable)):
+    forms = dict(foreach=foreach, fused=fused, capturable=capturable, differentiable=differentiable)
+    for name, value in forms.items():
         if value is not None:
             flag(value, name)
     if differentiable:

@@ -21,7 +21,9 @@ if TYPE_CHECKING:
 EACH = 8  # samples per class
 CLASSES = 20  # classes whose samples are shown
 VARIATIONS = 5  # augmented images next to each original
-CHANNELS: dict[int, tuple[tuple[str, str], ...]] = {1: (("gray", "0.45"),), 3: (("red", ORANGE), ("green", GREEN), ("blue", BLUE))}
+CHANNELS: dict[int, tuple[tuple[str, str], ...]] = {
+    1: (("gray", "0.45"),), 3: (("red", ORANGE), ("green", GREEN), ("blue", BLUE)),
+}
 
 
 def data_page(splits: Mapping[str, Dataset], found: Any, preset: str = "default") -> str:

@@ -28,7 +28,8 @@ border-top:1px solid var(--line)}
 p{margin:.4rem 0;max-width:46rem}.soft,figcaption{color:var(--soft);font-size:.9rem}
 .numbers{display:grid;grid-template-columns:repeat(auto-fit,minmax(8.3rem,1fr));gap:.7rem;margin:1rem 0}
 .numbers div{background:var(--card);border:1px solid var(--line);border-radius:.5rem;padding:.6rem .8rem}
-.numbers b{display:block;font-size:1.2rem;line-height:1.3;white-space:nowrap}.numbers span{color:var(--soft);font-size:.85rem}
+.numbers b{display:block;font-size:1.2rem;line-height:1.3;white-space:nowrap}
+.numbers span{color:var(--soft);font-size:.85rem}
 figure{margin:1rem 0}figure svg{width:100%;height:auto;display:block}figcaption{max-width:46rem;margin-top:.4rem}
 .charts{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(18rem,100%),1fr));gap:1rem}
 .one{max-width:44rem}.paper{background:#fff;border-radius:.5rem;padding:.5rem;overflow:auto;max-height:80vh}

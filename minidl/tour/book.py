@@ -107,9 +107,9 @@ def _contents(found, numbers):
 OPENING = """\
 # A tour of deep learning
 
-From one derivative that you can check to a convolution as fast as your processor, and on to a GPU: how a network learns,
-and how the machine under it works. Nothing is taken on trust. Every number under a listing was computed when the page was
-made, by the code that is shown, which is that of minidl itself.
+From one derivative that you can check to a convolution as fast as your processor, and on to a GPU: how a network
+learns, and how the machine under it works. Nothing is taken on trust. Every number under a listing was computed when
+the page was made, by the code that is shown, which is that of minidl itself.
 
 Each chapter takes about ten minutes and has one idea. Before a result there is a question: **answer it before you open
 the box.** A wrong guess teaches more than a right sentence. Each chapter ends with a hole for your own code, and a

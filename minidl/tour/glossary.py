@@ -57,8 +57,8 @@ TERMS = tuple(Term(*row) for row in (
     ("Inception", "Branches of different windows side by side, joined along the channels.", "minidl/nn/branches.py", 9),
     ("Jacobian", "The matrix of the derivatives of all outputs with respect to all inputs; never built here.",
      "minidl/tensor/walk.py", 3),
-    ("kernel", "A compiled loop inside a faster form; on a GPU, the program of a block. In `kernel_size`: the window of a "
-     "convolution.",
+    ("kernel", "A compiled loop inside a faster form; on a GPU, the program of a block. In `kernel_size`: the window "
+     "of a convolution.",
      "minidl/kernels/table.py", 12),
     ("lane", "The place of one number in a vector register.", "minidl/kernels/cpu/machine/simd.py", 12),
     ("latency", "The cycles from the beginning of an instruction to its result.", "minidl/tour/measure.py", 12),

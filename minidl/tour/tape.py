@@ -30,6 +30,7 @@ class Value:
         return Value(self.number * other.number, (self, other), (other.number, self.number), "×")
 
     def tanh(self):
+        """y = tanh(x), of slope 1 - y y."""
         y = math.tanh(self.number)
         return Value(y, (self,), (1 - y * y,), "tanh")
 

@@ -5,7 +5,9 @@ the rest. Read it in the order of the imports below, which is the order of a run
 """
 
 from minidl.training.together import join
-from minidl.training.settings import device, number, one_of, option, parse, recipe_for, size, switch, usage_errors, whole
+from minidl.training.settings import (
+    device, number, one_of, option, parse, recipe_for, size, switch, usage_errors, whole,
+)
 from minidl.training.intervals import interval
 from minidl.training.recipes import OPTIMIZERS, SCHEDULES, create_optimizer, create_schedule
 from minidl.training.presets import PRESETS, RECIPES

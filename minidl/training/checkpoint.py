@@ -80,7 +80,7 @@ def load_arrays(path: str | os.PathLike[str]) -> Any:
 
 
 def read(path: Path, accepted: str, check: Callable[..., Any]) -> tuple[dict[str, Array], Any]:
-    """The arrays of a safetensors file by name, and what ``check(path, arrays, mark)`` makes of its mark, `save_arrays`'.
+    """The arrays of a safetensors file by name, and what ``check(path, arrays, mark)`` makes of the mark in it.
 
     Raises
     ------
@@ -109,7 +109,9 @@ def checked_facts(path: Path, arrays: dict[str, Any], mark: dict[str, str] | Non
         raise CheckpointError(f"{shown(path)}: expected a checkpoint of format {FORMAT}, found another file")
     text = str(mark.get("facts"))
     if _digest(arrays, text) != mark.get("sha256"):
-        raise CheckpointError(f"{shown(path)}: expected contents that match their sha256, found others: the file was damaged")
+        raise CheckpointError(
+            f"{shown(path)}: expected contents that match their sha256, found others: the file was damaged"
+        )
     return json.loads(text)
 
 

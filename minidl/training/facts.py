@@ -57,7 +57,7 @@ def check_like(name: str, found: Any, own: dict[str, Any]) -> None:
 
 
 def _kind(value):
-    """Kinds that may stand for one another: a rate may be 0 or 0.0; a whole number that no float can hold is neither."""
+    """The kind of a value, one for all that may stand for one another, as 0 and 0.0; large integers have their own."""
     if isinstance(value, int) and not isinstance(value, bool) and abs(value) >= 2**64:
         return "large number"
     return "number" if isinstance(value, (int, float)) and not isinstance(value, bool) else type(value)

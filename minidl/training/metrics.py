@@ -67,7 +67,7 @@ class EpochMeter:
     def __init__(self, steps: int, epoch: int | None = 1) -> None:
         self.steps, self.epoch = steps, epoch
         self.losses, self.correct = np.zeros(steps, np.float32), np.zeros(steps, np.int64)
-        self.squares: Any = np.zeros(steps)  # of the gradients' norms; looked at for NaN only, so no checkpoint holds them
+        self.squares: Any = np.zeros(steps)  # of the gradients' norms; looked at for NaN only, and in no checkpoint
         self.sizes, self.lrs = [], []  # per step: images, learning rate
         self.gradient_norms: dict[str, float] = {}
         self._started = time.perf_counter()

@@ -4,8 +4,8 @@ Both are tables of ordinary options of train.py; what is given on the command li
 set gets where nothing else is said. Digits and mnist were trained to the end with these; the others are a first guess.
 
 PRESETS are judged without a choice: the network learns from all training images, and the weights after the last step
-meet the test images, once for each seed. The seeds that count begin with 1 (`python -m benchmarks records`). Where their
-settings come from:
+meet the test images, once for each seed. The seeds that count begin with 1 (`python -m benchmarks records`). Where
+their settings come from:
 
     cifar10-fast        K. Jordan, "94% on CIFAR-10 in 3.29 Seconds on a Single GPU", arXiv 2404.00498, and its
                         repository's later version with Muon: network, rates (there for sums of losses, and with the
@@ -33,9 +33,9 @@ RECIPES: dict[str, dict[str, Any]] = {
 
 # Muon for the filters, large rates for the shifts of batch norm, a small one for the head.
 _FAST: dict[str, Any] = dict(
-    model="fast", width=1.0, optimizer="muon", schedule="linear", batch_size=2000, lr=0.24, bias_lr=106.0, head_lr=0.0204,
-    weight_decay=0.196, bias_decay=3.77e-5, label_smoothing=0.2, augmentation="light", ema=0.0, validation="none",
-    test_views="many",
+    model="fast", width=1.0, optimizer="muon", schedule="linear", batch_size=2000, lr=0.24, bias_lr=106.0,
+    head_lr=0.0204, weight_decay=0.196, bias_decay=3.77e-5, label_smoothing=0.2, augmentation="light", ema=0.0,
+    validation="none", test_views="many",
 )  # fmt: skip
 
 PRESETS: dict[str, dict[str, Any]] = {

@@ -90,7 +90,7 @@ class Progress:
         bar.set_postfix_str(f"loss {loss:.4f}, accuracy {accuracy:.1%}, {rate:.0f} images/s, {waited}")
 
     def entry(self, meter: Any, validation: Any) -> Any:
-        """The history's entry for the epoch that has just ended, a line of ``metrics.jsonl``; `validation` may be None."""
+        """The history's entry for the epoch that has just ended, a line of ``metrics.jsonl``; `validation` or None."""
         train_loss, train_accuracy = meter.read()
         validated = {} if validation is None else {"val_loss": validation.loss, "val_accuracy": validation.accuracy}
         return {

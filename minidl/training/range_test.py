@@ -51,6 +51,7 @@ class RangeTest:
 
     @property
     def suggestion(self) -> float:
+        """A third of `turn`, to one digit."""
         return float(f"{self.turn / 3:.0e}")
 
 

@@ -25,8 +25,8 @@ def replayed(step: Callable[..., Any], settings: Any, state: TrainingState) -> C
     settings : dataclass
         With `no_capture`.
     state : TrainingState
-        The gradients of several shards are summed after their steps, and a replay would overwrite those of the one before:
-        such steps run as they are.
+        The gradients of several shards are summed after their steps, and a replay would overwrite those of the one
+        before: such steps run as they are.
     """
     if settings.no_capture or state.sharded is not None:
         return step

@@ -164,7 +164,8 @@ def histories_of_other_seeds(run: Run) -> list[list[dict[str, Any]]]:
     found = []
     for path in sorted(run.folder.absolute().parent.glob("*/summary.json")):
         with contextlib.suppress(*UNREADABLE):  # no run, or a broken one
-            config, history = read_json(path.parent / "config.json", "the settings of a run"), path.parent / "metrics.jsonl"
+            config = read_json(path.parent / "config.json", "the settings of a run")
+            history = path.parent / "metrics.jsonl"
             same = {name: value for name, value in config.items() if name not in apart} == own
             if same and config["seed"] != run.settings.seed:
                 check_file(history, at_most=1 << 28)

@@ -108,6 +108,7 @@ class Parser(argparse.ArgumentParser):
     """An `ArgumentParser` whose errors are one line."""
 
     def error(self, message: str) -> NoReturn:
+        """End the program with status 2."""
         fail(message, self.prog)
 
 

@@ -50,7 +50,7 @@ class TrainingState:
     frozen : list of Module
         Parts of the model that stay in evaluation mode.
     choosing : bool
-        Keep the weights of the best epoch on validation; else, of the last, and entries of the history have no validation.
+        Keep the weights of the best epoch on validation; else of the last, and no validation in the history.
 
     Attributes
     ----------
@@ -145,7 +145,7 @@ class TrainingState:
         self.meter.put(float(losses @ sizes / sizes.sum()), int(correct.sum()), int(sizes.sum()), lr)
 
     def after_step(self) -> Any:
-        """Do all that follows an optimiser step: the average takes the new weights in, the schedule sets the next rate."""
+        """Do all that follows an optimiser step: the average takes in the weights, the schedule sets the next rate."""
         self.step += 1
         if self.meter is not None:
             self.meter.watch(self.model.parameters())
@@ -163,14 +163,17 @@ class TrainingState:
     def finish_epoch(self, entry: dict[str, Any], weights: Any, images: Any) -> Any:
         """Take down a finished epoch; `weights` are those that `entry` was measured with, on `images` images.
 
-        Returns whether this is now the best epoch (see `as_good`), or, where none is chosen, True: its weights are kept.
+        Returns whether this is now the best epoch (see `as_good`), or, where none is chosen, True: then its weights
+        are kept.
         """
         self.history.append(entry)
         self.epoch, self.meter = self.epoch + 1, None
         if isinstance(self.schedule, ReduceLROnPlateau):
             self.schedule.step(entry["val_loss" if self.choosing else "train_loss"])
-        if self.choosing and not as_good(entry["val_accuracy"], max(past["val_accuracy"] for past in self.history), images):
-            return False
+        if self.choosing:
+            best = max(past["val_accuracy"] for past in self.history)
+            if not as_good(entry["val_accuracy"], best, images):
+                return False
         self.best = entry
         self.best_weights = {name: on_cpu(value).copy() for name, value in weights.items()}
         return True

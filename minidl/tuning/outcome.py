@@ -45,7 +45,9 @@ def as_csv(study: Any) -> str:
     writer.writerow(["trial", "state", "val_accuracy", "epochs", *names])
     for trial in finished(study):
         epochs = max(trial.intermediate_values, default=0)
-        writer.writerow([trial.number, trial.state.name.lower(), trial.value, epochs, *[trial.params.get(n) for n in names]])
+        writer.writerow(
+            [trial.number, trial.state.name.lower(), trial.value, epochs, *[trial.params.get(n) for n in names]]
+        )
     return file.getvalue()
 
 
@@ -69,7 +71,9 @@ def _panel(axes, domain, name, study):
         axes.set_xscale("log" if domain.log else "linear")
         axes.xaxis.set_minor_formatter("")
         edge = (domain.high / domain.low) ** 0.05 if domain.log else 0.05 * (domain.high - domain.low)
-        axes.set_xlim(*((domain.low / edge, domain.high * edge) if domain.log else (domain.low - edge, domain.high + edge)))
+        axes.set_xlim(
+            *((domain.low / edge, domain.high * edge) if domain.log else (domain.low - edge, domain.high + edge))
+        )
         place = float
     else:
         axes.set_xticks(range(len(domain.values)), [name_of(value, 16) for value in domain.values])

@@ -77,14 +77,18 @@ def read_plan(path: Path | str) -> Plan:
         A missing file, an unknown section or name, a range that is none: one line.
     """
     path = Path(path)
-    check(path.is_file() and path.stat().st_size < 1 << 20, f"{shown(path)}: there is no such file, or a very large one")
+    check(
+        path.is_file() and path.stat().st_size < 1 << 20, f"{shown(path)}: there is no such file, or a very large one"
+    )
     parser = configparser.ConfigParser(interpolation=None, inline_comment_prefixes=("#",), default_section="")
     try:
         parser.read_string(path.read_text(encoding="utf-8"))
     except (configparser.Error, UnicodeDecodeError) as error:
         raise ValueError(f"{shown(path)}: {shown(str(error).partition(chr(10))[0])}") from None
     unknown = set(parser.sections()) - {"sweep", "fixed", "search"}
-    check(not unknown, f"{shown(path)}: section [{shown(min(unknown, default=''))}]; accepted: [sweep], [fixed], [search]")
+    check(
+        not unknown, f"{shown(path)}: section [{shown(min(unknown, default=''))}]; accepted: [sweep], [fixed], [search]"
+    )
     sections = {name: {key.replace("-", "_"): value.strip() for key, value in parser[name].items()}
                 for name in parser.sections()}
     search = {name: _domain(path, name, text) for name, text in sections.get("search", {}).items()}
@@ -92,7 +96,10 @@ def read_plan(path: Path | str) -> Plan:
     fixed = sections.get("fixed", {})
     for name in (*search, *fixed):
         check(name not in OWN, f"{shown(path)}: `{name}` is the sweep's own affair")
-    check(not set(search) & set(fixed), f"{shown(path)}: `{shown(min(set(search) & set(fixed), default=''))}` is fixed and searched")
+    check(
+        not set(search) & set(fixed),
+        f"{shown(path)}: `{shown(min(set(search) & set(fixed), default=''))}` is fixed and searched",
+    )
     return Plan(path.stem, fixed=fixed, search=search, **_settings(path, sections.get("sweep", {})))
 
 
@@ -101,11 +108,18 @@ def _settings(path, given):
     check(not unknown, f"{shown(path)}: `{shown(min(unknown, default=''))}` in [sweep]; accepted: {', '.join(KNOWN)}")
     given = {**KNOWN, **given}
     for name in ("trials", "seed"):
-        check(given[name].isdecimal() and len(given[name]) < 10, f"{shown(path)}: `{name}` is {shown(given[name])}; accepted: a whole number")
-    check(given["pruning"] in ("yes", "no"), f"{shown(path)}: `pruning` is {shown(given['pruning'])}; accepted: yes, no")
+        check(
+            given[name].isdecimal() and len(given[name]) < 10,
+            f"{shown(path)}: `{name}` is {shown(given[name])}; accepted: a whole number",
+        )
+    check(
+        given["pruning"] in ("yes", "no"), f"{shown(path)}: `pruning` is {shown(given['pruning'])}; accepted: yes, no"
+    )
     storage = given["storage"] or f"{path.stem}.journal"
     storage = storage if "://" in storage else str(path.parent / storage)
-    return dict(trials=int(given["trials"]), seed=int(given["seed"]), pruning=given["pruning"] == "yes", storage=storage)
+    return dict(
+        trials=int(given["trials"]), seed=int(given["seed"]), pruning=given["pruning"] == "yes", storage=storage
+    )
 
 
 NUMBER = r"[-+]?\d+(?:\.\d+)?(?:[eE][-+]?\d+)?"
@@ -117,7 +131,10 @@ def _domain(path, name, text):
     found = re.fullmatch(rf"({NUMBER})\s*\.\.\s*({NUMBER})\s*(,\s*log)?", text)
     if found is None:
         values = tuple(value.strip() for value in text.split(","))
-        check(len(set(values)) > 1 and all(values), f"{where}; accepted: LOW .. HIGH, LOW .. HIGH, log, or values with commas between")
+        check(
+            len(set(values)) > 1 and all(values),
+            f"{where}; accepted: LOW .. HIGH, LOW .. HIGH, log, or values with commas between",
+        )
         return Choice(values)
     kind = int if all(re.fullmatch(r"[-+]?\d+", end) for end in found.group(1, 2)) else float
     low, high, log = kind(found[1]), kind(found[2]), bool(found[3])

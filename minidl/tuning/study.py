@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from minidl.data.errors import check, shown
+from minidl.distributed import tied
 from minidl.distributed.transport import alone
 
 if TYPE_CHECKING:
@@ -147,7 +148,7 @@ def _try_one(plan, study, script, folder, say):
     chosen = {name: domain.ask(trial, name) for name, domain in plan.search.items()}
     state, value = TrialState.FAIL, None
     try:
-        state, value = _followed(trial, [sys.executable, str(script), *options({**plan.fixed, **chosen})], folder)
+        state, value = _followed(trial, [str(script), *options({**plan.fixed, **chosen})], folder)
     finally:
         study.tell(trial, value, state)
     outcome = f"{value:.2%}" if state == TrialState.COMPLETE else "pruned"
@@ -163,14 +164,15 @@ def _short(value):
     return f"{value:.3g}" if isinstance(value, float) else str(value)
 
 
-def _followed(trial, command, folder):
-    """(state, best accuracy) of one process; whatever happens, it is ended."""
+def _followed(trial, argv, folder):
+    """(state, best accuracy) of one process; whatever happens, it is ended, and it ends with this one."""
     from optuna.trial import TrialState
 
     run = folder / f"trial-{trial.number:04d}"
     said = folder / f"{run.name}.txt"
     with open(said, "w", encoding="utf-8") as log:
-        process = subprocess.Popen([*command, "--output", str(run)], stdout=log, stderr=subprocess.STDOUT,
+        command = [sys.executable, tied.__file__, *argv, "--output", str(run)]
+        process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=log, stderr=subprocess.STDOUT,
                                    env=alone(os.environ))  # fmt: skip
         try:
             accuracies, running = [], True
@@ -186,6 +188,7 @@ def _followed(trial, command, folder):
         finally:
             process.terminate()
             process.wait()
+            process.stdin.close()
     last = said.read_text(encoding="utf-8", errors="replace").strip().rpartition("\n")[2]
     check(process.returncode != 2, f"trial {trial.number}: {shown(last)}")
     if process.returncode or not accuracies:  # a loss that ran away is an answer too

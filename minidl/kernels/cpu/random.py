@@ -54,7 +54,7 @@ def _tasks(size):
 
 
 def _words(like, seed, layer, step):
-    """The upper counter words and the key, as the kernels read them from memory: a captured step draws anew each time."""
+    """The upper counter words and the key, which kernels read from memory: a captured step draws anew each time."""
     words = np.empty(5, np.uint64)
     write_words(words, seed, layer, step)
     return words if door.recorder is None else door.recorder.drawn(words, step, write_words, like)

@@ -22,6 +22,6 @@ Read in this order:
 5. ``normalisation.py``, ``pooling.py``, ``losses.py``, ``random.py``, ``optimisers.py``: one family a file.
 6. ``branches.py``: branches side by side, which is the block of ``kernels/cpu`` on these operations.
 
-``capture.py`` has no kernels: it lets the driver repeat a whole step of them. Where cuTile is not installed, CuPy computes
-everything; ``MINIDL_KERNELS=plain`` asks for the same where a driver is older than it takes (r580).
+``capture.py`` has no kernels: it lets the driver repeat a whole step of them. Where cuTile is not installed, CuPy
+computes everything; ``MINIDL_KERNELS=plain`` asks for the same where a driver is older than it takes (r580).
 """

@@ -1,7 +1,8 @@
 """Branches side by side on a GPU: the block of the CPU's room, whose layers are operations that have kernels here.
 
-Nothing in it depends on where the arrays lie (`minidl.kernels.cpu.blocks.training`): joint products of siblings, slices of
-the result that the branches write to, gradients that are added where they arise. A folded network takes the ordinary path.
+Nothing in it depends on where the arrays lie (`minidl.kernels.cpu.blocks.training`): joint products of siblings,
+slices of the result that the branches write to, gradients that are added where they arise. A folded network takes the
+ordinary path.
 """
 
 from __future__ import annotations

@@ -2,14 +2,15 @@
 
 While a stream is captured nothing is computed: kernels are written down with the addresses that they were given. So
 
-- arguments are copied to fixed places before each launch, and so are the keys of random numbers, and learning rates that
-  are Python numbers,
+- arguments are copied to fixed places before each launch, and so are the keys of random numbers, and learning rates
+  that are Python numbers,
 - all memory that the step takes comes from a pool of the record's own, which lends it to no other,
-- what the step looks up in Python is guarded, as on the CPU (see ``cpu/capture/state.py``), and a look at a value, which
-  would have to wait for the device, ends the capture with an error: the step then runs eagerly, and the reason is told.
+- what the step looks up in Python is guarded, as on the CPU (see ``cpu/capture/state.py``), and a look at a value,
+  which would have to wait for the device, ends the capture with an error: the step then runs eagerly, and the reason
+  is told.
 
-The first call of a kind runs eagerly and compiles kernels; the second is captured and launched; the third is launched, taken
-back, run eagerly and compared, all bits.
+The first call of a kind runs eagerly and compiles kernels; the second is captured and launched; the third is launched,
+taken back, run eagerly and compared, all bits.
 
 Reference: A. Gray, "Getting started with CUDA graphs", NVIDIA, 2019.
 """
@@ -178,7 +179,7 @@ class Replays(captured.Replays):
         back = _way_back(state)
         try:
             record = Record(self.step, args, options, arrays)
-            if self.memory is not None and record.pool.total_bytes() > self.memory:  # as the caller has said: no warning
+            if self.memory is not None and record.pool.total_bytes() > self.memory:  # the caller's limit: no warning
                 self.refused[key] = "memory"
             elif not all(draw.is_read for draw in record.draws):
                 reason = "random numbers that no kernel draws"
@@ -246,7 +247,7 @@ def _compared(step, record, arrays, args, options):
     outputs = rebuilt(step(*args, **options), _detached)
     eager = _bits(outputs), list(map(_bytes, touched)), list(map(_bytes, state.gradient_arrays()))
     names = [name for name, a, b in zip(("an output", "the state", "a gradient"), replayed, eager) if a != b]
-    for tensor, grad in zip(state.tensors.values(), record.after):  # the next launch finds the eager gradient in its place
+    for tensor, grad in zip(state.tensors.values(), record.after):  # the next launch finds the eager gradient there
         if grad is not None and tensor._grad is not None:
             grad[...] = tensor._grad._data
             tensor._grad = tensor._around(grad)

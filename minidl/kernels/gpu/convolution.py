@@ -1,13 +1,14 @@
 """Convolution as a product that never writes its matrix down: the rows of im2col are gathered tile by tile.
 
-Plainly, `im2col` copies each window to one row of a matrix, and one product does the rest (`minidl.ops.convolution`). Here
-a block takes TP pixels of the result and TK of its channels, and walks over the cells of the window and the channels
-of the input, TC at a time: a tile of im2col's matrix, which it gathers from the image, times a tile of the weights.
+Plainly, `im2col` copies each window to one row of a matrix, and one product does the rest (`minidl.ops.convolution`).
+Here a block takes TP pixels of the result and TK of its channels, and walks over the cells of the window and the
+channels of the input, TC at a time: a tile of im2col's matrix, which it gathers from the image, times a tile of the
+weights.
 
     y[p, k] = sum over cells t and channels c of  x[pixel of p moved by t, c] * w[t, c, k]
 
-The gradient with respect to the input has the same form: the pixel x[r] was seen by cell u of the window at i where
-i STEP + u GAP - PAD = r, so i = (r - u GAP + PAD) / STEP, if that is a whole number. Both maps are the kernel `gathered`:
+The gradient with respect to the input has the same form: the pixel x[r] was seen by cell u of the window at
+i = (r - u GAP + PAD) / STEP, if that is a whole number. Both maps are the kernel `gathered`:
 
     pixel of the source = (p ALONG + t GAP + SHIFT) / APART
 
@@ -31,8 +32,8 @@ from minidl.kernels.gpu.reduction import SHARES, shares_of, sum_of_rows
 from minidl.kernels.gpu.tiles import BF16, STORED, TF32, cdiv, ct, kernel, precision_of, rows, takes, takes_pixels
 from minidl.ops.geometry import output_size, split
 
-# Pixels, channels in and channels out of a tile: the largest whose numbers fit into the registers of every GPU. They are
-# the same for all images, so that a network needs few variants, each of which takes a second to compile.
+# Pixels, channels in and channels out of a tile: the largest whose numbers fit into the registers of every GPU. They
+# are the same for all images, so that a network needs few variants, each of which takes a second to compile.
 TILES = {STORED: (16, 16, 32), TF32: (64, 16, 64), BF16: (32, 32, 64)}
 TILES_OF_DOUBLES = 16, 16, 16
 MOST_IN_SHARES = 1 << 25  # numbers in all shares of a weight's gradient: 128 MiB
@@ -48,7 +49,7 @@ def rounded(tile, PRECISION):
 
 
 def seen_from(n, i, j, u, v, H, W, ALONG_H, ALONG_W, GAP_H, GAP_W, SHIFT_H, SHIFT_W, APART_H, APART_W):
-    """The number of the source's pixel that cell (u, v) sees from pixel (n, i, j); -1, out of bounds, if there is none."""
+    """The number of the source's pixel that cell (u, v) sees from pixel (n, i, j); -1, out of bounds, for none."""
     row, column = i * ALONG_H + u * GAP_H + SHIFT_H, j * ALONG_W + v * GAP_W + SHIFT_W
     inside = (row >= 0) & (row < H * APART_H) & (column >= 0) & (column < W * APART_W)
     if APART_H * APART_W > 1:
@@ -72,7 +73,9 @@ def gathered(
     n, i, j = pixel // (OH * OW), pixel // OW % OH, pixel % OW
     total = ct.zeros((TP, TK), dtype=ct.float64 if x.dtype == ct.float64 else ct.float32)
     for cell in range(w.shape[0]):
-        source = seen_from(n, i, j, cell // KW, cell % KW, H, W, ALONG_H, ALONG_W, GAP_H, GAP_W, SHIFT_H, SHIFT_W, APART_H, APART_W)
+        source = seen_from(
+            n, i, j, cell // KW, cell % KW, H, W, ALONG_H, ALONG_W, GAP_H, GAP_W, SHIFT_H, SHIFT_W, APART_H, APART_W
+        )
         for block in range(ct.cdiv(w.shape[1], TC)):
             c = block * TC + ct.arange(TC, dtype=ct.int32)
             seen = ct.gather(x, (source[:, None], c[None, :]), padding_value=0)
@@ -115,7 +118,7 @@ def conv2d_forward(
     x, weight, bias=None, stride=(1, 1), padding=((0, 0), (0, 0)), dilation=(1, 1), groups=1, relu=False, out=None,
     by_batch=False,
 ):  # fmt: skip
-    """Form of `minidl.ops.convolution.conv2d_forward`; `by_batch`, a choice of algorithms on the CPU, changes nothing."""
+    """Form of `minidl.ops.convolution.conv2d_forward`; `by_batch`, the CPU's choice of algorithms, has no effect."""
     (N, _, *image), (K, _, *cells) = x.shape, weight.shape
     y_shape = (N, K, *output_size(image, cells, stride, padding, dilation))
     if not takes(x, weight, bias, out) or min(y_shape) < 1 or not takes_pixels(out):

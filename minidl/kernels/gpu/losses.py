@@ -1,8 +1,8 @@
 """Softmax cross-entropy: a row of logits is read once forward and once backward, and no table of probabilities is kept.
 
-With top = max(x), the loss of a row with label t is log(sum exp(x - top)) - (x[t] - top), weighted by the label's weight;
-label smoothing mixes in the mean over all classes as labels. Kept for the backward are two numbers of a row, top and the
-logarithm of the sum: the probability of class k is exp(x[k] - top - log_sum).
+With top = max(x), the loss of a row with label t is log(sum exp(x - top)) - (x[t] - top), weighted by the label's
+weight; label smoothing mixes in the mean over all classes as labels. Kept for the backward are two numbers of a row,
+top and the logarithm of the sum: the probability of class k is exp(x[k] - top - log_sum).
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ TILE = 4096  # logits of a tile
 def row_losses(
     logits, target, weight, losses, normaliser, IGNORE, SMOOTHING: ct.Constant, TN: ct.Constant, TK: ct.Constant
 ):
-    """losses[n] = (loss, weight of the label), and normaliser[n] = (top, log of the sum); nothing for ignored labels."""
+    """losses[n] = (loss, weight of the label), normaliser[n] = (top, log of the sum); nothing for ignored labels."""
     k = ct.arange(TK, dtype=ct.int32)[None, :]
     is_class = k < logits.shape[1]
     x = ct.load(logits, (ct.bid(0), 0), (TN, TK), padding_mode=ct.PaddingMode.NEG_INF)
@@ -44,7 +44,7 @@ def row_losses(
 def row_grads(
     logits, target, weight, normaliser, scale, dlogits, IGNORE, SMOOTHING: ct.Constant, TN: ct.Constant, TK: ct.Constant
 ):
-    """The gradient of the logits: scale[n] times (probability times the sum of the row's targets, minus the targets)."""
+    """The gradient of the logits: scale[n] times (probability times the sum of the row's targets, less the targets)."""
     k = ct.arange(TK, dtype=ct.int32)[None, :]
     x = ct.load(logits, (ct.bid(0), 0), (TN, TK), padding_mode=ct.PaddingMode.NEG_INF)
     label = ct.load(target, (ct.bid(0),), (TN,), padding_mode=ct.PaddingMode.ZERO)[:, None]
@@ -75,7 +75,8 @@ class CrossEntropy:
         grid, first, last = _arguments(logits, target, weight, ignore_index, label_smoothing)
         row_losses(grid, *first, losses, normaliser, *last)
         sums = sum_of_rows(losses)
-        loss = xp.ascontiguousarray(losses[:, 0]) if reduction == "none" else sums[0] / sums[1] if reduction == "mean" else sums[0]
+        total = sums[0] / sums[1] if reduction == "mean" else sums[0]
+        loss = xp.ascontiguousarray(losses[:, 0]) if reduction == "none" else total
         return (loss,), (normaliser, sums[1])
 
     @staticmethod
@@ -86,7 +87,8 @@ class CrossEntropy:
         if is_weight_wanted or grad.dtype != logits.dtype or not _takes(logits, target, weight, ignore_index):
             return NotImplemented
         xp = array_module(logits)
-        scale = xp.ascontiguousarray(xp.broadcast_to(grad / total_weight if reduction == "mean" else grad, target.shape))
+        scale = grad / total_weight if reduction == "mean" else grad
+        scale = xp.ascontiguousarray(xp.broadcast_to(scale, target.shape))
         dlogits = backend.empty(logits.shape, logits.dtype, like=logits)
         grid, first, last = _arguments(logits, target, weight, ignore_index, label_smoothing)
         row_grads(grid, *first, normaliser, scale, dlogits, *last)

@@ -5,16 +5,16 @@ and the sum of squared deviations so far; two such pairs make one (`joined` here
 
     n = n1 + n2,  d = mean2 - mean1,  mean = mean1 + d n2 / n,  squares = squares1 + squares2 + d^2 n1 n2 / n
 
-which does not subtract large numbers that are nearly equal, as mean(x^2) - mean(x)^2 would. One more block for each tile
-of channels joins the shares. Backward needs two sums over the pixels, of y' and of y' y-hat, before the gradient can be
-written (`minidl.ops.normalisation` derives it):
+which does not subtract large numbers that are nearly equal, as mean(x^2) - mean(x)^2 would. One more block for each
+tile of channels joins the shares. Backward needs two sums over the pixels, of y' and of y' y-hat, before the gradient
+can be written (`minidl.ops.normalisation` derives it):
 
     x' = scale s (y' - mean(y') - y-hat mean(y' y-hat)),   y-hat = (x - mean) s,   s = 1 / sqrt(var + eps)
 
 with y' = 0 where the ReLU clipped, which is computed again from x rather than stored.
 
-Reference: T. Chan, G. Golub and R. LeVeque, "Updating formulae and a pairwise algorithm for computing sample variances",
-1979.
+Reference: T. Chan, G. Golub and R. LeVeque, "Updating formulae and a pairwise algorithm for computing sample
+variances", 1979.
 """
 
 from __future__ import annotations
@@ -42,7 +42,9 @@ def moments(x, means, squares, STEPS, TP: ct.Constant, TC: ct.Constant):
         deviation = ct.where(inside, values - center, 0.0)
         step = center - mean
         mean = mean + step * (more / (count + more))
-        square = square + ct.sum(deviation * deviation, 0, keepdims=True) + step * step * (count * more / (count + more))
+        square = (
+            square + ct.sum(deviation * deviation, 0, keepdims=True) + step * step * (count * more / (count + more))
+        )
         count = count + more
     ct.store(means, (share, channels), mean)
     ct.store(squares, (share, channels), square)
@@ -50,7 +52,7 @@ def moments(x, means, squares, STEPS, TP: ct.Constant, TC: ct.Constant):
 
 @kernel
 def joined(means, squares, mean, var, invstd, P, SHARE, EPS: ct.Constant, TS: ct.Constant, TC: ct.Constant):
-    """Mean, variance and inverse deviation of each channel from those of the shares, which have SHARE of the P pixels."""
+    """Mean, variance and inverse deviation of each channel from those of shares of SHARE of the P pixels."""
     first = ct.arange(TS, dtype=ct.int32) * SHARE
     count = ct.minimum(ct.maximum(P - first, 0), SHARE).astype(means.dtype)[:, None]  # the last one may be shorter
     each = ct.load(means, (0, ct.bid(0)), (TS, TC), padding_mode=ct.PaddingMode.ZERO)
@@ -134,7 +136,9 @@ def _normalise(x, mean, invstd, weight, bias, relu, out=None):
     """The normalised images of channels-last `x`."""
     P, C, tp, tc = _tiles(x)
     y = backend.empty_channels_last(x.shape, x.dtype, like=x) if out is None else out
-    normalised((cdiv(P, tp), cdiv(C, tc)), rows(x), rows(y), mean, invstd, *_vectors(weight, bias, C, x), bool(relu), tp, tc)
+    normalised(
+        (cdiv(P, tp), cdiv(C, tc)), rows(x), rows(y), mean, invstd, *_vectors(weight, bias, C, x), bool(relu), tp, tc
+    )
     return y
 
 

@@ -9,8 +9,10 @@ TILE = 1024  # numbers of the result in a tile, at most
 
 
 @kernel
-def placed_bytes(images, rows, columns, table, out, HEIGHT: ct.Constant, WIDTH: ct.Constant, C: ct.Constant, T: ct.Constant):
-    """out (N HEIGHT WIDTH C): the byte at rows (N, HEIGHT) and columns (N, WIDTH) of images (N, H, W, C), by table (256, C)."""
+def placed_bytes(
+    images, rows, columns, table, out, HEIGHT: ct.Constant, WIDTH: ct.Constant, C: ct.Constant, T: ct.Constant
+):
+    """out (N HEIGHT WIDTH C) = table (256, C) of images (N, H, W, C) at rows (N, HEIGHT) and columns (N, WIDTH)."""
     place = ct.bid(0) * T + ct.arange(T, dtype=ct.int32)
     c, j, i, n = place % C, place // C % WIDTH, place // (C * WIDTH) % HEIGHT, place // (C * WIDTH * HEIGHT)
     row, column = ct.gather(rows, (n, i), padding_value=0), ct.gather(columns, (n, j), padding_value=0)

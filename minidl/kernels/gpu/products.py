@@ -6,8 +6,8 @@ a matrix read row by row is its own transpose, so C = A B is asked for as C^T = 
 
     row by row (M, N), N apart   is   column by column (N, M), leading dimension N
 
-A leading dimension may be larger than a row: slices of wider matrices need no copies. With a workspace of its own, on one
-stream, the library gives the same bits in every run (its documentation, section "Results reproducibility").
+A leading dimension may be larger than a row: slices of wider matrices need no copies. With a workspace of its own, on
+one stream, the library gives the same bits in every run (its documentation, section "Results reproducibility").
 
 Reference: NVIDIA, "cuBLAS", https://docs.nvidia.com/cuda/cublas, cublasGemmStridedBatchedEx.
 """
@@ -37,7 +37,8 @@ MOST = 2**31 - 1  # of a length or leading dimension
 ARGUMENTS = (
     [POINTER, INT, INT, INT, INT, INT, POINTER]  # handle, op(A), op(B), m, n, k, alpha
     + [POINTER, INT, INT, LONG] * 2  # A, its type, leading dimension and distance to the next matrix; B
-    + [POINTER, POINTER, INT, INT, LONG, INT, INT, INT]  # beta, C, type, leading dimension, distance, count, compute, algorithm
+    # beta, C, type, leading dimension, distance, count, compute, algorithm
+    + [POINTER, POINTER, INT, INT, LONG, INT, INT, INT]
 )
 
 
@@ -78,8 +79,8 @@ class Cublas:
         self._check(
             self.functions.cublasGemmStridedBatchedEx(
                 self.handle(), order(b)[0], order(a)[0], N, M, K, ctypes.byref(alpha),
-                self.address(b), TYPES[kind], order(b)[1], distance(b), self.address(a), TYPES[kind], order(a)[1], distance(a),
-                ctypes.byref(beta), self.address(out), TYPES[kind], order(out)[1], distance(out), count,
+                self.address(b), TYPES[kind], order(b)[1], distance(b), self.address(a), TYPES[kind], order(a)[1],
+                distance(a), ctypes.byref(beta), self.address(out), TYPES[kind], order(out)[1], distance(out), count,
                 COMPUTE[kind, precision_of(out)], -1,
             )
         )  # fmt: skip
@@ -115,7 +116,7 @@ def library_of(array: Any) -> Cublas | None:
 
 
 def order(matrices: Any) -> tuple[int, int] | None:
-    """True if cuBLAS has to transpose (B, M, N) `matrices` read row by row, and their leading dimension; None if it cannot.
+    """True if cuBLAS has to transpose `matrices` (B, M, N), read by rows; their leading dimension. None if it cannot.
 
     Examples
     --------
@@ -140,7 +141,7 @@ def distance(matrices: Any) -> int:
 
 
 def product(a: Any, b: Any, out: Any = None, add: bool = False) -> Any:
-    """`a` (M, K) times `b` (K, N), written into or added to `out` where it is given; NotImplemented if cuBLAS cannot."""
+    """`a` (M, K) times `b` (K, N), into `out` or added to it where it is given; NotImplemented if cuBLAS cannot."""
     if not takes(a, b, out):
         return NotImplemented
     library = library_of(a)

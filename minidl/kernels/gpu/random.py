@@ -1,8 +1,8 @@
 """Random numbers and dropout's mask: Philox on the device, the bits of every other device.
 
-Block b of the stream (seed, layer, step) is four words. A block of the grid enciphers a tile of counters, and each word
-serves one element: dropout draws its mask again in the backward, and nothing is stored. The key is read from memory, not
-passed by value: so a captured step draws anew each time.
+Block b of the stream (seed, layer, step) is four words. A block of the grid enciphers a tile of counters, and each
+word serves one element: dropout draws its mask again in the backward, and nothing is stored. The key is read from
+memory, not passed by value: so a captured step draws anew each time.
 """
 
 from __future__ import annotations

@@ -47,7 +47,7 @@ def sum_of_rows(x):
 
 
 def sum_forward(x, axes, keepdim):
-    """Form of `minidl.ops.reduction.sum_forward`, where the channels of images or the columns of a matrix are summed."""
+    """Form of `minidl.ops.reduction.sum_forward`, for sums of the channels of images or the columns of a matrix."""
     is_columns = (x.ndim, tuple(axes)) in ((4, (0, 2, 3)), (2, (0,)))
     if not is_columns or not takes(x):
         return NotImplemented

@@ -1,7 +1,8 @@
 """The language of the kernels (cuTile, as `ct`), the launch of one, and sizes of tiles.
 
-References: NVIDIA, "cuTile Python", https://docs.nvidia.com/cuda/cutile-python; P. Tillet, H. T. Kung and D. Cox, "Triton:
-an intermediate language and compiler for tiled neural network computations", MAPL 2019, which made tiles popular.
+References: NVIDIA, "cuTile Python", https://docs.nvidia.com/cuda/cutile-python; P. Tillet, H. T. Kung and D. Cox,
+"Triton: an intermediate language and compiler for tiled neural network computations", MAPL 2019, which made tiles
+popular.
 """
 
 from __future__ import annotations

@@ -90,8 +90,8 @@ say(f"""
 # %% [markdown]
 # ## A checker
 #
-# That is a test for any derivative, however it was written. minidl has it as `check_gradients`. It takes any function, asks
-# minidl for the derivative, measures it by differences, and compares. Here it meets `tanh`.
+# That is a test for any derivative, however it was written. minidl has it as `check_gradients`. It takes any function,
+# asks minidl for the derivative, measures it by differences, and compares. Here it meets `tanh`.
 
 # %%
 import numpy as np

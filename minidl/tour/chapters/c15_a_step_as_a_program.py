@@ -37,7 +37,7 @@ train, *_ = start()
 eager = best_seconds(lambda: train(images, labels))
 products = 3 * 50 * (64 * 32 + 32 * 10) - 50 * 64 * 32   # images need no gradient
 arithmetic = products / (2 * shape("float32").lanes * clock())     # two ports, chapter 12
-predict("A quarter of a million multiply-adds. Which share of the step's time do they need: a half, a tenth, a hundredth?")
+predict("A quarter of a million multiply-adds. Which share of the step do they need: a half, a tenth, a hundredth?")
 print(f"{eager * 1e6:.0f} µs, products {arithmetic * 1e6:.1f} µs: {arithmetic / eager:.1%}")
 
 # %% [markdown]
@@ -47,8 +47,8 @@ print(f"{eager * 1e6:.0f} µs, products {arithmetic * 1e6:.1f} µs: {arithmetic 
 #
 # ## A recorder in twenty lines
 #
-# NumPy asks an object that is not an array what `np.add` and its relatives, the ufuncs, should do with it. That suffices
-# to write them down. A *row* says: run this function, on these arrays, into that array. (A sum is `np.add.reduce`.)
+# NumPy asks an object that is not an array what `np.add` and its relatives, the ufuncs, should do with it. So it can
+# write them down. A *row* says: run this function, on these arrays, into that array. (A sum is `np.add.reduce`.)
 
 # %%
 class Recorded(np.lib.mixins.NDArrayOperatorsMixin):
@@ -126,10 +126,10 @@ predict("1 - rate · 1, with the rate lowered to 0.001. What does the replay com
 print("from the number:", one.array, " from memory:", other.array)
 
 # %% [markdown]
-# A number of Python's is copied into the row, for good. Whatever may change has to lie in memory, and rows have to *read*
-# it: learning rates, the count of steps, the key of a dropout's random numbers (chapter 14). minidl's capture knows the
-# learning rates of optimisers: it copies them, and the inputs, to their places before each replay. A new shape is
-# recorded anew. Second trap: a decision.
+# A number of Python's is copied into the row, for good. Whatever may change has to lie in memory, and rows have to
+# *read* it: learning rates, the count of steps, the key of a dropout's random numbers (chapter 14). minidl's capture
+# knows the learning rates of optimisers: it copies them, and the inputs, to their places before each replay. A new
+# shape is recorded anew. Second trap: a decision.
 
 # %%
 def absolute(x):
@@ -146,8 +146,8 @@ predict("Recorded with x = 3, replayed with x = -3. The absolute value is?")
 print(y)
 
 # %% [markdown]
-# The rows hold the branch that was taken, not the question. Nothing failed, and the answer is wrong. A recorder that can
-# be trusted *refuses*: it notices that Python asks for a value, and says so. In minidl:
+# The rows hold the branch that was taken, not the question. Nothing failed, and the answer is wrong. A recorder that
+# can be trusted *refuses*: it notices that Python asks for a value, and says so. In minidl:
 
 # %%
 import warnings
@@ -161,9 +161,9 @@ print(answers)
 print(str(told[0].message).partition(": ")[2].split(" at ")[0])
 
 # %% [markdown]
-# It runs such a step as if it had not been captured: slower, and right. There is one more safety net. The second call of
-# a captured step is a *test*: the rows are run, everything they changed is put back, the step is run as it was written,
-# and all bits are compared. Third trap: an output lies where it lay.
+# It runs such a step as if it had not been captured: slower, and right. There is one more safety net. The second call
+# of a captured step is a *test*: the rows are run, everything they changed is put back, the step is run as it was
+# written, and all bits are compared. Third trap: an output lies where it lay.
 
 # %%
 double = minidl.capture(lambda x: x * 2)
@@ -172,8 +172,8 @@ predict("Five results, kept in a list. Which numbers are in it at the end?")
 print([result.item() for result in kept])
 
 # %% [markdown]
-# All results lie in one piece of memory, which each replay overwrites; only the second stands apart, for the test ran the
-# step as it was written. That is the price of a fixed place. What has to stay is copied: `double(x).clone()`.
+# All results lie in one piece of memory, which each replay overwrites; only the second stands apart, for the test ran
+# the step as it was written. That is the price of a fixed place. What has to stay is copied: `double(x).clone()`.
 #
 # ## Memory
 #
@@ -255,9 +255,10 @@ print("the same bits:", all(np.array_equal(a, b) for a, b in zip(*runs)))
 print(f"{eager * 1e6:.0f}, {replayed * 1e6:.0f} µs: {eager / replayed:.1f} times as fast")
 
 # %% [markdown]
-# The products alone would take far less still: small ones do not reach the peak, and each row costs a call, though one of
-# machine code. A large network gains little, for its rows are long. A compiler goes further and fuses rows into new loops, after a long wait
-# before the first step. On a GPU the same idea is called a *graph*: the driver gets all launches of a step at once.
+# The products alone would take far less still: small ones do not reach the peak, and each row costs a call, though one
+# of machine code. A large network gains little, for its rows are long. A compiler goes further and fuses rows into new
+# loops, after a long wait before the first step. On a GPU the same idea is called a *graph*: the driver gets all
+# launches of a step at once.
 #
 # ## What you know now
 #
@@ -267,9 +268,9 @@ print(f"{eager * 1e6:.0f}, {replayed * 1e6:.0f} µs: {eager / replayed:.1f} time
 #
 # ## Exercise
 #
-# Write `place`. It gets the lives of arrays in the order in which they are made, each as (first row, last row, size), and
-# returns where each begins, in bytes from 0. Two arrays that are alive in the same row must not overlap. An array that
-# dies in row 7 is read in row 7, so one that is made in row 7 cannot have its place yet. Keep the total small.
+# Write `place`. It gets the lives of arrays in the order in which they are made, each as (first row, last row, size),
+# and returns where each begins, in bytes from 0. Two arrays that are alive in the same row must not overlap. An array
+# that dies in row 7 is read in row 7, so one that is made in row 7 cannot have its place yet. Keep the total small.
 
 # %%
 def place(lives):

@@ -2,8 +2,8 @@
 # # The same on a GPU
 #
 # A GPU has more than a hundred cores, and each of them works on hundreds of numbers at a time. It is fast if there is
-# much to do *at once*, and it is programmed the other way round: one does not write a loop over an image, but the program
-# of one *block*, which computes one small piece of the result. The GPU starts it thousands of times.
+# much to do *at once*, and it is programmed the other way round: one does not write a loop over an image, but the
+# program of one *block*, which computes one small piece of the result. The GPU starts it thousands of times.
 #
 # No GPU is needed for this chapter. A kernel in minidl is Python on *tiles*, small arrays. On a GPU a compiler (cuTile)
 # makes machine code of it. Here is another machine for the same programs, on NumPy. This is all that a block can do:
@@ -120,8 +120,9 @@ predict("Five runs of the same program. How many different results? (Chapter 14 
 print(*found)
 
 # %% [markdown]
-# That is why two runs of a training on a GPU often differ. minidl's kernels use no atomics. Each block writes the sum of
-# its share to a place of its own, a second launch adds those up, in order. This kernel sums the columns of a matrix:
+# That is why two runs of a training on a GPU often differ. minidl's kernels use no atomics. Each block writes the sum
+# of its share to a place of its own, a second launch adds those up, in order. This kernel sums the columns of a
+# matrix:
 
 # %%
 from minidl.kernels.gpu.reduction import column_sums
@@ -141,9 +142,9 @@ print(f"largest error {np.abs(total[0] - matrix.sum(0, dtype=float)).max():.0e}"
 # ## A convolution
 #
 # Chapter 6 wrote every window as a row of a matrix. The matrix is large, and on a GPU its bytes cost more than the
-# product. But a block needs only a *tile* of it at a time, and can gather that from the image: cell by cell of the window,
-# a few channels after the others. The matrix exists, and never lies in memory. The rows of `x` are the pixels of all
-# images, so the number of a pixel says which. Here are the function that finds the pixels, and minidl's kernel:
+# product. But a block needs only a *tile* of it at a time, and can gather that from the image: cell by cell of the
+# window, a few channels after the others. The matrix exists, and never lies in memory. The rows of `x` are the pixels
+# of all images, so the number of a pixel says which. Here are the function that finds the pixels, and minidl's kernel:
 
 # %%
 from minidl.kernels.gpu.convolution import gathered, seen_from
@@ -152,10 +153,10 @@ source(seen_from)
 source(gathered.body)
 
 # %% [markdown]
-# `ALONG` is the stride, `GAP` the dilation, `SHIFT` minus the padding, and `APART` is 1. A pixel of the padding gets the
-# number -1: it is not in `x`, so it reads as 0. For the gradient with respect to the input, chapter 7's second map, the
-# same kernel takes other numbers (1, minus the dilation, the padding, and the stride for `APART`), and the weights with
-# inputs and outputs exchanged.
+# `ALONG` is the stride, `GAP` the dilation, `SHIFT` minus the padding, and `APART` is 1. A pixel of the padding gets
+# the number -1: it is not in `x`, so it reads as 0. For the gradient with respect to the input, chapter 7's second
+# map, the same kernel takes other numbers (1, minus the dilation, the padding, and the stride for `APART`), and the
+# weights with inputs and outputs exchanged.
 
 # %%
 rng = np.random.default_rng(0)
@@ -174,10 +175,10 @@ print(f"largest difference {np.abs(y - right).max():.0e}")
 # %% [markdown]
 # ## What it could reach
 #
-# The roofline of chapter 12 holds for any machine. An H200 does 494 TFLOP/s on its tensor cores in TF32, which rounds factors
-# to 10 of float32's 23 binary places, and 67 without them; its memory moves 4.8 TB/s. That follows from its maker's figures
-# (that for TF32, printed for sparse matrices, is halved here); nothing on this page was measured on one. A core like those
-# of chapter 12 does a quarter of a TFLOP/s, at some 0.04 TB/s.
+# The roofline of chapter 12 holds for any machine. An H200 does 494 TFLOP/s on its tensor cores in TF32, which rounds
+# factors to 10 of float32's 23 binary places, and 67 without them; its memory moves 4.8 TB/s. That follows from its
+# maker's figures (that for TF32, printed for sparse matrices, is halved here); nothing on this page was measured on
+# one. A core like those of chapter 12 does a quarter of a TFLOP/s, at some 0.04 TB/s.
 
 # %%
 def intensity(C, K, k, side, N=512):
@@ -203,8 +204,8 @@ picture(
            for name, (peak, memory) in roofs.items()},
           logx=True, logy=True, xlabel="operations per byte of memory", ylabel="TFLOP/s",
           marks=[(work, min(494, work * 4.8), name) for name, work in jobs.items()]),
-    """Three roofs on logarithmic axes: a slope, then flat. The GPU's with tensor cores bends at 103 operations per byte,
-    so that ReLU and the 1x1 convolution lie on its slope, and the 3x3 convolution under its flat part.""",
+    """Three roofs on logarithmic axes: a slope, then flat. The GPU's with tensor cores bends at 103 operations per
+    byte, so that ReLU and the 1x1 convolution lie on its slope, and the 3x3 convolution under its flat part.""",
     "The faster the arithmetic, the farther right the bend: on a GPU more of a network waits for memory.",
 )
 

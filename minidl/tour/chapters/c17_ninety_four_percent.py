@@ -2,8 +2,9 @@
 # # 94 % in ten minutes
 #
 # CIFAR-10 has 60,000 small photographs of ten kinds of things, 10,000 of them to test with. A person who tried named
-# 94 % of a few hundred right (A. Karpathy, 2011). Networks have come to that in fewer and fewer epochs, by a list of small ideas. None of them is
-# deep, and each is an answer to one question: *what does the network waste its first epochs on?*
+# 94 % of a few hundred right (A. Karpathy, 2011). Networks have come to that in fewer and fewer epochs, by a list of
+# small ideas. None of them is deep, and each is an answer to one question: *what does the network waste its first
+# epochs on?*
 #
 # `python train.py --preset cifar10-fast` is that network in minidl, and the README says what it reaches. Here are the
 # ideas one by one, each seen at work. (K. Jordan, arXiv 2404.00498, has them all, with what each is worth.)
@@ -19,8 +20,8 @@ from minidl.tour import exercise, picture, predict, source
 # %% [markdown]
 # ## Begin with what is known of images
 #
-# scikit-learn brings two photographs. Neighbouring pixels of a photograph are nearly equal, and so are the three colours
-# of a pixel. Cut them into windows of 2 x 2 pixels, 12 numbers each, and ask in which directions these vary.
+# scikit-learn brings two photographs. Neighbouring pixels of a photograph are nearly equal, and so are the three
+# colours of a pixel. Cut them into windows of 2 x 2 pixels, 12 numbers each, and ask in which directions these vary.
 
 # %%
 from sklearn.datasets import load_sample_images
@@ -37,13 +38,13 @@ first = directions[:, -1] / np.abs(directions[:, -1]).max()
 print("first direction:", (first * np.sign(first[0])).round(1))
 
 # %% [markdown]
-# The first direction is the brightness of the whole window: all 12 numbers nearly alike. It drowns the edges and colours that
-# tell a cat from a dog. Chapter 10 had a name for that: a bowl that is steep in one direction and flat in the others
-# is badly *conditioned*, and the steep one limits the rate for all.
+# The first direction is the brightness of the whole window: all 12 numbers nearly alike. It drowns the edges and
+# colours that tell a cat from a dog. Chapter 10 had a name for that: a bowl that is steep in one direction and flat in
+# the others is badly *conditioned*, and the steep one limits the rate for all.
 #
-# *Whitening* divides each direction by its deviation. (`eps` keeps those of hardly any variance from being blown up.) The
-# filters need no training, they are known before the first step. Each comes twice, with both signs, since a ReLU lets one
-# sign through:
+# *Whitening* divides each direction by its deviation. (`eps` keeps those of hardly any variance from being blown up.)
+# The filters need no training, they are known before the first step. Each comes twice, with both signs, since a ReLU
+# lets one sign through:
 
 # %%
 source(init.whiten_)
@@ -73,16 +74,16 @@ picture(
     drawing,
     "Twelve filters of 2 x 2 pixels in colour, in the order of their variance, each with its share: brightness, a flat "
     "colour, three edges, another flat colour, edges of colours.",
-    "The filters, with the share of the variance in each direction: brightness, a colour, three edges, a second colour, "
+    "The filters, with the share of the variance in each direction: brightness, a colour, three edges, another colour, "
     "then edges of colours.",
 )
 
 # %% [markdown]
 # ## Begin as the identity
 #
-# A random convolution mixes its input, and six of them mix it beyond recognition. Give half of the channels that arrive a
-# filter each that passes them on, and only the other filters random numbers (`dirac_`). Now the last layer sees half of
-# the channels unmixed, from the first step on.
+# A random convolution mixes its input, and six of them mix it beyond recognition. Give half of the channels that
+# arrive a filter each that passes them on, and only the other filters random numbers (`dirac_`). Now the last layer
+# sees half of the channels unmixed, from the first step on.
 
 # %%
 def stack(dirac, layers=6, channels=16):
@@ -107,8 +108,9 @@ print(f"random {found[False]:.2f}, with an identity {found[True]:.2f}")
 # %% [markdown]
 # ## Steps that use all directions
 #
-# The gradient of a weight matrix is a sum over images, and images are alike. So a few directions of the matrix get nearly
-# all of the step. In numbers: its *singular values*, the lengths of the axes of the ellipsoid that it makes of a ball.
+# The gradient of a weight matrix is a sum over images, and images are alike. So a few directions of the matrix get
+# nearly all of the step. In numbers: its *singular values*, the lengths of the axes of the ellipsoid that it makes of
+# a ball.
 
 # %%
 from minidl.data import digits
@@ -133,13 +135,14 @@ print(int((np.cumsum(singular**2) / (singular**2).sum() < 0.9).sum()) + 1)
 
 # %% [markdown]
 # *Muon* replaces the step by the orthogonal matrix nearest to it, in which all directions are equally long. A
-# decomposition would be slow, but there is a trick made of products alone. If `X = P S Qᵀ`, then `X Xᵀ X = P S³ Qᵀ`: an odd
-# polynomial of a matrix is that polynomial *of its singular values*. Choose one that lifts small values fast. Muon's,
+# decomposition would be slow, but there is a trick made of products alone. If `X = P S Qᵀ`, then `X Xᵀ X = P S³ Qᵀ`:
+# an odd polynomial of a matrix is that polynomial *of its singular values*. Choose one that lifts small values fast.
+# Muon's,
 #
 #     3.4445 s - 4.775 s³ + 2.0315 s⁵
 #
-# lifts them by 3.4 in each step of a *Newton-Schulz* iteration. It does not settle at 1, but between 0.7 and 1.2, which is
-# near enough. The length of a step then no longer depends on the gradient's: the learning rate alone sets it.
+# lifts them by 3.4 in each step of a *Newton-Schulz* iteration. It does not settle at 1, but between 0.7 and 1.2,
+# which is near enough. The length of a step then no longer depends on the gradient's: the learning rate alone sets it.
 
 # %%
 from minidl.optim.muon import orthogonalised
@@ -158,10 +161,10 @@ from minidl.tour.drawing import chart
 picture(
     chart({name: [(k + 1, v) for k, v in enumerate(values)] for name, values in after.items()},
           xlabel="singular values, from the largest", ylabel="size", height=200),
-    "The singular values of the gradient in falling order. At first a few are large; after two steps more are, and after "
-    "five most are of the order of 1.",
-    "A few directions held the whole step. After five steps of three products some forty of the 64 are near 1. What was "
-    "below a thousandth has not arrived yet.",
+    "The singular values of the gradient in falling order. At first a few are large; after two steps more are, and "
+    "after five most are of the order of 1.",
+    "A few directions held the whole step. After five steps of three products some forty of the 64 are near 1. What "
+    "was below a thousandth has not arrived yet.",
 )
 
 # %% [markdown]
@@ -223,8 +226,8 @@ for way, (one, other) in {"by chance": flips, "alternating": alternating}.items(
 #
 # ## Exercise
 #
-# Write `orthogonal` with the simplest such polynomial, `1.5 s - 0.5 s³`: it leaves 1 where it is, and lifts what is below.
-# Divide by the Frobenius norm first, so that no singular value is above 1, and use products of matrices only.
+# Write `orthogonal` with the simplest such polynomial, `1.5 s - 0.5 s³`: it leaves 1 where it is, and lifts what is
+# below. Divide by the Frobenius norm first, so that no singular value is above 1, and use products of matrices only.
 
 # %%
 def orthogonal(G, steps=30):

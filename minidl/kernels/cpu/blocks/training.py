@@ -6,8 +6,8 @@ can do better:
 - every branch writes its last activation straight into its channels of the joint output (a channels-last slice);
 - the 1x1 convolutions that read the block's input, the *siblings*, are one matrix product, with their weights one below
   the other, forward and backward;
-- the branches advance side by side, one depth at a time: convolutions that are slices of one array are normalised in one
-  pass over its memory, and so are their gradients;
+- the branches advance side by side, one depth at a time: convolutions that are slices of one array are normalised in
+  one pass over its memory, and so are their gradients;
 - the gradients with respect to the block's input are summed where they arise.
 
 Between forward and backward a block keeps the outputs of its convolutions. What follows from them in one pass over
@@ -201,7 +201,9 @@ def _backward(block, record, x, grads):
         convs = block.convolutions_at(-depth)
         kept = _of(convs, record.zs, block.scales, block.shifts, record.means, record.invstds)
         outs = [into.get(i) for _, i in convs]
-        through_norm = norms_for(x).batch_norms_train_grad([grads[b] for b, _ in convs], *kept, True, outs) if convs else []
+        through_norm = (
+            norms_for(x).batch_norms_train_grad([grads[b] for b, _ in convs], *kept, True, outs) if convs else []
+        )
         for b, i in convs:
             dz, dscales[i], dshifts[i] = through_norm.pop(0)  # nothing is held longer than needed
             if i in into:

@@ -1,7 +1,7 @@
 """Arguments of a step: the form by which a call is looked up, and which arguments a record can follow.
 
-The numbers of arrays and tensors are copied in at each replay. All else is part of the form, so it has to be a constant:
-an object whose attributes may change, a module too, belongs to the state of a step, not to its arguments.
+The numbers of arrays and tensors are copied in at each replay. All else is part of the form, so it has to be a
+constant: an object whose attributes may change, a module too, belongs to the state of a step, not to its arguments.
 """
 
 from __future__ import annotations

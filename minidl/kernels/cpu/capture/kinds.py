@@ -11,8 +11,8 @@ import types
 import numpy as np
 
 OPAQUE = (
-    array.array, bytearray, memoryview, contextvars.ContextVar, random.Random, np.random.Generator, np.random.RandomState,
-    np.random.BitGenerator,
+    array.array, bytearray, memoryview, contextvars.ContextVar,
+    random.Random, np.random.Generator, np.random.RandomState, np.random.BitGenerator,
 )  # fmt: skip
 
 

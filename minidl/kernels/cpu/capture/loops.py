@@ -1,8 +1,8 @@
 """NumPy's work of a step as launches: its own inner loops, called without Python, and copies.
 
-A function such as ``numpy.add`` finds a loop of machine code for the types of its arguments and calls it on one line of
-numbers after the other. Here the loop is found and the lines are laid out once, when the step is recorded; what is left is
-the call. The loops are NumPy's own, so the bits are. What has no such form stays a call from Python.
+A function such as ``numpy.add`` finds a loop of machine code for the types of its arguments and calls it on one line
+of numbers after the other. Here the loop is found and the lines are laid out once, when the step is recorded; what is
+left is the call. The loops are NumPy's own, so the bits are. What has no such form stays a call from Python.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ _FUNCTIONS, _DATA, _NTYPES = _HEAD + 16, _HEAD + 24, _HEAD + 32  # places in a P
 
 @jit
 def run_loop(counter, n_tasks, loop, data, lines, size, piece, shape, places, steps):
-    """Call a loop on `lines` lines of `size` numbers of three arrays; a task has `piece` lines, or numbers of one line."""
+    """Call a loop on `lines` lines of `size` numbers of three arrays; a task has `piece` lines, or numbers of one."""
     task = next_task(counter)
     while task < n_tasks:
         if lines == 1:
@@ -104,7 +104,9 @@ def _looped(work, kept):
         raise Unfit("an output over part of an input")
     work, before = _widened(work, arrays, kept)
     loop, data, dtypes = _find(ufunc, work.inputs, out.dtype)
-    inputs = [value if isinstance(value, np.ndarray) else np.array(value, dtype) for value, dtype in zip(work.inputs, dtypes)]
+    inputs = [
+        value if isinstance(value, np.ndarray) else np.array(value, dtype) for value, dtype in zip(work.inputs, dtypes)
+    ]
     kept.extend(inputs)
     inputs = [np.broadcast_to(value, out.shape) for value in inputs]
     shape, steps = laid_out([*inputs, out])
@@ -118,7 +120,7 @@ def _looped(work, kept):
 
 
 def _widened(work, arrays, kept):
-    """For float32 that meets float64, the same work on float64 alone, and the launches that change the numbers' type before."""
+    """For float32 that meets float64, the same work on float64 alone, and the launches that cast before it."""
     if {one.dtype for one in arrays} != FLOATS:
         return work, []
     inputs, before = list(work.inputs), []
@@ -195,7 +197,9 @@ def _chosen(work, kept):
     lines, size = shape[0] * shape[1] * shape[2], shape[3]
     n_tasks, piece = _cut(lines, size) if lines > 1 else (1, 1)
     places = tuple(map(address, arrays))
-    return [(run_choice, n_tasks, (lines, size, piece, shape[:3], places, tuple(steps), out.dtype.type(0), np.uint8(0)))]
+    return [
+        (run_choice, n_tasks, (lines, size, piece, shape[:3], places, tuple(steps), out.dtype.type(0), np.uint8(0)))
+    ]
 
 
 def _summed(work, kept):
@@ -220,7 +224,7 @@ def _is_same(a, b):
 
 
 def laid_out(arrays):
-    """(shape, steps of each array) of arrays of one shape as `DEPTH` axes: in the order of the last one's memory, joined."""
+    """(shape, steps of each array) of arrays of one shape as `DEPTH` axes, joined, in the order of the last one's."""
     out = arrays[-1] if arrays[-1].strides else arrays[0]
     axes = sorted((axis for axis in range(out.ndim) if out.shape[axis] > 1),
                   key=lambda axis: [-abs(array.strides[axis]) for array in (*arrays[::-1],)])  # fmt: skip

@@ -1,8 +1,8 @@
 """Calls of compiled functions from machine code: a function's address, and its arguments as a row of words.
 
-Numba's functions take their arguments one by one, each of its own type: an array as seven numbers or more, a tuple as its
-entries. A *door* is a few instructions that read the arguments from a row of eight-byte words and call a function with
-them. There is one for each list of types, however many functions share it.
+Numba's functions take their arguments one by one, each of its own type: an array as seven numbers or more, a tuple as
+its entries. A *door* is a few instructions that read the arguments from a row of eight-byte words and call a function
+with them. There is one for each list of types, however many functions share it.
 """
 
 from __future__ import annotations

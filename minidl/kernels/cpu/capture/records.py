@@ -26,6 +26,7 @@ class Guard(NamedTuple):
     grad: Any
 
     def holds(self):
+        """Return whether the tensor has the array, the gradient and the flag that it had, and no hook."""
         tensor = self.tensor
         grad = tensor._grad
         return (
@@ -42,7 +43,8 @@ class Record:
     def __init__(self):
         self.rows, self.inputs, self.outputs, self.rates, self.grads, self.versions = [], [], None, [], [], []
         self.layers, self.keys, self.guards, self.state = [], [], [], None
-        self.is_checked, self.replays, self.program, self.returns_inputs, self.has_strayed = False, 0, None, False, False
+        self.is_checked, self.replays, self.program = False, 0, None
+        self.returns_inputs = self.has_strayed = False
 
     def fits(self):
         """Return whether the state is as it was recorded."""
@@ -151,7 +153,8 @@ def _note_changed_inputs(record, given, arrays):
         if not _equal(before, array) or not _equal(before, place):
             record.recorder.refuse(f"an argument of shape {array.shape} that it changes in place")
             others = arrays[:index] + arrays[index + 1 :]
-            record.has_strayed |= not _equal(before, array) or any([np.may_share_memory(array, other) for other in others])
+            shares = any([np.may_share_memory(array, other) for other in others])
+            record.has_strayed |= shares or not _equal(before, array)
             if not record.has_strayed:
                 array[...] = place
 
@@ -190,7 +193,8 @@ def compared(step, record, arrays, args, options):
     state, memory, touched = record.state, Snapshot(record.state), record.state.arrays()
     given = [array.copy(order="K") for array in arrays]
     _poison(record.recorder)
-    replayed = _copies(record.replay(given)), [array.copy() for array in touched], _grads(record), random.get_rng_state()
+    copies = _copies(record.replay(given))
+    replayed = copies, [array.copy() for array in touched], _grads(record), random.get_rng_state()
     memory.restore()
     for array, values in zip(arrays, given):
         if not _equal(array, values):  # an output of the call before, whose memory the replay has used

@@ -5,8 +5,8 @@ modules, optimisers, averages, tensors, lists, dicts, functions of the user. Of 
 attribute, of a user's object those that some code on the way names.
 
 Each thing on the way is a *guard*: a place and what it held. A record is replayed only while all guards hold; a step that
-changes one by itself, other than through arrays, cannot be replayed, and the guard's path says what it was. A thing whose
-changes nothing here can see, such as an iterator, makes the step one that cannot be replayed.
+changes one by itself, other than through arrays, cannot be replayed, and the guard's path says what it was. A thing
+whose changes nothing here can see, such as an iterator, makes the step one that cannot be replayed.
 """
 
 from __future__ import annotations
@@ -116,7 +116,8 @@ class State:
             value = container[key] = value.array.copy(order="K")
         if isinstance(value, np.ndarray):
             if type(value) is not np.ndarray or value.dtype.kind not in "biufc":
-                self._refuse(path, f"an array of type {type(value).__name__} and dtype {value.dtype}, whose changes are not followed")
+                kind = f"an array of type {type(value).__name__} and dtype {value.dtype}"
+                self._refuse(path, f"{kind}, whose changes are not followed")
             elif not is_constant(value) and not isinstance(container, (tuple, set, types.MappingProxyType)):
                 self.places.append((container, key, value))
             elif not is_constant(value):

@@ -69,7 +69,8 @@ def work_of(name, args, options):
         return _side_by_side(out, *args, **others)
     if name in ("ones_like", "zeros_like") and len(args) == 1:
         return (Copy(out, 1 if name == "ones_like" else 0),)
-    if name == "sum" and len(args) == 1 and others.pop("dtype", out.dtype) == out.dtype and not others.pop("keepdims", False):
+    is_plain_sum = name == "sum" and len(args) == 1 and others.pop("dtype", out.dtype) == out.dtype
+    if is_plain_sum and not others.pop("keepdims", False):
         axis = others.pop("axis", None)
         return None if others else sum_of(args[0], axis, out)
     if name == "where" and len(args) == 3 and not others and isinstance(args[0], np.ndarray):

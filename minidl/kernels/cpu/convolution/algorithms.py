@@ -11,7 +11,8 @@ gives the same bits, today and tomorrow. Print it, or switch rows off:
 ``MINIDL_WINOGRAD=0`` switches both Winograd rows off from the start: they trade a little
 precision (about 2 to 4 times the rounding error) for fewer multiplications: 4 times fewer for 3x3
 windows, 2.8 times for 5x5. They compute in float32 only; an infinity or NaN spreads over its tile
-of the output, the infinity perhaps as NaN, and inputs beyond about 1e36 overflow. The table counts the channels of a group.
+of the output, the infinity perhaps as NaN, and inputs beyond about 1e36 overflow. Where neighbouring
+pixels share a vector it spreads to those, as NaN. The table counts the channels of a group.
 Groups of channels are convolutions of their own, on slices that cost no copies: the last row
 fits every convolution of one group, and one of many groups is *divided* into those, unless
 a row takes it as a whole. A row's functions may still decline arrays that lie in an unusual
@@ -26,7 +27,8 @@ import os
 from typing import Callable, NamedTuple
 
 from minidl.checks import positive_pair
-from minidl.kernels.cpu.convolution import depthwise, direct, weight, winograd_forward, winograd_weight
+from minidl.kernels.cpu.convolution import depthwise, direct, neighbours, weight, winograd_forward, winograd_weight
+from minidl.kernels.cpu.tile.sweep import TileSize
 from minidl.ops.geometry import output_size, paddings
 
 
@@ -110,13 +112,23 @@ ONE_CHANNEL = Condition(
     lambda case: case.groups > 1 and case.inputs == case.outputs == 1,
 )
 ONE_GROUP = Condition("every other window; 1x1 is one matrix product", lambda case: case.groups == 1)
+FEW_CHANNELS = Condition(
+    "half a vector of channels or less out (gradient with respect to the input: in)",
+    lambda case: 2 * (case.inputs if case.stage == "input_grad" else case.outputs) <= TileSize.of(case.dtype).lanes,
+)
+SEVERAL_COLUMNS = Condition(
+    "stride 1, several columns",
+    lambda case: case.kernel[1] > 1 and case.stride == case.dilation == (1, 1) and case.groups == 1,
+)
 WINOGRAD = winograd_forward.prepare_forward, winograd_forward.input_grad, winograd_weight.weight_grad
 DEPTHWISE = depthwise.prepare_forward, depthwise.input_grad, depthwise.weight_grad
+NEIGHBOURS = neighbours.prepare_forward, neighbours.input_grad, neighbours.weight_grad
 
 RULES = (
     Rule("winograd_f4_3", (_window(3), FLOAT32, _channels(16), _tiles(4, 16, 4)), *WINOGRAD),
     Rule("winograd_f2_5", (_window(5), FLOAT32, _channels(16), _tiles(2, 16, 4)), *WINOGRAD),
     Rule("depthwise", (ONE_CHANNEL,), *DEPTHWISE),
+    Rule("neighbours", (SEVERAL_COLUMNS, FEW_CHANNELS), *NEIGHBOURS),
     Rule("direct", (ONE_GROUP,), direct.prepare_forward, direct.input_grad, weight.weight_grad),
 )
 
@@ -231,6 +243,7 @@ def table():
     winograd_f4_3  3x3, stride 1...
     winograd_f2_5  5x5, stride 1...
     depthwise      groups of one channel...
+    neighbours     stride 1, several columns...
     direct         every other window; 1x1 is one matrix product
     """
     width = max(len(rule.name) for rule in RULES)

@@ -73,7 +73,9 @@ def plan_of(x, y, window, stride, origin, dilation):
     strides = [step for array in (x, y) for step in (array.strides[0], *array.strides[2:])]
     far = int(x.nbytes + y.nbytes > FAR)
     step = (x.shape[1] * x.itemsize // LINE | 1) + 2  # cache lines: were they a power of two, they would share few sets
-    return DepthwisePlan(len(x), x.shape[1], x.shape[2], *window, y.shape[2], *down, *across, *strides, far, step * LINE)
+    return DepthwisePlan(
+        len(x), x.shape[1], x.shape[2], *window, y.shape[2], *down, *across, *strides, far, step * LINE
+    )
 
 
 @functools.lru_cache(maxsize=1024)
@@ -158,7 +160,7 @@ def kernel_of(dtype):
 
 
 def launch(x, weight, out, stride, origin, dilation, bias=None, relu=False, accumulate=False):
-    """Launch that writes (or adds) the convolution of `x` with `weight` (C, kh, kw) to `out`; as the direct `launch`."""
+    """Launch that writes (or adds) the convolution of `x` with `weight` (C, kh, kw) to `out`, as the direct one."""
     plan, size = plan_of(x, out, weight.shape[1:], stride, origin, dilation), LanesSize.of(x.dtype)
     table = stretches(x.shape[3], out.shape[3], weight.shape[2], stride[1], origin[1], dilation[1], ROWS)
     xp = backend.array_module(x)

@@ -75,7 +75,7 @@ def kernel_of(dtype):
 
 
 def launch(x, weight, out, stride, origin, dilation, bias=None, relu=False, accumulate=False):
-    """Launch that writes (or adds) the convolution of `x` (N, C, H, W) with `weight` (K, C, kh, kw) to `out` (N, K, OH, OW).
+    """Launch that writes or adds the convolution of `x` (N, C, H, W), `weight` (K, C, kh, kw) to `out` (N, K, OH, OW).
 
     Of `x` and `out` only shapes and strides matter: any arrays like them may be convolved. The channels of
     a pixel have to be adjacent in both, other strides are free. Window (0, 0) begins `origin` rows and columns
@@ -117,7 +117,7 @@ def input_grad(grad, weight, input_shape, stride, padding, dilation, out, accumu
 
 
 def parts_of(out, weight, stride, padding, dilation, accumulate):
-    """The convolutions of stride 1 that make up the gradient with respect to the input: (part of `out`, weights, origin, dilation).
+    """(part of `out`, weights, origin, dilation) of the convolutions of stride 1 that make up the gradient.
 
     Input row h takes part in output row i through the window's row u where h = s i + d u - p.
     For h = s q + phase, only every m-th u fits (m = s / gcd(s, d)), and i falls by a fixed
@@ -133,7 +133,8 @@ def parts_of(out, weight, stride, padding, dilation, accumulate):
     for down, right in itertools.product(downs, rights):
         taps = weight[..., down.taps, right.taps]
         if taps.size:
-            yield out[..., down.places, right.places], taps, (down.origin, right.origin), (down.dilation, right.dilation)
+            part = out[..., down.places, right.places]
+            yield part, taps, (down.origin, right.origin), (down.dilation, right.dilation)
 
 
 class Phase(NamedTuple):

@@ -28,7 +28,7 @@ def _takes(a, b, out):
 
 
 def _takes_pixels(out):
-    """Return whether pixels can be written to `out`, each at once: its channels are adjacent, and it is not read-only."""
+    """Return whether pixels can be written to `out`, each at once: its channels are adjacent and may be changed."""
     return out.flags.writeable and (out.shape[1] == 1 or out.strides[1] == out.itemsize)
 
 
@@ -50,7 +50,7 @@ def conv2d_forward(
 
 
 def launches(x, y, weight, bias, stride, padding, dilation, groups, relu, by_batch=False):
-    """Launches that convolve arrays like `x` to such as `y`: for each group a launch, and where its channels begin, in bytes.
+    """Launches that convolve arrays like `x` to such as `y`: for each group one, and the bytes before its channels.
 
     The number of images has a say in the algorithm only if `by_batch`, as in training: an image's logits are to have
     the same bits in any batch, and algorithms differ in rounding.
@@ -63,7 +63,8 @@ def launches(x, y, weight, bias, stride, padding, dilation, groups, relu, by_bat
 def _launches(x, y, weight, bias, stride, padding, dilation, groups, relu, by_batch):
     (N, C, *_), (K, _, *kernel), (*_, OH, OW) = x.shape, weight.shape, y.shape
     images = N if by_batch else 1
-    case = ConvolutionCase("forward", images, C // groups, K // groups, tuple(kernel), stride, dilation, OH, OW, groups, NAMES[x.dtype.char])
+    sizes = images, C // groups, K // groups, tuple(kernel), stride, dilation, OH, OW, groups
+    case = ConvolutionCase("forward", *sizes, NAMES[x.dtype.char])
     case, groups = divided(case)
     biases = [None] * groups if bias is None else split(bias, groups, 0)
     options = dict(stride=stride, padding=padding, dilation=dilation, relu=relu)
@@ -84,7 +85,8 @@ def conv2d_input_grad(
     if kernel[0] * kernel[1] > FAR_LARGER * OH * OW:  # most multiplications would be by the padding's zeros
         return NotImplemented
     x = backend.empty_channels_last(input_shape, grad.dtype, like=grad) if out is None else out
-    case = ConvolutionCase("input_grad", N, C, K // groups, tuple(kernel), tuple(stride), tuple(dilation), OH, OW, groups, NAMES[grad.dtype.char])
+    sizes = N, C, K // groups, tuple(kernel), tuple(stride), tuple(dilation), OH, OW, groups
+    case = ConvolutionCase("input_grad", *sizes, NAMES[grad.dtype.char])
     case, groups = divided(case)
     grad = backend.channels_last(grad)
     for g_g, w_g, x_g in zip(split(grad, groups, 1), split(weight, groups, 0), split(x, groups, 1)):
@@ -100,7 +102,8 @@ def conv2d_weight_grad(
     if not _takes(grad, x, None) or 0 in weight_shape:
         return NotImplemented
     (N, K, OH, OW), (_, C, *kernel) = grad.shape, weight_shape
-    case = ConvolutionCase("weight_grad", N, C, K // groups, tuple(kernel), tuple(stride), tuple(dilation), OH, OW, groups, NAMES[grad.dtype.char])
+    sizes = N, C, K // groups, tuple(kernel), tuple(stride), tuple(dilation), OH, OW, groups
+    case = ConvolutionCase("weight_grad", *sizes, NAMES[grad.dtype.char])
     case, groups = divided(case)
     grad, x = backend.channels_last(grad), backend.channels_last(x)
     options = dict(stride=stride, padding=padding, dilation=dilation)

@@ -71,6 +71,7 @@ def takes(a, b, window, stride, dilation):
 
 
 def round_up(number, step):
+    """The smallest multiple of `step` that is not below `number`."""
     return -(-number // step) * step
 
 

@@ -4,10 +4,10 @@ Every kernel is compiled by :func:`jit`: without the interpreter's lock, so that
 (:mod:`.team`), without Numba's own parallel runtime, and cached on disk, so that only the first run waits for the
 compiler.
 
-Left alone, Numba keeps the machine code of a kernel for as long as the kernel's own file stays the same, and does not see
-an edit of what the kernel calls: a helper compiled into it, an emitter of instructions, a tile's shape. So the cache lies
-in a folder named after :func:`digest`, a hash over *all* sources of the second storey, the vector unit and the versions of
-the compiler. Any edit is another folder, and the folders of before are removed.
+Left alone, Numba keeps the machine code of a kernel for as long as the kernel's own file stays the same, and does not
+see an edit of what the kernel calls: a helper compiled into it, an emitter of instructions, a tile's shape. So the
+cache lies in a folder named after :func:`digest`, a hash over *all* sources of the second storey, the vector unit and
+the versions of the compiler. Any edit is another folder, and the folders of before are removed.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ SOURCES = Path(__file__).parents[2]  # minidl/kernels
 
 
 def jit(function=None, *, fastmath=frozenset({"contract", "nsz"}), **options):
-    """Compile `function` as a kernel: without the interpreter's lock, IEEE division, cached if it is one of these sources.
+    """Compile `function` as a kernel: without the interpreter's lock, with IEEE division, cached if its source is here.
 
     `fastmath` takes LLVM's flags one by one; never ``nnan`` or ``ninf``, for NaN has to propagate.
 

@@ -68,7 +68,7 @@ def alike(*arrays):
 
 
 def target(out, shape, dtype, like):
-    """Memory that a kernel writes to: `out` if it can be written and its bytes are channels-last, else memory for `deliver`."""
+    """Memory that a kernel writes to: `out` if it is channels-last and may be changed, else memory for `deliver`."""
     if out is not None and out.shape != tuple(shape):
         raise ValueError(f"`out` has shape {out.shape}; the result has {tuple(shape)}")
     if out is not None and out.dtype == dtype and backend.is_channels_last(out) and out.flags.writeable:

@@ -1,9 +1,9 @@
 """A cache of what kernels derive from arrays that cannot change: packed or transformed weights, made once.
 
 A constant (`minidl.backend.constant`) lies in memory that no flag makes writeable, so what was derived from it may be
-kept for as long as it lives. Folded networks (:mod:`minidl.nn.inference`) rely on that. Any other array may change at any
-time, a read-only one through another view of its memory or once its flag is set again: what is derived from those is
-made anew, each time.
+kept for as long as it lives. Folded networks (:mod:`minidl.nn.inference`) rely on that. Any other array may change at
+any time, a read-only one through another view of its memory or once its flag is set again: what is derived from those
+is made anew, each time.
 """
 
 from __future__ import annotations

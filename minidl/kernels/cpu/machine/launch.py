@@ -61,6 +61,6 @@ class Launch:
     def _compiled(self, args):
         """The machine code for these arguments: from now on their types need not be looked at.
 
-        It is asked for by `compile`: where launches are shared, the first call may still be compiling in another thread.
+        It is asked for by `compile`: where launches are shared, another thread may still compile in its first call.
         """
         return self.kernel.compile((typeof(new_counter()), typeof(self.tasks), *map(typeof, args)))

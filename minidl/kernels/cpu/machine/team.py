@@ -13,10 +13,9 @@ interpreter's lock:
 
     team.run(scale, len(x), x, y)
 
-`next_task` takes the next index from a counter that all threads share, by one atomic addition: a free thread takes
-the next task. Results must not depend on who does which, so a task is a piece of fixed size, it writes only what is
-its own, and partial sums are kept per task and added in the order of the tasks. Then the result has the same bits for
-any number of threads.
+`next_task` takes the next index from a counter that all threads share, by one atomic addition. Results must not
+depend on which thread takes it, so a task is a piece of fixed size, it writes only what is its own, and partial sums
+are kept per task and added in the order of the tasks: the same bits for any number of threads.
 
 A kernel that needs working memory asks for one row per thread:
 
@@ -36,7 +35,8 @@ import threading
 import numpy as np
 
 from minidl.kernels.cpu.machine.compilation import jit
-from minidl.kernels.cpu.machine.counter import JOB, SLOT, TASK, WORDS, look, new_counter, next_slot, next_task  # noqa: F401 (for kernels)
+from minidl.kernels.cpu.machine.counter import JOB, SLOT, TASK, WORDS, look, new_counter
+from minidl.kernels.cpu.machine.counter import next_slot, next_task  # noqa: F401 (for kernels)
 from minidl.kernels.cpu.machine.doors import door
 
 SPINS = 4000  # looks at the counter before sleeping, some 25 ns each
@@ -238,8 +238,8 @@ def set_num_threads(n):
 
 
 def call(kernel, *args, quick=None):
-    """``kernel(*args)``; Ctrl-C there is a KeyboardInterrupt. Functions that decide by values are called this way too; in
-    a replay `quick`, a compiled function and its arguments, takes their place, unless it raises an error."""
+    """``kernel(*args)``; Ctrl-C there is a KeyboardInterrupt. Functions that decide by values are called this way too;
+    in a replay `quick`, a compiled function and its arguments, takes their place, unless it raises an error."""
     if door.recorder is not None:
         return door.recorder.call(kernel, args, quick)
     try:

@@ -9,18 +9,18 @@ first-level cache. Large results are streamed from there, past the caches.
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 from minidl import backend
 from minidl.kernels.cpu.machine.compilation import jit
 from minidl.kernels.cpu.machine.flat import EXACT, deliver, far, flat, floating, get, own, prefetch, put, stream, target
 from minidl.kernels.cpu.machine.team import next_task
-from minidl.kernels.cpu.pooling.windows import axes, fill, pairs, run
+from minidl.kernels.cpu.pooling.vectors import best_of_window, spread_window, sum_of_windows
+from minidl.kernels.cpu.pooling.windows import axes, fill, run
 from minidl.ops.max_pooling import argmax_dtype
 from minidl.ops.windows import pooled_shape
-
-
-WIDE = 16  # channels from which one pass over those of a window keeps vectors full
 
 
 @jit(fastmath=EXACT, forceinline=True)
@@ -118,37 +118,28 @@ def _max_pool(counter, n_tasks, x, ldx, H, W, KW, reach, tall, wide, y, ldy, arg
         task = next_task(counter)
 
 
-@jit(fastmath=EXACT, forceinline=True)
-def _best_of_tile(x, pixel, across, KH, KW, ldx, y, o, argmax, a, C):
-    """Maxima of one window, the first pixel of which is number `pixel`: four of its pixels in one pass over the channels.
-
-    Where fewer than four are left the last is met again, which changes nothing.
-    """
-    kind, lowest, last = argmax.dtype.type, y.dtype.type(-np.inf), KH * KW - 1
-    for k in range(0, KH * KW, 4):
-        t0, t1, t2, t3 = k, min(k + 1, last), min(k + 2, last), min(k + 3, last)
-        i0, i1 = (pixel + t0 // KW * across + t0 % KW) * ldx, (pixel + t1 // KW * across + t1 % KW) * ldx
-        i2, i3 = (pixel + t2 // KW * across + t2 % KW) * ldx, (pixel + t3 // KW * across + t3 % KW) * ldx
-        for c in range(C):
-            value, tap = (lowest, kind(0)) if k == 0 else (own(y, o + c), own(argmax, a + c))
-            value, tap = _better(value, tap, get(x, i0 + c), kind(t0))
-            value, tap = _better(value, tap, get(x, i1 + c), kind(t1))
-            value, tap = _better(value, tap, get(x, i2 + c), kind(t2))
-            value, tap = _better(value, tap, get(x, i3 + c), kind(t3))
-            put(y, o + c, value)
-            put(argmax, a + c, tap)
+@jit(fastmath=EXACT)
+def _cells(KH, KW, across, pixel):
+    """Bytes from the first pixel of a window to each of its pixels, in an image of `across` pixels of so many bytes."""
+    cells = np.empty(KH * KW, np.int64)
+    for k in range(KH * KW):
+        cells[k] = (k // KW * across + k % KW) * pixel
+    return cells
 
 
 @jit(fastmath=EXACT)
 def _max_pool_tiles(counter, n_tasks, x, ldx, KH, KW, y, ldy, argmax, blocks):
     """Windows that lie side by side and cover the image."""
-    lines, _, OW, C, rows = blocks
+    (lines, _, OW, C, rows), size, tap = blocks, x.itemsize, argmax.itemsize
+    number, kind = x.dtype.type(0), argmax.dtype.type(0)
+    cells = _cells(KH, KW, OW * KW, ldx * size)
+    x, y, argmax, where = x.ctypes.data, y.ctypes.data, argmax.ctypes.data, cells.ctypes.data
     task = next_task(counter)
     while task < n_tasks:
         for line in range(task * rows, min(lines, (task + 1) * rows)):
             for j in range(OW):
-                pixel, o, a = (line * KH * OW + j) * KW, (line * OW + j) * ldy, (line * OW + j) * C
-                _best_of_tile(x, pixel, OW * KW, KH, KW, ldx, y, o, argmax, a, C)
+                first, w = x + (line * KH * OW + j) * KW * ldx * size, line * OW + j
+                best_of_window(number, kind, first, where, len(cells), y + w * ldy * size, argmax + w * C * tap, C)
         task = next_task(counter)
 
 
@@ -167,8 +158,9 @@ def max_pool2d_forward(x, kernel_size, stride, padding, dilation=(1, 1), ceil_mo
     shape = pooled_shape(x.shape, kernel_size, stride, padding, dilation, ceil_mode)
     y = target(out, shape, x.dtype, like=x)
     argmax = backend.empty_channels_last(shape, argmax_dtype(kernel_size), like=x)
-    if x.shape[1] >= WIDE and not far(y) and _side_by_side((H, W), shape[2:], kernel_size, stride, padding, dilation):
-        run(_max_pool_tiles, shape, *flat(x), *kernel_size, *flat(y), flat(argmax)[0])
+    if not far(y) and _side_by_side((H, W), shape[2:], kernel_size, stride, padding, dilation):
+        share = 1 / math.prod(kernel_size)
+        run(_max_pool_tiles, shape, *flat(x), *kernel_size, *flat(y), flat(argmax)[0], tasks_of=share)
         return deliver(y, out), argmax
     (tall, _), (wide, _) = axes((H, W), shape[2:], kernel_size, stride, padding, dilation)
     reach = (kernel_size[0] - 1) * dilation[0] + 1
@@ -178,67 +170,55 @@ def max_pool2d_forward(x, kernel_size, stride, padding, dilation=(1, 1), ceil_mo
     return deliver(y, out), argmax
 
 
-@jit(fastmath=EXACT, forceinline=True)
-def _add_three(dx, o, grad, g0, g1, g2, argmax, a0, a1, a2, t0, t1, t2, C):
-    """Add what three windows give to a pixel: their gradient where their maximum came from it."""
-    zero = grad.dtype.type(0)  # a plain 0 would be an integer and make the sum float64
-    for c in range(C):
-        share = get(grad, g0 + c) if get(argmax, a0 + c) == t0 else zero
-        share += get(grad, g1 + c) if get(argmax, a1 + c) == t1 else zero
-        share += get(grad, g2 + c) if get(argmax, a2 + c) == t2 else zero
-        put(dx, o + c, own(dx, o + c) + share)
-
-
-@jit(fastmath=EXACT, forceinline=True)
-def _add_one(dx, o, grad, g, argmax, a, tap, C):
-    zero = grad.dtype.type(0)
-    for c in range(C):
-        put(dx, o + c, own(dx, o + c) + (get(grad, g + c) if get(argmax, a + c) == tap else zero))
+@jit(fastmath=EXACT)
+def _scaled(table, across, ldg, lda, tap, scaled):
+    """A row of a table of windows as `sum_of_windows` reads it, windows `across` pixels apart and taps `tap`."""
+    for k in range(table[0]):
+        window = table[1 + 2 * k] * across
+        scaled[k, 0], scaled[k, 1], scaled[k, 2] = window * ldg, window * lda, table[2 + 2 * k] * tap
 
 
 @jit(fastmath=EXACT)
 def _max_unpool(counter, n_tasks, grad, ldg, argmax, lda, OH, OW, KW, tall, wide, dx, ldx, accumulate, blocks):
-    lines, H, W, C, rows = blocks
-    taps = tall.shape[1] * wide.shape[1]
-    where, tap = np.zeros(taps, np.int64), np.zeros(taps, argmax.dtype)
+    """The windows that see a pixel are some rows of them times some columns."""
+    (lines, H, W, C, rows), number, kind = blocks, grad.dtype.type(0), argmax.dtype.type(0)
+    g, a = ldg * grad.itemsize, lda * argmax.itemsize
+    down, across = np.empty((tall.shape[1], 3), np.int64), np.empty((W, wide.shape[1], 3), np.int64)
+    for j in range(W):
+        _scaled(wide[j], 1, g, a, 1, across[j])
     task = next_task(counter)
     while task < n_tasks:
         for line in range(task * rows, min(lines, (task + 1) * rows)):
             n, i = divmod(line, H)
+            _scaled(tall[i], OW, g, a, KW, down)
+            given = grad.ctypes.data + n * OH * OW * g, argmax.ctypes.data + n * OH * OW * a
+            last = (n * OH + tall[i, max(1, 2 * tall[i, 0] - 1)] + 1) * OW
             for j in range(W):
-                o = (line * W + j) * ldx
-                count = pairs(tall, i, wide, j, n * OH, OW, KW, where, tap)
-                below = (n * OH + tall[i, max(1, 2 * tall[i, 0] - 1)] + 1) * OW + j * OW // W
+                o, below = (line * W + j) * ldx, last + j * OW // W
                 prefetch(grad, below * ldg, below * ldg + C)
                 prefetch(argmax, below * lda, below * lda + C // 4)
                 prefetch(dx, o + 4 * ldx, o + 4 * ldx + C)
-                if not accumulate:
-                    fill(dx, o, 0, C)
-                for k in range(0, count - 2, 3):
-                    p, q, r = where[k], where[k + 1], where[k + 2]
-                    t0, t1, t2 = tap[k], tap[k + 1], tap[k + 2]
-                    _add_three(dx, o, grad, p * ldg, q * ldg, r * ldg, argmax, p * lda, q * lda, r * lda, t0, t1, t2, C)
-                for k in range(count - count % 3, count):
-                    _add_one(dx, o, grad, where[k] * ldg, argmax, where[k] * lda, tap[k], C)
+                sum_of_windows(
+                    number, kind, *given, down.ctypes.data, tall[i, 0], across[j].ctypes.data, wide[j, 0],
+                    dx.ctypes.data + o * dx.itemsize, accumulate, C,
+                )  # fmt: skip
         task = next_task(counter)
 
 
 @jit(fastmath=EXACT)
 def _max_unpool_tiles(counter, n_tasks, grad, ldg, argmax, lda, KH, KW, dx, ldx, accumulate, blocks):
     """Windows that lie side by side and cover the image: every pixel belongs to one of them."""
-    lines, _, OW, C, rows = blocks
-    zero, kind = grad.dtype.type(0), argmax.dtype.type
+    (lines, _, OW, C, rows), size, tap = blocks, grad.itemsize, argmax.itemsize
+    number, kind = grad.dtype.type(0), argmax.dtype.type(0)
+    cells = _cells(KH, KW, OW * KW, ldx * size)
+    grad, argmax, dx, where = grad.ctypes.data, argmax.ctypes.data, dx.ctypes.data, cells.ctypes.data
     task = next_task(counter)
     while task < n_tasks:
         for line in range(task * rows, min(lines, (task + 1) * rows)):
             for j in range(OW):
-                g, a = (line * OW + j) * ldg, (line * OW + j) * lda
-                for u in range(KH):
-                    for v in range(KW):
-                        o, tap = (((line * KH + u) * OW + j) * KW + v) * ldx, kind(u * KW + v)
-                        for c in range(C):
-                            share = get(grad, g + c) if get(argmax, a + c) == tap else zero
-                            put(dx, o + c, own(dx, o + c) + share if accumulate else share)
+                first, w = dx + (line * KH * OW + j) * KW * ldx * size, line * OW + j
+                given = grad + w * ldg * size, argmax + w * lda * tap
+                spread_window(number, kind, *given, where, len(cells), first, accumulate, C)
         task = next_task(counter)
 
 
@@ -254,7 +234,8 @@ def max_pool2d_scatter(
     OH, OW = grad.shape[2:]
     dx = target(out, input_shape, grad.dtype, like=grad)
     if _side_by_side(input_shape[2:], (OH, OW), kernel_size, stride, padding, dilation):
-        run(_max_unpool_tiles, grad.shape, *flat(grad), *flat(argmax), *kernel_size, *flat(dx), accumulate)
+        arguments = *flat(grad), *flat(argmax), *kernel_size, *flat(dx), accumulate
+        run(_max_unpool_tiles, grad.shape, *arguments, tasks_of=1 / math.prod(kernel_size))
         return deliver(dx, out)
     (_, tall), (_, wide) = axes(input_shape[2:], (OH, OW), kernel_size, stride, padding, dilation)
     where = OH, OW, kernel_size[1], tall, wide

@@ -71,6 +71,7 @@ class PoolPlan(NamedTuple):
 
 @jit(fastmath=EXACT)
 def max_values(counter, n_tasks, source, target, p, zero):
+    """Largest pixel of each window, without its place: down its height first, then along its width."""
     x, y = carray(pointer(source, zero), 1), carray(pointer(target, zero), 1)
     tall, wide = carray(pointer(p.tall, 0), (p.OH, p.tall_row)), carray(pointer(p.wide, 0), (p.OW, p.wide_row))
     column, row = np.empty(p.W * p.ldx, x.dtype), np.empty(p.C, x.dtype)

@@ -59,7 +59,7 @@ def axes(image, pooled, kernel_size, stride, padding, dilation=(1, 1)):
 def run(kernel, shape, *args, tasks_of=1):
     """Run `kernel` over the image rows of a result of `shape`, some `tasks_of` times TASK_SIZE numbers to a task."""
     N, C, H, W = shape
-    rows = max(1, tasks_of * TASK_SIZE // (W * C))
+    rows = max(1, int(tasks_of * TASK_SIZE) // (W * C))
     team.run(kernel, -(-N * H // rows), *args, (N * H, H, W, C, rows))
 
 
@@ -77,5 +77,6 @@ def pairs(tall, i, wide, j, first, W, KW, where, tap):
 
 @jit(fastmath=EXACT, forceinline=True)
 def fill(y, o, value, C):
+    """Set the C channels of pixel `o` to `value`."""
     for c in range(C):
         put(y, o + c, value)
