@@ -20,8 +20,8 @@ from pathlib import Path
 import minidl
 from benchmarks.settings import Settings
 
-NAMES = ("googlenet", "small", "job", "products", "convolution", "ops", "memory", "startup", "scaling", "ranks", "transfer", "decode",
-         "records", "settle", "ablation")
+NAMES = ("googlenet", "small", "job", "products", "convolution", "ops", "memory", "startup", "scaling", "ranks", "transfer",
+         "decode", "records", "published", "settle", "ablation")
 
 
 def _module(name):

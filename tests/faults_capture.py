@@ -11,12 +11,13 @@ try:
     import test_capture as steps
     import test_capture_native as native_steps
     import test_capture_objects as objects
+    import test_capture_order as orders
 
     from numba import types
 
     import minidl
-    from minidl.kernels.cpu.capture import arguments, guards, leaving, loops, native, recorder, records, replays, state
-    from minidl.kernels.cpu.capture import work
+    from minidl.kernels.cpu.capture import accesses, arguments, guards, leaving, loops, native, recorder, records
+    from minidl.kernels.cpu.capture import replays, state, work
     from minidl.kernels.cpu.capture.arena import Arena
     from minidl.kernels.cpu.capture.guards import Guards
     from minidl.kernels.cpu.capture.program import Stretch
@@ -24,6 +25,7 @@ try:
     from minidl.kernels.cpu.capture.records import Record, Snapshot
     from minidl.kernels.cpu.capture.state import State
     from minidl.optim import muon
+    from minidl.kernels.cpu.machine import memory
 except (ImportError, pytest.skip.Exception):
     HAVE_NUMBA = False
 else:
@@ -104,7 +106,7 @@ def faults():
         test_of(native_steps.test_the_work_of_numpy_has_the_same_bits, "sum over the first", "dense"),
     )
     faults_of_objects(), faults_of_first_calls(), faults_of_memory()
-    faults_of_lookups(), faults_of_replays(), faults_of_words()
+    faults_of_lookups(), faults_of_replays(), faults_of_words(), faults_of_order()
 
 
 def faults_of_objects():
@@ -112,7 +114,8 @@ def faults_of_objects():
     seen = partial(test_of, objects.test_a_number_anywhere_is_seen_to_change)
     refused = partial(test_of, objects.test_what_may_change_unseen_is_refused)
     fault("capture cpu", "classes are not looked at", blind("classes", "definitions"), seen("a method"))
-    fault("capture cpu", "functions are not looked at", blind("functions", "parts"), seen("a function's defaults"))
+    attributes = blind("objects", "attributes", "attributed")
+    fault("capture cpu", "functions are not looked at", attributes, seen("a function's defaults"))
     fault(
         "capture cpu",
         "an attribute that hides its class's is not looked for",
@@ -222,6 +225,35 @@ def reading_no_rates(right, self, *args):
     self._reads_rates = False
 
 
+def faults_of_order():
+    """What rows read and write, and what they wait for."""
+    silent = {name: (reads, "") for name, (reads, _) in accesses.KERNELS.items()}
+    fault(
+        "capture cpu",
+        "kernels do not say what they write",
+        lambda monkeypatch: monkeypatch.setattr(accesses, "KERNELS", silent),
+        test_of(orders.test_rows_write_only_what_they_say, "cnn"),
+    )
+    fault(
+        "capture cpu",
+        "rows wait for nothing but barriers",
+        instead(accesses.Log, "clashes", lambda right, self, access: set()),
+        test_of(orders.test_any_order_that_rows_allow_has_the_same_bits, "mlp"),
+    )
+    fault(
+        "capture cpu",
+        "slices of the same pixels wait for each other",
+        after(accesses, "_apart", lambda found, *a: found & False),
+        orders.test_only_shared_memory_clashes,
+    )
+    fault(
+        "capture cpu",
+        "the address of a recorded array is taken for that of its numbers",
+        lambda monkeypatch: monkeypatch.setattr(memory, "ndarray", object),
+        orders.test_a_recorded_array_is_refused_by_kernels_after_the_recording,
+    )
+
+
 def faults_of_memory():
     """The arena, and the way out of it."""
     fault(
@@ -267,7 +299,9 @@ def faults_of_lookups():
     another = partial(test_of, steps.test_a_number_that_is_replaced_is_another_record)
     fault("capture cpu", "cells are not looked at", blind("cells", "contents"), another("a cell"))
     fault("capture cpu", "attributes are not looked at", blind("homes", "names", "entries"), another("an object"))
-    fault("capture cpu", "slots are not looked at", blind("others"), another("an object with slots"))
+    attributes = blind("objects", "attributes", "attributed")
+    fault("capture cpu", "defaults are not looked at", attributes, another("a default"))
+    fault("capture cpu", "slots are not looked at", attributes, another("an object with slots"))
     fault("capture cpu", "entries of lists are not looked at", blind("wholes", "lengths", "keys"), another("a list"))
     fault(
         "capture cpu",

@@ -152,6 +152,12 @@ def cpu_convolutions():
     )
     fault(
         "winograd cpu",
+        "weights that are transformed late in another order",
+        after(winograd_cpu, "taps_of", lambda found, weight: found[::-1].copy()),
+        test_of(tests.test_weights_that_are_transformed_late_give_the_same_bits, 70, 40, 16),
+    )
+    fault(
+        "winograd cpu",
         "weight gradient transposed",
         instead(
             winograd_weight_cpu,

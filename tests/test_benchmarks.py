@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from benchmarks import (
-    ablation, chain, compare, decode, googlenet, job, ops, pictures, products, race, ranks, ranks_model, records,
-    report, settings, settle, transfer,
+    ablation, chain, compare, decode, googlenet, job, ops, pictures, products, published, race, ranks, ranks_model,
+    records, report, settings, settle, transfer,
 )
 from benchmarks.__main__ import NAMES, main
 from benchmarks.case import Case, folder_of, load
@@ -549,3 +549,40 @@ def test_what_is_left_out_is_not_learnt_from():
     learnt, val, test = (part.indices.tolist() for part in (parts.train, parts.val, parts.test))
     assert sorted(test) == sorted([*images["folds"][2], *images["folds"][5]]) and len(val) == 108
     assert sorted([*learnt, *val, *test]) == list(range(1797))
+
+
+def test_published_results_have_a_source_and_ours_are_those_of_the_records(run, monkeypatch, tmp_path, capsys):
+    measured = (900.0, 0.94), (800.0, 0.943), (1000.0, 0.943)
+    runs = [dict(preset="cifar10-fast", seconds=seconds, test_accuracy=score) for seconds, score in measured]
+    records_of = {"machine": "A family 1 model 2, 4 cores", "threads": 2}
+    (tmp_path / "records.json").write_text(json.dumps({**records_of, "rows": [*runs, {**runs[0], "preset": "mnist"}]}))
+    monkeypatch.setattr(published, "RECORDS", tmp_path / "records.json")
+    status, figures = run("published")
+    rows = {row["name"]: row for row in figures["rows"]}
+    assert status == 0 and len(rows) == len(published.PUBLISHED) + 1
+    assert all("/" in row["source"] for row in rows.values())
+    ours = rows["minidl, cifar10-fast"]
+    assert (ours["seconds"], ours["accuracy"], ours["hardware"]) == (900.0, pytest.approx(94.2), "2 cores, A family 1")
+    published_steps = rows["airbench94, Muon"]["peta"] * training.PRESETS["cifar10-fast"]["epochs"] / 8
+    assert ours["peta"] == pytest.approx(published_steps, rel=0.05)  # the network is the published one
+    monkeypatch.setattr(published, "RECORDS", tmp_path / "nothing.json")
+    assert len(published.run(Settings())["rows"]) == len(published.PUBLISHED)
+    assert "our own results are left out" in capsys.readouterr().out
+
+
+def test_labels_do_not_overlap():
+    from matplotlib.text import Text
+
+    picture = pictures.figure(6, 4)
+    axes = picture.subplots()
+    labels = []
+    for x in range(8):
+        axes.plot([x / 8], [0.0], "o")
+        labels.append(axes.annotate(f"a long name\n{x}", (x / 8, 0.0), xytext=(0, 14), textcoords="offset points",
+                                    arrowprops={"arrowstyle": "-"}))  # fmt: skip
+    published.apart(picture, labels)
+    [label.get_window_extent() for label in labels]
+    boxes = [Text.get_window_extent(label) for label in labels]
+    assert not [(a, b) for a in range(8) for b in range(a) if boxes[a].overlaps(boxes[b])]
+    inside = axes.get_window_extent()
+    assert all(inside.x0 < box.x0 and box.x1 < inside.x1 for box in boxes)

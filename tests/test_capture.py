@@ -363,8 +363,16 @@ def in_a_set():
     return lambda x: x * min(scales), lambda value: (scales.clear(), scales.add(value))
 
 
+def in_a_default():
+    def step(x, scale=1.0):
+        return x * scale
+
+    return step, lambda value: setattr(step, "__defaults__", (value,))
+
+
 HELD = {
     "a cell": in_a_cell,
+    "a default": in_a_default,
     "a list": in_a_list,
     "a set": in_a_set,
     "an object": lambda: in_an_object(SimpleNamespace()),

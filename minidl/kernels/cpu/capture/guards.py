@@ -9,14 +9,13 @@ from __future__ import annotations
 import collections
 import types
 from itertools import chain, repeat
-from operator import attrgetter, is_
+from operator import is_
 
 import numpy as np
 
 SCALARS = (int, float, complex, bool, str, bytes, type(None), np.generic, np.dtype)
 GROUPS = (dict, collections.OrderedDict, list, set, frozenset, collections.deque)
 MISSING = object()
-parts_of = attrgetter("__code__", "__defaults__", "__kwdefaults__")  # of a function, what a reload replaces
 
 
 class Guards:
@@ -26,7 +25,7 @@ class Guards:
     ----------
     places : list of (path, container, kept)
         A dict, list or cell, and a copy of what it held; of a tuple (dict, name) one entry of a dict, of (object, name) an
-        attribute in a slot; of a class all that its body defines; of a function its code and its defaults.
+        attribute in a slot; of a class all that its body defines.
 
     Examples
     --------
@@ -41,7 +40,8 @@ class Guards:
         self.places, self.others = places, []
         self.wholes, self.lengths, self.keys, self.dicts, self.values = [], [], [], [], []
         self.homes, self.names, self.entries, self.cells, self.contents = [], [], [], [], []
-        self.classes, self.definitions, self.functions, self.parts = [], [], [], []
+        self.classes, self.definitions = [], []
+        self.objects, self.attributes, self.attributed = [], [], []
         for place in places:
             self._lay_out(place)
 
@@ -59,15 +59,16 @@ class Guards:
             self.homes.append(container[0])
             self.names.append(container[1])
             self.entries.append(kept)
+        elif kind is tuple and not isinstance(container[0], types.MappingProxyType):
+            self.objects.append(container[0])
+            self.attributes.append(container[1])
+            self.attributed.append(kept)
         elif kind is types.CellType:
             self.cells.append(container)
             self.contents.append(kept)
         elif kind is types.MappingProxyType and len(container) == len(kept):
             self.classes.append(container)
             self.definitions.extend(kept.values())
-        elif kind is types.FunctionType:
-            self.functions.append(container)
-            self.parts.extend(kept)
         else:
             self.others.append(place)
 
@@ -78,10 +79,10 @@ class Guards:
             and all(map(is_, chain.from_iterable(self.wholes), self.keys))
             and all(map(is_, chain.from_iterable(map(dict.values, self.dicts)), self.values))
             and all(map(is_, map(dict.get, self.homes, self.names, repeat(MISSING)), self.entries))
+            and all(map(is_, map(getattr, self.objects, self.attributes, repeat(MISSING)), self.attributed))
             and all(map(is_, map(held, self.cells), self.contents))
             and all(map(is_, chain.from_iterable(map(types.MappingProxyType.values, self.classes)), self.definitions))
             and sum(map(len, self.classes)) == len(self.definitions)
-            and all(map(is_, chain.from_iterable(map(parts_of, self.functions)), self.parts))
             and not _changed(self.others)
         )
 
@@ -100,8 +101,6 @@ def _changed(places):
 
 def held(container):
     """The object that is now in a place."""
-    if type(container) is types.FunctionType:
-        return parts_of(container)
     if type(container) is types.CellType:
         try:
             return container.cell_contents
@@ -116,7 +115,7 @@ def held(container):
 
 def copy(container):
     """The contents of a place, to be compared later: of an entry or a cell the object itself, of a dict or list what is in it."""
-    if type(container) in (tuple, types.CellType, types.FunctionType):
+    if type(container) in (tuple, types.CellType):
         return held(container)
     if isinstance(container, (dict, types.MappingProxyType)):
         return {name: value for name, value in container.items() if not is_rate(container, name, value)}
@@ -152,11 +151,11 @@ def same(found, kept):
     """Return whether a place holds what it held: the same objects, or equal numbers."""
     if found is kept:
         return True
-    if type(found) is tuple and type(kept) is tuple:
-        return len(found) == len(kept) and all(map(is_, found, kept))
     if isinstance(found, (dict, types.MappingProxyType)) and type(kept) is dict:
         skipped = "lr" in found and "params" in found and "lr" not in kept
         return len(found) - skipped == len(kept) and all([_same_value(found.get(n, MISSING), v) for n, v in kept.items()])
+    if type(kept) is tuple is type(found):
+        return len(found) == len(kept) and all(map(_same_value, found, kept))
     if type(kept) is list and isinstance(found, (list, set, frozenset, collections.deque)):
         return len(found) == len(kept) and all(map(_same_value, found, kept))
     return _same_value(found, kept)

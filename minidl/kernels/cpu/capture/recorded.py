@@ -160,6 +160,18 @@ def plain(value):
     return value
 
 
+def owner_of(result, inputs):
+    """The recorded array among `inputs` (and lists of them) that `result` is a view of, or None."""
+    for one in inputs:
+        if type(one) in (tuple, list):
+            found = owner_of(result, one)
+            if found is not None:
+                return found
+        elif type(one) is Recorded and isinstance(result, np.ndarray) and np.may_share_memory(result, one.array):
+            return one
+    return None
+
+
 def _ask(what):
     if door.recorder is not None:
         door.recorder.refuse(what)

@@ -20,8 +20,9 @@ from numba import typeof
 from numba.core.dispatcher import Dispatcher
 
 from minidl import random
+from minidl.kernels.cpu.capture.accesses import Addresses
 from minidl.kernels.cpu.capture.arena import Arena
-from minidl.kernels.cpu.capture.recorded import Recorded, plain
+from minidl.kernels.cpu.capture.recorded import Recorded, owner_of, plain
 from minidl.kernels.cpu.capture.work import Copy, assignment, calls_of, work_of
 from minidl.kernels.cpu.machine import team
 from minidl.kernels.cpu.machine.counter import new_counter
@@ -44,6 +45,7 @@ class Row(NamedTuple):
     run: Any
     args: tuple
     form: Any = None  # the same as a launch, (kernel, n_tasks, args), or of NumPy as work of `loops`; None: Python is needed
+    access: Any = None  # of a kernel, what it reads and writes, if that is known
 
 
 class Draw(int):
@@ -69,7 +71,7 @@ class Recorder:
     def __init__(self):
         self.rows, self.layers, self.keys, self.unused = [], [], [], {}
         self.arena, self.kept, self.scratch = Arena(), {}, threading.local()
-        self.refusal, self.made = None, []
+        self.refusal, self.made, self.addresses = None, [], Addresses(self.arena)
 
     def __enter__(self):
         door.recorder, random.on_draw = self, self._draw
@@ -95,7 +97,9 @@ class Recorder:
         """Run a kernel with the team, and write it down."""
         args = plain(args)
         form = (kernel, n_tasks, args) if isinstance(kernel, Dispatcher) else None
-        self.rows.append(Row("kernel", _name(kernel), team.run, (_entry(kernel, n_tasks, args), n_tasks, *args), form))
+        access = self.addresses.access(kernel, args) if form else None
+        call = _entry(kernel, n_tasks, args), n_tasks, *args
+        self.rows.append(Row("kernel", _name(kernel), team.run, call, form, access))
         return self.aside(team.run, kernel, n_tasks, *args)
 
     def call(self, function, args, quick):
@@ -115,10 +119,9 @@ class Recorder:
 
     def plain(self, array):
         """The plain array, whose address a row will hold."""
-        if type(array) is Recorded:
-            return array.array
-        self.kept[id(array)] = array
-        return array
+        if type(array) is not Recorded:
+            self.kept[id(array)] = array
+        return self.addresses.note(array.array if type(array) is Recorded else array)
 
     def keep(self, owned):
         """Let the plain arrays within `owned` live as long as the record."""
@@ -208,7 +211,7 @@ class Recorder:
         return result
 
     def _result(self, result, function, name, inputs, args, options):
-        owner = _owner(result, inputs)
+        owner = owner_of(result, inputs)
         if owner is not None:
             return Recorded(result, owner.block)
         made = self._place(result)
@@ -223,7 +226,7 @@ class Recorder:
         return made
 
     def _results(self, results, function, name, inputs, args, options):
-        owners = [_owner(one, inputs) for one in results]
+        owners = [owner_of(one, inputs) for one in results]
         if all(owner is not None for owner in owners):
             return type(results)([Recorded(one, owner.block) for one, owner in zip(results, owners)])
         made = [self._place(one) for one in results]
@@ -265,18 +268,6 @@ def _entry(kernel, n_tasks, args):
     if not isinstance(kernel, Dispatcher):
         return kernel
     return kernel.compile((typeof(new_counter()), typeof(n_tasks), *map(typeof, args)))
-
-
-def _owner(result, inputs):
-    """The recorded array among `inputs` (and lists of them) that `result` is a view of, or None."""
-    for one in inputs:
-        if type(one) in (tuple, list):
-            found = _owner(result, one)
-            if found is not None:
-                return found
-        elif type(one) is Recorded and isinstance(result, np.ndarray) and np.may_share_memory(result, one.array):
-            return one
-    return None
 
 
 def _under(errors, function, *args):

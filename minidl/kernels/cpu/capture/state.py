@@ -181,9 +181,10 @@ class State:
         for name, cell in zip(code.co_freevars, function.__closure__ or ()):
             self.guards.append((name, cell, held(cell)))
             self._visit_entry(Cell(cell), name, held(cell), name)
-        self._guard(path, function)
         if vars(function):
             self._named.append((vars(function), None, path))
+        for name in ("__defaults__", "__kwdefaults__", "__code__"):
+            self.guards.append((f"{path}.{name}", (function, name), getattr(function, name)))
         self.visit(function.__defaults__, f"{path}'s defaults")
         self.visit(function.__kwdefaults__, f"{path}'s defaults")
         self._read_code(code, function.__globals__)
