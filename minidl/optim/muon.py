@@ -141,7 +141,7 @@ class Muon(Optimizer):
                 raise ValueError(f"{found}; Muon accepts 2 axes or more")
 
     def update(self, param: Any, grad: Any, state: dict[str, Any], group: dict[str, Any]) -> None:
-        buffer, lr, momentum = slot(state, "momentum_buffer", param), scalar(group["lr"], param), group["momentum"]
+        buffer, lr, momentum = slot(state, "momentum_buffer", param), group["lr"], group["momentum"]
         lerp(buffer, grad, 1 - momentum)  # at once: this method does not wait (`can_wait`), since it reads the buffer
         towards = grad * (1 - momentum) + buffer * momentum if group["nesterov"] else buffer
         rows = towards.reshape(len(param), -1)
@@ -150,5 +150,5 @@ class Muon(Optimizer):
             xp = backend.array_module(param)
             param *= math.sqrt(len(param)) / xp.maximum(xp.sqrt((param * param).sum()), group["eps"])
         adjustment = ADJUSTMENTS[group["adjust_lr_fn"] or "original"](*rows.shape)
-        param *= 1 - lr * group["weight_decay"]
-        param -= step.reshape(param.shape) * (lr * adjustment)
+        param *= scalar(1 - lr * group["weight_decay"], param)
+        param -= step.reshape(param.shape) * scalar(lr * adjustment, param)

@@ -193,7 +193,8 @@ def adam_update(
     param, grad, exp_avg, exp_avg_sq, max_exp_avg_sq, step, lr, beta1, beta2, eps, weight_decay, decoupled, maximize
 ):
     """Form of `minidl.optim.adam.adam_update`."""
-    root, step_size = (1 - beta2**step) ** 0.5, lr / (1 - beta1**step)
+    xp = backend.array_module(param)
+    root, step_size = xp.sqrt(1 - beta2**step), lr / (1 - beta1**step)
     weight = 1 - beta1
     shrink, decay = (1 - lr * weight_decay, 0) if decoupled else (1, weight_decay)
     numbers = step_size, root, weight, 1 - weight, beta2, 1 - beta2, eps, decay, shrink, -1 if maximize else 1

@@ -82,6 +82,7 @@ class Recorded(NDArrayOperatorsMixin):
         return (self[i] for i in range(len(self.array)))
 
     def __repr__(self):
+        _ask("values that leave the arrays")
         return repr(self.array)
 
     def __array_ufunc__(self, ufunc, method, *inputs, out=None, **options):

@@ -112,6 +112,10 @@ class Replays(captured.Replays):
             except BaseException:
                 State(self.step).leave()
                 raise
+        if record.has_strayed:
+            leave(record.recorder)
+            memory.restore()
+            outputs = self.step(*args, **options)
         reason, changed = record.recorder.refusal, state.renew()
         is_large = self.memory is not None and record.nbytes > self.memory
         if reason is not None or changed or is_large:
