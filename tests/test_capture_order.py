@@ -69,7 +69,7 @@ def declared(span, start, size):
     return (places >= span.start) & (places < span.end) & ((places - span.start) % span.period < span.length)
 
 
-@pytest.mark.parametrize("name", ["mlp", "cnn", "googlenet"])
+@pytest.mark.parametrize("name", ["mlp", "cnn", pytest.param("googlenet", marks=pytest.mark.slow)])
 def test_rows_write_only_what_they_say(name):
     """Row by row: whatever changes in the memory of a step lies in what the row declares."""
     record, looked = recorded(name), 0

@@ -237,7 +237,8 @@ class State:
     def put_back(self):
         """Let all places hold what they held, without the slots, say, that a step made before it failed."""
         for _, container, kept in self.guards:
-            put_back(container, kept)
+            if not same(held(container), kept):  # a set that is filled anew has another order
+                put_back(container, kept)
 
     # -- arrays
 
