@@ -70,7 +70,7 @@ def _launch(updates, kernel, dtype, flags):
 
 @functools.lru_cache(maxsize=32)
 def _table(places, itemsize, n_numbers):
-    """The table of updates that lie at `places`, and how many rows of it are a task; None if they may not run side by side.
+    """The table of updates that lie at `places`, and how many rows of it are a task; None if they must take turns.
 
     A row is a number of elements, the addresses of the arrays, and at which byte the update's numbers begin. Parameters
     and averages stay where they are, so the table of one step serves the next.
@@ -235,7 +235,9 @@ def _rmsprop(counter, n_tasks, table, rows, numbers, zero, has_decay, near, cent
         task = next_task(counter)
 
 
-def rmsprop_update(param, grad, square_avg, grad_avg, momentum_buffer, lr, alpha, eps, weight_decay, momentum, maximize):
+def rmsprop_update(
+    param, grad, square_avg, grad_avg, momentum_buffer, lr, alpha, eps, weight_decay, momentum, maximize
+):
     """Form of `minidl.optim.rmsprop.rmsprop_update`."""
     weight = 1 - alpha
     numbers = lr, alpha, weight, 1 - weight, eps, weight_decay, momentum, -1 if maximize else 1

@@ -145,7 +145,7 @@ def _words_of(place, arrays, skip):
 
 
 class Program:
-    """The steps for arrays of given shapes and strides: one launch if `run_steps` knows all kernels, in float32 those are."""
+    """The steps for arrays of given shapes and strides: one launch if `run_steps` knows all kernels, as in float32."""
 
     def __init__(self, arrays, steps):
         self.launches = [launch for step in steps for launch in step.launches(arrays)]

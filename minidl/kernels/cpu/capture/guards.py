@@ -1,7 +1,8 @@
 """Guards: places among Python's objects, what they held when a step was recorded, and whether they still do.
 
-As a rule nothing has changed, and every replay asks. So all places are laid side by side once, and compared by identity,
-one object after the other, without a line of Python for each; only where that fails are guards looked at one by one.
+As a rule nothing has changed, and every replay asks. So all places are laid side by side once, and compared by
+identity, one object after the other, without a line of Python for each; only where that fails are guards looked at one
+by one.
 """
 
 from __future__ import annotations
@@ -24,8 +25,8 @@ class Guards:
     Parameters
     ----------
     places : list of (path, container, kept)
-        A dict, list or cell, and a copy of what it held; of a tuple (dict, name) one entry of a dict, of (object, name) an
-        attribute in a slot; of a class all that its body defines.
+        A dict, list or cell, and a copy of what it held; of a tuple (dict, name) one entry of a dict, of (object, name)
+        an attribute in a slot; of a class all that its body defines.
 
     Examples
     --------
@@ -114,7 +115,7 @@ def held(container):
 
 
 def copy(container):
-    """The contents of a place, to be compared later: of an entry or a cell the object itself, of a dict or list what is in it."""
+    """The contents of a place, for comparison: of an entry or cell the object, of a dict or list its entries."""
     if type(container) in (tuple, types.CellType):
         return held(container)
     if isinstance(container, (dict, types.MappingProxyType)):
@@ -153,7 +154,8 @@ def same(found, kept):
         return True
     if isinstance(found, (dict, types.MappingProxyType)) and type(kept) is dict:
         skipped = "lr" in found and "params" in found and "lr" not in kept
-        return len(found) - skipped == len(kept) and all([_same_value(found.get(n, MISSING), v) for n, v in kept.items()])
+        pairs = [(found.get(name, MISSING), value) for name, value in kept.items()]
+        return len(found) - skipped == len(kept) and all([_same_value(*pair) for pair in pairs])
     if type(kept) is tuple is type(found):
         return len(found) == len(kept) and all(map(_same_value, found, kept))
     if type(kept) is list and isinstance(found, (list, set, frozenset, collections.deque)):

@@ -57,7 +57,7 @@ class _Order:
             self.is_open = tasks == 1
 
     def _joins(self, after, is_small):
-        """Return whether the thread that does the last unit may go on with a launch of one task, waiting for no more."""
+        """Return whether the thread of the last unit may go on with a launch of one task, waiting for no more."""
         if not self.is_open:
             return False
         last = len(self.units) - 1

@@ -180,7 +180,8 @@ def program_of(rows):
         try:
             found, alive = _launches(row)
             calls = [
-                call_of(kernel, args if n_tasks is None else (counter, n_tasks, *args)) for kernel, n_tasks, args in found
+                call_of(kernel, args if n_tasks is None else (counter, n_tasks, *args))
+                for kernel, n_tasks, args in found
             ]
         except Unfit:
             close()

@@ -1,8 +1,8 @@
 """`Recorded`: an array whose every change is written down.
 
 While a step is recorded, the arrays it works on are of this type. NumPy hands each computation with one of them to the
-recorder, kernels hand themselves (:mod:`minidl.kernels.cpu.machine.team`), and views cost nothing. The values are there all
-the time: a program that asks for one (``if loss < 1:``, ``.item()``) gets it, and the recorder notes that it asked.
+recorder, kernels hand themselves (:mod:`minidl.kernels.cpu.machine.team`), and views cost nothing. The values are there
+all the time: a program that asks for one (``if loss < 1:``, ``.item()``) gets it, and the recorder notes that it asked.
 After the recording such an array behaves as the plain one inside.
 """
 
@@ -234,7 +234,9 @@ class Module:
 
 
 def _strided(x, shape, strides):
-    return Recorded(as_strided(x.array, shape, strides), x.block) if type(x) is Recorded else as_strided(x, shape, strides)
+    if type(x) is Recorded:
+        return Recorded(as_strided(x.array, shape, strides), x.block)
+    return as_strided(x, shape, strides)
 
 
 def empty(shape, dtype):

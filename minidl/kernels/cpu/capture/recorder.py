@@ -1,10 +1,11 @@
 """The recorder: every computation of a step as a row, which function with which arrays at which addresses.
 
-A row is a call: of a kernel by the team, of a NumPy function that writes into a fixed place, or of one of our functions that
-looks at values and decides something on its own. Run in order, the rows do what the step did, with what the memory holds now.
+A row is a call: of a kernel by the team, of a NumPy function that writes into a fixed place, or of one of our functions
+that looks at values and decides something on its own. Run in order, the rows do what the step did, with what the memory
+holds now.
 
-What a row cannot express makes the record useless, and the recorder notes the first such thing with the line of the step
-that asked for it: a value that left the arrays, a result whose shape depends on values.
+What a row cannot express makes the record useless, and the recorder notes the first such thing with the line of the
+step that asked for it: a value that left the arrays, a result whose shape depends on values.
 """
 
 from __future__ import annotations
@@ -32,7 +33,9 @@ SHAPED_BY_VALUES = frozenset("nonzero flatnonzero argwhere unique compress extra
 DESCRIPTIONS = frozenset(
     "shape ndim size result_type can_cast may_share_memory shares_memory iscomplexobj isrealobj common_type".split()
 )
-WITH_OUT = frozenset("sum mean prod max min any all cumsum cumprod var std clip round dot take concatenate stack".split())
+WITH_OUT = frozenset(
+    "sum mean prod max min any all cumsum cumprod var std clip round dot take concatenate stack".split()
+)
 USUAL = dict(divide="warn", over="warn", under="ignore", invalid="warn")
 INSIDE = frozenset(("minidl", "numpy", "contextlib", "functools"))
 
@@ -44,7 +47,8 @@ class Row(NamedTuple):
     name: str
     run: Any
     args: tuple
-    form: Any = None  # the same as a launch, (kernel, n_tasks, args), or of NumPy as work of `loops`; None: Python is needed
+    # The same as a launch, (kernel, n_tasks, args), or of NumPy as work of `loops`; None where Python is needed.
+    form: Any = None
     access: Any = None  # of a kernel, what it reads and writes, if that is known
 
 
@@ -148,7 +152,8 @@ class Recorder:
         """Write down that `words` follow from the key of a draw."""
         if type(step) is Draw:
             self.unused.pop(step.place, None)
-            self.rows.append(Row("function", _name(write), _write_words, (write, words, self.keys, self.layers, step.place)))
+            args = write, words, self.keys, self.layers, step.place
+            self.rows.append(Row("function", _name(write), _write_words, args))
             if type(like) is not Recorded:
                 self.refuse("random numbers for an array that the step itself makes")
         return words
@@ -179,13 +184,15 @@ class Recorder:
                 self._check_target(target, ufunc.__name__)
             options |= {} if out is None else {"out": plain(out)}
             function(*args, **options)
-            self._numpy(ufunc.__name__, functools.partial(function, **options), *args, form=calls_of(ufunc, method, args, options))
+            form = calls_of(ufunc, method, args, options)
+            self._numpy(ufunc.__name__, functools.partial(function, **options), *args, form=form)
             return None if out is None else out[0] if len(out) == 1 else out
         result = function(*args, **options)
         many = type(result) is tuple
         made = [self._place(one) for one in (result if many else (result,))]
         options["out"] = tuple([one.array for one in made]) if many else made[0].array
-        self._numpy(ufunc.__name__, functools.partial(function, **options), *args, form=calls_of(ufunc, method, args, options))
+        form = calls_of(ufunc, method, args, options)
+        self._numpy(ufunc.__name__, functools.partial(function, **options), *args, form=form)
         return tuple(made) if many else made[0]
 
     def _check_target(self, target, name):
@@ -241,7 +248,8 @@ class Recorder:
         if not any(isinstance(part, (Recorded, np.ndarray, list)) for part in parts):
             parts = parts if any(part is Ellipsis for part in parts) else (*parts, Ellipsis)
             return Recorded(recorded.array[parts], recorded.block)
-        return self._result(recorded.array[plain(index)], operator.getitem, "index", (), (recorded.array, plain(index)), {})
+        args = recorded.array, plain(index)
+        return self._result(operator.getitem(*args), operator.getitem, "index", (), args, {})
 
     def assign(self, recorded, index, value):
         """``recorded[index] = value``."""

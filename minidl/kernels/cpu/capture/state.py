@@ -1,12 +1,12 @@
 """The state of a step: everything it can reach that is no argument, found by walking from the function.
 
-The walk follows what the function's code names (globals, variables of enclosing functions, attributes), and what that holds:
-modules, optimisers, averages, tensors, lists, dicts, functions of the user. Of the engine's own objects it takes every
-attribute, of a user's object those that some code on the way names.
+The walk follows what the function's code names (globals, variables of enclosing functions, attributes), and what that
+holds: modules, optimisers, averages, tensors, lists, dicts, functions of the user. Of the engine's own objects it takes
+every attribute, of a user's object those that some code on the way names.
 
-Each thing on the way is a *guard*: a place and what it held. A record is replayed only while all guards hold; a step that
-changes one by itself, other than through arrays, cannot be replayed, and the guard's path says what it was. A thing
-whose changes nothing here can see, such as an iterator, makes the step one that cannot be replayed.
+Each thing on the way is a *guard*: a place and what it held. A record is replayed only while all guards hold; a step
+that changes one by itself, other than through arrays, cannot be replayed, and the guard's path says what it was. A
+thing whose changes nothing here can see, such as an iterator, makes the step one that cannot be replayed.
 """
 
 from __future__ import annotations
@@ -34,7 +34,8 @@ from minidl.tensor import Tensor
 ENGINE = str(Path(__file__).parents[3])  # minidl: what its functions do is known
 TOUR = str(Path(ENGINE, "tour"))  # whose chapters are a user's programs
 BOUND = types.BuiltinMethodType, types.MethodWrapperType  # methods that are not written in Python
-BY_TEXT = frozenset("getattr setattr vars globals locals eval exec __dict__ attrgetter".split())  # code that may name anything
+# Code that names one of these may name anything.
+BY_TEXT = frozenset("getattr setattr vars globals locals eval exec __dict__ attrgetter".split())
 
 class State:
     """Everything that a step can reach.

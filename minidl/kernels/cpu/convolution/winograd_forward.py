@@ -225,10 +225,10 @@ def prepare_forward(x, weight, bias, stride, padding, dilation, relu, out):
 def input_grad(
     grad, weight, input_shape, stride=(1, 1), padding=((0, 0), (0, 0)), dilation=(1, 1), out=None, accumulate=False
 ):
-    """Gradient of `conv2d` with respect to its input: `grad` (N, K, OH, OW) -> `input_shape`; added to `out` where `accumulate`.
+    """Gradient of `conv2d` with respect to its input: `grad` (N, K, OH, OW) -> `input_shape`.
 
-    It is the convolution of `grad` with the weight whose window is turned round and whose
-    channels are exchanged, which here is only another way of reading it.
+    It is added to `out` where `accumulate`. It is the convolution of `grad` with the weight whose window is turned
+    round and whose channels are exchanged, which here is only another way of reading it.
 
     Examples
     --------
