@@ -98,7 +98,9 @@ def cpu_convolutions():
         lambda monkeypatch: monkeypatch.setattr(weights, "team", _Team()),
         test_of(convolutions.test_gradient_to_weight),
     )
-    shared = test_of(convolutions.test_pixels_that_share_a_vector_have_the_bits_of_the_direct_algorithm)
+    shared = test_of(
+        convolutions.test_pixels_that_share_a_vector_have_the_bits_of_the_direct_algorithm, 4, 28, (3, 3), np.float32
+    )
     fault(
         place,
         "pixels that share a vector all see the window of the first",

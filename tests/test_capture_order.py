@@ -53,6 +53,7 @@ def recorded(name, batch=4):
     labels = minidl.tensor(draw.integers(0, 3, batch))
     for _ in range(4):
         run(x, labels)
+    assert len(run.replays.records) == 1, "the step is not replayed"
     (record, *_), = run.replays.records.values()  # fmt: skip
     return record
 
