@@ -128,7 +128,7 @@ def measure_memory(settings):
 
 
 def _growth(settings, kind, count):
-    """What listing `count` pictures takes, the first time and with the list kept."""
+    """Memory and time that listing `count` pictures takes, the first time and with the list kept."""
     points = []
     with tempfile.TemporaryDirectory(prefix="minidl-benchmark-") as folder, contextlib.ExitStack() as stack:
         KINDS[kind](Path(folder) / "x.tar", count)

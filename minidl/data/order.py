@@ -2,7 +2,7 @@
 
 Up to a window of 65,536 items, an epoch is a random permutation of all. In a larger set,
 runs of `block` neighbours (which lie together in an archive, and are read together) come
-in random order, and each window of the outcome is shuffled by itself. With blocks of one
+in random order, and each window of the outcome is shuffled on its own. With blocks of one
 item every item may come anywhere, as in a permutation of all, but the memory that an
 order takes is that of a window, whatever the number of items.
 

@@ -54,7 +54,7 @@ class Span(NamedTuple):
 
 
 class Access(NamedTuple):
-    """What a row reads and writes."""
+    """The memory that a row reads and writes."""
 
     reads: list
     writes: list
@@ -98,7 +98,7 @@ class Addresses:
         return array
 
     def access(self, kernel, args):
-        """What a launch reads and writes, or None where that is not known."""
+        """The memory that a launch reads and writes, or None where that is not known."""
         now, self.now = self.now, {}
         try:
             return self._access(kernel.py_func, args, now)
@@ -135,7 +135,7 @@ def _values(given, place):
 
 
 def access_of(row):
-    """What a row reads and writes, or None: a barrier."""
+    """The memory that a row reads and writes, or None: a barrier."""
     return row.access if row.kind == "kernel" else _of_work(row.form) if row.kind == "numpy" else None
 
 
@@ -178,6 +178,6 @@ class Log:
 
 
 def _apart(spans, span):
-    """Which of some spans share no byte with one, though they overlap: slices of the same pixels."""
+    """Those of some spans that share no byte with one, though they overlap: slices of the same pixels."""
     away = (spans[:, 0] - span.start) % span.period
     return (spans[:, 2] == span.period) & (away >= span.length) & (away + spans[:, 3] <= span.period)

@@ -1,8 +1,8 @@
 """The order of a stretch: which of its launches are a unit, and which units each has to wait for.
 
 A unit is what one thread does at a time or what several share: a launch of several tasks, or small launches of one task
-each that follow one another. It waits for the units that wrote what it uses or used what it writes, as far as one of
-these does not wait for another by itself.
+each that follow one another. It waits for the units that wrote what it uses or used what it writes, but for those for
+which another of these waits already.
 """
 
 from __future__ import annotations

@@ -5,7 +5,7 @@ holds: modules, optimisers, averages, tensors, lists, dicts, functions of the us
 every attribute, of a user's object those that some code on the way names.
 
 Each thing on the way is a *guard*: a place and what it held. A record is replayed only while all guards hold; a step
-that changes one by itself, other than through arrays, cannot be replayed, and the guard's path says what it was. A
+that itself changes one, other than through arrays, cannot be replayed, and the guard's path says what it was. A
 thing whose changes nothing here can see, such as an iterator, makes the step one that cannot be replayed.
 """
 
