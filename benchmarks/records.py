@@ -25,6 +25,7 @@ from minidl.training.presets import PRESETS
 ROOT = Path(__file__).resolve().parents[1]
 RUNS = ROOT / "runs" / "records"
 PARTS = tuple(name for name in PRESETS if name != "cifar10-full")  # which takes a GPU, or a day
+ROUNDS = "seeds 1 to {rounds}"
 # percent
 GOALS = {"digits": 98.5, "mnist": 99.6, "fashion-mnist": 94.0, "cifar10-fast": 94.0, "cifar10-inception": 93.0}
 MINIATURE = ("--data", "digits", "--width", "0.125", "--batch-size", "64", "--max-steps", "1", "--epochs", "1")

@@ -33,6 +33,7 @@ from benchmarks import pictures, report
 
 FOLDS = (1, 2, 3, 4, 5)
 PARTS = tuple(f"fold-{number}" for number in FOLDS)
+ROUNDS = "nested cross-validation; rounds say nothing"
 RATES, EPOCHS = (0.05, 0.1, 0.2), (8, 12)
 GRID = tuple((rate, epochs) for epochs in EPOCHS for rate in RATES)  # of equal ones, the first is taken
 KEPT = Path(__file__).resolve().parents[1] / "runs" / "settle.json"

@@ -7,17 +7,19 @@ import numpy as np
 import pytest
 
 from benchmarks import (
-    ablation, chain, compare, decode, googlenet, job, ops, pictures, products, published, race, ranks, ranks_model,
-    records, report, settings, settle, transfer,
+    ablation, ablation_table, chain, compare, decode, googlenet, job, ops, pictures, products, published, race, ranks,
+    ranks_model, records, report, settings, settle, transfer,
 )
 from benchmarks.__main__ import NAMES, main
 from benchmarks.case import Case, folder_of, load
 from benchmarks.convolution import flop, layers
+from benchmarks.kept import Kept
 from benchmarks.settings import Engine, Settings, processor
 from benchmarks.worker import Worker, WorkerError
 import minidl
 import models
 from minidl import data, nn, training
+from minidl.kernels.cpu.machine import team
 
 ABSENT = Engine("Absent", "absent_jobs", ("absent",), "absent==1.0")
 
@@ -187,12 +189,16 @@ def test_a_finished_record_is_taken_and_one_that_was_cut_off_is_resumed(tmp_path
     assert asked[1:] == [("--resume", str(tmp_path / "a"))]
 
 
-def test_ablation_in_miniature(run):
-    status, figures = run("ablation", "--only", "all-parts,no-reduction,auxiliary")
+def test_ablation_in_miniature(run, capsys):
+    """A row is measured with the whole network, seed after seed."""
+    status, figures = run("ablation", "--only", "no-reduction,auxiliary")
     rows = figures["rows"]
     assert status == 0 and [(row["row"], row["seed"]) for row in rows] == [
-        (name, seed) for name in ("all-parts", "no-reduction", "auxiliary") for seed in (1, 2)]  # fmt: skip
-    assert rows[2]["multiply_adds"] > 1.5 * rows[0]["multiply_adds"] and all(row["gradient_ratio"] > 0 for row in rows)
+        (name, seed) for seed in (1, 2) for name in ("all-parts", "no-reduction", "auxiliary")]  # fmt: skip
+    assert rows[1]["multiply_adds"] > 1.5 * rows[0]["multiply_adds"] and all(row["gradient_ratio"] > 0 for row in rows)
+    assert figures["differences"].keys() == {"no-reduction", "auxiliary"}
+    said = capsys.readouterr().out
+    assert "; seeds 1 to 2\n" in said and "  no 1x1 convolutions before the larger ones: " in said
 
 
 def test_every_row_of_the_ablation_changes_the_network():
@@ -208,19 +214,34 @@ def test_every_row_of_the_ablation_changes_the_network():
 
 
 def test_finished_rows_of_the_ablation_are_not_measured_again(tmp_path, monkeypatch):
+    """What was cut off keeps what is done, other rates make other rows; the threads are those that were asked for."""
     monkeypatch.setattr(ablation, "KEPT", tmp_path / "runs/ablation.json")
-    measured = []
+    measured, before = [], team.num_threads()
 
     def measure(part, seed, plan):
-        measured.append((part, seed))
-        return {
-            "multiply_adds": 1, "seconds": 1.0, "accuracy": 0.5, "loss": 1.0, "gradient": 1.0, "gradient_ratio": 1.0,
-        }
+        measured.append((part, seed, team.num_threads()))
+        if seed == 3:
+            raise KeyboardInterrupt
+        return dict(multiply_adds=1, seconds=1.0, processor_seconds=2.0, accuracy=0.5, gradient=1.0, gradient_ratio=1.0)
 
     monkeypatch.setattr(ablation, "measure", measure)
-    one, two = (settings.Settings(rounds=rounds, parts=("5x5",)) for rounds in (1, 2))
+    one, two, three = (settings.Settings(rounds=rounds, parts=("5x5",), threads=1) for rounds in (1, 2, 3))
     ablation.run(one)
-    assert len(ablation.run(two)["rows"]) == 2 and measured == [("5x5", 1), ("5x5", 2)]
+    with pytest.raises(KeyboardInterrupt):
+        ablation.run(three)
+    assert len(ablation.run(two)["rows"]) == 4 and team.num_threads() == before
+    assert measured == [(part, seed, 1) for seed in (1, 2) for part in (ablation.BASE, "5x5")] + [("all-parts", 3, 1)]
+    monkeypatch.setitem(training.PRESETS["cifar10-inception"], "lr", 0.5)
+    ablation.run(one)
+    assert len(measured) == 7
+
+
+def test_kept_rows_of_two_commands_are_in_one_file(tmp_path):
+    first, second = (Kept(tmp_path / "rows.json") for _ in range(2))
+    for kept, seed in ((first, 1), (second, 2), (first, 3)):
+        kept.row({"seed": seed, "sizes": (1, 2)}, lambda: {"accuracy": 0.5})
+    assert [row["seed"] for row in Kept(tmp_path / "rows.json").rows] == [1, 2, 3]
+    assert Kept(tmp_path / "rows.json").row({"sizes": (1, 2)}, None)["seed"] == 1
 
 
 def test_the_ablation_compares_equal_seeds():
@@ -229,10 +250,22 @@ def test_the_ablation_compares_equal_seeds():
     rows += [
         dict(row="5x5", seed=seed, accuracy=0.5 + 0.1 * seed + by) for seed, by in ((3, 0.01), (2, 0.02), (7, 0.3))
     ]
-    assert ablation.difference(rows, "5x5") == (pytest.approx(1.5), pytest.approx(0.5))
-    assert ablation.difference(rows[:4], "5x5") == (pytest.approx(1.0), None)
-    assert ablation.difference(rows[3:], "5x5") == ablation.difference(rows, ablation.BASE) == (None, None)
+    mean, error, interval, shows = ablation_table.difference(rows, "5x5")
+    assert (mean, error) == (pytest.approx(1.5), pytest.approx(0.5))
+    assert interval == pytest.approx(12.706 * error, rel=1e-4) and shows == "nothing"  # t of one degree of freedom
+    assert ablation_table.difference(rows[:4], "5x5") == (pytest.approx(1.0), None, None, None)
+    for name, some in (("5x5", rows[3:]), (ablation.BASE, rows)):
+        assert ablation_table.difference(some, name) is None
     assert ablation.medians([(math.nan, 1.0)]) == (None, None)
+
+
+@pytest.mark.parametrize("by, shows", [((1.0, 1.1, 1.2), "better"), ((-1.0, -1.1, -1.2), "worse"),
+                                       ((0.1, 0.2, 0.5), "nothing"), ((0.0, 0.0, 0.0), "nothing")])  # fmt: skip
+def test_what_a_difference_shows(by, shows):
+    """Three seeds show something beyond 4.3 standard errors: the third line has 2.2, which chance brings often."""
+    rows = [dict(row=ablation.BASE, seed=seed, accuracy=0.5) for seed in range(3)]
+    rows += [dict(row="5x5", seed=seed, accuracy=0.5 + by[seed] / 100) for seed in range(3)]
+    assert ablation_table.difference(rows, "5x5").shows == shows
 
 
 @pytest.mark.parametrize("wrong", [False, True])
