@@ -20,8 +20,10 @@ from pathlib import Path
 import minidl
 from benchmarks.settings import Settings
 
-NAMES = ("googlenet", "small", "job", "products", "convolution", "ops", "memory", "startup", "scaling", "ranks", "transfer", "decode",
-         "records", "settle", "ablation")
+NAMES = (
+    "googlenet", "small", "job", "products", "convolution", "ops", "memory", "startup", "scaling", "ranks",
+    "decode", "transfer", "records", "published", "settle", "ablation",
+)  # fmt: skip
 
 
 def _module(name):
@@ -49,7 +51,8 @@ def parse(argv):
     parser.add_argument("--threads", type=int, default=min(2, os.cpu_count() or 1), help="per contender (%(default)s)")
     parser.add_argument("--rounds", type=int, default=7, help="turns that each contender takes (%(default)s)")
     parser.add_argument("--only", metavar="PARTS", help="parts of the benchmark, with commas between them")
-    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu", help="cuda for googlenet on a GPU (%(default)s)")
+    devices = ("cpu", "cuda")
+    parser.add_argument("--device", choices=devices, default="cpu", help="cuda for googlenet on a GPU (%(default)s)")
     parser.add_argument("--within", type=float, default=math.inf, help="seconds after which no part begins, on a GPU")
     parser.add_argument("--quick", action="store_true", help="tiny sizes: only shows that all works")
     args = parser.parse_args(argv)

@@ -1,14 +1,14 @@
 """Ablation: what makes a slim Inception network learn on CIFAR-10; rounds are seeds, parts are rows of the table.
 
-Every row trains `models.fast_inception` at half its width with one thing changed, for the same number of epochs, on nine
-tenths of the training images, and is judged on the last tenth: test images are not touched. A row says what it costs
-(multiply-adds of an image, seconds), what it brings (accuracy, and the difference to `all-parts` with the same seed, with
-the standard error of its mean), and how long the gradient of the first block is in the first epoch, compared with that of
-the last. Rates are those of the preset, but for the biases of rows without batch norm. Finished rows are kept in
-`runs/ablation.json`, so that the command can be repeated until all are there.
+Every row trains `models.fast_inception` at half its width with one thing changed, for the same number of epochs, on
+nine tenths of the training images, and is judged on the last tenth: test images are not touched. A row says what it
+costs (multiply-adds of an image, seconds), what it brings (accuracy, and the difference to `all-parts` with the same
+seed, with the standard error of its mean), and how long the gradient of the first block is in the first epoch,
+compared with that of the last. Rates are those of the preset, but for the biases of rows without batch norm. Finished
+rows are kept in `runs/ablation.json`, so that the command can be repeated until all are there.
 
     python -m benchmarks ablation --only "5x5,no-dirac" --rounds 3
-    python -m benchmarks ablation --rounds 3 --json benchmarks/figures/ablation.json --picture benchmarks/figures/ablation.png
+    F=benchmarks/figures; python -m benchmarks ablation --rounds 3 --json $F/ablation.json --picture $F/ablation.png
 """
 
 from __future__ import annotations
@@ -122,7 +122,8 @@ def fit(model, images, seed, plan):
     loader = DataLoader(images.train, plan.batch, shuffle=True, seed=seed, transform=images.transform("light"))
     rates = {name: preset[name] for name in ("bias_lr", "head_lr", "bias_decay")}
     if model.parts.norm != "batch":
-        rates["bias_lr"] = 0.0  # that of the filters: with the preset's, which suits the shifts of batch norm, all units die
+        # that of the filters: with the preset's, which suits the shifts of batch norm, all units die
+        rates["bias_lr"] = 0.0
     optimizer = training.create_optimizer("muon", model, preset["lr"], preset["weight_decay"], **rates)
     steps = min(plan.epochs * len(loader), plan.steps)
     schedule = training.create_schedule("linear", optimizer, preset["lr"], steps, len(loader))
@@ -181,7 +182,7 @@ def of(rows, name):
 
 
 def difference(rows, name):
-    """Mean over the seeds of the percentage points above `BASE` with the same seed, and the standard error of that mean.
+    """Mean over the seeds of the percentage points above `BASE` with the same seed, and its standard error.
 
     The error is None for a single seed; both are for a variant that shares no seed with `BASE`, and for `BASE` itself.
 
@@ -201,13 +202,14 @@ def difference(rows, name):
 
 
 def summaries(rows):
-    """{variant: (millions of multiply-adds, median seconds, accuracies in percent, mean length of gradient, mean ratio)}."""
+    """{variant: (millions of multiply-adds, median seconds, accuracies in percent, mean gradient, mean ratio)}."""
     found = {}
     for name in dict.fromkeys(row["row"] for row in rows):
         own = [*of(rows, name).values()]
         lengths = [[row[key] for row in own if row[key] is not None] for key in ("gradient", "gradient_ratio")]
         found[name] = (own[0]["multiply_adds"] / 1e6, statistics.median(row["seconds"] for row in own),
-                       [100 * row["accuracy"] for row in own], *[statistics.mean(some) if some else None for some in lengths])  # fmt: skip
+                       [100 * row["accuracy"] for row in own],
+                       *[statistics.mean(some) if some else None for some in lengths])  # fmt: skip
     return found
 
 

@@ -107,7 +107,9 @@ def measure_training(settings):
     lines = [[label, report.seconds(row["median"]), f"{batch / row['median']:.1f}", report.times(row["median"] / base),
               f"{row['waited']:.1%}"] for label, row in rows.items()]
     columns = ["data from", "step", "images/s", "to the first", "waiting for data"]
-    note = f"{network['model']}, width {network['width']:g}; {steps} steps of {batch} files, {height * 4 // 3} x {height}"
+    note = (
+        f"{network['model']}, width {network['width']:g}; {steps} steps of {batch} files, {height * 4 // 3} x {height}"
+    )
     report.table(f"Training at {size} x {size}", columns, lines, note)
     for line in wrong:
         print(line)
@@ -126,7 +128,7 @@ def measure_memory(settings):
 
 
 def _growth(settings, kind, count):
-    """What listing `count` pictures takes, the first time and with the list kept."""
+    """Memory and time that listing `count` pictures takes, the first time and with the list kept."""
     points = []
     with tempfile.TemporaryDirectory(prefix="minidl-benchmark-") as folder, contextlib.ExitStack() as stack:
         KINDS[kind](Path(folder) / "x.tar", count)

@@ -63,7 +63,9 @@ def timed(contender, seed, output, settings, environment):
     """One run: its seconds, and what its summary says."""
     command = command_of(contender, seed, output, settings)
     start = time.perf_counter()
-    done = subprocess.run(command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    done = subprocess.run(
+        command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
     seconds = time.perf_counter() - start
     if done.returncode:
         raise RuntimeError(f"{contender.label} ended with status {done.returncode}: {done.stdout[-500:]}")
@@ -115,9 +117,12 @@ def show(rows, wrong):
     lines = []
     for label, row in rows.items():
         scores = f"{min(row['accuracies']):.2%} .. {max(row['accuracies']):.2%}"
-        lines.append([label, report.seconds(row["first"]), report.seconds(row["median"]), report.spread(Times(row["rounds"])),
+        lines.append([label, report.seconds(row["first"]), report.seconds(row["median"]),
+                      report.spread(Times(row["rounds"])),
                       report.times(ours and row["median"] / ours), f"{row['accuracy']:.2%}", scores])  # fmt: skip
-    columns = ["", "first run, nothing compiled", "median of the others", "from .. to", "ratio", "test accuracy", "from .. to"]
+    columns = [
+        "", "first run, nothing compiled", "median of the others", "from .. to", "ratio", "test accuracy", "from .. to",
+    ]
     report.table("The default job, from start to end", columns, lines)
     for line in wrong:
         print(f"  WRONG: {line}")

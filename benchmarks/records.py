@@ -5,8 +5,8 @@ test images are read once, after the last step (of the digits, with the epoch th
 `presets.py` in `minidl/training` says where the settings come from. A run that was cut off is resumed, and a finished
 one is taken as it is, so the command can be repeated until all seeds are there.
 
-    python -m benchmarks records --only mnist --rounds 5 python -m benchmarks records --rounds 5 --json
-    benchmarks/figures/records.json --picture benchmarks/figures/records.png
+    python -m benchmarks records --only mnist --rounds 5
+    F=benchmarks/figures; python -m benchmarks records --rounds 5 --json $F/records.json --picture $F/records.png
 """
 
 from __future__ import annotations
@@ -25,7 +25,8 @@ from minidl.training.presets import PRESETS
 ROOT = Path(__file__).resolve().parents[1]
 RUNS = ROOT / "runs" / "records"
 PARTS = tuple(name for name in PRESETS if name != "cifar10-full")  # which takes a GPU, or a day
-GOALS = {"digits": 98.5, "mnist": 99.6, "fashion-mnist": 94.0, "cifar10-fast": 94.0, "cifar10-inception": 93.0}  # percent
+# percent
+GOALS = {"digits": 98.5, "mnist": 99.6, "fashion-mnist": 94.0, "cifar10-fast": 94.0, "cifar10-inception": 93.0}
 MINIATURE = ("--data", "digits", "--width", "0.125", "--batch-size", "64", "--max-steps", "1", "--epochs", "1")
 TAKEN = ("test_accuracy", "test_loss", "seconds", "parameters", "seed")
 
@@ -64,7 +65,9 @@ def train(options, threads):
     """Run train.py as a reader would, with a number of threads."""
     environment = {**os.environ, "MINIDL_NUM_THREADS": str(threads)}
     command = [sys.executable, str(ROOT / "train.py"), *options]
-    done = subprocess.run(command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    done = subprocess.run(
+        command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
     if done.returncode:
         raise RuntimeError(f"train.py {' '.join(options)} ended with status {done.returncode}: {done.stdout[-500:]}")
 
@@ -85,7 +88,9 @@ def show(rows):
         lines.append([preset, str(len(own)), f"{statistics.mean(scores):.2f}", spread, f"{min(scores):.2f}",
                       f"{max(scores):.2f}", f"{GOALS[preset]:.1f}", report.seconds(times)])  # fmt: skip
     columns = ["preset", "seeds", "mean %", "deviation", "least", "most", "goal", "median time"]
-    report.table("test images right", columns, lines, "time from the start of the process to its end, compilation included")
+    report.table(
+        "test images right", columns, lines, "time from the start of the process to its end, compilation included"
+    )
 
 
 def draw(results, path):

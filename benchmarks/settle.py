@@ -1,17 +1,17 @@
 """Settle the digits' settings by nested cross-validation: chosen on some folds, judged on one that had no part in it.
 
 1,797 images are too few for one part that settles anything: a tenth of them tells accuracies apart from a percentage
-point on. So all are cut into five folds with equal shares of the classes. For each outer fold, a setting (learning rate,
-epochs) is chosen by the other four: a network learns from three of them and is judged on the fourth, for each of the
-four, and the setting with the most right answers is taken; of equal ones, that of fewer epochs, then of the lower rate.
-Then a network with this setting learns from all four, and meets the outer fold. The right answers on the five outer
-folds together estimate how good a network is that was made and chosen so. (M. Stone, "Cross-Validatory Choice and
-Assessment of Statistical Predictions", 1974.)
+point on. So all are cut into five folds with equal shares of the classes. For each outer fold, a setting (learning
+rate, epochs) is chosen by the other four: a network learns from three of them and is judged on the fourth, for each of
+the four, and the setting with the most right answers is taken; of equal ones, that of fewer epochs, then of the lower
+rate. Then a network with this setting learns from all four, and meets the outer fold. The right answers on the five
+outer folds together estimate how good a network is that was made and chosen so. (M. Stone, "Cross-Validatory Choice
+and Assessment of Statistical Predictions", 1974.)
 
-A network that leaves out folds i and j chooses for both, so ten for each setting are enough. Each run is train.py's own,
-on other parts of the data: a tenth of what it may learn from chooses its epoch, by the rule of `minidl.training`. Its seed
-is made of the numbers of the folds that it leaves out. Finished runs are kept in `runs/settle.json`, so that the command
-can be repeated until all are there. Parts are outer folds; rounds say nothing here.
+A network that leaves out folds i and j chooses for both, so ten for each setting are enough. Each run is train.py's
+own, on other parts of the data: a tenth of what it may learn from chooses its epoch, by the rule of `minidl.training`.
+Its seed is made of the numbers of the folds that it leaves out. Finished runs are kept in `runs/settle.json`, so that
+the command can be repeated until all are there. Parts are outer folds; rounds say nothing here.
 
     python -m benchmarks settle
     python -m benchmarks settle --json benchmarks/figures/settle.json --picture benchmarks/figures/settle.png
@@ -67,7 +67,8 @@ def run(settings):
                 KEPT.parent.mkdir(exist_ok=True)
                 KEPT.write_text(json.dumps(rows, indent=1) + "\n")
         names = " and ".join(map(str, facts["left_out"]))
-        print(f"  without {names}: rate {setting[0]:g}, {setting[1]} epochs: {found['right']} in {found['seconds']:.0f} s", flush=True)
+        told = f"rate {setting[0]:g}, {setting[1]} epochs: {found['right']} in {found['seconds']:.0f} s"
+        print(f"  without {names}: {told}", flush=True)
         return found
 
     inner = {(pair, setting): result(pair, setting)
@@ -87,7 +88,7 @@ def run(settings):
 
 
 def chosen(inner, apart):
-    """The setting with the most right answers on folds outside `apart`, by networks without them; and how many those are.
+    """The setting with the most right answers on folds outside `apart`, by networks without them; and their number.
 
     Parameters
     ----------
@@ -158,7 +159,10 @@ def measure(images, left_out, setting, plan):
     data = without(images, left_out)
     with tempfile.TemporaryDirectory(prefix="minidl-settle-") as folder:
         seed = "".join(map(str, left_out))
-        argv = ["--lr", str(setting[0]), "--epochs", str(setting[1]), "--seed", seed, "--output", f"{folder}/run", *plan.options]
+        argv = [
+            "--lr", str(setting[0]), "--epochs", str(setting[1]), "--seed", seed, "--output", f"{folder}/run",
+            *plan.options,
+        ]
         settings = training.parse(train.Settings, training.RECIPES, argv=argv)
         loaders = train.create_loaders(settings, data)
         state = train.create_state(settings, data, loaders["train"])
@@ -171,7 +175,10 @@ def measure(images, left_out, setting, plan):
         part = Subset(images["all"], images["folds"][fold])
         found = training.evaluate(state.model, DataLoader(part, settings.batch_size, transform=data.transform("none")))
         right[str(fold)], counts[str(fold)] = int((found.predictions == found.labels).sum()), len(part)
-    return {"right": right, "images": counts, "epoch": state.best["epoch"], "seconds": round(time.perf_counter() - start, 1)}
+    return {
+        "right": right, "images": counts, "epoch": state.best["epoch"],
+        "seconds": round(time.perf_counter() - start, 1),
+    }
 
 
 def error(accuracy, images):
@@ -182,13 +189,20 @@ def error(accuracy, images):
 
 def show(results):
     """Print how often each setting was chosen, what each fold chose and met, and the outcome."""
-    lines = [[f"{row['lr']:g}", str(row["epochs"]), f"{row['accuracy']:.2%}", str(row["chosen"])] for row in results["settings"]]
+    lines = [
+        [f"{row['lr']:g}", str(row["epochs"]), f"{row['accuracy']:.2%}", str(row["chosen"])]
+        for row in results["settings"]
+    ]
     report.table("Settings, judged on inner folds", ["learning rate", "epochs", "right", "chosen"], lines)
     lines = [[str(row["fold"]), f"{row['lr']:g}", str(row["epochs"]), f"{row['inner']:.2%}",
-              f"{row['right']} of {row['images']}", f"{row['right'] / row['images']:.2%}"] for row in results["folds"]]  # fmt: skip
+              f"{row['right']} of {row['images']}",
+              f"{row['right'] / row['images']:.2%}"] for row in results["folds"]]  # fmt: skip
     report.table("Outer folds", ["fold", "learning rate", "epochs", "inner folds right", "right", "accuracy"], lines)
     accuracy, images = outcome(results)
-    print(f"  together: {accuracy:.2%} of {images:,} images that no choice has seen, standard error {error(accuracy, images):.2%}")
+    print(
+        f"  together: {accuracy:.2%} of {images:,} images that no choice has seen, "
+        f"standard error {error(accuracy, images):.2%}"
+    )
     if results["choice"]:
         rate, epochs = results["choice"]
         print(f"  by all folds the choice is learning rate {rate:g}, {epochs} epochs")
@@ -207,10 +221,15 @@ def draw(results, path):
     for epochs, colour, mark in zip(EPOCHS, (pictures.BLUE, pictures.ORANGE), "os"):
         rows = [row for row in results["settings"] if row["epochs"] == epochs]
         heights = [100 * row["accuracy"] for row in rows]
-        axes.plot([row["lr"] for row in rows], heights, marker=mark, color=colour, label=f"{epochs} epochs, inner folds")
+        axes.plot(
+            [row["lr"] for row in rows], heights, marker=mark, color=colour, label=f"{epochs} epochs, inner folds"
+        )
         for row, height in zip(rows, heights):
             if row["chosen"]:
-                axes.annotate(f"chosen {row['chosen']}x", (row["lr"], height), xytext=(6, 6), textcoords="offset points", fontsize=8)
+                axes.annotate(
+                    f"chosen {row['chosen']}x", (row["lr"], height), xytext=(6, 6), textcoords="offset points",
+                    fontsize=8,
+                )
     accuracy, images = outcome(results)
     width = 100 * error(accuracy, images)
     axes.axhspan(100 * accuracy - width, 100 * accuracy + width, color=pictures.GREEN, alpha=0.15, linewidth=0)

@@ -123,7 +123,8 @@ def capture(
     CaptureWarning
         Once for each kind of call that cannot be replayed, with the reason and the line of the step: it asks for a
         value (``.item()``, ``if``), a shape depends on values, a hook is registered, the state of Python objects
-        changes in it, an argument is an object that may change, such as a module. Such calls run eagerly.
+        changes in it, an argument is an object that may change, such as a module, or is changed in place, it reads
+        what changes unseen, such as an iterator, or an output is no tensor, number or text. Such calls run eagerly.
 
     Raises
     ------

@@ -1,5 +1,6 @@
 """Seeded faults in captured steps: memory, guards, arguments, what a replay puts back, machine code, the way out."""
 
+import types as python_types
 import warnings
 from functools import partial
 
@@ -9,29 +10,54 @@ from faults import after, fault, instead, test_of
 try:
     import test_capture as steps
     import test_capture_native as native_steps
+    import test_capture_objects as objects
+    import test_capture_order as orders
 
     from numba import types
 
     import minidl
-    from minidl.kernels.cpu.capture import arguments, guards, leaving, loops, native, recorder, records, replays, work
+    from minidl.kernels.cpu.capture import accesses, arguments, guards, leaving, loops, native, recorder, records
+    from minidl.kernels.cpu.capture import replays, state, work
     from minidl.kernels.cpu.capture.arena import Arena
     from minidl.kernels.cpu.capture.guards import Guards
     from minidl.kernels.cpu.capture.program import Stretch
     from minidl.kernels.cpu.capture.recorded import Recorded
     from minidl.kernels.cpu.capture.records import Record, Snapshot
+    from minidl.kernels.cpu.capture.state import State
+    from minidl.optim import muon
+    from minidl.kernels.cpu.machine import memory
 except (ImportError, pytest.skip.Exception):
     HAVE_NUMBA = False
 else:
     HAVE_NUMBA = True
 
 
+class Ended(list):
+    """Rows after which there are none."""
+
+    def __getitem__(self, place):
+        return [] if isinstance(place, slice) else super().__getitem__(place)
+
+
 def passing_errors_over(right, self):
     """A stretch that ends where a row has raised an error."""
-    rows, self.rows = self.rows, []
+    rows, self.rows = self.rows, Ended(self.rows)
     try:
         right(self)
     finally:
         self.rows = rows
+
+
+def refused_by_kernels(test, *args):
+    """A check that may also be noticed by a kernel, which reads no recorded array of another recording."""
+
+    def check():
+        try:
+            test(*args)
+        except TypeError as error:
+            raise AssertionError(str(error)) from error
+
+    return check
 
 
 def without(name):
@@ -98,7 +124,153 @@ def faults():
         after(work, "sum_of", lambda found, *a: found and (found[0], *found[:0:-1])),
         test_of(native_steps.test_the_work_of_numpy_has_the_same_bits, "sum over the first", "dense"),
     )
-    faults_of_memory(), faults_of_lookups(), faults_of_replays(), faults_of_words()
+    faults_of_objects(), faults_of_first_calls(), faults_of_memory()
+    faults_of_lookups(), faults_of_replays(), faults_of_words(), faults_of_order()
+
+
+def faults_of_objects():
+    """What the walk from a step finds."""
+    seen = partial(test_of, objects.test_a_number_anywhere_is_seen_to_change)
+    refused = partial(test_of, objects.test_what_may_change_unseen_is_refused)
+    fault("capture cpu", "classes are not looked at", blind("classes", "definitions"), seen("a method"))
+    attributes = blind("objects", "attributes", "attributed")
+    fault("capture cpu", "functions are not looked at", attributes, seen("a function's defaults"))
+    fault(
+        "capture cpu",
+        "an attribute that hides its class's is not looked for",
+        instead(State, "_follow", lambda right, self, names, name, path, stored: right(self, names, name, path, False)),
+        seen("an instance that hides its class"),
+    )
+    fault(
+        "capture cpu",
+        "attributes of Python's own objects are followed where the step names them only",
+        instead(state, "has_own_code", lambda right, kind: kind.__module__.startswith("minidl") and right(kind)),
+        seen("an event"),
+    )
+    fault(
+        "capture cpu",
+        "every object shows its changes",
+        instead(state, "is_opaque", lambda right, value: False),
+        refused("draws"),
+    )
+    fault(
+        "capture cpu",
+        "an array in a cell is a constant",
+        instead(state, "Cell", lambda right, cell: python_types.MappingProxyType({})),
+        refused("an array"),
+    )
+    fault(
+        "capture cpu",
+        "NumPy's draws are not seen",
+        instead(records, "_numpy_draws", lambda right: 0),
+        refused("NumPy's draws"),
+    )
+
+
+def faults_of_first_calls():
+    """The call that is recorded, and arguments that lie in the memory of a record."""
+    fault(
+        "capture cpu",
+        "a change of an argument in place is lost",
+        instead(records, "_note_changed_inputs", lambda right, *a: None),
+        test_of(objects.test_a_change_of_arguments_in_place_is_made_once, "an argument", False),
+    )
+    fault(
+        "capture cpu",
+        "a part of an argument is an argument of its own",
+        lambda monkeypatch: monkeypatch.setattr(Record, "has_strayed", never, False),
+        test_of(objects.test_a_change_of_arguments_in_place_is_made_once, "a part of another", False),
+    )
+    fault(
+        "capture cpu",
+        "arguments are copied one after the other",
+        instead(records, "_share", lambda right, *a: False),
+        objects.test_outputs_may_be_the_next_arguments_in_any_order,
+    )
+    fault(
+        "capture cpu",
+        "a rate that the step changes is put back",
+        instead(records.Rates, "__exit__", keeping_no_note),
+        objects.test_a_schedule_within_the_step_is_stepped_once_a_call,
+    )
+    fault(
+        "capture cpu",
+        "Python objects are not put back before a step runs again",
+        instead(State, "put_back", lambda right, self: None),
+        objects.test_a_schedule_within_the_step_is_stepped_once_a_call,
+    )
+    fault(
+        "capture cpu",
+        "the rate that a step reads is an array",
+        instead(State, "_read_code", reading_no_rates),
+        objects.test_a_rate_that_the_step_reads_is_the_number_that_it_is,
+    )
+    fault(
+        "capture cpu",
+        "outputs of any type are replayed",
+        instead(recorder.Recorder, "refuse", passing_outputs_over),
+        test_of(objects.test_outputs_of_other_types_are_refused_and_hold_plain_arrays, "Pair"),
+    )
+    fault(
+        "capture cpu",
+        "the rate of Muon is rounded before its factors",
+        instead(muon, "scalar", rounded_before),
+        warned(objects.test_muon_within_a_joint_optimiser_has_the_bits_of_eager_steps),
+    )
+
+
+never = property(lambda self: False, lambda self, value: None)  # an attribute that is always False
+
+
+def passing_outputs_over(right, self, what, *line):
+    """A recorder to which all outputs are the same."""
+    return None if "output of type" in what else right(self, what, *line)
+
+
+def rounded_before(right, value, like):
+    """An array of a product that was rounded once more than the number."""
+    return value if type(value) is float else right(right(value, like) * 3, like) / 3
+
+
+def keeping_no_note(right, self, *exception):
+    """The end of a recording after which no rate has changed."""
+    right(self, *exception)
+    self.have_changed = False
+
+
+def reading_no_rates(right, self, *args):
+    """A walk that does not look for the word of a learning rate."""
+    right(self, *args)
+    self._reads_rates = False
+
+
+def faults_of_order():
+    """What rows read and write, and what they wait for."""
+    silent = {name: (reads, "") for name, (reads, _) in accesses.KERNELS.items()}
+    fault(
+        "capture cpu",
+        "kernels do not say what they write",
+        lambda monkeypatch: monkeypatch.setattr(accesses, "KERNELS", silent),
+        test_of(orders.test_rows_write_only_what_they_say, "cnn"),
+    )
+    fault(
+        "capture cpu",
+        "rows wait for nothing but barriers",
+        instead(accesses.Log, "clashes", lambda right, self, access: set()),
+        test_of(orders.test_any_order_that_rows_allow_has_the_same_bits, "mlp"),
+    )
+    fault(
+        "capture cpu",
+        "slices of the same pixels wait for each other",
+        after(accesses, "_apart", lambda found, *a: found & False),
+        orders.test_only_shared_memory_clashes,
+    )
+    fault(
+        "capture cpu",
+        "the address of a recorded array is taken for that of its numbers",
+        lambda monkeypatch: monkeypatch.setattr(memory, "ndarray", object),
+        orders.test_a_recorded_array_is_refused_by_kernels_after_the_recording,
+    )
 
 
 def faults_of_memory():
@@ -131,7 +303,7 @@ def faults_of_memory():
         "capture cpu",
         "gradients stay recorded where a record is dropped",
         instead(replays, "leave", lambda right, recorder: None),
-        test_of(steps.test_a_step_whose_state_is_not_found_runs_eagerly_to_the_same_bits, 0),
+        refused_by_kernels(steps.test_a_step_whose_state_is_not_found_runs_eagerly_to_the_same_bits, 0),
     )
     fault(
         "capture cpu",
@@ -146,7 +318,9 @@ def faults_of_lookups():
     another = partial(test_of, steps.test_a_number_that_is_replaced_is_another_record)
     fault("capture cpu", "cells are not looked at", blind("cells", "contents"), another("a cell"))
     fault("capture cpu", "attributes are not looked at", blind("homes", "names", "entries"), another("an object"))
-    fault("capture cpu", "slots are not looked at", blind("others"), another("an object with slots"))
+    attributes = blind("objects", "attributes", "attributed")
+    fault("capture cpu", "defaults are not looked at", attributes, another("a default"))
+    fault("capture cpu", "slots are not looked at", attributes, another("an object with slots"))
     fault("capture cpu", "entries of lists are not looked at", blind("wholes", "lengths", "keys"), another("a list"))
     fault(
         "capture cpu",
@@ -229,7 +403,7 @@ def faults_of_replays():
     fault(
         "capture cpu",
         "a failed step is not taken back before it runs again",
-        instead(Snapshot, "restore", lambda right, self: self.state.forget_what_is_new()),
+        instead(Snapshot, "restore", lambda right, self: self.state.put_back()),
         steps.test_a_step_that_fails_while_it_is_recorded_has_run_once,
     )
     fault(

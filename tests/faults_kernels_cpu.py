@@ -98,11 +98,15 @@ def cpu_convolutions():
         lambda monkeypatch: monkeypatch.setattr(weights, "team", _Team()),
         test_of(convolutions.test_gradient_to_weight),
     )
-    shared = test_of(convolutions.test_pixels_that_share_a_vector_have_the_bits_of_the_direct_algorithm)
+    shared = test_of(
+        convolutions.test_pixels_that_share_a_vector_have_the_bits_of_the_direct_algorithm, 4, 28, (3, 3), np.float32
+    )
     fault(
         place,
         "pixels that share a vector all see the window of the first",
-        instead(neighbours, "widened", lambda right, w, G: right(w, G)[:, :, :, np.arange(w.shape[3] + G - 1) % w.shape[3]]),
+        instead(
+            neighbours, "widened", lambda right, w, G: right(w, G)[:, :, :, np.arange(w.shape[3] + G - 1) % w.shape[3]]
+        ),
         shared,
     )
     fault(
@@ -147,6 +151,12 @@ def cpu_convolutions():
         "last column of an incomplete tile",
         instead(tests, "forward", lambda right, *a, **o: _without_last(right(*a, **o), 3)),
         test_of(tests.test_forward),
+    )
+    fault(
+        "winograd cpu",
+        "weights that are transformed late in another order",
+        after(winograd_cpu, "taps_of", lambda found, weight: found[::-1].copy()),
+        test_of(tests.test_weights_that_are_transformed_late_give_the_same_bits, 70, 40, 16),
     )
     fault(
         "winograd cpu",

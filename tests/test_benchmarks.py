@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from benchmarks import (
-    ablation, chain, compare, decode, googlenet, job, ops, pictures, products, race, ranks, ranks_model, records,
-    report, settings, settle, transfer,
+    ablation, chain, compare, decode, googlenet, job, ops, pictures, products, published, race, ranks, ranks_model,
+    records, report, settings, settle, transfer,
 )
 from benchmarks.__main__ import NAMES, main
 from benchmarks.case import Case, folder_of, load
@@ -213,7 +213,9 @@ def test_finished_rows_of_the_ablation_are_not_measured_again(tmp_path, monkeypa
 
     def measure(part, seed, plan):
         measured.append((part, seed))
-        return {"multiply_adds": 1, "seconds": 1.0, "accuracy": 0.5, "loss": 1.0, "gradient": 1.0, "gradient_ratio": 1.0}
+        return {
+            "multiply_adds": 1, "seconds": 1.0, "accuracy": 0.5, "loss": 1.0, "gradient": 1.0, "gradient_ratio": 1.0,
+        }
 
     monkeypatch.setattr(ablation, "measure", measure)
     one, two = (settings.Settings(rounds=rounds, parts=("5x5",)) for rounds in (1, 2))
@@ -224,7 +226,9 @@ def test_finished_rows_of_the_ablation_are_not_measured_again(tmp_path, monkeypa
 def test_the_ablation_compares_equal_seeds():
     """Seeds that one of both lacks are left out; the error is that of the mean of the differences."""
     rows = [dict(row=ablation.BASE, seed=seed, accuracy=0.5 + 0.1 * seed) for seed in (1, 2, 3)]
-    rows += [dict(row="5x5", seed=seed, accuracy=0.5 + 0.1 * seed + by) for seed, by in ((3, 0.01), (2, 0.02), (7, 0.3))]
+    rows += [
+        dict(row="5x5", seed=seed, accuracy=0.5 + 0.1 * seed + by) for seed, by in ((3, 0.01), (2, 0.02), (7, 0.3))
+    ]
     assert ablation.difference(rows, "5x5") == (pytest.approx(1.5), pytest.approx(0.5))
     assert ablation.difference(rows[:4], "5x5") == (pytest.approx(1.0), None)
     assert ablation.difference(rows[3:], "5x5") == ablation.difference(rows, ablation.BASE) == (None, None)
@@ -472,7 +476,8 @@ def test_the_job_in_pytorch_is_told_every_setting_of_train_py(tmp_path):
     python, _, module, text = job.command_of(torch, 7, tmp_path, Settings(threads=1))
     told = json.loads(text)
     recipe = training.RECIPES["digits"]
-    assert module == "benchmarks.peers.torch_train" and told["seed"] == 7 and told["channels_last"] and told["threads"] == 1
+    assert module == "benchmarks.peers.torch_train"
+    assert told["seed"] == 7 and told["channels_last"] and told["threads"] == 1
     assert {name: told[name] for name in recipe} == recipe and told["label_smoothing"] == 0.1
 
 
@@ -488,7 +493,9 @@ def test_pytorch_moves_images_as_far_and_refuses_another_job(tmp_path):
     np.testing.assert_allclose(still.numpy(), expected.transpose(0, 3, 1, 2), atol=1e-5)
     assert labels.tolist() == images.test.labels[:200].tolist()
     moved, _ = part.moved(chosen)
-    wide = np.pad(still.numpy(), ((0, 0), (0, 0), (2, 2), (2, 2)), constant_values=float(-images.mean[0] / images.std[0]))
+    wide = np.pad(
+        still.numpy(), ((0, 0), (0, 0), (2, 2), (2, 2)), constant_values=float(-images.mean[0] / images.std[0])
+    )
     places = set()
     for before, after in zip(wide, moved.numpy()):
         fits = [(down, right) for down in range(5) for right in range(5)
@@ -517,13 +524,16 @@ def test_a_fold_has_no_part_in_the_choice_that_it_judges(tmp_path, monkeypatch):
 
     def measure(images, left_out, setting, plan):
         made.append((*left_out, *setting))
-        right = {str(fold): 300 * (setting == (0.2, 12)) if fold == 1 else 100 + (setting == (0.1, 8)) for fold in left_out}
+        right = {
+            str(fold): 300 * (setting == (0.2, 12)) if fold == 1 else 100 + (setting == (0.1, 8)) for fold in left_out
+        }
         return {"right": right, "images": {str(fold): 360 for fold in left_out}, "epoch": 1, "seconds": 1.0}
 
     monkeypatch.setattr(settle, "KEPT", tmp_path / "runs/settle.json")
     monkeypatch.setattr(settle, "measure", measure)
     some, every = (settle.run(Settings(parts=parts)) for parts in (settle.PARTS[:1], settle.PARTS))
-    assert [(fold["lr"], fold["epochs"], fold["right"]) for fold in every["folds"]] == [(0.1, 8, 0), *[(0.2, 12, 100)] * 4]
+    chosen = [(fold["lr"], fold["epochs"], fold["right"]) for fold in every["folds"]]
+    assert chosen == [(0.1, 8, 0), *[(0.2, 12, 100)] * 4]
     assert some["folds"] == every["folds"][:1] and some["choice"] is None and every["choice"] == (0.2, 12)
     assert len(made) == len({*made}) == 10 * len(settle.GRID) + 5
     assert [row["chosen"] for row in every["settings"]] == [0, 1, 0, 0, 0, 4]
@@ -539,3 +549,40 @@ def test_what_is_left_out_is_not_learnt_from():
     learnt, val, test = (part.indices.tolist() for part in (parts.train, parts.val, parts.test))
     assert sorted(test) == sorted([*images["folds"][2], *images["folds"][5]]) and len(val) == 108
     assert sorted([*learnt, *val, *test]) == list(range(1797))
+
+
+def test_published_results_have_a_source_and_ours_are_those_of_the_records(run, monkeypatch, tmp_path, capsys):
+    measured = (900.0, 0.94), (800.0, 0.943), (1000.0, 0.943)
+    runs = [dict(preset="cifar10-fast", seconds=seconds, test_accuracy=score) for seconds, score in measured]
+    records_of = {"machine": "A family 1 model 2, 4 cores", "threads": 2}
+    (tmp_path / "records.json").write_text(json.dumps({**records_of, "rows": [*runs, {**runs[0], "preset": "mnist"}]}))
+    monkeypatch.setattr(published, "RECORDS", tmp_path / "records.json")
+    status, figures = run("published")
+    rows = {row["name"]: row for row in figures["rows"]}
+    assert status == 0 and len(rows) == len(published.PUBLISHED) + 1
+    assert all("/" in row["source"] for row in rows.values())
+    ours = rows["minidl, cifar10-fast"]
+    assert (ours["seconds"], ours["accuracy"], ours["hardware"]) == (900.0, pytest.approx(94.2), "2 cores, A family 1")
+    published_steps = rows["airbench94, Muon"]["peta"] * training.PRESETS["cifar10-fast"]["epochs"] / 8
+    assert ours["peta"] == pytest.approx(published_steps, rel=0.05)  # the network is the published one
+    monkeypatch.setattr(published, "RECORDS", tmp_path / "nothing.json")
+    assert len(published.run(Settings())["rows"]) == len(published.PUBLISHED)
+    assert "our own results are left out" in capsys.readouterr().out
+
+
+def test_labels_do_not_overlap():
+    from matplotlib.text import Text
+
+    picture = pictures.figure(6, 4)
+    axes = picture.subplots()
+    labels = []
+    for x in range(8):
+        axes.plot([x / 8], [0.0], "o")
+        labels.append(axes.annotate(f"a long name\n{x}", (x / 8, 0.0), xytext=(0, 14), textcoords="offset points",
+                                    arrowprops={"arrowstyle": "-"}))  # fmt: skip
+    published.apart(picture, labels)
+    [label.get_window_extent() for label in labels]
+    boxes = [Text.get_window_extent(label) for label in labels]
+    assert not [(a, b) for a in range(8) for b in range(a) if boxes[a].overlaps(boxes[b])]
+    inside = axes.get_window_extent()
+    assert all(inside.x0 < box.x0 and box.x1 < inside.x1 for box in boxes)

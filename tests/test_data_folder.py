@@ -9,6 +9,7 @@ from data_files import write_pictures
 
 from minidl import data
 from minidl.data import DataError, DataLoader, ImageFolder
+from minidl.data import folder as folder_module
 from minidl.data.decoding import decode
 from minidl.data.pictures import spread, survey
 
@@ -191,6 +192,22 @@ def test_survey_is_exact(tmp_path):
     np.testing.assert_allclose(mean, everything.mean(axis=(0, 1, 2)), rtol=1e-12)
     np.testing.assert_allclose(std, everything.std(axis=(0, 1, 2)), rtol=1e-9)
     assert spread(5, 100).tolist() == [0, 1, 2, 3, 4] and spread(1000, 3).tolist() == [0, 499, 999]
+
+
+def test_a_list_is_kept_until_a_file_changes(tmp_path, monkeypatch):
+    monkeypatch.setenv("MINIDL_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr("minidl.data.kept.LEAST", 5)
+    monkeypatch.setattr(folder_module, "CHUNK", 3)
+    listed, right = [], folder_module._listed
+    monkeypatch.setattr(folder_module, "_listed", lambda *a, **o: listed.append(1) or right(*a, **o))
+    write_pictures(tmp_path / "set")
+    last = tmp_path / "set" / "dog" / "009.png"
+    for change, count in ((lambda: None, 1), (lambda: None, 1), (lambda: os.utime(last, (2, 2)), 2),
+                          (lambda: last.write_bytes(last.read_bytes() + b"x"), 3), (lambda: None, 3)):
+        change()
+        for name in ("cat", "dog"):
+            os.utime(tmp_path / "set" / name, (1, 1))  # a change of a file does not show in its folder
+        assert len(ImageFolder(tmp_path / "set")) == 20 and len(listed) == count
 
 
 def test_fifty_thousand_files_stay_on_the_disk(tmp_path, monkeypatch):

@@ -96,6 +96,16 @@ def test_gradients_that_were_dropped_before_the_call_are_there_after_it(gpu):
     assert strict.events.count("launch") == 6
 
 
+def test_an_output_may_be_the_next_argument(gpu):
+    layer = nn.Linear(3, 3).cuda()
+    step, ours, theirs = captured(layer), minidl.ones(2, 3).cuda(), minidl.ones(2, 3).cuda()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", CaptureWarning)
+        for _ in range(6):
+            ours, theirs = step(ours), layer(theirs).detach()
+            assert ours.tolist() == theirs.tolist()
+
+
 def test_a_launch_neither_waits_nor_sends(gpu):
     training = Training()
     step = captured(training.step)

@@ -435,7 +435,9 @@ def test_the_table_can_be_printed_and_overridden():
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64], ids=["float32", "float64"])
-@pytest.mark.parametrize("K, width, kernel", [(4, 28, (3, 3)), (3, 10, (5, 5)), (2, 15, (1, 2)), (1, 9, (2, 3))], ids=str)
+@pytest.mark.parametrize(
+    "K, width, kernel", [(4, 28, (3, 3)), (3, 10, (5, 5)), (2, 15, (1, 2)), (1, 9, (2, 3))], ids=str
+)
 def test_pixels_that_share_a_vector_have_the_bits_of_the_direct_algorithm(K, width, kernel, dtype):
     rng, frame = np.random.default_rng(0), ((1, 1), (kernel[1] - 1, 0))
     few, many = (arranged(rng.standard_normal((3, n, 6, width)).astype(dtype), "last") for n in (K, 21))
@@ -451,7 +453,8 @@ def test_pixels_that_share_a_vector_have_the_bits_of_the_direct_algorithm(K, wid
         )
         return y, dx, [twice, convolution.conv2d_weight_grad(y, many, weight.shape, padding=frame)]
 
-    chosen, are_few = algorithms.chosen(many.shape, weight.shape, dtype=np.dtype(dtype).name), 2 * K <= TileSize.of(dtype).lanes
+    chosen = algorithms.chosen(many.shape, weight.shape, dtype=np.dtype(dtype).name)
+    are_few = 2 * K <= TileSize.of(dtype).lanes
     assert chosen["forward"] == chosen["weight_grad"] == ("neighbours" if are_few else "direct")
     *shared, ours = results()
     with algorithms.override(neighbours=False):

@@ -250,3 +250,14 @@ def test_narrower_vectors(unit, tmp_path):
     command = [sys.executable, "-m", "pytest", "-q", "-n", "0", "-p", "no:cacheprovider", *tests]
     done = subprocess.run(command, env=env, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout
+
+
+@pytest.mark.parametrize("C, K, size", [(3, 5, 13), (64, 32, 16), (70, 40, 16), (130, 17, 20)])
+def test_weights_that_are_transformed_late_give_the_same_bits(C, K, size):
+    """Constant weights of an image are transformed where they are used: some channels at a time, in the same order."""
+    x, w, bias = (array.astype(np.float32) for array in numbers(0, (1, C, size, size), (K, C, 3, 3), (K,)))
+    late, early = (forward(x, weight, bias, padding=((1, 1), (1, 1)), relu=True) for weight in (backend.constant(w), w))
+    assert late.tobytes() == early.tobytes()
+    x, options = backend.channels_last(x), ((1, 1), ((1, 1), (1, 1)), (1, 1), False, np.empty_like(late))
+    launches = [fast.prepare_forward(x, weight, None, *options) for weight in (backend.constant(w), w)]
+    assert [launch.args[0].late for launch in launches] == [1, 0]

@@ -59,10 +59,12 @@ def test_charts_are_whole_and_the_same_twice(name):
 
 def test_without_validation_there_is_no_curve_of_it():
     bare = [{name: value for name, value in entry.items() if not name.startswith("val_")} for entry in history(5)]
-    for entries, labels in ((history(5), ["training", "validation", "best epoch, 5"]), (bare, ["training", "last epoch, 5"])):
+    cases = (history(5), ["training", "validation", "best epoch, 5"]), (bare, ["training", "last epoch, 5"])
+    for entries, labels in cases:
         axes = curves.curve([entries, entries[:4]], "loss", 5).axes[0]
         assert [text.get_text().removesuffix(", mean of 2") for text in axes.get_legend().get_texts()] == labels
-    assert len(curves.curve([history(5), bare], "accuracy", 5).axes[0].lines) == 2  # one of both, and the line at the last epoch
+    # one of both, and the line at the last epoch
+    assert len(curves.curve([history(5), bare], "accuracy", 5).axes[0].lines) == 2
 
 
 def test_axes_are_not_squashed_by_the_first_epochs():

@@ -1,4 +1,4 @@
-"""The style of the house as far as a program sees it: docstrings on all public names."""
+"""The style of the house as far as a program sees it: lines that fit, and docstrings on all public names."""
 
 import ast
 import functools
@@ -7,6 +7,8 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 FOLDERS = "minidl", "models", "benchmarks", "tests"
 FILES = [ROOT / "train.py", *sorted(path for folder in FOLDERS for path in (ROOT / folder).rglob("*.py"))]
+COLUMNS = 120
+WIDE = 1  # the printed table of products, as a doctest
 CHAPTERS = "chapters", "solutions"  # of the tour: the text between their listings tells what they do
 TAUGHT = [p for p in FILES if p.parent.name not in CHAPTERS and not p.is_relative_to(ROOT / "tests")]
 
@@ -18,6 +20,12 @@ def name_of(path):
 @functools.cache
 def tree_of(path):
     return ast.parse(path.read_text())
+
+
+def test_lines_fit():
+    lines = [(path, i, line) for path in FILES for i, line in enumerate(path.read_text().splitlines(), 1)]
+    wide = [f"{name_of(path)}:{i}" for path, i, line in lines if len(line) > COLUMNS]
+    assert len(wide) <= WIDE, wide
 
 
 def is_public(node):

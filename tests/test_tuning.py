@@ -213,7 +213,8 @@ def test_a_sweep_that_is_ended_leaves_no_process(tmp_path, number):
     (tmp_path / "together.py").write_text("import os, pathlib, time\npathlib.Path('pid').write_text(str(os.getpid()))\n"
                                           "os.rename('pid', 'begun')\ntime.sleep(600)\n")
     (tmp_path / "small.ini").write_text(PLAN)
-    process = subprocess.Popen([sys.executable, "-c", WORKER, "small.ini"], cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(ROOT)})
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    process = subprocess.Popen([sys.executable, "-c", WORKER, "small.ini"], cwd=tmp_path, env=environment)
     try:
         pid = int(eventually((tmp_path / "begun").read_text, FileNotFoundError))
     finally:

@@ -26,7 +26,8 @@ from minidl.training.state import as_good
 
 # What is written out below; with other settings this would be another job.
 WRITTEN = dict(data="digits", model="googlenet", optimizer="sgd", schedule="one-cycle", augmentation="default", ema=0.0,
-               aux_weight=0.0, bias_lr=0.0, head_lr=0.0, validation="tenth", test_views="one", weights=None)  # fmt: skip
+               aux_weight=0.0, bias_lr=0.0, head_lr=0.0, validation="tenth", test_views="one",
+               weights=None)  # fmt: skip
 SHIFT = 2  # pixels, of the digits' own augmentation
 
 
@@ -96,7 +97,9 @@ def train(settings, model, parts):
     size, most = settings["batch_size"], settings["max_steps"] or sys.maxsize
     optimizer, per_epoch = optimiser(model, settings), -(-len(parts["train"]) // size)
     steps = max(2, settings["epochs"] * per_epoch)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, settings["lr"], steps, pct_start=0.25, cycle_momentum=False)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(
+        optimizer, settings["lr"], steps, pct_start=0.25, cycle_momentum=False
+    )
     highest, done, best = 0.0, 0, {}
     for _ in range(settings["epochs"]):
         model.train()
@@ -113,7 +116,8 @@ def train(settings, model, parts):
             right += (logits.argmax(1) == labels).sum()
             done += 1
         loss, accuracy = judged(model, parts["val"], size)
-        print(f"train loss {float(sum(losses)) / len(losses):.4f}, {int(right)} right; val loss {loss:.4f}, {accuracy:.2%}", flush=True)
+        train_loss = float(sum(losses)) / len(losses)
+        print(f"train loss {train_loss:.4f}, {int(right)} right; val loss {loss:.4f}, {accuracy:.2%}", flush=True)
         highest = max(highest, accuracy)
         if as_good(accuracy, highest, len(parts["val"])):
             best = copy.deepcopy(model.state_dict())

@@ -56,6 +56,10 @@ class DecodedCache:
     (4, True, False, [0, 1, 2, 3])
     """
 
+    slot: int
+    slots: int
+    files: Files
+
     def __init__(self, path: Path, slot: int, pictures: int, budget: int) -> None:
         self.slot, self.slots = slot, min(pictures, budget // (slot + MARK.size))
         path.parent.mkdir(parents=True, exist_ok=True)

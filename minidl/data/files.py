@@ -14,7 +14,7 @@ MOST_OPEN = 64
 
 
 class Files:
-    """Files by number, each opened when it is used; systems let a process have few open, so of many some are closed again.
+    """Files by number, each opened when it is used; a process may have few open, so of many some are closed again.
 
     Parameters
     ----------
@@ -33,6 +33,11 @@ class Files:
     ...     files.read(0, 4, 9)
     b'bc'
     """
+
+    paths: Sequence[str]
+    flags: int
+    stamps: Sequence[tuple[int, int]]
+    lock: threading.Lock
 
     def __init__(self, paths: Sequence[str], flags: int = os.O_RDONLY, stamps: Sequence[tuple[int, int]] = ()) -> None:
         self.paths, self.flags, self.stamps, self.lock = paths, flags, stamps, threading.Lock()
@@ -58,7 +63,9 @@ class Files:
         status = os.fstat(descriptor)
         if self.stamps and (status.st_size, status.st_mtime_ns) != tuple(self.stamps[number]):
             os.close(descriptor)
-            raise broken(self.paths[number], "the file that was listed", "one of another size or time: it was changed since")
+            raise broken(
+                self.paths[number], "the file that was listed", "one of another size or time: it was changed since"
+            )
         return descriptor
 
     def _close_one(self):

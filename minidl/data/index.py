@@ -43,6 +43,8 @@ MOST_BYTES = 1 << 40  # of a file of an index
 class Spool:
     """Bytes that are appended, then read at any place: in memory while they are few, then in a nameless file."""
 
+    size: int
+
     def __init__(self) -> None:
         self.file: Any = io.BytesIO()
         self.size = 0

@@ -2,7 +2,7 @@
 
 Up to a window of 65,536 items, an epoch is a random permutation of all. In a larger set,
 runs of `block` neighbours (which lie together in an archive, and are read together) come
-in random order, and each window of the outcome is shuffled by itself. With blocks of one
+in random order, and each window of the outcome is shuffled on its own. With blocks of one
 item every item may come anywhere, as in a permutation of all, but the memory that an
 order takes is that of a window, whatever the number of items.
 
@@ -42,6 +42,12 @@ class Order:
     >>> len(set((long[999_000_000:999_065_536] // 256).tolist())) < 1_000
     True
     """
+
+    n: int
+    seed: int
+    epoch: int
+    block: int
+    window: int
 
     def __init__(self, n: int, seed: int, epoch: int, block: int = 1, window: int = WINDOW) -> None:
         self.n, self.seed, self.epoch, self.block, self.window = n, seed, epoch, block, window

@@ -69,6 +69,11 @@ class Placed:
     normalize : Normalize
     """
 
+    images: Array
+    rows: Array
+    columns: Array
+    normalize: Any
+
     def __init__(self, images: Array, rows: Array, columns: Array, normalize: Normalize) -> None:
         self.images, self.rows, self.columns, self.normalize = images, rows, columns, normalize
 

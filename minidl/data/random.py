@@ -54,6 +54,8 @@ class ImageRandom:
     True
     """
 
+    purpose: int
+
     seed: int
     epoch: int
 

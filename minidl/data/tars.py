@@ -18,7 +18,7 @@ import json
 import os
 import re
 import tarfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -81,6 +81,9 @@ def _list_one(path, source, index, classes):
 
 class Headers:
     """A file of which no header asks for more than there can be in one."""
+
+    seek: Callable[..., int]
+    tell: Callable[[], int]
 
     def __init__(self, file: Any) -> None:
         self.file = file

@@ -2,7 +2,8 @@
 
     python minidl/distributed/tied.py SCRIPT [ARGUMENTS]
 
-Called like this, it ends when the other end of its stdin is closed. It imports nothing of minidl, so that it costs no time.
+Called like this, it ends when the other end of its stdin is closed. It imports nothing of minidl, which would cost
+time.
 """
 
 from __future__ import annotations

@@ -73,7 +73,7 @@ def reduced(name: str, include_self: bool) -> Callable[..., Any]:
     return lambda x, y: scattering.scatter_reduce(x, 0, PLACES, y, name, include_self=include_self)
 
 
-REDUCE = {"sum": np.sum, "mean": np.mean, "prod": np.prod, "amax": np.max, "amin": np.min}
+REDUCE: dict[str, Any] = {"sum": np.sum, "mean": np.mean, "prod": np.prod, "amax": np.max, "amin": np.min}
 
 
 def _gathered(x, y, name, include_self):

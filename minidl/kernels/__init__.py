@@ -17,9 +17,9 @@ This is a second book. Read it in this order:
 5. ``cpu/tile``: a register tile at the processor's peak, and how panels of weights feed it; ``cpu/products``.
 6. ``cpu/convolution``: one algorithm a file, and ``algorithms``, the table that chooses.
 7. ``cpu/blocks``: branches side by side, folded networks, many small layers in one launch.
-8. ``cpu/capture``: steps that are written down once and replayed: ``recorded`` and ``recorder`` (the rows), ``state``
-   and ``guards`` (what they depend on), ``records`` and ``replays``, ``work``, ``loops``, ``native`` and ``program``
-   (the rows as machine code).
+8. ``cpu/capture``: steps that are written down once and replayed: ``recorded`` and ``recorder`` (the rows), ``state``,
+   ``guards`` and ``kinds`` (what they depend on), ``records`` and ``replays``, ``work``, ``loops``, ``native`` and
+   ``program`` (the rows as machine code).
 9. ``gpu``: the same operations in tiles, for NVIDIA GPUs. Its door tells the rules.
 
 A faster form has the name and the parameters of what it replaces, takes the same arrays in any memory order, returns

@@ -21,7 +21,7 @@ from minidl.tensor import Tensor
 
 Operand: TypeAlias = Tensor | float | np.ndarray | np.generic  # a side of an operation; a float may be an int
 KINDS = {"b": 0, "i": 1, "u": 1, "f": 2, "c": 3}
-DTYPES = {bool: "bool", int: "int64", float: "float32", complex: "complex64"}  # of a number alone
+DTYPES: dict[type, str] = {bool: "bool", int: "int64", float: "float32", complex: "complex64"}  # of a number alone
 NUMBERS: dict[type, np.dtype] = {kind: np.dtype(name) for kind, name in DTYPES.items()}
 BOOL: np.dtype = NUMBERS[bool]
 FLOAT: np.dtype = NUMBERS[float]  # what integers become where a result has a fraction

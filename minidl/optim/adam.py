@@ -48,7 +48,7 @@ def adam_update(
     if max_exp_avg_sq is not None:
         xp.maximum(max_exp_avg_sq, exp_avg_sq, out=max_exp_avg_sq)
         exp_avg_sq = max_exp_avg_sq
-    root = scalar((1 - beta2**step) ** 0.5, param)
+    root = scalar(xp.sqrt(1 - beta2**step), param)
     step_size = scalar(lr / (1 - beta1**step), param)
     param -= exp_avg * step_size / (xp.sqrt(exp_avg_sq) / root + eps)
 

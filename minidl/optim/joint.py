@@ -31,6 +31,8 @@ class JointOptimizer(Optimizer):
     [0.1, 0.5]
     """
 
+    optimizers: list[Optimizer]
+
     def __init__(self, optimizers: Sequence[Optimizer]) -> None:
         self.optimizers = list(optimizers)
         self.defaults: dict[str, Any] = {}

@@ -45,6 +45,13 @@ class Lookahead(Optimizer):
     array([6.], dtype=float32)
     """
 
+    optimizer: Optimizer
+    k: int
+    alpha: float
+    defaults: dict[str, Any]
+    state: dict[Any, dict[str, Any]]
+    param_groups: list[dict[str, Any]]
+
     def __init__(self, optimizer: Optimizer, k: int = 5, alpha: float = 0.5) -> None:
         COUNT.check("k", k)
         FRACTION.check("alpha", alpha)

@@ -17,6 +17,7 @@ K. Jordan et al., "Muon: An optimizer for hidden layers in neural networks", 202
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 from minidl import backend
@@ -30,7 +31,7 @@ COEFFICIENTS = (3.4445, -4.7750, 2.0315)
 THREE_NUMBERS = Rule("three numbers", lambda v: len(v) == 3 and all(abs(x) < math.inf for x in v))
 
 # Factor of the learning rate for a matrix of A rows and B columns.
-ADJUSTMENTS = {
+ADJUSTMENTS: dict[str, Callable[[int, int], float]] = {
     "original": lambda A, B: math.sqrt(max(1, A / B)),
     "match_rms_adamw": lambda A, B: 0.2 * math.sqrt(max(A, B)),
 }
@@ -140,7 +141,7 @@ class Muon(Optimizer):
                 raise ValueError(f"{found}; Muon accepts 2 axes or more")
 
     def update(self, param: Any, grad: Any, state: dict[str, Any], group: dict[str, Any]) -> None:
-        buffer, lr, momentum = slot(state, "momentum_buffer", param), scalar(group["lr"], param), group["momentum"]
+        buffer, lr, momentum = slot(state, "momentum_buffer", param), group["lr"], group["momentum"]
         lerp(buffer, grad, 1 - momentum)  # at once: this method does not wait (`can_wait`), since it reads the buffer
         towards = grad * (1 - momentum) + buffer * momentum if group["nesterov"] else buffer
         rows = towards.reshape(len(param), -1)
@@ -149,5 +150,5 @@ class Muon(Optimizer):
             xp = backend.array_module(param)
             param *= math.sqrt(len(param)) / xp.maximum(xp.sqrt((param * param).sum()), group["eps"])
         adjustment = ADJUSTMENTS[group["adjust_lr_fn"] or "original"](*rows.shape)
-        param *= 1 - lr * group["weight_decay"]
-        param -= step.reshape(param.shape) * (lr * adjustment)
+        param *= scalar(1 - lr * group["weight_decay"], param)
+        param -= step.reshape(param.shape) * scalar(lr * adjustment, param)

@@ -65,7 +65,9 @@ def _panel(axes, histories, metric, best_epoch, label_smoothing):
             both.append(factor * np.array([[entry[f"{part}_{metric}"] for entry in h[:length]] for h in histories]))
             smoothed = ", smoothed labels" if label_smoothing and (part, metric) == ("train", "loss") else ""
             _line(axes, epochs, both[-1], colour, mark, label + smoothed)
-        axes.axvline(best_epoch, color="0.55", linestyle=":", label=f"{'best' if validated else 'last'} epoch, {best_epoch}")
+        axes.axvline(
+            best_epoch, color="0.55", linestyle=":", label=f"{'best' if validated else 'last'} epoch, {best_epoch}"
+        )
         axes.legend(fontsize=9)
         _limit(axes, np.concatenate(both), metric)
     _mark_epochs(axes)

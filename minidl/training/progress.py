@@ -52,7 +52,7 @@ class Progress:
         self.epochs: int = math.ceil(self.total_steps / steps_per_epoch)
         self.header_shown: bool = False
         self.training_seconds: float = 0.0
-        self.waits = Waits()
+        self.waits: Waits = Waits()
 
     def steps(self, epoch: int | None) -> Any:
         """Number of steps of epoch number `epoch`, counted from 0."""
@@ -90,7 +90,7 @@ class Progress:
         bar.set_postfix_str(f"loss {loss:.4f}, accuracy {accuracy:.1%}, {rate:.0f} images/s, {waited}")
 
     def entry(self, meter: Any, validation: Any) -> Any:
-        """The history's entry for the epoch that has just ended, a line of ``metrics.jsonl``; `validation` may be None."""
+        """The history's entry for the epoch that has just ended, a line of ``metrics.jsonl``; `validation` or None."""
         train_loss, train_accuracy = meter.read()
         validated = {} if validation is None else {"val_loss": validation.loss, "val_accuracy": validation.accuracy}
         return {
@@ -124,6 +124,8 @@ class Waits:
     >>> list(waits.over([1, 2])), 0 <= waits.share <= 1
     ([1, 2], True)
     """
+
+    seconds: float
 
     def __init__(self) -> None:
         self.seconds, self._started = 0.0, time.perf_counter()

@@ -1,8 +1,8 @@
 """Optimisers and schedules by name, with the settings that suit training from scratch.
 
-Schedules count steps (batches), but for "plateau", which listens to the validation loss
-once per epoch (without validation, to the training loss). Weight decay pulls on the matrices and filters only: biases and the
-scales of batch norm have no reason to be small.
+Schedules count steps (batches), but for "plateau", which listens to the validation loss once per epoch (without
+validation, to the training loss). Weight decay pulls on the matrices and filters only: biases and the scales of batch
+norm have no reason to be small.
 """
 
 from __future__ import annotations

@@ -50,7 +50,7 @@ class TrainingState:
     frozen : list of Module
         Parts of the model that stay in evaluation mode.
     choosing : bool
-        Keep the weights of the best epoch on validation; else, of the last, and entries of the history have no validation.
+        Keep the weights of the best epoch on validation; else of the last, and no validation in the history.
 
     Attributes
     ----------
@@ -67,6 +67,8 @@ class TrainingState:
     best : dict
         The history's entry of the best epoch on validation (see `as_good`).
     """
+
+    choosing: bool
 
     model: Module
     optimizer: Optimizer
@@ -163,8 +165,7 @@ class TrainingState:
     def finish_epoch(self, entry: dict[str, Any], weights: Any, images: Any) -> Any:
         """Take down a finished epoch; `weights` are those that `entry` was measured with, on `images` images.
 
-        Returns whether this is now the best epoch (see `as_good`), or, where none is chosen, True: then its weights
-        are kept.
+        Returns True if this is now the best epoch (see `as_good`), or where none is chosen: its weights are kept.
         """
         self.history.append(entry)
         self.epoch, self.meter = self.epoch + 1, None

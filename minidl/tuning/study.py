@@ -179,7 +179,8 @@ def _followed(trial, argv, folder):
             while running:
                 running = process.poll() is None  # before the look, so that the last one sees everything
                 for entry in _entries(run / "metrics.jsonl")[len(accuracies) :]:
-                    check(METRIC in entry, f"trial {trial.number} has no validation images; `--validation` has to be tenth")
+                    found = f"trial {trial.number} has no validation images"
+                    check(METRIC in entry, f"{found}; `--validation` has to be tenth")
                     accuracies.append(entry[METRIC])
                     trial.report(entry[METRIC], entry["epoch"])
                 if running and accuracies and trial.should_prune():

@@ -70,7 +70,7 @@ def _launch(updates, kernel, dtype, flags):
 
 @functools.lru_cache(maxsize=32)
 def _table(places, itemsize, n_numbers):
-    """The table of updates that lie at `places`, and how many rows of it are a task; None if they may not run side by side.
+    """The table of updates that lie at `places`, and how many rows of it are a task; None if they must take turns.
 
     A row is a number of elements, the addresses of the arrays, and at which byte the update's numbers begin. Parameters
     and averages stay where they are, so the table of one step serves the next.
@@ -193,7 +193,8 @@ def adam_update(
     param, grad, exp_avg, exp_avg_sq, max_exp_avg_sq, step, lr, beta1, beta2, eps, weight_decay, decoupled, maximize
 ):
     """Form of `minidl.optim.adam.adam_update`."""
-    root, step_size = (1 - beta2**step) ** 0.5, lr / (1 - beta1**step)
+    xp = backend.array_module(param)
+    root, step_size = xp.sqrt(1 - beta2**step), lr / (1 - beta1**step)
     weight = 1 - beta1
     shrink, decay = (1 - lr * weight_decay, 0) if decoupled else (1, weight_decay)
     numbers = step_size, root, weight, 1 - weight, beta2, 1 - beta2, eps, decay, shrink, -1 if maximize else 1
@@ -234,7 +235,9 @@ def _rmsprop(counter, n_tasks, table, rows, numbers, zero, has_decay, near, cent
         task = next_task(counter)
 
 
-def rmsprop_update(param, grad, square_avg, grad_avg, momentum_buffer, lr, alpha, eps, weight_decay, momentum, maximize):
+def rmsprop_update(
+    param, grad, square_avg, grad_avg, momentum_buffer, lr, alpha, eps, weight_decay, momentum, maximize
+):
     """Form of `minidl.optim.rmsprop.rmsprop_update`."""
     weight = 1 - alpha
     numbers = lr, alpha, weight, 1 - weight, eps, weight_decay, momentum, -1 if maximize else 1

@@ -219,7 +219,7 @@ def _way_back(state):
     grads, versions, draws = state.gradient_arrays(), state.versions(), random.get_rng_state()
 
     def back():
-        state.forget_what_is_new()
+        state.put_back()
         _put_back(state, grads, versions)
         random.set_rng_state(draws)
 
@@ -238,9 +238,9 @@ def _compared(step, record, arrays, args, options):
     state = record.state
     touched, grads, versions = state.arrays(), state.gradient_arrays(), state.versions()
     kept = [(array, array.copy()) for array in (*touched, *(grad for grad in grads if grad is not None))]
-    streams = random.get_rng_state()
-    replayed = _bits(record.replay(arrays)), list(map(_bytes, touched)), list(map(_bytes, state.gradient_arrays()))
-    for array, values in kept:
+    streams, given = random.get_rng_state(), [array.copy(order="K") for array in arrays]
+    replayed = _bits(record.replay(given)), list(map(_bytes, touched)), list(map(_bytes, state.gradient_arrays()))
+    for array, values in (*kept, *zip(arrays, given)):  # an argument may be an output of the launch before
         array[...] = values
     _put_back(state, grads, versions)
     random.set_rng_state(streams)

@@ -26,7 +26,7 @@ from minidl.kernels.cpu.convolution.winograd_forward import convolve as winograd
 from minidl.kernels.cpu.machine import team
 from minidl.kernels.cpu.machine.compilation import jit
 from minidl.kernels.cpu.machine.counter import come, gone, new_counter, next_task
-from minidl.kernels.cpu.machine.doors import unrecorded
+from minidl.kernels.cpu.machine.doors import door, unrecorded
 from minidl.kernels.cpu.machine.memory import address, pointer, read
 from minidl.kernels.cpu.pooling import values as pooling
 from minidl.kernels.cpu.tile.panels import Band
@@ -61,16 +61,15 @@ class Step(NamedTuple):
     target: Place
 
     def launches(self, arrays):
-        """Launches that do it, each with where it reads and writes: an array's number, and bytes after its first."""
+        """Launches that do it, each with where it reads and writes: a place, and bytes after its first."""
         x, y = self.source.of(arrays), self.target.of(arrays)
-        start = address(x) - address(arrays[self.source.array]), address(y) - address(arrays[self.target.array])
         if isinstance(self.layer, MaxPool2d):
             step = pool_step(self.layer)
             found = pooling.launches(x, y, **step.geometry)
         else:
             found = convolution.launches(x, y, **self.layer.options())
         for launch, x_skip, y_skip in found:
-            yield launch, self.source.array, start[0] + x_skip, self.target.array, start[1] + y_skip
+            yield launch, self.source, x_skip, self.target, y_skip
 
 
 class Rest(NamedTuple):
@@ -140,8 +139,13 @@ def _words(arguments):
     return words
 
 
+def _words_of(place, arrays, skip):
+    """The number of a place's array, and bytes after the array's first."""
+    return place.array, address(place.of(arrays)) - address(arrays[place.array]) + skip
+
+
 class Program:
-    """The steps for arrays of given shapes and strides: one launch if `run_steps` knows all kernels, in float32 those are."""
+    """The steps for arrays of given shapes and strides: one launch if `run_steps` knows all kernels, as in float32."""
 
     def __init__(self, arrays, steps):
         self.launches = [launch for step in steps for launch in step.launches(arrays)]
@@ -150,19 +154,20 @@ class Program:
         if self.at_once:
             self.words = [_words(launch.args) for launch, *_ in self.launches]
             self.table = np.array([
-                (kinds[launch.kernel], launch.tasks, address(words), *places)
-                for (launch, *places), words in zip(self.launches, self.words)
+                (kinds[launch.kernel], launch.tasks, address(words), *_words_of(x, arrays, x_skip),
+                 *_words_of(y, arrays, y_skip))
+                for (launch, x, x_skip, y, y_skip), words in zip(self.launches, self.words)
             ])  # fmt: skip
             needs = [need for launch, *_ in self.launches for need in launch.scratch]
             self.scratch = [max((size for size, kind in needs if kind == dtype), default=1) for dtype in SCRATCH]
             self.tasks = max(launch.tasks for launch, *_ in self.launches)
 
     def run(self, arrays):
-        """Launch the steps: together, or one by one."""
-        if self.at_once:
-            return self._run_at_once(arrays)
-        for launch, source, source_skip, target, target_skip in self.launches:
-            launch(address(arrays[source]) + source_skip, address(arrays[target]) + target_skip)
+        """Launch the steps: together, or one by one, as a recorder wants them: it has rows of its own."""
+        if self.at_once and door.recorder is None:
+            return team.call(self._run_at_once, arrays)
+        for launch, x, x_skip, y, y_skip in self.launches:
+            launch(address(x.of(arrays)) + x_skip, address(y.of(arrays)) + y_skip)
 
     def _run_at_once(self, arrays):
         places = np.array([address(array) for array in arrays])
@@ -184,7 +189,7 @@ class Programs:
         if program is None:
             with LOCK:
                 program = unrecorded(self._find_or_make, name, arrays)
-        team.call(program.run, arrays)
+        program.run(arrays)
 
     def _find_or_make(self, name, arrays):
         """The program of that name; another thread may just have made it."""

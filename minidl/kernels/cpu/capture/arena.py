@@ -50,6 +50,11 @@ class Arena:
         """Bytes that were in use at the same time, at most."""
         return sum(home.top for home in self.ranges)
 
+    def holds(self, address):
+        """Return whether an address lies in the arena."""
+        starts = [np.frombuffer(home.memory, np.uint8, 1).ctypes.data for home in self.ranges]
+        return any([0 <= address - start < home.top for start, home in zip(starts, self.ranges)])
+
     def empty(self, shape, dtype):
         """An array with unspecified contents, and the Block that has to live as long as its memory is in use."""
         dtype = np.dtype(dtype)

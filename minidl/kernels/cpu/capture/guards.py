@@ -1,7 +1,8 @@
 """Guards: places among Python's objects, what they held when a step was recorded, and whether they still do.
 
-As a rule nothing has changed, and every replay asks. So all places are laid side by side once, and compared by identity,
-one object after the other, without a line of Python for each; only where that fails are guards looked at one by one.
+As a rule nothing has changed, and every replay asks. So all places are laid side by side once, and compared by
+identity, one object after the other, without a line of Python for each; only where that fails are guards looked at one
+by one.
 """
 
 from __future__ import annotations
@@ -24,8 +25,8 @@ class Guards:
     Parameters
     ----------
     places : list of (path, container, kept)
-        A dict, list or cell, and a copy of what it held; of a tuple (dict, name) one entry of a dict, of (object, name) an
-        attribute in a slot.
+        A dict, list or cell, and a copy of what it held; of a tuple (dict, name) one entry of a dict, of (object, name)
+        an attribute in a slot; of a class all that its body defines.
 
     Examples
     --------
@@ -40,6 +41,8 @@ class Guards:
         self.places, self.others = places, []
         self.wholes, self.lengths, self.keys, self.dicts, self.values = [], [], [], [], []
         self.homes, self.names, self.entries, self.cells, self.contents = [], [], [], [], []
+        self.classes, self.definitions = [], []
+        self.objects, self.attributes, self.attributed = [], [], []
         for place in places:
             self._lay_out(place)
 
@@ -57,9 +60,16 @@ class Guards:
             self.homes.append(container[0])
             self.names.append(container[1])
             self.entries.append(kept)
+        elif kind is tuple and not isinstance(container[0], types.MappingProxyType):
+            self.objects.append(container[0])
+            self.attributes.append(container[1])
+            self.attributed.append(kept)
         elif kind is types.CellType:
             self.cells.append(container)
             self.contents.append(kept)
+        elif kind is types.MappingProxyType and len(container) == len(kept):
+            self.classes.append(container)
+            self.definitions.extend(kept.values())
         else:
             self.others.append(place)
 
@@ -70,7 +80,10 @@ class Guards:
             and all(map(is_, chain.from_iterable(self.wholes), self.keys))
             and all(map(is_, chain.from_iterable(map(dict.values, self.dicts)), self.values))
             and all(map(is_, map(dict.get, self.homes, self.names, repeat(MISSING)), self.entries))
+            and all(map(is_, map(getattr, self.objects, self.attributes, repeat(MISSING)), self.attributed))
             and all(map(is_, map(held, self.cells), self.contents))
+            and all(map(is_, chain.from_iterable(map(types.MappingProxyType.values, self.classes)), self.definitions))
+            and sum(map(len, self.classes)) == len(self.definitions)
             and not _changed(self.others)
         )
 
@@ -102,12 +115,32 @@ def held(container):
 
 
 def copy(container):
-    """The contents of a place, to be compared later: of an entry or a cell the object itself, of a dict or list what is in it."""
+    """The contents of a place, for comparison: of an entry or cell the object, of a dict or list its entries."""
     if type(container) in (tuple, types.CellType):
         return held(container)
-    if isinstance(container, dict):
+    if isinstance(container, (dict, types.MappingProxyType)):
         return {name: value for name, value in container.items() if not is_rate(container, name, value)}
     return list(container)
+
+
+def put_back(container, kept):
+    """Let a place hold what it held."""
+    kind = type(container)
+    if kind is types.CellType and kept is not MISSING:
+        container.cell_contents = kept
+    elif kind is tuple and type(container[0]) is dict and kept is not MISSING:
+        container[0][container[1]] = kept
+    elif kind is tuple and kept is not MISSING:
+        setattr(*container, kept)
+    elif kind is tuple and type(container[0]) is dict:
+        container[0].pop(container[1], None)
+    elif isinstance(container, dict):
+        for name in [name for name in container if name not in kept and name != "lr"]:
+            del container[name]
+        container.update(kept)
+    elif isinstance(container, (list, collections.deque, set)):
+        container.clear()
+        (container.update if isinstance(container, set) else container.extend)(kept)
 
 
 def is_rate(group, name, value):
@@ -115,19 +148,16 @@ def is_rate(group, name, value):
     return name == "lr" and "params" in group and type(value) in (float, int)
 
 
-def slots_of(kind):
-    """Names of the slots of a class."""
-    slots = [vars(one).get("__slots__", ()) for one in kind.__mro__]
-    return [name for names in slots for name in ((names,) if type(names) is str else names)]
-
-
 def same(found, kept):
     """Return whether a place holds what it held: the same objects, or equal numbers."""
     if found is kept:
         return True
-    if isinstance(found, dict) and type(kept) is dict:
+    if isinstance(found, (dict, types.MappingProxyType)) and type(kept) is dict:
         skipped = "lr" in found and "params" in found and "lr" not in kept
-        return len(found) - skipped == len(kept) and all([_same_value(found.get(n, MISSING), v) for n, v in kept.items()])
+        pairs = [(found.get(name, MISSING), value) for name, value in kept.items()]
+        return len(found) - skipped == len(kept) and all([_same_value(*pair) for pair in pairs])
+    if type(kept) is tuple is type(found):
+        return len(found) == len(kept) and all(map(_same_value, found, kept))
     if type(kept) is list and isinstance(found, (list, set, frozenset, collections.deque)):
         return len(found) == len(kept) and all(map(_same_value, found, kept))
     return _same_value(found, kept)
@@ -137,3 +167,19 @@ def _same_value(found, kept):
     if found is kept or type(found) is not type(kept) or not isinstance(kept, SCALARS):
         return found is kept
     return bool(found == kept) and repr(found) == repr(kept)  # 0.0 == -0.0
+
+
+class Cell:
+    """The cell of a variable, as a container with one entry."""
+
+    def __init__(self, cell):
+        self.cell = cell
+
+    def __getitem__(self, name):
+        return self.cell.cell_contents
+
+    def __setitem__(self, name, value):
+        self.cell.cell_contents = value
+
+    def __contains__(self, name):
+        return held(self.cell) is not MISSING

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import gc
 
-from minidl.kernels.cpu.capture.guards import slots_of
+from minidl.kernels.cpu.capture.kinds import slots_of
 from minidl.kernels.cpu.capture.recorded import Recorded
 
 

@@ -1,8 +1,8 @@
 """`Recorded`: an array whose every change is written down.
 
 While a step is recorded, the arrays it works on are of this type. NumPy hands each computation with one of them to the
-recorder, kernels hand themselves (:mod:`minidl.kernels.cpu.machine.team`), and views cost nothing. The values are there all
-the time: a program that asks for one (``if loss < 1:``, ``.item()``) gets it, and the recorder notes that it asked.
+recorder, kernels hand themselves (:mod:`minidl.kernels.cpu.machine.team`), and views cost nothing. The values are there
+all the time: a program that asks for one (``if loss < 1:``, ``.item()``) gets it, and the recorder notes that it asked.
 After the recording such an array behaves as the plain one inside.
 """
 
@@ -82,6 +82,7 @@ class Recorded(NDArrayOperatorsMixin):
         return (self[i] for i in range(len(self.array)))
 
     def __repr__(self):
+        _ask("values that leave the arrays")
         return repr(self.array)
 
     def __array_ufunc__(self, ufunc, method, *inputs, out=None, **options):
@@ -159,6 +160,18 @@ def plain(value):
     return value
 
 
+def owner_of(result, inputs):
+    """The recorded array among `inputs` (and lists of them) that `result` is a view of, or None."""
+    for one in inputs:
+        if type(one) in (tuple, list):
+            found = owner_of(result, one)
+            if found is not None:
+                return found
+        elif type(one) is Recorded and isinstance(result, np.ndarray) and np.may_share_memory(result, one.array):
+            return one
+    return None
+
+
 def _ask(what):
     if door.recorder is not None:
         door.recorder.refuse(what)
@@ -221,7 +234,9 @@ class Module:
 
 
 def _strided(x, shape, strides):
-    return Recorded(as_strided(x.array, shape, strides), x.block) if type(x) is Recorded else as_strided(x, shape, strides)
+    if type(x) is Recorded:
+        return Recorded(as_strided(x.array, shape, strides), x.block)
+    return as_strided(x, shape, strides)
 
 
 def empty(shape, dtype):

@@ -1,10 +1,11 @@
 """The recorder: every computation of a step as a row, which function with which arrays at which addresses.
 
-A row is a call: of a kernel by the team, of a NumPy function that writes into a fixed place, or of one of our functions that
-looks at values and decides something on its own. Run in order, the rows do what the step did, with what the memory holds now.
+A row is a call: of a kernel by the team, of a NumPy function that writes into a fixed place, or of one of our functions
+that looks at values and decides something on its own. Run in order, the rows do what the step did, with what the memory
+holds now.
 
-What a row cannot express makes the record useless, and the recorder notes the first such thing with the line of the step
-that asked for it: a value that left the arrays, a result whose shape depends on values.
+What a row cannot express makes the record useless, and the recorder notes the first such thing with the line of the
+step that asked for it: a value that left the arrays, a result whose shape depends on values.
 """
 
 from __future__ import annotations
@@ -20,8 +21,9 @@ from numba import typeof
 from numba.core.dispatcher import Dispatcher
 
 from minidl import random
+from minidl.kernels.cpu.capture.accesses import Addresses
 from minidl.kernels.cpu.capture.arena import Arena
-from minidl.kernels.cpu.capture.recorded import Recorded, plain
+from minidl.kernels.cpu.capture.recorded import Recorded, owner_of, plain
 from minidl.kernels.cpu.capture.work import Copy, assignment, calls_of, work_of
 from minidl.kernels.cpu.machine import team
 from minidl.kernels.cpu.machine.counter import new_counter
@@ -31,7 +33,9 @@ SHAPED_BY_VALUES = frozenset("nonzero flatnonzero argwhere unique compress extra
 DESCRIPTIONS = frozenset(
     "shape ndim size result_type can_cast may_share_memory shares_memory iscomplexobj isrealobj common_type".split()
 )
-WITH_OUT = frozenset("sum mean prod max min any all cumsum cumprod var std clip round dot take concatenate stack".split())
+WITH_OUT = frozenset(
+    "sum mean prod max min any all cumsum cumprod var std clip round dot take concatenate stack".split()
+)
 USUAL = dict(divide="warn", over="warn", under="ignore", invalid="warn")
 INSIDE = frozenset(("minidl", "numpy", "contextlib", "functools"))
 
@@ -43,7 +47,9 @@ class Row(NamedTuple):
     name: str
     run: Any
     args: tuple
-    form: Any = None  # the same as a launch, (kernel, n_tasks, args), or of NumPy as work of `loops`; None: Python is needed
+    # The same as a launch, (kernel, n_tasks, args), or of NumPy as work of `loops`; None where Python is needed.
+    form: Any = None
+    access: Any = None  # of a kernel, what it reads and writes, if that is known
 
 
 class Draw(int):
@@ -69,7 +75,7 @@ class Recorder:
     def __init__(self):
         self.rows, self.layers, self.keys, self.unused = [], [], [], {}
         self.arena, self.kept, self.scratch = Arena(), {}, threading.local()
-        self.refusal, self.made = None, []
+        self.refusal, self.made, self.addresses = None, [], Addresses(self.arena)
 
     def __enter__(self):
         door.recorder, random.on_draw = self, self._draw
@@ -95,7 +101,9 @@ class Recorder:
         """Run a kernel with the team, and write it down."""
         args = plain(args)
         form = (kernel, n_tasks, args) if isinstance(kernel, Dispatcher) else None
-        self.rows.append(Row("kernel", _name(kernel), team.run, (_entry(kernel, n_tasks, args), n_tasks, *args), form))
+        access = self.addresses.access(kernel, args) if form else None
+        call = _entry(kernel, n_tasks, args), n_tasks, *args
+        self.rows.append(Row("kernel", _name(kernel), team.run, call, form, access))
         return self.aside(team.run, kernel, n_tasks, *args)
 
     def call(self, function, args, quick):
@@ -115,10 +123,9 @@ class Recorder:
 
     def plain(self, array):
         """The plain array, whose address a row will hold."""
-        if type(array) is Recorded:
-            return array.array
-        self.kept[id(array)] = array
-        return array
+        if type(array) is not Recorded:
+            self.kept[id(array)] = array
+        return self.addresses.note(array.array if type(array) is Recorded else array)
 
     def keep(self, owned):
         """Let the plain arrays within `owned` live as long as the record."""
@@ -145,7 +152,8 @@ class Recorder:
         """Write down that `words` follow from the key of a draw."""
         if type(step) is Draw:
             self.unused.pop(step.place, None)
-            self.rows.append(Row("function", _name(write), _write_words, (write, words, self.keys, self.layers, step.place)))
+            args = write, words, self.keys, self.layers, step.place
+            self.rows.append(Row("function", _name(write), _write_words, args))
             if type(like) is not Recorded:
                 self.refuse("random numbers for an array that the step itself makes")
         return words
@@ -176,13 +184,15 @@ class Recorder:
                 self._check_target(target, ufunc.__name__)
             options |= {} if out is None else {"out": plain(out)}
             function(*args, **options)
-            self._numpy(ufunc.__name__, functools.partial(function, **options), *args, form=calls_of(ufunc, method, args, options))
+            form = calls_of(ufunc, method, args, options)
+            self._numpy(ufunc.__name__, functools.partial(function, **options), *args, form=form)
             return None if out is None else out[0] if len(out) == 1 else out
         result = function(*args, **options)
         many = type(result) is tuple
         made = [self._place(one) for one in (result if many else (result,))]
         options["out"] = tuple([one.array for one in made]) if many else made[0].array
-        self._numpy(ufunc.__name__, functools.partial(function, **options), *args, form=calls_of(ufunc, method, args, options))
+        form = calls_of(ufunc, method, args, options)
+        self._numpy(ufunc.__name__, functools.partial(function, **options), *args, form=form)
         return tuple(made) if many else made[0]
 
     def _check_target(self, target, name):
@@ -208,7 +218,7 @@ class Recorder:
         return result
 
     def _result(self, result, function, name, inputs, args, options):
-        owner = _owner(result, inputs)
+        owner = owner_of(result, inputs)
         if owner is not None:
             return Recorded(result, owner.block)
         made = self._place(result)
@@ -223,7 +233,7 @@ class Recorder:
         return made
 
     def _results(self, results, function, name, inputs, args, options):
-        owners = [_owner(one, inputs) for one in results]
+        owners = [owner_of(one, inputs) for one in results]
         if all(owner is not None for owner in owners):
             return type(results)([Recorded(one, owner.block) for one, owner in zip(results, owners)])
         made = [self._place(one) for one in results]
@@ -238,7 +248,8 @@ class Recorder:
         if not any(isinstance(part, (Recorded, np.ndarray, list)) for part in parts):
             parts = parts if any(part is Ellipsis for part in parts) else (*parts, Ellipsis)
             return Recorded(recorded.array[parts], recorded.block)
-        return self._result(recorded.array[plain(index)], operator.getitem, "index", (), (recorded.array, plain(index)), {})
+        args = recorded.array, plain(index)
+        return self._result(operator.getitem(*args), operator.getitem, "index", (), args, {})
 
     def assign(self, recorded, index, value):
         """``recorded[index] = value``."""
@@ -265,18 +276,6 @@ def _entry(kernel, n_tasks, args):
     if not isinstance(kernel, Dispatcher):
         return kernel
     return kernel.compile((typeof(new_counter()), typeof(n_tasks), *map(typeof, args)))
-
-
-def _owner(result, inputs):
-    """The recorded array among `inputs` (and lists of them) that `result` is a view of, or None."""
-    for one in inputs:
-        if type(one) in (tuple, list):
-            found = _owner(result, one)
-            if found is not None:
-                return found
-        elif type(one) is Recorded and isinstance(result, np.ndarray) and np.may_share_memory(result, one.array):
-            return one
-    return None
 
 
 def _under(errors, function, *args):

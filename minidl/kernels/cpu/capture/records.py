@@ -9,6 +9,7 @@ import numpy as np
 from minidl import random
 from minidl.captured import leaves_of, rebuilt
 from minidl.kernels.cpu.capture.arguments import array_of, is_data
+from minidl.kernels.cpu.capture.guards import SCALARS
 from minidl.kernels.cpu.capture.leaving import leave
 from minidl.kernels.cpu.capture.recorded import Recorded
 from minidl.kernels.cpu.capture.program import program_of
@@ -43,6 +44,7 @@ class Record:
         self.rows, self.inputs, self.outputs, self.rates, self.grads, self.versions = [], [], None, [], [], []
         self.layers, self.keys, self.guards, self.state = [], [], [], None
         self.is_checked, self.replays, self.program = False, 0, None
+        self.returns_inputs = self.has_strayed = False
 
     def fits(self):
         """Return whether the state is as it was recorded."""
@@ -50,6 +52,8 @@ class Record:
 
     def replay(self, arrays):
         """Run the rows on these inputs; the outputs, which the next replay overwrites."""
+        if self.returns_inputs:  # which may come back, and in another order
+            arrays = [array.copy() for array in arrays]
         for place, array in zip(self.inputs, arrays):
             place[...] = array
         for group, name, box in self.rates:
@@ -85,37 +89,74 @@ def record_step(step, state, args, options, arrays):
     versions = [(version, version.changes) for version in _versions(state)]
     starts = {path: Guard(t, t._data, t._requires_grad, None if t._grad is None else t._grad._data)
               for path, t in state.tensors.items()}  # fmt: skip
-    inputs = [_placed(recorder, array) for array in arrays]
+    inputs, given = [_placed(recorder, array) for array in arrays], [array.copy() for array in arrays]
     record.inputs = [one.array for one in inputs]
-    given = iter(inputs)
-    args, options = rebuilt((args, options), lambda leaf: _with(leaf, next(given)) if is_data(leaf) else leaf)
-    for group, name in state.rates:
-        box = Recorded(np.array(group[name], np.float64))
-        record.rates.append((group, name, box.array))
-    before = [group[name] for group, name, _ in record.rates]
-    is_whole = False
+    placed = iter(inputs)
+    args, options = rebuilt((args, options), lambda leaf: _with(leaf, next(placed)) if is_data(leaf) else leaf)
+    rates, drawn, is_whole = Rates(state.rates), _numpy_draws(), False
+    record.rates = rates.boxes
     try:
         state.exchange(of)
         wrapped.clear()  # a gradient's buffer is used again only if nothing else refers to it
-        for group, name, box in record.rates:
-            group[name] = Recorded(box)
-        with recorder:
+        with rates, recorder:
             outputs = step(*args, **options)
         is_whole = True
     finally:
-        for (group, name, box), rate in zip(record.rates, before):
-            group[name] = rate if type(group[name]) is Recorded else group[name]
         state.exchange(lambda array: array.array if type(array) is Recorded else array)
         if not is_whole:
             leave(recorder)  # what the walk has not found holds gradients, say, that no kernel could read any more
+    record.has_strayed = rates.have_changed
+    if rates.have_changed:
+        recorder.refuse("a learning rate that the step itself changes", "in its optimizer")
+    if drawn != _numpy_draws():
+        recorder.refuse("random numbers that NumPy draws", "from its global stream")
     for line in recorder.unused.values():
         recorder.refuse("random numbers that NumPy draws", line)
     record.outputs = rebuilt(outputs, _plain_output(recorder))
+    record.returns_inputs = _share(record.outputs, record.inputs)
+    _note_changed_inputs(record, given, arrays)
     record.rows, record.layers, record.keys = recorder.rows, recorder.layers, recorder.keys
     record.guards = list(starts.values())
     record.grads = [(t, None if t._grad is None else t._grad._data) for t in state.tensors.values()]
     record.versions = [(version, version.changes - changes) for version, changes in versions]
     return record, record.outputs
+
+
+class Rates:
+    """Learning rates that are numbers, as recorded arrays while a step is recorded."""
+
+    def __init__(self, rates):
+        self.numbers = [group[name] for group, name in rates]
+        self.boxes = [(group, name, np.array(group[name], np.float64)) for group, name in rates]
+        self.have_changed = False
+
+    def __enter__(self):
+        self.recorded = [Recorded(box) for *_, box in self.boxes]
+        for (group, name, _), recorded in zip(self.boxes, self.recorded):
+            group[name] = recorded
+
+    def __exit__(self, *exception):
+        for (group, name, box), recorded, number in zip(self.boxes, self.recorded, self.numbers):
+            self.have_changed |= group[name] is not recorded or box[()] != number
+            group[name] = number if type(group[name]) is Recorded else group[name]
+
+
+def _share(outputs, places):
+    """Return whether an output is a view of one of the places."""
+    made = [array_of(leaf) for leaf in leaves_of(outputs) if is_data(leaf)]
+    return any([np.may_share_memory(one, place) for one in made for place in places])
+
+
+def _note_changed_inputs(record, given, arrays):
+    """Refuse a step that changes its arguments in place; the change is made in them, or the record has strayed."""
+    for index, (place, before, array) in enumerate(zip(record.inputs, given, arrays)):
+        if not _equal(before, array) or not _equal(before, place):
+            record.recorder.refuse(f"an argument of shape {array.shape} that it changes in place")
+            others = arrays[:index] + arrays[index + 1 :]
+            shares = any([np.may_share_memory(array, other) for other in others])
+            record.has_strayed |= shares or not _equal(before, array)
+            if not record.has_strayed:
+                array[...] = place
 
 
 def _placed(recorder, array):
@@ -137,7 +178,7 @@ class Snapshot:
 
     def restore(self):
         """Put everything back."""
-        self.state.forget_what_is_new()
+        self.state.put_back()
         for array, values in self.arrays:
             array[...] = values
         for tensor, grad in self.grads:
@@ -150,10 +191,14 @@ class Snapshot:
 def compared(step, record, arrays, args, options):
     """Replay, take everything back, run eagerly, and compare: the eager outputs, and where the bits differ or None."""
     state, memory, touched = record.state, Snapshot(record.state), record.state.arrays()
-    given = [array.copy() for array in arrays]
+    given = [array.copy(order="K") for array in arrays]
     _poison(record.recorder)
-    replayed = _copies(record.replay(arrays)), [array.copy() for array in touched], _grads(record), random.get_rng_state()
+    copies = _copies(record.replay(given))
+    replayed = copies, [array.copy() for array in touched], _grads(record), random.get_rng_state()
     memory.restore()
+    for array, values in zip(arrays, given):
+        if not _equal(array, values):  # an output of the call before, whose memory the replay has used
+            array[...] = values
     outputs = rebuilt(step(*args, **options), _detached)
     eager = _copies(outputs), touched, _grads(record), random.get_rng_state()
     difference = _difference(replayed, eager, state) or _changed_inputs(given, arrays)
@@ -208,6 +253,11 @@ def _versions(state):
     return list(found.values())
 
 
+def _numpy_draws():
+    state = np.random.get_state(legacy=False)["state"]
+    return state["key"].tobytes(), state["pos"]
+
+
 def _with(leaf, recorded):
     return Tensor(recorded) if isinstance(leaf, Tensor) else recorded
 
@@ -223,6 +273,8 @@ def _plain_output(recorder):
             return Tensor(array.array) if isinstance(leaf, Tensor) else array.array
         if isinstance(leaf, Tensor) or isinstance(leaf, np.ndarray):
             recorder.refuse(f"an output of shape {leaf.shape} that no recorded operation computed")
+        elif not isinstance(leaf, SCALARS):
+            recorder.refuse(f"an output of type {type(leaf).__name__}")
         return _detached(leaf)
 
     return convert

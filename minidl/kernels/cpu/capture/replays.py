@@ -1,9 +1,9 @@
 """Records of a step, one for each kind of call, and their replays.
 
-A call is looked up by its arguments' shapes, strides and dtypes, the grad mode and the number of threads, and then by the
-guards of what was recorded under that key. The first call of a kind runs eagerly, under the eyes of the recorder; the
-second replays on the state as it is, takes everything back, runs eagerly and compares all bits; from the third on the
-rows are run. A record that fails is dropped, and the reason is told once.
+A call is looked up by its arguments' shapes, strides and dtypes, the grad mode and the number of threads, and then by
+the guards of what was recorded under that key. The first call of a kind runs eagerly, under the eyes of the recorder;
+the second replays on the state as it is, takes everything back, runs eagerly and compares all bits; from the third on
+the rows are run. A record that fails is dropped, and the reason is told once.
 """
 
 from __future__ import annotations
@@ -96,7 +96,8 @@ class Replays(captured.Replays):
 
     def _record(self, key, args, options, arrays):
         if sum(map(len, self.records.values())) >= self.most and key not in self.records:
-            return self._refuse(key, f"a call of another kind after {self.most} records", lambda: self.step(*args, **options))
+            reason = f"a call of another kind after {self.most} records"
+            return self._refuse(key, reason, lambda: self.step(*args, **options))
         with _recording:
             state = State(self.step)
             reason = state.outside or _hook_of(state)
@@ -112,6 +113,10 @@ class Replays(captured.Replays):
             except BaseException:
                 State(self.step).leave()
                 raise
+        if record.has_strayed:
+            leave(record.recorder)
+            memory.restore()
+            outputs = self.step(*args, **options)
         reason, changed = record.recorder.refusal, state.renew()
         is_large = self.memory is not None and record.nbytes > self.memory
         if reason is not None or changed or is_large:
@@ -166,7 +171,8 @@ def _hook_of(state):
 
 def _key(arguments):
     """The facts that decide which record a call may replay."""
-    return (form_of(arguments), is_grad_enabled(), team.num_threads(), dispatch.kernels_in_use(), algorithms.switched_off())
+    settings = is_grad_enabled(), team.num_threads(), dispatch.kernels_in_use(), algorithms.switched_off()
+    return form_of(arguments), *settings
 
 
 def _reason(leaves):

@@ -1,11 +1,12 @@
 """The state of a step: everything it can reach that is no argument, found by walking from the function.
 
-The walk follows what the function's code names (globals, variables of enclosing functions, attributes), and what that holds:
-modules, optimisers, averages, tensors, lists, dicts, functions of the user. Of the engine's own objects it takes every
-attribute, of a user's object those that some code on the way names.
+The walk follows what the function's code names (globals, variables of enclosing functions, attributes), and what that
+holds: modules, optimisers, averages, tensors, lists, dicts, functions of the user. Of the engine's own objects it takes
+every attribute, of a user's object those that some code on the way names.
 
-Each thing on the way is a *guard*: a place and what it held. A record is replayed only while all guards hold; a step that
-changes one by itself, other than through arrays, cannot be replayed, and the guard's path says what it was.
+Each thing on the way is a *guard*: a place and what it held. A record is replayed only while all guards hold; a step
+that itself changes one, other than through arrays, cannot be replayed, and the guard's path says what it was. A
+thing whose changes nothing here can see, such as an iterator, makes the step one that cannot be replayed.
 """
 
 from __future__ import annotations
@@ -13,23 +14,28 @@ from __future__ import annotations
 import collections
 import dis
 import functools
+import os
+import random
 import sys
 import types
+import weakref
 from pathlib import Path
 
 import numpy as np
 
 from minidl.backend import is_constant
 from minidl.captured import Replays
-from minidl.kernels.cpu.capture.guards import MISSING, SCALARS, Guards, copy, held, is_rate, same, slots_of
+from minidl.kernels.cpu.capture.guards import MISSING, SCALARS, Cell, Guards, copy, held, is_rate, put_back, same
+from minidl.kernels.cpu.capture.kinds import has_own_code, is_foreign, is_opaque, slots_of
 from minidl.kernels.cpu.capture.recorded import Recorded
 from minidl.optim.optimizer import Optimizer
 from minidl.tensor import Tensor
 
 ENGINE = str(Path(__file__).parents[3])  # minidl: what its functions do is known
 TOUR = str(Path(ENGINE, "tour"))  # whose chapters are a user's programs
-BY_TEXT = frozenset("getattr setattr vars globals locals eval exec __dict__ attrgetter".split())  # code that may name anything
-
+BOUND = types.BuiltinMethodType, types.MethodWrapperType  # methods that are not written in Python
+# Code that names one of these may name anything.
+BY_TEXT = frozenset("getattr setattr vars globals locals eval exec __dict__ attrgetter".split())
 
 class State:
     """Everything that a step can reach.
@@ -47,12 +53,16 @@ class State:
 
     def __init__(self, step):
         self.tensors, self.places, self.rates, self.guards, self.outside = {}, [], [], [], None
-        self._seen, self._named, self._attributes, self._by_text = {}, [], set(), False
+        self._seen, self._named, self._attributes, self._by_text, self._classes = {}, [], set(), False, {}
+        self._reads_rates = False
         self.visit(step, getattr(step, "__name__", "step"))
         before = -1
         while before != len(self._seen) + len(self.guards):
             before = len(self._seen) + len(self.guards)
             self._follow_names()
+        if self._reads_rates:  # in the step's own code, where a rate has to be the number that it is
+            self.guards += [(f"a group's {name!r}", (group, name), group[name]) for group, name in self.rates]
+            self.rates = []
 
     # -- the walk
 
@@ -70,11 +80,12 @@ class State:
             self._guard(path, value)
             for name, entry in list(value.items()):
                 self._visit_entry(value, name, entry, f"{path}[{name!r}]")
-        elif kind in (list, tuple, set, frozenset, collections.deque):
-            if kind is not tuple:
+        elif isinstance(value, (list, tuple, set, frozenset, collections.deque)):
+            if not isinstance(value, tuple):
                 self._guard(path, value)
             for index, entry in enumerate(value):
                 self._visit_entry(value, index, entry, f"{path}[{index}]")
+            self._visit_class(kind, path)
         elif isinstance(value, types.FunctionType):
             self._visit_function(value, path)
         elif isinstance(value, types.MethodType):
@@ -85,18 +96,33 @@ class State:
                 self.visit(entry, path)
         elif isinstance(value, (type, types.ModuleType)):
             self._visit_namespace(value, path)
+        elif isinstance(value, weakref.ref):
+            self.visit(value(), path)
+        elif isinstance(value, BOUND):
+            self.visit(None if isinstance(value.__self__, types.ModuleType) else value.__self__, path)
+        elif is_opaque(value):
+            self._refuse(path, f"of type {kind.__name__}, whose changes are not followed")
         else:
-            if not _is_foreign(kind.__module__):
+            if not is_foreign(kind.__module__):
                 self.guards += [(f"{path}.{name}", (value, name), held((value, name))) for name in slots_of(kind)]
             if hasattr(value, "__dict__"):
                 self._visit_object(value, path)
+            self.visit(getattr(value, "__wrapped__", None), path)  # of a cache
+
+    def _refuse(self, path, reason):
+        self.outside = self.outside or f"`{path}` is {reason}"
 
     def _visit_entry(self, container, key, value, path):
         if type(value) is Recorded:  # a slot, say, that the last recorded step made; it shall not hold on to the arena
             value = container[key] = value.array.copy(order="K")
-        if type(value) is np.ndarray:
-            if value.dtype.kind in "biufc" and not is_constant(value) and not isinstance(container, (tuple, set)):
+        if isinstance(value, np.ndarray):
+            if type(value) is not np.ndarray or value.dtype.kind not in "biufc":
+                kind = f"an array of type {type(value).__name__} and dtype {value.dtype}"
+                self._refuse(path, f"{kind}, whose changes are not followed")
+            elif not is_constant(value) and not isinstance(container, (tuple, set, types.MappingProxyType)):
                 self.places.append((container, key, value))
+            elif not is_constant(value):
+                self._refuse(path, "an array in a tuple or a class, whose changes are not followed")
         else:
             self.visit(value, path)
 
@@ -104,12 +130,12 @@ class State:
         self.tensors[path] = tensor
         if type(tensor._data) is Recorded:
             tensor._data = tensor._data.array.copy(order="K")
-        if tensor.node is not None and self.outside is None:
-            self.outside = f"`{path}` is part of a graph that began before the step"
+        if tensor.node is not None:
+            self._refuse(path, "part of a graph that began before the step")
 
     def _visit_optimizer(self, optimizer, path):
         for index, group in enumerate(optimizer.param_groups):
-            if is_rate(group, "lr", group.get("lr")):
+            if is_rate(group, "lr", group.get("lr")) and all([group is not one for one, _ in self.rates]):
                 self.rates.append((group, "lr"))
         for name, entry in vars(optimizer).items():
             self.visit(entry, f"{path}.{name}")
@@ -120,36 +146,46 @@ class State:
 
     def _visit_object(self, value, path):
         self._visit_class(type(value), path)
-        if type(value).__module__.partition(".")[0] == "minidl" or hasattr(value, "_parameters"):
+        if has_own_code(type(value)) or hasattr(value, "_parameters"):
             self._guard(path, vars(value))
             for name, entry in list(vars(value).items()):
                 self._visit_entry(vars(value), name, entry, f"{path}.{name}")
         else:
-            self._named.append((vars(value), path))
+            self._named.append((vars(value), type(value), path))
 
     def _visit_namespace(self, value, path):
         if isinstance(value, type):
             self._visit_class(value, path)
-        if not _is_foreign(value.__module__ if isinstance(value, type) else value.__name__):
-            self._named.append((vars(value), path))
+        elif value is random:
+            self._refuse(path, "Python's random numbers, whose draws are not followed")
+        elif not is_foreign(value.__name__):
+            self._named.append((vars(value), None, path))
 
     def _visit_class(self, kind, path):
-        """The functions of a user's class: they may run in the step."""
+        """A user's class: its functions may run in the step, and instances read its attributes."""
         for one in kind.__mro__:
-            if not _is_foreign(one.__module__):
-                for name, entry in vars(one).items():
-                    entry = getattr(entry, "__func__", getattr(entry, "fget", entry))
+            if not is_foreign(one.__module__) and id(one) not in self._classes:
+                self._classes[id(one)] = names = vars(one)
+                self._guard(path, names)
+                self._named.append((names, None, one.__name__))
+                for name, entry in list(names.items()):
+                    for part in ("__func__", "fget", "func"):
+                        entry = getattr(entry, part, entry)
                     if isinstance(entry, types.FunctionType):
                         self.visit(entry, f"{one.__name__}.{name}")
 
     def _visit_function(self, function, path):
         code = function.__code__
         is_engine = code.co_filename.startswith(ENGINE) and not code.co_filename.startswith(TOUR)
-        if is_engine or _is_foreign(function.__module__ or "") and code.co_filename[:1] != "<":
+        if is_engine or is_foreign(function.__module__ or "") and code.co_filename[:1] != "<":
             return
         for name, cell in zip(code.co_freevars, function.__closure__ or ()):
             self.guards.append((name, cell, held(cell)))
-            self._visit_entry((), name, held(cell), name)
+            self._visit_entry(Cell(cell), name, held(cell), name)
+        if vars(function):
+            self._named.append((vars(function), None, path))
+        for name in ("__defaults__", "__kwdefaults__", "__code__"):
+            self.guards.append((f"{path}.{name}", (function, name), getattr(function, name)))
         self.visit(function.__defaults__, f"{path}'s defaults")
         self.visit(function.__kwdefaults__, f"{path}'s defaults")
         self._read_code(code, function.__globals__)
@@ -158,25 +194,29 @@ class State:
         for instruction in dis.get_instructions(code):
             name = instruction.argval
             self._by_text |= name in BY_TEXT if isinstance(name, str) else False
+            if name in ("environ", "getenv"):
+                self.visit(os.environ, "os.environ")
             if instruction.opname in ("LOAD_GLOBAL", "STORE_GLOBAL", "LOAD_NAME", "STORE_NAME"):
                 self._follow(names, name, name, "STORE" in instruction.opname)
             elif "ATTR" in instruction.opname or "METHOD" in instruction.opname:
                 self._attributes.add((name, "STORE" in instruction.opname))
+        self._reads_rates |= "lr" in code.co_consts or "get_last_lr" in code.co_names
         for constant in code.co_consts:
             if isinstance(constant, types.CodeType):
                 self._read_code(constant, names)
 
     def _follow_names(self):
-        for names, path in list(self._named):
+        for names, kind, path in list(self._named):
             wanted = self._attributes | {(name, False) for name in names} if self._by_text else self._attributes
             for name, stored in sorted(wanted):
-                self._follow(names, name, f"{path}.{name}", stored)
+                self._follow(names, name, f"{path}.{name}", stored or hasattr(kind, name))
 
     def _follow(self, names, name, path, stored):
         key = id(names), name
         if key not in self._seen and (name in names or stored):
             self._seen[key] = names
-            self.guards.append((path, (names, name), names.get(name, MISSING)))
+            if type(names) is dict:  # a class is guarded as a whole
+                self.guards.append((path, (names, name), names.get(name, MISSING)))
             self._visit_entry(names, name, names.get(name, MISSING), path)
 
     # -- guards
@@ -195,12 +235,11 @@ class State:
         self.laid_out = Guards(self.guards)
         return changed
 
-    def forget_what_is_new(self):
-        """Remove the entries of dicts that were not there, such as slots that a step made before it failed."""
+    def put_back(self):
+        """Let all places hold what they held, without the slots, say, that a step made before it failed."""
         for _, container, kept in self.guards:
-            if isinstance(container, dict) and type(kept) is dict:
-                for name in [name for name in container if name not in kept and name != "lr"]:
-                    del container[name]
+            if not same(held(container), kept):  # a set that is filled anew has another order
+                put_back(container, kept)
 
     # -- arrays
 
@@ -237,9 +276,3 @@ class State:
         for container, key, _ in self.places:
             if type(container) is list or key in container:
                 container[key] = of(container[key])
-
-
-def _is_foreign(module):
-    """Return whether a module is the engine's, NumPy's or Python's own."""
-    root = module.partition(".")[0]
-    return root in ("minidl", "numpy", "builtins") or root in sys.stdlib_module_names and root != "__main__"

@@ -75,7 +75,7 @@ def kernel_of(dtype):
 
 
 def launch(x, weight, out, stride, origin, dilation, bias=None, relu=False, accumulate=False):
-    """Launch that writes (or adds) the convolution of `x` (N, C, H, W), `weight` (K, C, kh, kw) to `out` (N, K, OH, OW).
+    """Launch that writes or adds the convolution of `x` (N, C, H, W), `weight` (K, C, kh, kw) to `out` (N, K, OH, OW).
 
     Of `x` and `out` only shapes and strides matter: any arrays like them may be convolved. The channels of
     a pixel have to be adjacent in both, other strides are free. Window (0, 0) begins `origin` rows and columns

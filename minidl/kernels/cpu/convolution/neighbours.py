@@ -1,14 +1,16 @@
 """Convolution to few channels: neighbouring pixels share a vector.
 
 The tile's columns are output channels, a vector of 16 or so at a time. Of a convolution to 8, half of every vector is
-empty. But with channels-last bytes, G neighbouring pixels of K channels are one pixel of G K channels of an image 1/G as
-wide: nothing is copied. And each of its channels is a convolution with stride G, by a window that is G - 1 columns wider,
+empty. But with channels-last bytes, G neighbouring pixels of K channels are one pixel of G K channels of an image 1/G
+as wide: nothing is copied. And each of its channels is a convolution with stride G, by a window that is G - 1 columns
+wider,
 
     w'[g K + k, c, u, v + g] = w[k, c, u, v]    for every g below G, zeros elsewhere,
 
-so that a vector is full, for kw + G - 1 columns of the window in the place of G kw: two pixels of 8 channels take 4 steps
-for a window of 3 columns, not 6. The sums are those of the direct algorithm in the same order, with zeros between, and so
-are their bits (but for sums that are added to what is there: before or after). Where the input is infinite or NaN, though, 0 times that is NaN, in up to G - 1 pixels on either side.
+so that a vector is full, for kw + G - 1 columns of the window in the place of G kw: two pixels of 8 channels take 4
+steps for a window of 3 columns, not 6. The sums are those of the direct algorithm in the same order, with zeros
+between, and so are their bits (but for sums that are added to what is there: before or after). Where the input is
+infinite or NaN, though, 0 times that is NaN, in up to G - 1 pixels on either side.
 
 The gradient with respect to the input is such a convolution if the *input* has few channels. That with respect to the
 weight is the wide one's, added up:
@@ -35,7 +37,7 @@ def pixels_of_a_vector(channels, width, dtype):
 
 
 def together(x, G):
-    """`x` (N, K, H, W) as an image of G K channels, (N, G K, H, W / G); None if its pixels do not lie next to each other."""
+    """`x` (N, K, H, W) as an image of G K channels, (N, G K, H, W / G); None if its pixels are not neighbours."""
     N, K, H, W = x.shape
     if G == 1 or (K > 1 and x.strides[1] != x.itemsize) or x.strides[3] != K * x.itemsize:
         return None

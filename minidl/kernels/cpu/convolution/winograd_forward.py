@@ -10,7 +10,8 @@ image stays in one core's cache:
     out                      = A^T M A        + bias, relu, straight into its place
 
 U = G g G^T is made once per call, in the order in which the products will read it: then
-the processor's prefetcher brings it from the outer cache in time. A *panel* has, in all
+the processor's prefetcher brings it from the outer cache in time. For an image or a few the weights of a network cannot
+stay there, and the products make it as they go (:mod:`.winograd_products`). A *panel* has, in all
 Winograd files, two vectors of output channels. A task is one block of tiles (for
 small images also one part of the output channels), so no two tasks write the same pixel
 and nothing depends on the number of threads.
@@ -24,7 +25,17 @@ from typing import NamedTuple
 import numpy as np
 
 from minidl import backend
+from minidl.backend import is_constant
 from minidl.kernels.cpu.convolution.winograd import TILE
+from minidl.kernels.cpu.convolution.winograd_products import (
+    GROUP,
+    U_PLANE,
+    aligned,
+    multiply,
+    multiply_late,
+    round_up_to_panel,
+    taps_of,
+)  # fmt: skip
 from minidl.kernels.cpu.convolution.winograd_tiles import (
     PANEL,
     POINTS,
@@ -53,10 +64,10 @@ from minidl.kernels.cpu.machine.team import next_slot, next_task
 from minidl.kernels.cpu.tile.operands import Operand, Reduction
 from minidl.kernels.cpu.tile.tile import tile
 
-GROUP = 2 * PANEL  # output channels whose products are held before their last transform
 BLOCK = 32  # tiles of a block at most; twice that for many channels, whose U has to come from afar
 TASKS = 4  # fewer blocks than this: the output channels are divided too, though each part transforms the input
 INPUTS = 8  # input channels of one task when the weight is transformed
+FEW = 64  # tiles up to which constant 3x3 weights are transformed late (see :mod:`.winograd_products`)
 
 
 class WinogradPlan(NamedTuple):
@@ -82,6 +93,7 @@ class WinogradPlan(NamedTuple):
     v_row: int  # bytes
     v_plane: int
     m_plane: int
+    late: int  # whether weights are transformed where they are used
 
 
 @functools.lru_cache(maxsize=4096)
@@ -96,7 +108,7 @@ def plan(x_shape, x_pixel, y_shape, y_pixel, window, top, left):
     parts = min(-(-K // PANEL), -(-TASKS // -(-tiles // block)))
     v_row = 4 * round_up(C, 16)
     return WinogradPlan(C, H, W, x_pixel, K, OH, OW, y_pixel, top, left, window, m, rows, cols, tiles,
-                block, parts, v_row, block * v_row + SLACK, 4 * block * GROUP + SLACK)  # fmt: skip
+                block, parts, v_row, block * v_row + SLACK, 4 * block * GROUP + SLACK, 0)  # fmt: skip
 
 
 def _weight_kernel(G3, G5):
@@ -131,30 +143,6 @@ def _weight_kernel(G3, G5):
 
 
 @jit(inline="always")
-def round_up_to_panel(channels):
-    """`channels`, rounded up to whole panels."""
-    return (channels + PANEL - 1) // PANEL * PANEL
-
-
-@jit(inline="always")
-def multiply(wide, narrow, p, count, begin, end, V, U, M, zeros):
-    """M[e] = V[e] U[e] for `count` tiles and the output channels from `begin` to `end` of one group, at all 36 points."""
-    group, none = begin // GROUP * GROUP, -np.float32(np.inf)
-    channels = round_up_to_panel(min(GROUP, p.K - group))
-    for e in range(POINTS):
-        B = U + (group * POINTS + e * channels + begin - group) * p.C * 4
-        for k in range(begin, end, PANEL):
-            for row in range(0, count, ROWS):
-                A = Operand(V + e * p.v_plane + row * p.v_row, p.v_row, 0)
-                out = Operand(M + e * p.m_plane + (row * GROUP + k - begin) * 4, GROUP * 4, 0)
-                if width_of(p.K, k) == PANEL:
-                    tile(wide, A, Reduction(zeros, 1, p.C), B, Operand(zeros, 0, 0), out, none)
-                else:
-                    tile(narrow, A, Reduction(zeros, 1, p.C), B, Operand(zeros, 0, 0), out, none)
-            B += p.C * PANEL * 4
-
-
-@jit(inline="always")
 def transform_outputs(AT3, AT5, p, out, first, last, begin, end, M, bias, floor, accumulate, nowhere, source, target):
     """out = A^T M A + bias for the output channels from `begin` to `end`; pixels over the edge go `nowhere`."""
     count, s, d, b = min(end, p.K) - begin, source.ctypes.data, target.ctypes.data, bias + begin * 4
@@ -176,7 +164,7 @@ def part_of_winograd(p, part):
     return part * round_up_to_panel(p.K) // PANEL // p.parts * PANEL
 
 
-def _kernel(wide, narrow, BT, AT3, AT5):
+def _kernel(wide, narrow, BT, AT3, AT5, G3):
     @jit
     def convolve(counter, n_tasks, x, out, scratch, tables, p, U, bias, accumulate, zeros, floor):
         """One block of tiles, and one part of the output channels, per task."""
@@ -185,6 +173,7 @@ def _kernel(wide, narrow, BT, AT3, AT5):
         V = (scratch[slot].ctypes.data + 63) // 64 * 64
         M = V + POINTS * p.v_plane
         nowhere = M + POINTS * p.m_plane
+        late = nowhere + GROUP * 4
         task = next_task(counter)
         while task < n_tasks:
             first = task // p.parts * p.block
@@ -193,7 +182,12 @@ def _kernel(wide, narrow, BT, AT3, AT5):
             begin, stop = part_of_winograd(p, task % p.parts), part_of_winograd(p, task % p.parts + 1)
             while begin < stop:
                 end = min(stop, (begin // GROUP + 1) * GROUP)
-                multiply(wide, narrow, p, last - first, begin, end, V, U, M, zeros)
+                if p.late:
+                    multiply_late(
+                        wide, narrow, G3, p, last - first, begin, end, V, U, late, M, zeros, source, target
+                    )
+                else:
+                    multiply(wide, narrow, p, last - first, begin, end, V, U, M, zeros)
                 transform_outputs(
                     AT3, AT5, p, out, first, last, begin, end, M, bias, floor, accumulate, nowhere, source, target
                 )
@@ -205,7 +199,7 @@ def _kernel(wide, narrow, BT, AT3, AT5):
 
 _transform_weight = _weight_kernel(spec("G", 4, 3), spec("G", 2, 5))
 convolve = _kernel(
-    SHAPE.spec(ROWS, 2), SHAPE.spec(ROWS, 1), spec("BT", 4, 3), spec("AT", 4, 3), spec("AT", 2, 5)
+    SHAPE.spec(ROWS, 2), SHAPE.spec(ROWS, 1), spec("BT", 4, 3), spec("AT", 4, 3), spec("AT", 2, 5), spec("G", 4, 3)
 )  # B^T of F(4, 3) and F(2, 5) are the same
 
 
@@ -231,10 +225,10 @@ def prepare_forward(x, weight, bias, stride, padding, dilation, relu, out):
 def input_grad(
     grad, weight, input_shape, stride=(1, 1), padding=((0, 0), (0, 0)), dilation=(1, 1), out=None, accumulate=False
 ):
-    """Gradient of `conv2d` with respect to its input: `grad` (N, K, OH, OW) -> `input_shape`; added to `out` where `accumulate`.
+    """Gradient of `conv2d` with respect to its input: `grad` (N, K, OH, OW) -> `input_shape`.
 
-    It is the convolution of `grad` with the weight whose window is turned round and whose
-    channels are exchanged, which here is only another way of reading it.
+    It is added to `out` where `accumulate`. It is the convolution of `grad` with the weight whose window is turned
+    round and whose channels are exchanged, which here is only another way of reading it.
 
     Examples
     --------
@@ -258,8 +252,12 @@ def _launch(x, weight, steps, padding, bias, floor, y, accumulate):
     p = plan(x.shape, pixel_stride(x), y.shape, pixel_stride(y), weight.shape[2], padding[0][0], padding[1][0])
     zeros = zeros_for(max(p.C, p.K))
     bias = zeros if bias is None else backend.array_module(bias).ascontiguousarray(bias, np.float32)
-    U = kept(weight, steps, _transformed, (weight, steps, p))
-    scratch = [(POINTS * (p.v_plane + p.m_plane) // 4 + GROUP + 16, np.float32), (TABLES, np.int64)]
+    if p.window == 3 and p.tiles <= FEW and not steps[-1] and is_constant(weight):
+        p, U = p._replace(late=1), kept(weight, "taps", taps_of, (weight,))
+    else:
+        U = kept(weight, steps, _transformed, (weight, steps, p))
+    late = POINTS * U_PLANE // 4 if p.late else 0
+    scratch = [(POINTS * (p.v_plane + p.m_plane) // 4 + GROUP + 16 + late, np.float32), (TABLES, np.int64)]
     return Launch(convolve, -(-p.tiles // p.block) * p.parts, scratch, p, aligned(U), address(bias),
                   int(accumulate), address(zeros), np.float32(floor), owned=(U, bias, zeros))  # fmt: skip
 
@@ -271,8 +269,3 @@ def _transformed(weight, steps, p):
     scratch, tables = team.scratch(POINTS * PANEL, np.float32), team.scratch(TABLES, np.int64)
     team.run(_transform_weight, -(-p.C // INPUTS), p, weight.reshape(-1), *steps, aligned(U), scratch, tables)
     return U
-
-
-def aligned(array):
-    """The first address of `array` that begins a cache line."""
-    return round_up(address(array), 64)

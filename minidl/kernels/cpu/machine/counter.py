@@ -1,8 +1,10 @@
 """The counter that threads share: whose turn is what, by atomic additions.
 
-Its words lie on cache lines of their own. A thread takes the next task with `next_task`, a
-row of working memory with `next_slot`. Where several steps follow one another without
-the team (:mod:`minidl.kernels.cpu.blocks.programs`), each has a counter: threads `come`, and are `gone`.
+Its words lie on cache lines of their own. A thread takes the next task with `next_task`, a row of working memory with
+`next_slot`. Where several steps follow one another without the team (:mod:`minidl.kernels.cpu.blocks.programs`), each
+has a counter: threads `come`, and are `gone`. Where steps run side by side
+(:mod:`minidl.kernels.cpu.capture.program`), a thread hands all kernels a counter of its own, which says where the
+tasks are counted that it shares with others.
 """
 
 from __future__ import annotations
@@ -18,9 +20,11 @@ from numba.extending import intrinsic
 
 from minidl.kernels.cpu.machine.compilation import jit
 
-# The next task, the next slot, the number of the team's job; of a step: how many threads came, and went.
-TASK, SLOT, JOB, COME, GONE, WORDS = 0, 8, 16, 24, 32, 40
+# The next task, the next slot, the number of the team's job, the way to the counter that has the tasks, in bytes; of a
+# step: how many threads came, and went.
+TASK, SLOT, JOB, AWAY, COME, GONE, WORDS = 0, 8, 16, 17, 24, 32, 40
 PATIENCE = 300  # looks, some 25 ns each, after which another process may have the processor for a while
+ONE = ir.Constant(ir.IntType(64), 1)
 X86, X86_PAUSE = platform.machine() in ("x86_64", "AMD64"), "llvm.x86.sse2.pause"
 
 
@@ -34,7 +38,11 @@ def _fetch_add(index):
     def typing(typingctx, counter):
         def codegen(context, builder, signature, args):
             pointer = _word(context, builder, signature.args[0], args[0], index)
-            return builder.atomic_rmw("add", pointer, ir.Constant(ir.IntType(64), 1), "seq_cst")
+            if index == TASK:
+                away = builder.load(_word(context, builder, signature.args[0], args[0], AWAY))
+                pointer = builder.gep(builder.bitcast(pointer, cgutils.voidptr_t), [away])
+                pointer = builder.bitcast(pointer, ONE.type.as_pointer())
+            return builder.atomic_rmw("add", pointer, ONE, "seq_cst")
 
         return types.int64(counter), codegen
 
@@ -57,6 +65,26 @@ def look(typingctx, counter, index):
         return builder.load_atomic(builder.gep(data, [args[1]]), "acquire", 8)
 
     return types.int64(counter, types.int64), codegen
+
+
+@intrinsic
+def look_at(typingctx, address):
+    """The word at an address as it is now in memory, without a pause."""
+
+    def codegen(context, builder, signature, args):
+        return builder.load_atomic(builder.inttoptr(args[0], ONE.type.as_pointer()), "acquire", 8)
+
+    return types.int64(types.int64), codegen
+
+
+@intrinsic
+def add_at(typingctx, address):
+    """Add 1 to the word at an address; what it was before."""
+
+    def codegen(context, builder, signature, args):
+        return builder.atomic_rmw("add", builder.inttoptr(args[0], ONE.type.as_pointer()), ONE, "seq_cst")
+
+    return types.int64(types.int64), codegen
 
 
 @intrinsic

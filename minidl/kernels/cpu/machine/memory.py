@@ -8,6 +8,7 @@ from llvmlite import ir
 from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
+from numpy import ndarray
 
 from minidl.kernels.cpu.machine.doors import door
 
@@ -110,4 +111,7 @@ def address(array):
     """
     if door.recorder is not None:
         array = door.recorder.plain(array)
+    if type(array) is not ndarray and not isinstance(array, ndarray):
+        kind = type(array).__name__
+        raise TypeError(f"an array of type {kind} outside of the recording that made it: no kernel reads it")
     return _word_at(id(array) + _HEAD).value

@@ -160,7 +160,7 @@ def _multiple(count, unit):
 
 @contextlib.contextmanager
 def override(**rows):
-    """Switch rows of the table off (``name=False``) or on again for the block; ``lengths=False``: conditions on lengths.
+    """Switch rows of the table off (``name=False``) or on again for the block; ``lengths=False``: what asks lengths.
 
     Raises
     ------
