@@ -8,6 +8,9 @@ on the same numbers and without fast-math, and so finds the same signs. It clips
 where ``v <= floor``; where no ReLU is wanted, `floor` is NaN, below which nothing lies.
 
 All kernels work on several activations at once (see :mod:`minidl.kernels.cpu.normalisation.parts`).
+
+A result that stays in the caches is written vector after vector of channels (:mod:`.vectors`), a larger one in the
+order of its bytes, which is what memory is good at; the bits are the same.
 """
 
 from __future__ import annotations
@@ -36,7 +39,7 @@ from minidl.kernels.cpu.normalisation.parts import (
 )
 from minidl.kernels.cpu.normalisation.vectors import STRETCH, input_grad_of_pixels, normalise_pixels
 
-NEAR, LARGE, STREAMED = range(3)  # results that stay in the caches, that do not, and those that can be streamed past them
+NEAR, LARGE, STREAMED = range(3)  # results that stay in the caches, that do not, and that are streamed past them
 
 
 @jit(fastmath=EXACT)
