@@ -18,7 +18,7 @@ try:
     from minidl.kernels.cpu import activations, losses, optimisers
     from minidl.kernels.cpu.blocks.folded import FoldedPlan
     from minidl.kernels.cpu.blocks.programs import Step
-    from minidl.kernels.cpu.machine import kept
+    from minidl.kernels.cpu.machine import compilation, kept
 except (ImportError, pytest.skip.Exception):
     HAVE_NUMBA = False
 else:
@@ -184,6 +184,11 @@ def arrays_that_lie_otherwise():
     fault("cross_entropy cpu", "labels of 32 bits are not looked at", unseen, labels)
     constant = lambda right, array: right(array) or array.ndim == 1  # noqa: E731
     fault("kept cpu", "a bias that may change", instead(kept, "is_constant", constant), _biases)
+    found_again = convolutions.test_machine_code_is_found_again_where_kernels_call_kernels
+    by_object = lambda patch: patch.setattr(compilation, "Dispatcher", ())  # noqa: E731
+    by_code = instead(compilation, "dumps", lambda *_: b"")
+    fault("machine code cpu", "found by objects that are new in each process", by_object, found_again)
+    fault("machine code cpu", "found by its code alone", by_code, found_again)
 
 
 def _biases():

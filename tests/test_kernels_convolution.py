@@ -21,7 +21,10 @@ from minidl.ops import convolution, im2col, matmul
 
 pytest.importorskip("numba", reason="Numba is not installed")
 from minidl.kernels.cpu.convolution import algorithms  # noqa: E402
-from minidl.kernels.cpu.machine import team  # noqa: E402
+from numba import int64  # noqa: E402
+from numba.core.registry import cpu_target  # noqa: E402
+
+from minidl.kernels.cpu.machine import compilation, team  # noqa: E402
 from minidl.kernels.cpu.tile.sweep import TileSize  # noqa: E402
 
 SETTINGS = settings(max_examples=120, deadline=None)
@@ -392,6 +395,27 @@ def test_an_unwritable_cache_is_one_warning():
         "assert len(seen) == 1 and 'NUMBA_CACHE_DIR' in str(seen[0].message), seen\n"
     )
     subprocess.run([sys.executable, "-c", command], cwd=ROOT, check=True, timeout=HANG)
+
+
+def closing_over(number):
+    """A function that calls a kernel which calls another one, with `number` in it."""
+    jit = compilation.jit
+
+    @jit
+    def innermost(x):
+        return x + number
+
+    inner = jit(lambda x: innermost(x))
+    return lambda x: inner(x)
+
+
+def test_machine_code_is_found_again_where_kernels_call_kernels():
+    """Each process makes the kernels anew: the name of their machine code is what they do, not which objects they are."""
+    codegen = cpu_target.target_context.codegen()
+    key, again, other = [
+        compilation._KernelCache(closing_over(number))._index_key((int64,), codegen) for number in (1, 1, 2)
+    ]
+    assert key == again != other
 
 
 def test_machine_code_follows_an_edit_of_any_helper(tmp_path):

@@ -31,6 +31,8 @@ except ImportError:  # a system without such locks
     fcntl = None
 from numba.core.caching import CompileResultCacheImpl, FunctionCache, _CacheLocator
 from numba.core.compiler_lock import global_compiler_lock
+from numba.core.dispatcher import Dispatcher
+from numba.core.serialize import dumps
 
 from minidl.kernels.cpu.machine.simd import simd
 from minidl.once import whole_at_fork
@@ -147,10 +149,21 @@ class _KernelCache(FunctionCache):
 
     _impl_class = _Files
 
+    def _index_key(self, signature, codegen):
+        """By what machine code is found again; Numba's own has the random names that it gives kernels in a closure."""
+        return signature, codegen.magic_tuple(), _fingerprint(self._py_func)
+
     def save_overload(self, signature, data):
         """Keep the machine code for a signature."""
         with _turn():
             super().save_overload(signature, data)
+
+
+def _fingerprint(function):
+    """Hash of the code of `function` and of what it closes over; a kernel there counts by its own code."""
+    cells = [cell.cell_contents for cell in function.__closure__ or ()]
+    values = [_fingerprint(value.py_func) if isinstance(value, Dispatcher) else value for value in cells]
+    return hashlib.sha256(function.__code__.co_code + dumps(values)).hexdigest()
 
 
 @contextlib.contextmanager
