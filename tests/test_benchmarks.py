@@ -465,13 +465,35 @@ def test_products(run, capsys):
     cells = [row["cell"] for row in figures["parts"]["forward"]]
     assert status == 0 and len(cells) == 27 and [40, 16, 1] in cells
     assert all(set(row["seconds"]) == {"minidl", "NumPy"} for row in figures["parts"]["forward"])
-    assert "from 16 rows on" in capsys.readouterr().out
+    assert figures["reached"][0] == 18 and "of 18 cells from 16 rows on reach 0.9" in capsys.readouterr().out
 
 
 def test_a_wrong_product_is_not_timed(run, monkeypatch):
     monkeypatch.setattr(products, "BOUND", 0.0)
     status, figures = run("products", "--only", "weight")
     assert status == 1 and "weight (40, 40, 40): minidl" in figures["wrong"]
+
+
+def test_long_products_have_fewer_rounds(capsys):
+    """Three at least, of all contenders, until the time of a cell is spent; a short one has all."""
+
+    class Stub:
+        def __init__(self, factor):
+            self.factor, self.asked = factor, []
+
+        def call(self, method, **options):
+            if method == "row":
+                self.asked.append([cell[0] for cell in options["cells"]])
+                rows = self.asked[-1]
+                return [{"seconds": self.factor * M, "error": 0.0, "all": 0.04 * M} for M in rows]
+
+    workers = {"minidl": Stub(2.0), "NumPy": Stub(3.0)}
+    rows = products.measure("forward", [(16, 1, 1), (1, 1, 1)], workers, Settings(rounds=6))
+    assert [row["rounds"] for row in rows] == [3, 4]
+    assert all(worker.asked == [[16, 1]] * 3 + [[1]] for worker in workers.values())
+    assert rows[0]["seconds"] == {"minidl": 32.0, "NumPy": 48.0} and products.summary(rows) == (1, 1, 1.5)
+    whole = products.estimate(products.SIZES, Settings(parts=products.PARTS))
+    assert 60 < whole < 360 < products.estimate(products.SIZES, Settings(parts=products.PARTS, threads=1)) * 2
 
 
 @pytest.mark.slow
