@@ -189,6 +189,34 @@ def test_a_finished_record_is_taken_and_one_that_was_cut_off_is_resumed(tmp_path
     assert asked[1:] == [("--resume", str(tmp_path / "a"))]
 
 
+def test_a_record_with_other_settings_is_refused(tmp_path, monkeypatch):
+    """Finished or cut off: a resumed run would go on with its own settings."""
+    (tmp_path / "config.json").write_text(json.dumps({**training.PRESETS["mnist"], "seed": 1, "lr": 0.5}))
+    monkeypatch.setattr(records, "train", None)
+    for name in ("checkpoint-0001.safetensors", "summary.json"):
+        (tmp_path / name).write_bytes(b"")
+        with pytest.raises(SystemExit, match="was made with `lr` 0.5, but preset mnist has 0.24: move it away"):
+            records.result("mnist", 1, tmp_path, 2)
+
+
+def test_records_of_other_presets_stay_in_the_file(tmp_path, monkeypatch, capsys):
+    """Each row says what it was measured on; a preset that is named again has its new rows only."""
+    scores = {"mnist": 0.996, "digits": 0.99, "cifar10-fast": 0.944}
+
+    def result(preset, seed, folder, threads, changes):
+        return dict(test_accuracy=scores[preset], test_loss=0.1, seconds=60.0, parameters=5, seed=seed)
+
+    monkeypatch.setattr(records, "result", result)
+    path = tmp_path / "records.json"
+    for only, seeds, threads in (("mnist", 2, 1), ("digits", 1, 2), ("cifar10-fast,mnist", 1, 2)):
+        given = ["--only", only, "--rounds", str(seeds), "--threads", str(threads), "--json", str(path)]
+        assert main(["records", *given]) == 0
+    rows = [(row["preset"], row["seed"], row["threads"]) for row in json.loads(path.read_text())["rows"]]
+    assert rows == [("digits", 1, 2), ("mnist", 1, 2), ("cifar10-fast", 1, 2)]
+    line = f"| mnist | 99.60 | - | 99.60 to 99.60 | 1 | 99.6 | 60 s | 3 min | 2 threads, {processor()} |"
+    assert capsys.readouterr().out.count(line) == 1
+
+
 def test_ablation_in_miniature(run, capsys):
     """A row is measured with the whole network, seed after seed."""
     status, figures = run("ablation", "--only", "no-reduction,auxiliary")
@@ -617,7 +645,7 @@ def all_of(part):
 
 def test_published_results_have_a_source_and_ours_are_those_of_the_records(run, monkeypatch, tmp_path, capsys):
     measured = (900.0, 0.94), (800.0, 0.943), (1000.0, 0.943)
-    runs = [dict(preset="cifar10-fast", seconds=seconds, test_accuracy=score) for seconds, score in measured]
+    runs = [dict(preset="cifar10-fast", threads=4, seconds=seconds, test_accuracy=score) for seconds, score in measured]
     records_of = {"machine": "A family 1 model 2, 4 cores", "threads": 2}
     (tmp_path / "records.json").write_text(json.dumps({**records_of, "rows": [*runs, {**runs[0], "preset": "mnist"}]}))
     monkeypatch.setattr(published, "RECORDS", tmp_path / "records.json")
@@ -626,7 +654,7 @@ def test_published_results_have_a_source_and_ours_are_those_of_the_records(run, 
     assert status == 0 and len(rows) == len(published.PUBLISHED) + 1
     assert all("/" in row["source"] for row in rows.values())
     ours = rows["minidl, cifar10-fast"]
-    assert (ours["seconds"], ours["accuracy"], ours["hardware"]) == (900.0, pytest.approx(94.2), "2 cores, A family 1")
+    assert (ours["seconds"], ours["accuracy"], ours["hardware"]) == (900.0, pytest.approx(94.2), "4 cores, A family 1")
     published_steps = rows["airbench94, Muon"]["peta"] * training.PRESETS["cifar10-fast"]["epochs"] / 8
     assert ours["peta"] == pytest.approx(published_steps, rel=0.05)  # the network is the published one
     monkeypatch.setattr(published, "RECORDS", tmp_path / "nothing.json")
