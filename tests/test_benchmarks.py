@@ -465,13 +465,35 @@ def test_products(run, capsys):
     cells = [row["cell"] for row in figures["parts"]["forward"]]
     assert status == 0 and len(cells) == 27 and [40, 16, 1] in cells
     assert all(set(row["seconds"]) == {"minidl", "NumPy"} for row in figures["parts"]["forward"])
-    assert "from 16 rows on" in capsys.readouterr().out
+    assert figures["reached"][0] == 18 and "of 18 cells from 16 rows on reach 0.9" in capsys.readouterr().out
 
 
 def test_a_wrong_product_is_not_timed(run, monkeypatch):
     monkeypatch.setattr(products, "BOUND", 0.0)
     status, figures = run("products", "--only", "weight")
     assert status == 1 and "weight (40, 40, 40): minidl" in figures["wrong"]
+
+
+def test_long_products_have_fewer_rounds(capsys):
+    """Three at least, of all contenders, until the time of a cell is spent; a short one has all."""
+
+    class Stub:
+        def __init__(self, factor):
+            self.factor, self.asked = factor, []
+
+        def call(self, method, **options):
+            if method == "row":
+                self.asked.append([cell[0] for cell in options["cells"]])
+                rows = self.asked[-1]
+                return [{"seconds": self.factor * M, "error": 0.0, "all": 0.04 * M} for M in rows]
+
+    workers = {"minidl": Stub(2.0), "NumPy": Stub(3.0)}
+    rows = products.measure("forward", [(16, 1, 1), (1, 1, 1)], workers, Settings(rounds=6))
+    assert [row["rounds"] for row in rows] == [3, 4]
+    assert all(worker.asked == [[16, 1]] * 3 + [[1]] for worker in workers.values())
+    assert rows[0]["seconds"] == {"minidl": 32.0, "NumPy": 48.0} and products.summary(rows) == (1, 1, 1.5)
+    whole = products.estimate(products.SIZES, Settings(parts=products.PARTS))
+    assert 60 < whole < 360 < products.estimate(products.SIZES, Settings(parts=products.PARTS, threads=1)) * 2
 
 
 @pytest.mark.slow
@@ -547,8 +569,8 @@ def test_settle_in_miniature(run, monkeypatch, capsys):
     pairs = [row["left_out"] for row in figures["rows"]]
     assert status == 0 and pairs == [pair for pair in ([1, 2], [2, 3], [2, 4], [2, 5]) for _ in range(2)] + [[2]]
     (fold,) = figures["folds"]
-    assert fold["right"] == figures["rows"][-1]["right"]["2"] and fold["images"] == 360 and figures["choice"] is None
-    assert f"together: {fold['right'] / 360:.2%} of 360 images" in capsys.readouterr().out
+    assert fold["right"] == figures["rows"][-1]["right"]["2"] and fold["images"] == 288 and figures["choice"] is None
+    assert f"together: {fold['right'] / 288:.2%} of 288 images" in capsys.readouterr().out
 
 
 def test_a_fold_has_no_part_in_the_choice_that_it_judges(tmp_path, monkeypatch):
@@ -573,15 +595,24 @@ def test_a_fold_has_no_part_in_the_choice_that_it_judges(tmp_path, monkeypatch):
 
 
 def test_what_is_left_out_is_not_learnt_from():
-    images = settle.whole()
+    """Folds are parts of the training images, and the test images of the digits are in none."""
+    images, digits = settle.whole(), data.load("digits")
     labels = images["all"].labels
-    assert sorted(np.concatenate([*images["folds"].values()])) == list(range(1797))
+    assert sorted(np.concatenate([*images["folds"].values()])) == list(range(1437))
     for fold in images["folds"].values():
         assert np.abs(np.bincount(labels[fold]) - np.bincount(labels) / 5).max() <= 1
     parts = settle.without(images, [2, 5])
     learnt, val, test = (part.indices.tolist() for part in (parts.train, parts.val, parts.test))
-    assert sorted(test) == sorted([*images["folds"][2], *images["folds"][5]]) and len(val) == 108
-    assert sorted([*learnt, *val, *test]) == list(range(1797))
+    assert sorted(test) == sorted([*images["folds"][2], *images["folds"][5]]) and len(val) == 87
+    assert sorted([*learnt, *val, *test]) == list(range(1437))
+    seen = {image.tobytes() for part in (parts.train, parts.val, parts.test) for image in all_of(part)}
+    assert seen == {image.tobytes() for part in (digits.train, digits.val) for image in all_of(part)}
+    assert not seen & {image.tobytes() for image in all_of(digits.test)}
+
+
+def all_of(part):
+    """The images of a part."""
+    return part.batch(np.arange(len(part)))[0]
 
 
 def test_published_results_have_a_source_and_ours_are_those_of_the_records(run, monkeypatch, tmp_path, capsys):
