@@ -253,7 +253,7 @@ def test_batch_norms_of_several_parts_equal_those_of_each(widths, dtype, sliced,
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-@pytest.mark.parametrize("C, ends", [(16, (0, 0)), (48, (16, 32)), (24, (0, 0)), (16, (3, 0))])
+@pytest.mark.parametrize("C, ends", [(16, (0, 0)), (48, (16, 32)), (24, (0, 0)), (29, (0, 0)), (16, (3, 0))])
 def test_results_that_pass_the_caches_by_are_the_same(monkeypatch, dtype, C, ends):
     flat = pytest.importorskip("minidl.kernels.cpu.machine.flat", reason="Numba is not installed")
     x, grad = (images((2, C, 6, 5), dtype, seed) for seed in (0, 1))
@@ -274,11 +274,12 @@ def test_results_that_pass_the_caches_by_are_the_same(monkeypatch, dtype, C, end
         joint = memory[start : len(memory) - 64 + start].view(dtype).reshape(2, 6, 5, width).transpose(0, 3, 1, 2)
         return joint[:, ends[0] : ends[0] + C]
 
-    near = results()
-    monkeypatch.setattr(flat, "FAR", 0)
-    lines = [number * x.itemsize % 64 for number in (C, *ends)]
-    assert flat.far(room()) == (not any(lines))
-    assert all(np.array_equal(a, b) for a, b in zip(near, results()))
+    near, aligned = results(), not any(number * x.itemsize % 64 for number in (C, *ends))
+    assert normalisation._ways([room()]) == [normalisation.NEAR]
+    for module, way in ((normalisation, normalisation.LARGE), (flat, normalisation.STREAMED)):
+        monkeypatch.setattr(module, "FAR", 0)
+        assert normalisation._ways([room()]) == [way if aligned else normalisation.LARGE]
+        assert all(np.array_equal(a, b) for a, b in zip(near, results()))
 
 
 def channels(array):

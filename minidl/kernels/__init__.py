@@ -8,8 +8,8 @@ This is a second book. Read it in this order:
 
 1. ``table.py``: what is faster where.
 2. ``cpu/machine``: what every kernel stands on. ``compilation`` (one way to compile, one digest), ``simd``, ``memory``,
-   ``team`` and ``counter`` (threads that share tasks), ``flat`` (element loops that vectorise), ``launch``, ``kept``,
-   ``description`` (sizes that follow from the processor).
+   ``team`` and ``counter`` (threads that share tasks), ``flat`` (element loops that vectorise), ``vectors`` (loops
+   whose vectors are written down), ``launch``, ``kept``, ``description`` (sizes that follow from the processor).
 3. ``cpu/elementwise``, ``cpu/reduction``, ``cpu/exponential``, ``cpu/losses``, ``cpu/optimisers``, ``cpu/random``:
    kernels of one loop. Write constants in them as ``x.dtype.type(2)``: to Numba, an integer times a float32
    is a float64.

@@ -8,6 +8,9 @@ on the same numbers and without fast-math, and so finds the same signs. It clips
 where ``v <= floor``; where no ReLU is wanted, `floor` is NaN, below which nothing lies.
 
 All kernels work on several activations at once (see :mod:`minidl.kernels.cpu.normalisation.parts`).
+
+A result that stays in the caches is written vector after vector of channels (:mod:`.vectors`), a larger one in the
+order of its bytes, which is what memory is good at; the bits are the same.
 """
 
 from __future__ import annotations
@@ -17,6 +20,7 @@ import numpy as np
 from minidl import backend
 from minidl.kernels.cpu.machine import team
 from minidl.kernels.cpu.machine.compilation import jit
+from minidl.kernels.cpu.machine.description import FAR
 from minidl.kernels.cpu.machine.flat import EXACT, deliver, far, floating, get, own, put, stream, target
 from minidl.kernels.cpu.machine.team import next_task
 from minidl.kernels.cpu.normalisation.moments import partial, statistics
@@ -33,6 +37,9 @@ from minidl.kernels.cpu.normalisation.parts import (
     split,
     table,
 )
+from minidl.kernels.cpu.normalisation.vectors import STRETCH, input_grad_of_pixels, normalise_pixels
+
+NEAR, LARGE, STREAMED = range(3)  # results that stay in the caches, that do not, and that are streamed past them
 
 
 @jit(fastmath=EXACT)
@@ -42,22 +49,38 @@ def _unclipped(value, v, floor):
 
 
 @jit(fastmath=EXACT)
-def _normalise(counter, n_tasks, parts, streamed, pixels, C, size, mean, scale, bias, floor):
-    row = np.empty(C, mean.dtype)
+def _normalise_far(x, ldx, y, ldy, first, n, C, mean, scale, bias, at, floor, row, streamed):
+    """Normalise `n` pixels in the order of their bytes, and stream them past the caches where they can be."""
+    place = row if streamed else y
+    for p in range(first, first + n):
+        o = 0 if streamed else p * ldy
+        prefetch_pixels(x, ldx, C, p, p + 1)
+        for c in range(C):
+            v = (get(x, p * ldx + c) - get(mean, at + c)) * get(scale, at + c) + get(bias, at + c)
+            put(place, o + c, _unclipped(v, v, floor))
+        if streamed:
+            stream(y, p * ldy, row, C)
+
+
+@jit(fastmath=EXACT)
+def _normalise(counter, n_tasks, parts, ways, pixels, C, size, mean, scale, bias, floor):
+    row, B = np.empty(C, mean.dtype), mean.itemsize
     task = next_task(counter)
     while task < n_tasks:
         for part in range(len(parts)):
             (x, ldx), (y, ldy) = array_of(parts, part, FIRST, floor), array_of(parts, part, SECOND, floor)
             C, at = parts[part, CHANNELS], parts[part, BEFORE]
-            place = row if streamed[part] else y
-            for p in range(task * size, min(pixels, (task + 1) * size)):
-                i, o = p * ldx, 0 if streamed[part] else p * ldy
-                prefetch_pixels(x, ldx, C, p, p + 1)
-                for c in range(C):
-                    v = (get(x, i + c) - get(mean, at + c)) * get(scale, at + c) + get(bias, at + c)
-                    put(place, o + c, _unclipped(v, v, floor))
-                if streamed[part]:
-                    stream(y, p * ldy, row, C)
+            ones = mean[at:].ctypes.data, scale[at:].ctypes.data, bias[at:].ctypes.data
+            last = min(pixels, (task + 1) * size)
+            for p in range(task * size, last, STRETCH):
+                n = min(STRETCH, last - p)
+                if ways[part] != NEAR:
+                    streamed = ways[part] == STREAMED
+                    _normalise_far(x, ldx, y, ldy, p, n, C, mean, scale, bias, at, floor, row, streamed)
+                else:
+                    prefetch_pixels(x, ldx, C, p, p + n)
+                    source, place = x.ctypes.data + p * ldx * B, y.ctypes.data + p * ldy * B
+                    normalise_pixels(source, ldx * B, place, ldy * B, n, *ones, floor, C)
         task = next_task(counter)
 
 
@@ -72,8 +95,10 @@ def _constants(means, invstds, weights, biases):
     return joined(means, invstds, 0), scale, joined(biases, invstds, 0)
 
 
-def _streamed(ys):
-    return np.array([far(y) for y in ys])
+def _ways(ys):
+    """For each part of a result how it is written: vector after vector of channels only if it stays in the caches."""
+    is_large = sum([y.nbytes for y in ys]) >= FAR
+    return np.array([STREAMED if far(y) else LARGE if is_large else NEAR for y in ys])
 
 
 def _apply(xs, means, invstds, weights, biases, relu, outs):
@@ -81,7 +106,7 @@ def _apply(xs, means, invstds, weights, biases, relu, outs):
     ys = [target(out, x.shape, x.dtype, like=x) for x, out in zip(xs, outs)]
     n, *sizes = pieces(xs)
     constants = *_constants(means, invstds, weights, biases), _floor(relu, xs[0].dtype)
-    team.run(_normalise, n, table(xs, ys), _streamed(ys), *sizes, *constants)
+    team.run(_normalise, n, table(xs, ys), _ways(ys), *sizes, *constants)
     return [deliver(y, out) for y, out in zip(ys, outs)]
 
 
@@ -159,24 +184,45 @@ def _grad_sums(counter, n_tasks, parts, pixels, C, size, mean, scale, bias, floo
 
 
 @jit(fastmath=EXACT)
-def _input_grad(counter, n_tasks, parts, streamed, pixels, C, size, mean, scale, bias, floor, mean_grad, slope):
-    row = np.empty(C, mean.dtype)
+def _input_grad_far(
+    grad, ldg, x, ldx, dx, ldd, first, n, C, mean, scale, bias, at, floor, mean_grad, slope, row, streamed
+):  # fmt: skip
+    """The gradient with respect to `n` pixels in the order of their bytes, streamed where they can be."""
+    place = row if streamed else dx
+    for p in range(first, first + n):
+        o = 0 if streamed else p * ldd
+        prefetch_pixels(x, ldx, C, p, p + 1)
+        prefetch_pixels(grad, ldg, C, p, p + 1)
+        for c in range(C):  # dx = s (h - mean(h) - d slope): the sixth line of ops/normalisation.py
+            s, d = get(scale, at + c), get(x, p * ldx + c) - get(mean, at + c)
+            h = _unclipped(get(grad, p * ldg + c), d * s + get(bias, at + c), floor)
+            put(place, o + c, ((h - get(mean_grad, at + c)) - d * get(slope, at + c)) * s)
+        if streamed:
+            stream(dx, p * ldd, row, C)
+
+
+@jit(fastmath=EXACT)
+def _input_grad(counter, n_tasks, parts, ways, pixels, C, size, mean, scale, bias, floor, mean_grad, slope):
+    row, B = np.empty(C, mean.dtype), mean.itemsize
     task = next_task(counter)
     while task < n_tasks:
         for part in range(len(parts)):
             (grad, ldg), (x, ldx) = array_of(parts, part, FIRST, floor), array_of(parts, part, SECOND, floor)
             (dx, ldd), C, at = array_of(parts, part, THIRD, floor), parts[part, CHANNELS], parts[part, BEFORE]
-            place = row if streamed[part] else dx
-            for p in range(task * size, min(pixels, (task + 1) * size)):
-                g, i, o = p * ldg, p * ldx, 0 if streamed[part] else p * ldd
-                prefetch_pixels(x, ldx, C, p, p + 1)
-                prefetch_pixels(grad, ldg, C, p, p + 1)
-                for c in range(C):  # dx = s (h - mean(h) - d slope): the sixth line of ops/normalisation.py
-                    s, d = get(scale, at + c), get(x, i + c) - get(mean, at + c)
-                    h = _unclipped(get(grad, g + c), d * s + get(bias, at + c), floor)
-                    put(place, o + c, ((h - get(mean_grad, at + c)) - d * get(slope, at + c)) * s)
-                if streamed[part]:
-                    stream(dx, p * ldd, row, C)
+            ones = mean[at:].ctypes.data, scale[at:].ctypes.data, bias[at:].ctypes.data
+            rest = mean_grad[at:].ctypes.data, slope[at:].ctypes.data
+            last = min(pixels, (task + 1) * size)
+            for p in range(task * size, last, STRETCH):
+                n = min(STRETCH, last - p)
+                if ways[part] != NEAR:
+                    given = grad, ldg, x, ldx, dx, ldd, p, n, C, mean, scale, bias, at, floor
+                    _input_grad_far(*given, mean_grad, slope, row, ways[part] == STREAMED)
+                else:
+                    prefetch_pixels(x, ldx, C, p, p + n)
+                    prefetch_pixels(grad, ldg, C, p, p + n)
+                    sources = grad.ctypes.data + p * ldg * B, ldg * B, x.ctypes.data + p * ldx * B, ldx * B
+                    place = dx.ctypes.data + p * ldd * B
+                    input_grad_of_pixels(*sources, place, ldd * B, n, *ones, floor, *rest, C)
         task = next_task(counter)
 
 
@@ -197,7 +243,7 @@ def batch_norms_train_grad(grads, xs, weights, biases, means, invstds, relu, out
     dot *= invstd
     means_of = (total / pixels).astype(dtype), (dot * invstd / pixels).astype(dtype)
     dxs = [target(out, x.shape, dtype, like=x) for x, out in zip(xs, outs)]
-    team.run(_input_grad, n, table(grads, xs, dxs), _streamed(dxs), *constants, *means_of)
+    team.run(_input_grad, n, table(grads, xs, dxs), _ways(dxs), *constants, *means_of)
     dweights, dbiases = (split(vector.astype(dtype), xs) for vector in (dot, total))
     return [
         (deliver(dx, out), None if weight is None else dweight, None if bias is None else dbias)
