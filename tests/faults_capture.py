@@ -127,7 +127,8 @@ def faults():
         test_of(native_steps.test_the_work_of_numpy_has_the_same_bits, "sum over the first", "dense"),
     )
     faults_of_objects(), faults_of_first_calls(), faults_of_memory()
-    faults_of_lookups(), faults_of_replays(), faults_of_words(), faults_of_order(), faults_of_gradients(), faults_of_types()
+    faults_of_lookups(), faults_of_replays(), faults_of_words(), faults_of_order()
+    faults_of_gradients(), faults_of_types()
 
 
 def faults_of_types():
