@@ -108,6 +108,7 @@ def show(rows, words):
                "shows", "gradient norm, first block", "over the last's"]  # fmt: skip
     note = f"above {BASE}: points, mean over pairs of equal seed, {LEVEL:.0%} interval by Student's t"
     report.table("validation images right", columns, lines, note)
+    print(f"\n{report.markdown(columns, lines)}\n")
     for name in found:
         if name != BASE and BASE in found:
             print("  " + sentence(name, rows, words[name]))

@@ -189,6 +189,34 @@ def test_a_finished_record_is_taken_and_one_that_was_cut_off_is_resumed(tmp_path
     assert asked[1:] == [("--resume", str(tmp_path / "a"))]
 
 
+def test_a_record_with_other_settings_is_refused(tmp_path, monkeypatch):
+    """Finished or cut off: a resumed run would go on with its own settings."""
+    (tmp_path / "config.json").write_text(json.dumps({**training.PRESETS["mnist"], "seed": 1, "lr": 0.5}))
+    monkeypatch.setattr(records, "train", None)
+    for name in ("checkpoint-0001.safetensors", "summary.json"):
+        (tmp_path / name).write_bytes(b"")
+        with pytest.raises(SystemExit, match="was made with `lr` 0.5, but preset mnist has 0.24: move it away"):
+            records.result("mnist", 1, tmp_path, 2)
+
+
+def test_records_of_other_presets_stay_in_the_file(tmp_path, monkeypatch, capsys):
+    """Each row says what it was measured on; a preset that is named again has its new rows only."""
+    scores = {"mnist": 0.996, "digits": 0.99, "cifar10-fast": 0.944}
+
+    def result(preset, seed, folder, threads, changes):
+        return dict(test_accuracy=scores[preset], test_loss=0.1, seconds=60.0, parameters=5, seed=seed)
+
+    monkeypatch.setattr(records, "result", result)
+    path = tmp_path / "records.json"
+    for only, seeds, threads in (("mnist", 2, 1), ("digits", 1, 2), ("cifar10-fast,mnist", 1, 2)):
+        given = ["--only", only, "--rounds", str(seeds), "--threads", str(threads), "--json", str(path)]
+        assert main(["records", *given]) == 0
+    rows = [(row["preset"], row["seed"], row["threads"]) for row in json.loads(path.read_text())["rows"]]
+    assert rows == [("digits", 1, 2), ("mnist", 1, 2), ("cifar10-fast", 1, 2)]
+    line = f"| mnist | 99.60 | - | 99.60 to 99.60 | 1 | 99.6 | 60 s | 3 min | 2 threads, {processor()} |"
+    assert capsys.readouterr().out.count(line) == 1
+
+
 def test_ablation_in_miniature(run, capsys):
     """A row is measured with the whole network, seed after seed."""
     status, figures = run("ablation", "--only", "no-reduction,auxiliary")
@@ -465,13 +493,35 @@ def test_products(run, capsys):
     cells = [row["cell"] for row in figures["parts"]["forward"]]
     assert status == 0 and len(cells) == 27 and [40, 16, 1] in cells
     assert all(set(row["seconds"]) == {"minidl", "NumPy"} for row in figures["parts"]["forward"])
-    assert "from 16 rows on" in capsys.readouterr().out
+    assert figures["reached"][0] == 18 and "of 18 cells from 16 rows on reach 0.9" in capsys.readouterr().out
 
 
 def test_a_wrong_product_is_not_timed(run, monkeypatch):
     monkeypatch.setattr(products, "BOUND", 0.0)
     status, figures = run("products", "--only", "weight")
     assert status == 1 and "weight (40, 40, 40): minidl" in figures["wrong"]
+
+
+def test_long_products_have_fewer_rounds(capsys):
+    """Three at least, of all contenders, until the time of a cell is spent; a short one has all."""
+
+    class Stub:
+        def __init__(self, factor):
+            self.factor, self.asked = factor, []
+
+        def call(self, method, **options):
+            if method == "row":
+                self.asked.append([cell[0] for cell in options["cells"]])
+                rows = self.asked[-1]
+                return [{"seconds": self.factor * M, "error": 0.0, "all": 0.04 * M} for M in rows]
+
+    workers = {"minidl": Stub(2.0), "NumPy": Stub(3.0)}
+    rows = products.measure("forward", [(16, 1, 1), (1, 1, 1)], workers, Settings(rounds=6))
+    assert [row["rounds"] for row in rows] == [3, 4]
+    assert all(worker.asked == [[16, 1]] * 3 + [[1]] for worker in workers.values())
+    assert rows[0]["seconds"] == {"minidl": 32.0, "NumPy": 48.0} and products.summary(rows) == (1, 1, 1.5)
+    whole = products.estimate(products.SIZES, Settings(parts=products.PARTS))
+    assert 60 < whole < 360 < products.estimate(products.SIZES, Settings(parts=products.PARTS, threads=1)) * 2
 
 
 @pytest.mark.slow
@@ -595,7 +645,7 @@ def all_of(part):
 
 def test_published_results_have_a_source_and_ours_are_those_of_the_records(run, monkeypatch, tmp_path, capsys):
     measured = (900.0, 0.94), (800.0, 0.943), (1000.0, 0.943)
-    runs = [dict(preset="cifar10-fast", seconds=seconds, test_accuracy=score) for seconds, score in measured]
+    runs = [dict(preset="cifar10-fast", threads=4, seconds=seconds, test_accuracy=score) for seconds, score in measured]
     records_of = {"machine": "A family 1 model 2, 4 cores", "threads": 2}
     (tmp_path / "records.json").write_text(json.dumps({**records_of, "rows": [*runs, {**runs[0], "preset": "mnist"}]}))
     monkeypatch.setattr(published, "RECORDS", tmp_path / "records.json")
@@ -604,7 +654,7 @@ def test_published_results_have_a_source_and_ours_are_those_of_the_records(run, 
     assert status == 0 and len(rows) == len(published.PUBLISHED) + 1
     assert all("/" in row["source"] for row in rows.values())
     ours = rows["minidl, cifar10-fast"]
-    assert (ours["seconds"], ours["accuracy"], ours["hardware"]) == (900.0, pytest.approx(94.2), "2 cores, A family 1")
+    assert (ours["seconds"], ours["accuracy"], ours["hardware"]) == (900.0, pytest.approx(94.2), "4 cores, A family 1")
     published_steps = rows["airbench94, Muon"]["peta"] * training.PRESETS["cifar10-fast"]["epochs"] / 8
     assert ours["peta"] == pytest.approx(published_steps, rel=0.05)  # the network is the published one
     monkeypatch.setattr(published, "RECORDS", tmp_path / "nothing.json")
