@@ -64,6 +64,13 @@ def test_a_run_has_the_bits_of_one_without_capture(run_train, tmp_path, captured
     assert len(step.replays.records) == (2 if variant == "smaller last batches" else 1)
 
 
+def test_smaller_last_batches_that_run_eagerly_make_no_other_record(run_train, captured, monkeypatch):
+    monkeypatch.setattr(replaying, "AFTER", 4)
+    run_train(*SHORT, "--batch-size", "24", "--epochs", "4", "--output", "run")
+    (step,) = captured
+    assert sum(step.replays.made.values()) == 1 and replays(step) > 4 and len(step.replays.seen) == 2
+
+
 def test_a_run_that_is_interrupted_goes_on_to_the_same_bits(run_train, at_step, tmp_path, captured):
     run_train(*BRIEF, "--output", "straight", "--no-capture")
     at_step(11, lambda: signal.raise_signal(signal.SIGINT))
