@@ -158,8 +158,8 @@ def find_learning_rate(settings, loader, state, name):
         logits, *_ = training.as_tuple(state.model(images))
         return minidl.cross_entropy(logits, labels, label_smoothing=settings.label_smoothing)
 
-    found = training.range_test(state.model, state.optimizer, loader, loss_of)
-    training.report_range_test(found, name, settings.output)
+    picture = training.range_test_picture(settings, name)  # a folder that cannot be made is an error now
+    training.report_range_test(training.range_test(state.model, state.optimizer, loader, loss_of), name, picture)
 
 
 def train(settings, loaders, state, run):

@@ -18,7 +18,7 @@ import sys
 from pathlib import Path
 
 import minidl
-from benchmarks.settings import Settings
+from benchmarks.settings import ROUNDS, Settings
 
 NAMES = (
     "googlenet", "small", "job", "products", "convolution", "ops", "memory", "startup", "scaling", "ranks",
@@ -81,7 +81,7 @@ def main(argv=None):
         return 0
     module, settings, args = parse(argv)
     results = {"benchmark": args.name, **settings.describe()}
-    settings.introduce()
+    settings.introduce(getattr(module, "ROUNDS", ROUNDS))
     results.update(module.run(settings))
     if args.json:
         args.json.write_text(json.dumps(results, indent=1) + "\n")

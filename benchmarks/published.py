@@ -22,6 +22,7 @@ from benchmarks import pictures, report
 from minidl.training.presets import PRESETS
 
 PARTS = ("cifar10",)
+ROUNDS = "published figures and committed ones; nothing is measured"
 RECORDS = Path(__file__).resolve().parent / "figures" / "records.json"
 IMAGES, SIDE = 50_000, 32  # of the training part of CIFAR-10
 
@@ -85,21 +86,22 @@ def own(path):
             runs = [row for row in results["rows"] if row["preset"] == preset]
             seconds, accuracy = (function(row[key] for row in runs) for function, key in
                                  ((statistics.median, "seconds"), (statistics.mean, "test_accuracy")))  # fmt: skip
-            rows.append(Row(f"minidl, {preset}", hardware_of(results), seconds, 100 * accuracy, peta_of(preset),
+            hardware = hardware_of({**results, **runs[0]})
+            rows.append(Row(f"minidl, {preset}", hardware, seconds, 100 * accuracy, peta_of(preset),
                             "benchmarks/figures/records.json", f"seeds: {len(runs)}"))  # fmt: skip
     return rows
 
 
-def hardware_of(results):
-    """Cores and family of a processor, from the machine of a benchmark's results.
+def hardware_of(record):
+    """Cores and family of a processor, from the threads and the machine of a record.
 
     Examples
     --------
     >>> hardware_of({"threads": 2, "machine": "AMD EPYC family 26 model 2, 2 cores, AVX-512"})
     '2 cores, AMD EPYC family 26'
     """
-    name = results["machine"].partition(",")[0].partition(" model ")[0]
-    return f"{results['threads']} core{'s' * (results['threads'] != 1)}, {name}"
+    name = record["machine"].partition(",")[0].partition(" model ")[0]
+    return f"{record['threads']} core{'s' * (record['threads'] != 1)}, {name}"
 
 
 def peta_of(preset):

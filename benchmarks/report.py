@@ -1,4 +1,4 @@
-"""Tables as text: aligned columns, numbers right, names left."""
+"""Tables as text: aligned columns, numbers right, names left; and as Markdown."""
 
 from __future__ import annotations
 
@@ -12,6 +12,20 @@ def table(title, columns, rows, note=""):
         print("  " + "  ".join(cells).rstrip())
     if note:
         print(f"  {note}")
+
+
+def markdown(columns, rows):
+    """The same table for a README.
+
+    Examples
+    --------
+    >>> print(markdown(["preset", "mean %"], [["mnist", "99.70"]]))
+    | preset | mean % |
+    |---|--:|
+    | mnist | 99.70 |
+    """
+    lines = [f"| {' | '.join(map(str, line))} |" for line in [columns, *rows]]
+    return "\n".join([lines[0], "|---|" + "--:|" * (len(columns) - 1), *lines[1:]])
 
 
 def seconds(value):

@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 from benchmarks import report
 
+ROUNDS = "medians of {rounds} rounds, taken in turns"  # what figures are where a benchmark has no line of its own
 TORCH_CPU = "https://download.pytorch.org/whl/cpu"
 PACKAGES = ("numpy", "numba", "torch", "torchvision", "pillow", "simplejpeg", "onnxruntime", "dezero", "mygrad")
 
@@ -69,10 +70,10 @@ class Settings:
             "quick": self.quick,
         }
 
-    def introduce(self):
-        """Print what the figures below were measured on."""
+    def introduce(self, rounds=ROUNDS):
+        """Print what the figures below were measured on, and what they are, such as `ROUNDS`."""
         facts = self.describe()
-        print(f"{report.where(facts)}; medians of {self.rounds} rounds, taken in turns")
+        print(f"{report.where(facts)}; {rounds.format(rounds=self.rounds)}")
         versions = {"Python": facts["python"], **facts["versions"]}
         print(", ".join(f"{name} {number}" for name, number in versions.items()))
         if self.quick:

@@ -32,6 +32,7 @@ from benchmarks import report
 from benchmarks.transfer_picture import draw, summary  # noqa: F401 (`draw` is what every benchmark has)
 
 PARTS = ("digits", "cifar10")
+ROUNDS = "{rounds} seeds, the same for every way to learn"
 RATES = (0.01, 0.03, 0.1)
 SOURCE_RATE = 0.05
 TRIAL = 1000  # seed of the networks that choose a rate; those measured count from 0

@@ -7,17 +7,19 @@ import numpy as np
 import pytest
 
 from benchmarks import (
-    ablation, chain, compare, decode, googlenet, job, ops, pictures, products, published, race, ranks, ranks_model,
-    records, report, settings, settle, transfer,
+    ablation, ablation_table, chain, compare, decode, googlenet, job, ops, pictures, products, published, race, ranks,
+    ranks_model, records, report, settings, settle, transfer,
 )
 from benchmarks.__main__ import NAMES, main
 from benchmarks.case import Case, folder_of, load
 from benchmarks.convolution import flop, layers
+from benchmarks.kept import Kept
 from benchmarks.settings import Engine, Settings, processor
 from benchmarks.worker import Worker, WorkerError
 import minidl
 import models
 from minidl import data, nn, training
+from minidl.kernels.cpu.machine import team
 
 ABSENT = Engine("Absent", "absent_jobs", ("absent",), "absent==1.0")
 
@@ -187,12 +189,44 @@ def test_a_finished_record_is_taken_and_one_that_was_cut_off_is_resumed(tmp_path
     assert asked[1:] == [("--resume", str(tmp_path / "a"))]
 
 
-def test_ablation_in_miniature(run):
-    status, figures = run("ablation", "--only", "all-parts,no-reduction,auxiliary")
+def test_a_record_with_other_settings_is_refused(tmp_path, monkeypatch):
+    """Finished or cut off: a resumed run would go on with its own settings."""
+    (tmp_path / "config.json").write_text(json.dumps({**training.PRESETS["mnist"], "seed": 1, "lr": 0.5}))
+    monkeypatch.setattr(records, "train", None)
+    for name in ("checkpoint-0001.safetensors", "summary.json"):
+        (tmp_path / name).write_bytes(b"")
+        with pytest.raises(SystemExit, match="was made with `lr` 0.5, but preset mnist has 0.24: move it away"):
+            records.result("mnist", 1, tmp_path, 2)
+
+
+def test_records_of_other_presets_stay_in_the_file(tmp_path, monkeypatch, capsys):
+    """Each row says what it was measured on; a preset that is named again has its new rows only."""
+    scores = {"mnist": 0.996, "digits": 0.99, "cifar10-fast": 0.944}
+
+    def result(preset, seed, folder, threads, changes):
+        return dict(test_accuracy=scores[preset], test_loss=0.1, seconds=60.0, parameters=5, seed=seed)
+
+    monkeypatch.setattr(records, "result", result)
+    path = tmp_path / "records.json"
+    for only, seeds, threads in (("mnist", 2, 1), ("digits", 1, 2), ("cifar10-fast,mnist", 1, 2)):
+        given = ["--only", only, "--rounds", str(seeds), "--threads", str(threads), "--json", str(path)]
+        assert main(["records", *given]) == 0
+    rows = [(row["preset"], row["seed"], row["threads"]) for row in json.loads(path.read_text())["rows"]]
+    assert rows == [("digits", 1, 2), ("mnist", 1, 2), ("cifar10-fast", 1, 2)]
+    line = f"| mnist | 99.60 | - | 99.60 to 99.60 | 1 | 99.6 | 60 s | 3 min | 2 threads, {processor()} |"
+    assert capsys.readouterr().out.count(line) == 1
+
+
+def test_ablation_in_miniature(run, capsys):
+    """A row is measured with the whole network, seed after seed."""
+    status, figures = run("ablation", "--only", "no-reduction,auxiliary")
     rows = figures["rows"]
     assert status == 0 and [(row["row"], row["seed"]) for row in rows] == [
-        (name, seed) for name in ("all-parts", "no-reduction", "auxiliary") for seed in (1, 2)]  # fmt: skip
-    assert rows[2]["multiply_adds"] > 1.5 * rows[0]["multiply_adds"] and all(row["gradient_ratio"] > 0 for row in rows)
+        (name, seed) for seed in (1, 2) for name in ("all-parts", "no-reduction", "auxiliary")]  # fmt: skip
+    assert rows[1]["multiply_adds"] > 1.5 * rows[0]["multiply_adds"] and all(row["gradient_ratio"] > 0 for row in rows)
+    assert figures["differences"].keys() == {"no-reduction", "auxiliary"}
+    said = capsys.readouterr().out
+    assert "; seeds 1 to 2\n" in said and "  no 1x1 convolutions before the larger ones: " in said
 
 
 def test_every_row_of_the_ablation_changes_the_network():
@@ -208,19 +242,34 @@ def test_every_row_of_the_ablation_changes_the_network():
 
 
 def test_finished_rows_of_the_ablation_are_not_measured_again(tmp_path, monkeypatch):
+    """What was cut off keeps what is done, other rates make other rows; the threads are those that were asked for."""
     monkeypatch.setattr(ablation, "KEPT", tmp_path / "runs/ablation.json")
-    measured = []
+    measured, before = [], team.num_threads()
 
     def measure(part, seed, plan):
-        measured.append((part, seed))
-        return {
-            "multiply_adds": 1, "seconds": 1.0, "accuracy": 0.5, "loss": 1.0, "gradient": 1.0, "gradient_ratio": 1.0,
-        }
+        measured.append((part, seed, team.num_threads()))
+        if seed == 3:
+            raise KeyboardInterrupt
+        return dict(multiply_adds=1, seconds=1.0, processor_seconds=2.0, accuracy=0.5, gradient=1.0, gradient_ratio=1.0)
 
     monkeypatch.setattr(ablation, "measure", measure)
-    one, two = (settings.Settings(rounds=rounds, parts=("5x5",)) for rounds in (1, 2))
+    one, two, three = (settings.Settings(rounds=rounds, parts=("5x5",), threads=1) for rounds in (1, 2, 3))
     ablation.run(one)
-    assert len(ablation.run(two)["rows"]) == 2 and measured == [("5x5", 1), ("5x5", 2)]
+    with pytest.raises(KeyboardInterrupt):
+        ablation.run(three)
+    assert len(ablation.run(two)["rows"]) == 4 and team.num_threads() == before
+    assert measured == [(part, seed, 1) for seed in (1, 2) for part in (ablation.BASE, "5x5")] + [("all-parts", 3, 1)]
+    monkeypatch.setitem(training.PRESETS["cifar10-inception"], "lr", 0.5)
+    ablation.run(one)
+    assert len(measured) == 7
+
+
+def test_kept_rows_of_two_commands_are_in_one_file(tmp_path):
+    first, second = (Kept(tmp_path / "rows.json") for _ in range(2))
+    for kept, seed in ((first, 1), (second, 2), (first, 3)):
+        kept.row({"seed": seed, "sizes": (1, 2)}, lambda: {"accuracy": 0.5})
+    assert [row["seed"] for row in Kept(tmp_path / "rows.json").rows] == [1, 2, 3]
+    assert Kept(tmp_path / "rows.json").row({"sizes": (1, 2)}, None)["seed"] == 1
 
 
 def test_the_ablation_compares_equal_seeds():
@@ -229,10 +278,22 @@ def test_the_ablation_compares_equal_seeds():
     rows += [
         dict(row="5x5", seed=seed, accuracy=0.5 + 0.1 * seed + by) for seed, by in ((3, 0.01), (2, 0.02), (7, 0.3))
     ]
-    assert ablation.difference(rows, "5x5") == (pytest.approx(1.5), pytest.approx(0.5))
-    assert ablation.difference(rows[:4], "5x5") == (pytest.approx(1.0), None)
-    assert ablation.difference(rows[3:], "5x5") == ablation.difference(rows, ablation.BASE) == (None, None)
+    mean, error, interval, shows = ablation_table.difference(rows, "5x5")
+    assert (mean, error) == (pytest.approx(1.5), pytest.approx(0.5))
+    assert interval == pytest.approx(12.706 * error, rel=1e-4) and shows == "nothing"  # t of one degree of freedom
+    assert ablation_table.difference(rows[:4], "5x5") == (pytest.approx(1.0), None, None, None)
+    for name, some in (("5x5", rows[3:]), (ablation.BASE, rows)):
+        assert ablation_table.difference(some, name) is None
     assert ablation.medians([(math.nan, 1.0)]) == (None, None)
+
+
+@pytest.mark.parametrize("by, shows", [((1.0, 1.1, 1.2), "better"), ((-1.0, -1.1, -1.2), "worse"),
+                                       ((0.1, 0.2, 0.5), "nothing"), ((0.0, 0.0, 0.0), "nothing")])  # fmt: skip
+def test_what_a_difference_shows(by, shows):
+    """Three seeds show something beyond 4.3 standard errors: the third line has 2.2, which chance brings often."""
+    rows = [dict(row=ablation.BASE, seed=seed, accuracy=0.5) for seed in range(3)]
+    rows += [dict(row="5x5", seed=seed, accuracy=0.5 + by[seed] / 100) for seed in range(3)]
+    assert ablation_table.difference(rows, "5x5").shows == shows
 
 
 @pytest.mark.parametrize("wrong", [False, True])
@@ -432,13 +493,35 @@ def test_products(run, capsys):
     cells = [row["cell"] for row in figures["parts"]["forward"]]
     assert status == 0 and len(cells) == 27 and [40, 16, 1] in cells
     assert all(set(row["seconds"]) == {"minidl", "NumPy"} for row in figures["parts"]["forward"])
-    assert "from 16 rows on" in capsys.readouterr().out
+    assert figures["reached"][0] == 18 and "of 18 cells from 16 rows on reach 0.9" in capsys.readouterr().out
 
 
 def test_a_wrong_product_is_not_timed(run, monkeypatch):
     monkeypatch.setattr(products, "BOUND", 0.0)
     status, figures = run("products", "--only", "weight")
     assert status == 1 and "weight (40, 40, 40): minidl" in figures["wrong"]
+
+
+def test_long_products_have_fewer_rounds(capsys):
+    """Three at least, of all contenders, until the time of a cell is spent; a short one has all."""
+
+    class Stub:
+        def __init__(self, factor):
+            self.factor, self.asked = factor, []
+
+        def call(self, method, **options):
+            if method == "row":
+                self.asked.append([cell[0] for cell in options["cells"]])
+                rows = self.asked[-1]
+                return [{"seconds": self.factor * M, "error": 0.0, "all": 0.04 * M} for M in rows]
+
+    workers = {"minidl": Stub(2.0), "NumPy": Stub(3.0)}
+    rows = products.measure("forward", [(16, 1, 1), (1, 1, 1)], workers, Settings(rounds=6))
+    assert [row["rounds"] for row in rows] == [3, 4]
+    assert all(worker.asked == [[16, 1]] * 3 + [[1]] for worker in workers.values())
+    assert rows[0]["seconds"] == {"minidl": 32.0, "NumPy": 48.0} and products.summary(rows) == (1, 1, 1.5)
+    whole = products.estimate(products.SIZES, Settings(parts=products.PARTS))
+    assert 60 < whole < 360 < products.estimate(products.SIZES, Settings(parts=products.PARTS, threads=1)) * 2
 
 
 @pytest.mark.slow
@@ -514,8 +597,8 @@ def test_settle_in_miniature(run, monkeypatch, capsys):
     pairs = [row["left_out"] for row in figures["rows"]]
     assert status == 0 and pairs == [pair for pair in ([1, 2], [2, 3], [2, 4], [2, 5]) for _ in range(2)] + [[2]]
     (fold,) = figures["folds"]
-    assert fold["right"] == figures["rows"][-1]["right"]["2"] and fold["images"] == 360 and figures["choice"] is None
-    assert f"together: {fold['right'] / 360:.2%} of 360 images" in capsys.readouterr().out
+    assert fold["right"] == figures["rows"][-1]["right"]["2"] and fold["images"] == 288 and figures["choice"] is None
+    assert f"together: {fold['right'] / 288:.2%} of 288 images" in capsys.readouterr().out
 
 
 def test_a_fold_has_no_part_in_the_choice_that_it_judges(tmp_path, monkeypatch):
@@ -540,20 +623,29 @@ def test_a_fold_has_no_part_in_the_choice_that_it_judges(tmp_path, monkeypatch):
 
 
 def test_what_is_left_out_is_not_learnt_from():
-    images = settle.whole()
+    """Folds are parts of the training images, and the test images of the digits are in none."""
+    images, digits = settle.whole(), data.load("digits")
     labels = images["all"].labels
-    assert sorted(np.concatenate([*images["folds"].values()])) == list(range(1797))
+    assert sorted(np.concatenate([*images["folds"].values()])) == list(range(1437))
     for fold in images["folds"].values():
         assert np.abs(np.bincount(labels[fold]) - np.bincount(labels) / 5).max() <= 1
     parts = settle.without(images, [2, 5])
     learnt, val, test = (part.indices.tolist() for part in (parts.train, parts.val, parts.test))
-    assert sorted(test) == sorted([*images["folds"][2], *images["folds"][5]]) and len(val) == 108
-    assert sorted([*learnt, *val, *test]) == list(range(1797))
+    assert sorted(test) == sorted([*images["folds"][2], *images["folds"][5]]) and len(val) == 87
+    assert sorted([*learnt, *val, *test]) == list(range(1437))
+    seen = {image.tobytes() for part in (parts.train, parts.val, parts.test) for image in all_of(part)}
+    assert seen == {image.tobytes() for part in (digits.train, digits.val) for image in all_of(part)}
+    assert not seen & {image.tobytes() for image in all_of(digits.test)}
+
+
+def all_of(part):
+    """The images of a part."""
+    return part.batch(np.arange(len(part)))[0]
 
 
 def test_published_results_have_a_source_and_ours_are_those_of_the_records(run, monkeypatch, tmp_path, capsys):
     measured = (900.0, 0.94), (800.0, 0.943), (1000.0, 0.943)
-    runs = [dict(preset="cifar10-fast", seconds=seconds, test_accuracy=score) for seconds, score in measured]
+    runs = [dict(preset="cifar10-fast", threads=4, seconds=seconds, test_accuracy=score) for seconds, score in measured]
     records_of = {"machine": "A family 1 model 2, 4 cores", "threads": 2}
     (tmp_path / "records.json").write_text(json.dumps({**records_of, "rows": [*runs, {**runs[0], "preset": "mnist"}]}))
     monkeypatch.setattr(published, "RECORDS", tmp_path / "records.json")
@@ -562,7 +654,7 @@ def test_published_results_have_a_source_and_ours_are_those_of_the_records(run, 
     assert status == 0 and len(rows) == len(published.PUBLISHED) + 1
     assert all("/" in row["source"] for row in rows.values())
     ours = rows["minidl, cifar10-fast"]
-    assert (ours["seconds"], ours["accuracy"], ours["hardware"]) == (900.0, pytest.approx(94.2), "2 cores, A family 1")
+    assert (ours["seconds"], ours["accuracy"], ours["hardware"]) == (900.0, pytest.approx(94.2), "4 cores, A family 1")
     published_steps = rows["airbench94, Muon"]["peta"] * training.PRESETS["cifar10-fast"]["epochs"] / 8
     assert ours["peta"] == pytest.approx(published_steps, rel=0.05)  # the network is the published one
     monkeypatch.setattr(published, "RECORDS", tmp_path / "nothing.json")

@@ -362,6 +362,11 @@ def test_command_line_says_what_to_do(target, capsys):
     assert ADVICE[target] in captured.err and captured.err.count("\n") == 1 and not captured.out
 
 
+def test_shapes_of_an_op_are_refused(capsys):
+    assert command("relu", "--shapes", "2,3") == 2
+    assert "`--shapes` is for MODULE:FUNCTION; relu has inputs" in capsys.readouterr().err
+
+
 def test_too_many_shapes_are_refused(capsys):
     assert command(f"{__name__}:wrong_square", "--shapes", "2", "3") == 2
     assert "`--shapes` has 2 shapes; accepted: at most 1" in capsys.readouterr().err

@@ -17,7 +17,7 @@ import minidl
 import minidl.__main__ as command_line
 import models
 import train as train_script
-from minidl import backend
+from minidl import backend, training
 from minidl.training import folder as run_folder
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -129,9 +129,28 @@ def test_runs_are_numbered_and_never_overwritten(finished):
     assert "`--output`" in err and "exists already" in err
 
 
-def test_bad_data_is_refused(refused):
+def test_bad_data_is_refused(refused, tmp_path):
     assert "neither one of digits, mnist" in refused("--data", "minst")
     assert "`image_size` is for folders" in refused("--image-size", "32")
+    assert "`data_dir` is for official files" in refused("--data-dir", tmp_path)
+    (tmp_path / "pictures").mkdir()
+    assert "`data_dir` is for official files" in refused("--data", "pictures", "--data-dir", tmp_path)
+
+
+@pytest.mark.parametrize("option", ["data", "data-dir", "weights", "freeze", "output", "resume"])
+def test_an_option_that_a_shell_has_left_empty_is_refused(refused, option):
+    assert f"--{option}: '' found; accepted: text" in refused(*QUICK, f"--{option}", "")
+
+
+def test_options_of_a_training_are_refused_by_a_range_test(refused):
+    assert "`--max-steps` does not go with `--lr-find`" in refused(*QUICK, "--lr-find", "--max-steps", "1")
+    assert "`--overwrite` does not go with `--lr-find`" in refused(*QUICK, "--lr-find", "--overwrite", "--output", "x")
+
+
+def test_a_range_test_whose_picture_cannot_be_drawn_is_not_begun(refused, tmp_path, monkeypatch):
+    (tmp_path / "file").write_text("")
+    monkeypatch.setattr(training, "range_test", lambda *a: pytest.fail("the test has run"))
+    assert "file: File exists" in refused(*QUICK, "--lr-find", "--output", "file")
 
 
 def test_bad_folders_are_refused(refused, tmp_path):

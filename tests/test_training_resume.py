@@ -154,6 +154,7 @@ def test_what_a_resume_refuses(run_train, stop_after, tmp_path):
     assert "`--lr` is 0.1 but run was started with 0.05" in refused(run_train, "--resume", "run", "--lr", "0.1")
     assert "`--data` is mnist" in refused(run_train, "--resume", "run", "--data", "mnist")
     assert "`--output`" in refused(run_train, "--resume", "run", "--output", "elsewhere")
+    assert "`--overwrite` does not go with `--resume`" in refused(run_train, "--resume", "run", "--overwrite")
     assert "nowhere" in refused(run_train, "--resume", "nowhere")
     assert before == {path: path.read_bytes() for path in tmp_path.rglob("*.*")}
 
@@ -166,7 +167,7 @@ def test_what_a_resume_refuses(run_train, stop_after, tmp_path):
 
 def test_options_that_say_the_same_are_accepted(run_train, stop_after, tmp_path):
     stop_after(3, *SHORT, "--output", "run")
-    run_train("--resume", "run", "--lr", "0.05", "--workers", "1", "--data-dir", "anywhere")
+    run_train("--resume", "run", "--lr", "0.05", "--workers", "1", "--checkpoint-every", "7")
     assert (tmp_path / "run/summary.json").exists()
 
 

@@ -120,6 +120,8 @@ def test_wrong_names_are_said():
             freeze(models.create("googlenet", width=0.125), names)
     with pytest.raises(ValueError, match="no parameter is left to train"):
         freeze(models.create("cnn"), "features,classifier")
+    with pytest.raises(ValueError, match="names 'stem'; accepted: all-but-head, features, classifier, with"):
+        freeze(models.create("cnn"), "stem")  # it has no branches, and so nothing before them
 
 
 def test_frozen_layers_cost_no_backward():

@@ -111,6 +111,8 @@ def jobs_of(target: str, args: Namespace) -> list[tuple[str, Callable[..., Any]]
         function, inputs = inputs_for(named, target, args.shapes, args.seed)
         options = dict(order=args.order or 2, name=target, seed=args.seed, raise_exception=False)
         return [(target, lambda: check_gradients(function, *inputs, **options))]
+    if args.shapes:
+        raise ValueError(f"`--shapes` is for MODULE:FUNCTION; {target} has inputs of its own")
     models = _models()
     if target in models:
         return [(target, lambda: _check_model(models[target], target, args))]

@@ -34,8 +34,8 @@ def load(
         ``val``); or archives in WebDataset's form: ``x.tar``, ``x-{000..099}.tar``, or a
         folder of them (see `ImageArchive`).
     data_dir : path, optional
-        The folder in which official files are looked for first, in a folder named like the data set;
-        then ``$MINIDL_DATA``, then the user's cache; then they are downloaded.
+        The folder in which official files, of all named sets but "digits", are looked for first, in a folder named
+        like the data set; then ``$MINIDL_DATA``, then the user's cache; then they are downloaded.
     image_size : int, optional
         Side to which pictures of a folder are resized.
     cache : int or str, optional
@@ -67,6 +67,8 @@ def load(
     known = key in LOADERS
     check(known or os.path.isdir(name) or is_of_archives(name),
           f"`data` is {shown(name)!r}: neither one of {', '.join(LOADERS)} nor a folder nor .tar archives")
+    check(data_dir is None or known and key != "digits", f"`data_dir` is for official files that are downloaded else; "
+          f"{shown(name)} has none")
     check(not known or image_size is None, f"`image_size` is for folders of pictures; {key} has a size of its own")
     check(not known or not bytes_of(cache), f"`cache` is for folders of pictures; {key} is in memory")
     try:

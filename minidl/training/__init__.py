@@ -22,6 +22,7 @@ from minidl.training.progress import Progress
 from minidl.training.trained import TrainedNetwork, open_run
 from minidl.training.transfer import freeze, load_weights
 from minidl.training.range_test import range_test
+from minidl.training.range_test import picture_of as range_test_picture
 from minidl.training.range_test import report as report_range_test
 from minidl.training.report import finish
 
@@ -29,6 +30,6 @@ __all__ = [
     "LOGS", "OPTIMIZERS", "PRESETS", "RECIPES", "SCHEDULES", "CheckpointError", "EpochMeter", "Evaluation",
     "NonFiniteLoss", "Progress", "Run", "TrainedNetwork", "TrainingState", "as_tuple", "begin", "create_optimizer",
     "create_schedule", "device", "evaluate", "finish", "freeze", "interval", "join", "load_arrays", "load_weights",
-    "number", "one_of", "open_run", "option", "parse", "range_test", "recipe_for", "replayed", "report_range_test",
-    "save_arrays", "size", "switch", "try_out", "usage_errors", "whole",
+    "number", "one_of", "open_run", "option", "parse", "range_test", "range_test_picture", "recipe_for", "replayed",
+    "report_range_test", "save_arrays", "size", "switch", "try_out", "usage_errors", "whole",
 ]

@@ -137,14 +137,30 @@ def draw(found: RangeTest, title: str) -> Figure:
     return figure
 
 
-def report(found: Any, name: str, output: Any = None) -> Any:
-    """Print what a range test of the run `name` says, and draw it into the folder `output` or into ``runs``."""
+def picture_of(settings: Any, name: str) -> Path:
+    """The picture that a range test of the run `name` will draw, in the folder `output` or in ``runs``, made here.
+
+    Raises
+    ------
+    ValueError
+        If the settings ask for what only a training has.
+    OSError
+        If there can be no such folder: said before the test, not after it.
+    """
+    check(not settings.max_steps, "`--max-steps` does not go with `--lr-find`: a range test has a length of its own")
+    check(not settings.overwrite, "`--overwrite` does not go with `--lr-find`: a range test makes no run")
+    path = Path(settings.output) / "lr_find.png" if settings.output else Path("runs") / f"{name}-lr-find.png"
+    if leads():
+        path.parent.mkdir(parents=True, exist_ok=True)
+    return path
+
+
+def report(found: Any, name: str, path: Path) -> None:
+    """Print what a range test of the run `name` says, and draw it into the file `path`."""
     if not leads():
         return
-    path = Path(output) / "lr_find.png" if output else Path("runs") / f"{name}-lr-find.png"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_bytes(path, png(draw(found, f"learning-rate range test: {name}")))
     for k in np.unique(np.linspace(0, len(found.rates) - 1, 10).astype(int)):
         print(f"  rate {found.rates[k]:8.1e}  smoothed loss {found.smoothed[k]:.4f}")
     print(f"the smoothed loss is lowest at {found.turn:.2g}; a peak rate to try: --lr {found.suggestion:g}")
+    write_bytes(path, png(draw(found, f"learning-rate range test: {name}")))
     print(f"drawn into {shown(path)}")

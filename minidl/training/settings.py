@@ -28,7 +28,14 @@ from minidl.training.identity import ADDED, PER_RUN, saved_settings
 from minidl.training.together import usual_shards
 
 
-def option(default: Any, help: str, type: Any = str) -> Any:
+def free_text(text: str) -> str:
+    """The type of an option that is free text: a shell's unset variable, which leaves it empty, is an error."""
+    if not text.strip():
+        raise argparse.ArgumentTypeError(f"{text!r} found; accepted: text that is not empty")
+    return text
+
+
+def option(default: Any, help: str, type: Any = free_text) -> Any:
     """A dataclass field that is a command-line option.
 
     Parameters
@@ -238,6 +245,6 @@ def _resumed(settings_type, given, saved):
         if name not in PER_RUN and saved[name] != value:
             raise ValueError(f"`{flag(name)}` is {value} but {given['resume']} was started with {saved[name]}; "
                              "leave it out to resume, or start a new run")
-    if "output" in given:
-        raise ValueError("`--output` does not go with `--resume`: the run stays in its folder")
+    for name in [name for name in ("output", "overwrite") if name in given]:
+        raise ValueError(f"`{flag(name)}` does not go with `--resume`: the run stays in its folder, and goes on")
     return settings_type(**{**saved, **given, "output": given["resume"]})

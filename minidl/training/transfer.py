@@ -163,8 +163,9 @@ def freeze(model: Module, names: Any) -> Any:
     modules, frozen = dict(model.named_modules()), []
     for name in names.split(","):
         found = _named(model, modules, name.strip())
-        check(found, f"`freeze` names {shown(name.strip())!r}; accepted: {ALL_BUT_HEAD}, {STEM}, "
-              f"{', '.join(child for child, _ in model.named_children())}, with commas between them")
+        stem = [STEM] if _named(model, modules, STEM) else []
+        accepted = ", ".join([ALL_BUT_HEAD, *stem, *(child for child, _ in model.named_children())])
+        check(found, f"`freeze` names {shown(name.strip())!r}; accepted: {accepted}, with commas between them")
         frozen += [module for module in found if module not in frozen]
     for module in frozen:
         module.requires_grad_(False).eval()
