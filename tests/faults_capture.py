@@ -9,6 +9,7 @@ from faults import after, fault, instead, test_of
 
 try:
     import test_capture as steps
+    import test_capture_gradients as gradients
     import test_capture_native as native_steps
     import test_capture_objects as objects
     import test_capture_order as orders
@@ -18,7 +19,7 @@ try:
 
     import minidl
     from minidl.kernels.cpu.capture import accesses, arguments, guards, leaving, loops, native, recorder, records
-    from minidl.kernels.cpu.capture import replays, state, work
+    from minidl.kernels.cpu.capture import replays, state, tensors, work
     from minidl.kernels.cpu.capture.arena import Arena
     from minidl.kernels.cpu.capture.guards import Guards
     from minidl.kernels.cpu.capture.program import Stretch
@@ -126,7 +127,22 @@ def faults():
         test_of(native_steps.test_the_work_of_numpy_has_the_same_bits, "sum over the first", "dense"),
     )
     faults_of_objects(), faults_of_first_calls(), faults_of_memory()
-    faults_of_lookups(), faults_of_replays(), faults_of_words(), faults_of_order(), faults_of_refusals()
+    faults_of_lookups(), faults_of_replays(), faults_of_words(), faults_of_order(), faults_of_gradients()
+    faults_of_refusals()
+
+
+def faults_of_gradients():
+    """What eager steps between replays leave."""
+    Guard, known = tensors.Guard, gradients.test_a_gradient_that_others_know_changes_where_they_look
+    smaller = test_of(gradients.test_smaller_batches_in_between_need_no_other_record, 6, False)
+    fault("capture cpu", "a gradient stays in another array", instead(Guard, "move", lambda *_: None), smaller)
+    fault("capture cpu", "other arrays need another record", instead(Guard, "_may_move", lambda *_: False), smaller)
+    for what in gradients.KNOWN:
+        moved = instead(tensors, "is_own_gradient", lambda right, tensor: tensors.gradient_of(tensor) is not None)
+        fault("capture cpu", f"a gradient is moved though others know {what}", moved, test_of(known, 6, what))
+    shared = instead(Guard, "of", lambda right, tensor: right(tensor)._replace(is_own=True))
+    test = gradients.test_gradients_that_shared_an_array_are_not_moved_into_it
+    fault("capture cpu", "gradients are moved into an array that they shared", shared, test)
 
 
 def faults_of_objects():

@@ -173,7 +173,7 @@ backward(
 fault(
     "graph",
     "a gradient that others know becomes the buffer",
-    instead(accumulation, "_references", lambda right, gradient: accumulation._ALONE[0]),
+    instead(accumulation, "references", lambda right, gradient: accumulation._ALONE[0]),
     test_of(test_autograd.test_a_large_gradient_is_not_copied_unless_something_else_knows_it),
 )
 fault(

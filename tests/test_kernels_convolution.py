@@ -410,7 +410,7 @@ def closing_over(number):
 
 
 def test_machine_code_is_found_again_where_kernels_call_kernels():
-    """Each process makes the kernels anew: the name of their machine code is what they do, not which objects they are."""
+    """Each process makes kernels anew: the name of their machine code is what they do, not which objects they are."""
     codegen = cpu_target.target_context.codegen()
     key, again, other = [
         compilation._KernelCache(closing_over(number))._index_key((int64,), codegen) for number in (1, 1, 2)

@@ -41,7 +41,7 @@ def accumulate(tensor: Tensor, gradient: Tensor, create_graph: bool) -> None:
         if create_graph:
             tensor._grad = gradient.clone() if tensor._grad is None else tensor._grad + gradient
         elif tensor._grad is None:
-            if tensor._data.nbytes >= LARGE and _references(gradient) in _ALONE and _lies_like(gradient, tensor):
+            if tensor._data.nbytes >= LARGE and references(gradient) in _ALONE and _lies_like(gradient, tensor):
                 tensor._grad_buffer = gradient.data
                 tensor._grad = tensor._around(gradient.data)
             else:
@@ -81,7 +81,7 @@ _probe._grad_buffer = np.empty(0)
 _UNUSED = _holders(_probe)  # those that asking adds
 
 
-def _references(gradient):
+def references(gradient):
     """The numbers of references to a gradient, its array, and the array whose memory that is a view of; else None."""
     array = gradient._data
     if type(array) is not np.ndarray:
@@ -95,8 +95,8 @@ def _references(gradient):
 
 
 def _probed(tensor, gradient, create_graph):
-    """The count that `_references` finds from within a function like `accumulate`."""
-    return _references(gradient)
+    """The count that `references` finds from within a function like `accumulate`."""
+    return references(gradient)
 
 
 def _lies_like(gradient, tensor):

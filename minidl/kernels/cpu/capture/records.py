@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
-
 import numpy as np
 
 from minidl import random
@@ -14,27 +12,8 @@ from minidl.kernels.cpu.capture.leaving import leave
 from minidl.kernels.cpu.capture.recorded import Recorded
 from minidl.kernels.cpu.capture.program import program_of
 from minidl.kernels.cpu.capture.recorder import Recorder
+from minidl.kernels.cpu.capture.tensors import gradient_of
 from minidl.tensor import Tensor
-
-
-class Guard(NamedTuple):
-    """A tensor of the state, and what it was when the record was made."""
-
-    tensor: Any
-    data: Any
-    requires_grad: bool
-    grad: Any
-
-    def holds(self):
-        """Return whether the tensor has the array, the gradient and the flag that it had, and no hook."""
-        tensor = self.tensor
-        grad = tensor._grad
-        return (
-            tensor._data is self.data
-            and tensor._requires_grad is self.requires_grad
-            and (None if grad is None else grad._data) is self.grad
-            and not tensor._hooks
-        )
 
 
 class Record:
@@ -58,6 +37,8 @@ class Record:
             place[...] = array
         for group, name, box in self.rates:
             box[...] = group[name]
+        for guard in self.guards:
+            guard.move()
         self.keys.clear()
         if self.program is None:
             self.program, self.kept = program_of(self.rows)
@@ -76,7 +57,7 @@ class Record:
         return self.recorder.arena.size
 
 
-def record_step(step, state, args, options, arrays):
+def record_step(step, state, guards, args, options, arrays):
     """Run `step` eagerly under a recorder: the Record, and the outputs as plain tensors."""
     recorder, record, wrapped = Recorder(), Record(), {}
 
@@ -87,8 +68,6 @@ def record_step(step, state, args, options, arrays):
 
     record.recorder, record.state = recorder, state
     versions = [(version, version.changes) for version in _versions(state)]
-    starts = {path: Guard(t, t._data, t._requires_grad, None if t._grad is None else t._grad._data)
-              for path, t in state.tensors.items()}  # fmt: skip
     inputs, given = [_placed(recorder, array) for array in arrays], [array.copy() for array in arrays]
     record.inputs = [one.array for one in inputs]
     placed = iter(inputs)
@@ -116,8 +95,8 @@ def record_step(step, state, args, options, arrays):
     record.returns_inputs = _share(record.outputs, record.inputs)
     _note_changed_inputs(record, given, arrays)
     record.rows, record.layers, record.keys = recorder.rows, recorder.layers, recorder.keys
-    record.guards = list(starts.values())
-    record.grads = [(t, None if t._grad is None else t._grad._data) for t in state.tensors.values()]
+    record.guards = guards
+    record.grads = [(tensor, gradient_of(tensor)) for tensor in state.tensors.values()]
     record.versions = [(version, version.changes - changes) for version, changes in versions]
     return record, record.outputs
 
@@ -173,7 +152,7 @@ class Snapshot:
         self.state, self.draws = state, random.get_rng_state()
         self.arrays = [(array, array.copy()) for array in state.arrays() + state.gradients()]
         # Of a gradient the array, not the Tensor: a reference to that would keep its buffer from being used again.
-        self.grads = [(t, None if t._grad is None else t._grad._data) for t in state.tensors.values()]
+        self.grads = [(tensor, gradient_of(tensor)) for tensor in state.tensors.values()]
         self.versions = [(version, version.changes) for version in _versions(state)]
 
     def restore(self):

@@ -20,6 +20,7 @@ from minidl.kernels.cpu.capture.arguments import array_of, form_of, is_data, unf
 from minidl.kernels.cpu.capture.leaving import leave
 from minidl.kernels.cpu.capture.records import Snapshot, compared, record_step
 from minidl.kernels.cpu.capture.state import State
+from minidl.kernels.cpu.capture.tensors import Guard
 from minidl.kernels.cpu.convolution import algorithms
 from minidl.kernels.cpu.machine import team
 from minidl.kernels.cpu.machine.doors import door
@@ -103,9 +104,10 @@ class Replays(captured.Replays):
             reason = state.outside or _hook_of(state)
             if reason is not None:
                 return self._refuse(key, reason, lambda: self.step(*args, **options))
+            guards = [Guard.of(tensor) for tensor in state.tensors.values()]
             memory = Snapshot(state)
             try:
-                record, outputs = record_step(self.step, state, args, options, arrays)
+                record, outputs = record_step(self.step, state, guards, args, options, arrays)
             except Exception as error:  # the step's own, or of a function that takes no recorded arrays
                 memory.restore()
                 outputs = self.step(*args, **options)  # which raises the step's own
