@@ -14,6 +14,7 @@ try:
     import test_capture_native as native_steps
     import test_capture_objects as objects
     import test_capture_order as orders
+    import test_capture_refusals as refusals
 
     from numba import types
 
@@ -128,7 +129,7 @@ def faults():
     )
     faults_of_objects(), faults_of_first_calls(), faults_of_memory()
     faults_of_lookups(), faults_of_replays(), faults_of_words(), faults_of_order()
-    faults_of_gradients(), faults_of_types()
+    faults_of_gradients(), faults_of_types(), faults_of_refusals()
 
 
 def faults_of_types():
@@ -472,6 +473,36 @@ def faults_of_words():
         "a choice takes the other array",
         instead_of_choices(lambda row, kept: loops._chosen(row._replace(x=row.y, y=row.x), kept)),
         test_of(native_steps.test_the_work_of_numpy_has_the_same_bits, "chosen", "dense"),
+    )
+
+
+def faults_of_refusals():
+    """What no row can express, passed over."""
+    fault(
+        "capture cpu",
+        "an array that the step makes is filled at the recording only",
+        instead(recorder.Recorder, "_check_target", lambda right, self, target, name: None),
+        test_of(refusals.test_what_no_row_can_express_is_refused, "add"),
+    )
+    fault(
+        "capture cpu",
+        "a shape that depends on values is that of the recording",
+        lambda monkeypatch: monkeypatch.setattr(recorder, "SHAPED_BY_VALUES", frozenset()),
+        test_of(refusals.test_what_no_row_can_express_is_refused, "argwhere"),
+    )
+    fault(
+        "capture cpu",
+        "a decision by values is that of the recording",
+        lambda monkeypatch: monkeypatch.setattr(recorder, "DESCRIPTIONS", recorder.DESCRIPTIONS | {"allclose"}),
+        test_of(refusals.test_what_no_row_can_express_is_refused, "allclose"),
+    )
+    fault(
+        "capture cpu",
+        "a function that changes an array in place has no row",
+        instead(
+            recorder.Recorder, "_numpy", lambda right, self, name, *a, **o: name == "fill" or right(self, name, *a, **o)
+        ),
+        test_of(refusals.test_what_looks_like_them_and_has_rows_is_replayed, "filled"),
     )
 
 

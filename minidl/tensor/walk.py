@@ -152,19 +152,15 @@ class _Walk:
         if array.dtype is not dtype and array.dtype != dtype:
             gradient = gradient.to(dtype)
         if node is None:
-            self.deliver_leaf(leaf, gradient)
+            known = self.found.get(id(leaf))
+            if known is not None or self.leaf_only:
+                self.found[id(leaf)] = leaf, gradient if not known or known[1] is None else _sum(known[1], gradient)
             return
         slots = self.waiting.get(node)
         if slots is None:
             slots = self.waiting[node] = [None] * len(node.output_kinds)
             heapq.heappush(self.heap, (-node.order, node))
         slots[index] = gradient if slots[index] is None else _sum(slots[index], gradient)
-
-    def deliver_leaf(self, leaf, gradient):
-        key = id(leaf)
-        known = self.found.get(key)
-        if known is not None or self.leaf_only:
-            self.found[key] = (leaf, gradient if known is None or known[1] is None else _sum(known[1], gradient))
 
     def run(self, retain_graph):
         """Visit the nodes, youngest first."""
