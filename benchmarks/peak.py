@@ -7,8 +7,6 @@ as three numbers per element (J. McCalpin, 1995).
 
 from __future__ import annotations
 
-import time
-
 import numpy as np
 
 from minidl.kernels.cpu.machine import team
@@ -16,6 +14,7 @@ from minidl.kernels.cpu.machine.compilation import jit
 from minidl.kernels.cpu.machine.team import next_slot, next_task
 from minidl.kernels.cpu.tile.operands import Operand, Reduction
 from minidl.kernels.cpu.tile.tile import shape, tile
+from minidl.tour.measure import best_seconds
 
 LENGTH = 128  # of the reduction: the tile's operands take about 28 KB
 REPEATS = 2000  # tiles per task
@@ -60,22 +59,11 @@ def flops(attempts=5):
     work = 2 * s.rows * columns * LENGTH * REPEATS * tasks
     addresses = (a.ctypes.data, a.strides[0], runs.ctypes.data, LENGTH, b.ctypes.data, c.ctypes.data)
     strides = (c.strides[1], c.strides[0], np.float32(-np.inf), REPEATS)
-    return work / _best(lambda: team.run(spin, tasks, *addresses, *strides), attempts)
+    return work / best_seconds(lambda: team.run(spin, tasks, *addresses, *strides), attempts)
 
 
 def bandwidth(attempts=5):
     """Most bytes per second that the triad moves, of several attempts, by all threads together."""
     a, b, c = (np.ones(ELEMENTS, np.float32) for _ in range(3))
-    seconds = _best(lambda: team.run(_triad, ELEMENTS // CHUNK, a, b, c, np.float32(2), CHUNK), attempts)
+    seconds = best_seconds(lambda: team.run(_triad, ELEMENTS // CHUNK, a, b, c, np.float32(2), CHUNK), attempts)
     return 3 * a.nbytes / seconds
-
-
-def _best(function, attempts):
-    """Fewest seconds of several calls after one to warm up."""
-    function()
-    times = []
-    for _ in range(attempts):
-        start = time.perf_counter()
-        function()
-        times.append(time.perf_counter() - start)
-    return min(times)

@@ -69,15 +69,8 @@ def register(
     >>> backend.device_of(np.zeros(3))
     'cpu'
     """
-    _kinds[array_type] = ArrayKind(
-        xp,
-        device,
-        family,
-        from_numpy or xp.asarray,
-        to_numpy or np.asarray,
-        empty or xp.empty,
-        erf or getattr(xp, "erf", None),
-    )
+    functions = from_numpy or xp.asarray, to_numpy or np.asarray, empty or xp.empty, erf or getattr(xp, "erf", None)
+    _kinds[array_type] = ArrayKind(xp, device, family, *functions)
 
 
 def kind_of(array: Any) -> ArrayKind:
@@ -262,11 +255,13 @@ def is_constant(array: Array) -> bool:
     return isinstance(base, bytes)
 
 
-def full_in_order_of(x: Array, shape: Shape, value: float) -> Array:
-    """A new array of `shape` filled with `value`, its axes in memory in the order of those of `x`."""
+def in_order_of(x: Array, shape: Shape, value: float | None = None) -> Array:
+    """A new array of `shape`, full of `value` if there is one, its axes in memory in the order of those of `x`."""
     order = sorted(range(x.ndim), key=lambda axis: -abs(x.strides[axis]))
-    inverse = sorted(range(x.ndim), key=order.__getitem__)
-    return array_module(x).full([shape[axis] for axis in order], value, dtype=x.dtype).transpose(inverse)
+    array = empty([shape[axis] for axis in order], x.dtype, like=x)
+    if value is not None:
+        array.fill(value)
+    return array.transpose(sorted(range(x.ndim), key=order.__getitem__))
 
 
 def channels_last(x: Array) -> Array:

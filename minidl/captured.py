@@ -107,6 +107,7 @@ def capture(
         Run every `audit`-th replay again eagerly and compare all bits; 0 for the first replay of a record alone.
     after : int
         Calls of a kind that run eagerly before one is recorded; recording and the first replay take as long as some 20.
+        If it is not 0, kinds that are less than one call in 16 run eagerly, such as a smaller last batch per epoch.
     memory : int, optional
         Bytes of memory that a record may hold; a kind of call that needs more runs eagerly. A record keeps the memory
         of the step for itself: where that is much, the Python of the step is little.

@@ -160,10 +160,10 @@ def _is_sequence(values):
 
 def pair(value: Any, name: str, least: float | None = None) -> Pair:
     """`value` as a pair of ints, each at least `least`: a number counts for both axes."""
-    if type(value) is int or is_integer(value):
-        values = (operator.index(value),) * 2
-    elif type(value) is tuple and len(value) == 2 and type(value[0]) is type(value[1]) is int:
+    if type(value) is tuple and len(value) == 2 and type(value[0]) is type(value[1]) is int:
         values = value  # what a layer hands on each time
+    elif type(value) is int or is_integer(value):
+        values = (operator.index(value),) * 2
     else:
         values = integers(value, name, "an int or a pair of ints (height, width)")
         values = values * 2 if len(values) == 1 else values

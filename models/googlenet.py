@@ -138,7 +138,7 @@ class Inception(nn.Branches):
 
 
 class AuxiliaryHead(nn.Module):
-    """A small classifier on an inner block, which sends a gradient to the lower layers while training."""
+    """A small classifier on an inner block, whose loss adds to the gradients of the layers before it in training."""
 
     def __init__(self, in_channels, num_classes, width, variant):
         super().__init__()

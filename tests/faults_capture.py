@@ -4,6 +4,7 @@ import types as python_types
 import warnings
 from functools import partial
 
+import numpy as np
 import pytest
 from faults import after, fault, instead, test_of
 
@@ -13,6 +14,7 @@ try:
     import test_capture_native as native_steps
     import test_capture_objects as objects
     import test_capture_order as orders
+    import test_capture_refusals as refusals
 
     from numba import types
 
@@ -126,7 +128,19 @@ def faults():
         test_of(native_steps.test_the_work_of_numpy_has_the_same_bits, "sum over the first", "dense"),
     )
     faults_of_objects(), faults_of_first_calls(), faults_of_memory()
-    faults_of_lookups(), faults_of_replays(), faults_of_words(), faults_of_order(), faults_of_gradients()
+    faults_of_lookups(), faults_of_replays(), faults_of_words(), faults_of_order()
+    faults_of_gradients(), faults_of_types(), faults_of_refusals()
+
+
+def faults_of_types():
+    """What is known of an argument's type."""
+    found = native_steps.test_arguments_have_the_types_that_numba_finds
+    for what, change in {
+        "an array is taken for one that may be written": lambda x: x.copy("K"),
+        "an array is taken for a dense one": np.ascontiguousarray,
+    }.items():
+        wrong = lambda right, x, change=change: right(change(x) if isinstance(x, np.ndarray) else x)  # noqa: E731
+        fault("capture cpu", what, instead(native_steps, "kind_of", wrong), found)
 
 
 def faults_of_gradients():
@@ -138,6 +152,8 @@ def faults_of_gradients():
     for what in gradients.KNOWN:
         moved = instead(tensors, "is_own_gradient", lambda right, tensor: tensors.gradient_of(tensor) is not None)
         fault("capture cpu", f"a gradient is moved though others know {what}", moved, test_of(known, 6, what))
+    rare = test_of(steps.test_a_rare_kind_of_call_runs_eagerly_where_calls_are_counted, 20, 1)
+    fault("capture cpu", "rare kinds are recorded", lambda patch: patch.setattr(replays, "SELDOM", 1000), rare)
     shared = instead(Guard, "of", lambda right, tensor: right(tensor)._replace(is_own=True))
     test = gradients.test_gradients_that_shared_an_array_are_not_moved_into_it
     fault("capture cpu", "gradients are moved into an array that they shared", shared, test)
@@ -457,6 +473,36 @@ def faults_of_words():
         "a choice takes the other array",
         instead_of_choices(lambda row, kept: loops._chosen(row._replace(x=row.y, y=row.x), kept)),
         test_of(native_steps.test_the_work_of_numpy_has_the_same_bits, "chosen", "dense"),
+    )
+
+
+def faults_of_refusals():
+    """What no row can express, passed over."""
+    fault(
+        "capture cpu",
+        "an array that the step makes is filled at the recording only",
+        instead(recorder.Recorder, "_check_target", lambda right, self, target, name: None),
+        test_of(refusals.test_what_no_row_can_express_is_refused, "add"),
+    )
+    fault(
+        "capture cpu",
+        "a shape that depends on values is that of the recording",
+        lambda monkeypatch: monkeypatch.setattr(recorder, "SHAPED_BY_VALUES", frozenset()),
+        test_of(refusals.test_what_no_row_can_express_is_refused, "argwhere"),
+    )
+    fault(
+        "capture cpu",
+        "a decision by values is that of the recording",
+        lambda monkeypatch: monkeypatch.setattr(recorder, "DESCRIPTIONS", recorder.DESCRIPTIONS | {"allclose"}),
+        test_of(refusals.test_what_no_row_can_express_is_refused, "allclose"),
+    )
+    fault(
+        "capture cpu",
+        "a function that changes an array in place has no row",
+        instead(
+            recorder.Recorder, "_numpy", lambda right, self, name, *a, **o: name == "fill" or right(self, name, *a, **o)
+        ),
+        test_of(refusals.test_what_looks_like_them_and_has_rows_is_replayed, "filled"),
     )
 
 

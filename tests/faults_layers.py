@@ -1,7 +1,8 @@
 """Seeded faults in the calculus of networks: convolution, pooling, normalisation, losses, dropout."""
 
 import numpy as np
-from faults import after, changed, fault, first, instead
+import test_batches
+from faults import after, changed, fault, first, instead, test_of
 from faults_ops import backward
 
 from minidl.ops import average_pooling, conv_transpose, convolution, dropout, losses, max_pooling, normalisation
@@ -39,6 +40,17 @@ fault(
     after(convolution, "paddings", lambda r, padding, *a: tuple(p[::-1] for p in r) if padding == "same" else r),
     first("conv2d"),
 )
+for name, by_batch in {"training chooses as for one image": False, "evaluation chooses by the batch": True}.items():
+    fault(
+        "conv2d",
+        name,
+        instead(
+            convolution,
+            "conv2d_forward",
+            lambda right, *a, by_batch, said=by_batch, **o: right(*a, **o, by_batch=said),
+        ),
+        test_of(test_batches.test_a_layer_in_training_chooses_by_the_number_of_images_and_one_in_evaluation_does_not),
+    )
 fault(
     "conv_transpose2d",
     "output padding beyond the stride lost",

@@ -7,7 +7,7 @@ import numpy as np
 import test_autograd
 from faults import after, changed, drawn, fault, first, instead, node_type, reference, test_of
 
-from minidl import Tensor
+from minidl import Tensor, backend
 from minidl.ops import (
     activations,
     arithmetic,
@@ -178,6 +178,12 @@ fault(
 )
 fault(
     "graph", "of several uses the last one's gradient only", instead(walk, "_sum", lambda right, a, b: b), drawn("lerp")
+)
+fault(
+    "graph",
+    "a sum of gradients overwrites a term",
+    instead(backend, "in_order_of", lambda right, x, *a: x if x.flags.writeable else right(x, *a)),
+    test_of(test_autograd.test_a_sum_of_large_gradients_is_new_memory, False),
 )
 
 

@@ -87,6 +87,16 @@ def test_a_tensor_used_twice_gets_both_gradients():
 # ---------------------------------------------------------------- backward and grad
 
 
+@pytest.mark.parametrize("expanded_first", [False, True])
+def test_a_sum_of_large_gradients_is_new_memory(expanded_first):
+    x, u = minidl.zeros(8, 32, 16, 16, requires_grad=True), minidl.zeros(8, 32, 16, 16, requires_grad=True)
+    inner, other = x * 1, u * 1
+    ways = [inner.sum(), (2 * (inner + other)).sum()]  # one array is the gradient with respect to both terms
+    first, second = ways[::-1] if expanded_first else ways
+    (first + second).backward()
+    assert (x.grad.data == 3).all() and (u.grad.data == 2).all()
+
+
 def test_backward_adds_up_in_one_buffer():
     x = leaf([1.0, 2.0])
     (x * 2).sum().backward()

@@ -8,9 +8,11 @@ import models
 from minidl import nn
 from minidl.backend import channels_last
 from minidl.dispatch import kernels_in_use
+from minidl.ops.convolution import conv2d_forward
 
 pytestmark = pytest.mark.skipif(kernels_in_use() == "plain", reason="the fast forms are switched off")
 pytest.importorskip("numba", reason="Numba is not installed")
+from minidl.kernels.cpu.convolution.algorithms import override  # noqa: E402 (after the skip)
 
 
 def perceptron():
@@ -101,3 +103,17 @@ def test_ten_thousand_images_alone_and_in_batches():
         count = int(rng.integers(2, 257))
         np.testing.assert_array_equal(logits(model, images[start : start + count]), alone[start : start + count])
         start += count
+
+
+def test_a_layer_in_training_chooses_by_the_number_of_images_and_one_in_evaluation_does_not():
+    layer, x = nn.Conv2d(16, 16, 3, padding=1), minidl.randn(8, 16, 7, 7)
+    geometry = dict(padding=((1, 1), (1, 1)))
+    arrays = x.data, layer.weight.data, layer.bias.data
+    with override(winograd_f4_3=False):
+        one_by_one = conv2d_forward(*arrays, **geometry)
+    together = conv2d_forward(*arrays, **geometry, by_batch=True)
+    assert not np.array_equal(one_by_one, together)  # direct and Winograd's; they differ in rounding
+    np.testing.assert_array_equal(layer(x).data, together)
+    np.testing.assert_array_equal(layer.eval()(x).data, one_by_one)  # whether or not a graph is recorded
+    np.testing.assert_array_equal(minidl.conv2d(x, layer.weight, layer.bias, padding=1).data, one_by_one)
+    np.testing.assert_array_equal(minidl.conv2d(x[0], layer.weight, layer.bias, padding=1).data, one_by_one[0])

@@ -471,6 +471,16 @@ def test_calls_before_the_first_record_and_its_memory_are_as_asked():
     assert replays(late) == (1, [])
 
 
+@pytest.mark.parametrize("every, records", [(20, 1), (5, 2)])
+def test_a_rare_kind_of_call_runs_eagerly_where_calls_are_counted(every, records):
+    _, infer, _, x = inference("linear")
+    run = minidl.capture(infer, after=2)
+    for i in range(1, 4 * every + 1):
+        batch = x[:1] if i % every == 0 else x
+        assert run(batch).data.tobytes() == infer(batch).data.tobytes()
+    assert len(run.replays.records) == records
+
+
 def test_a_step_that_fails_while_it_is_recorded_has_run_once():
     minidl.manual_seed(0)
     model = nn.Linear(3, 2)

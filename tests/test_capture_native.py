@@ -11,6 +11,9 @@ pytest.importorskip("numba", reason="Numba is not installed")
 if dispatch.form_for("captured.Replays", np.zeros(1)) is None:
     pytest.skip("the fast forms are switched off", allow_module_level=True)
 
+from numba import typeof  # noqa: E402
+
+from minidl.kernels.cpu.capture.native import kind_of  # noqa: E402
 from minidl.kernels.cpu.capture.program import Alone, Stretch, program_of  # noqa: E402
 from minidl.kernels.cpu.capture.recorded import Recorded  # noqa: E402
 from minidl.kernels.cpu.capture.recorder import Recorder  # noqa: E402
@@ -169,3 +172,15 @@ def test_statistics_that_are_not_finite_are_left_to_python(bad):
         assert a.tobytes() == b.tobytes()
     for p, q in zip([*ours[1].parameters(), *ours[1].buffers()], [*theirs[1].parameters(), *theirs[1].buffers()]):
         assert p.data.tobytes() == q.data.tobytes()
+
+
+ARRAYS = [np.zeros(shape, dtype) for shape in ((), (3,), (2, 3)) for dtype in (np.float32, np.float64, np.int64, bool)]
+VALUES = [1, -(1 << 63), (1 << 63) - 1, 1 << 63, True, 1.5, np.float32(1), np.int64(1), (), (1, 2), (1, 2.0), ((1,), 1)]
+
+
+def test_arguments_have_the_types_that_numba_finds():
+    frozen = np.zeros((2, 3))
+    frozen.flags.writeable = False
+    laid_out = [frozen, np.zeros((2, 3)).T, np.zeros((4, 6))[::2, ::2], np.zeros((4, 6))[:, 1:]]
+    for value in [*VALUES, *ARRAYS, *laid_out, tuple(laid_out)] * 2:
+        assert kind_of(value) == typeof(value), value

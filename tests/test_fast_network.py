@@ -80,15 +80,29 @@ def test_the_slim_inception_network_passes_its_input_on_in_slices():
     from minidl.evaluation import cost_of
 
     net = models.create("fast-inception")
-    assert sum(row.multiply_adds for row in cost_of(net, (2, 3, 32, 32))) == 102_540_064
-    block, given = net.early[1], minidl.Tensor(np.arange(256.0, dtype=np.float32).reshape(1, 256, 1, 1))
-    firsts = [block.branch1[0], block.branch2[0][0], block.branch3[0][0], block.branch4[1][0]]
-    taken = np.concatenate([conv(given).data.ravel() for conv in firsts])
-    np.testing.assert_array_equal(taken, np.arange(64 + 64 + 24 + 16))
-    narrow = net.early[0].branch2[0][0]  # from 64 channels, of which the branch before has taken all
-    np.testing.assert_array_equal(narrow(given[:, :64]).data.ravel(), np.arange(64))
-    inner = block.branch3[1][0](minidl.ones(1, 24, 5, 5)).data[0, :24, 2, 2]
+    assert sum(row.multiply_adds for row in cost_of(net, (2, 3, 32, 32))) == 106_297_408
+    for block, channels in (net.early[1], 320), (net.late[0], 384), (net.late[1], 512):
+        given = minidl.Tensor(np.arange(channels, dtype=np.float32).reshape(1, channels, 1, 1))
+        firsts = [block.branch1[0], block.branch2[0][0], block.branch3[0][0], block.branch4[1][0]]
+        taken = np.concatenate([conv(given).data.ravel() for conv in firsts])
+        np.testing.assert_array_equal(taken, np.arange(channels))
+    narrow = net.early[0].branch3[0][0]  # from 64 channels, of which the branches before have taken all
+    np.testing.assert_array_equal(narrow(given[:, :64]).data.ravel(), np.arange(32))
+    inner = block.branch3[1][0](minidl.ones(1, 80, 5, 5)).data[0, :80, 2, 2]
     assert (inner == 1).all()
+
+
+def test_the_first_block_of_a_stage_halves_its_maps_before_norm_and_activation():
+    net = models.create("fast-inception", width=0.25, blocks=(1, 2))
+    x = minidl.randn(2, 16, 15, 15)
+    y = net.early(x)
+    assert y.shape == (2, 80, 7, 7) and net.late(y).shape == (2, 144, 3, 3)
+    block = net.early[0]
+    for last in block.branch1, block.branch2[1], block.branch3[2]:
+        assert [type(layer) for layer in last] == [nn.Conv2d, nn.MaxPool2d, nn.BatchNorm2d, nn.GELU]
+    first = block.branch1
+    expected = first[3](first[2](first[1](first[0](x))))
+    assert np.array_equal(y.data[:, :16], expected.data)
 
 
 def test_the_auxiliary_head_answers_in_training_only():

@@ -619,6 +619,8 @@ def test_elementwise_passes(dtype, order):
     assert np.array_equal(dx, elementwise.relu_grad.plain(other, y), equal_nan=True)
     for result in (y, dx):
         assert result.ndim == 2 or backend.is_channels_last(result)
+    for operation, arrays in ((elementwise.relu_forward, [x]), (elementwise.relu_grad, [other, y])):
+        assert operation.find(x)(*arrays) is not NotImplemented, "a kernel takes these orders"
 
 
 @pytest.mark.parametrize("order, given", [(0, 0), (1, 1), (2, 1), (1, 2), (1, 3)])

@@ -6,15 +6,14 @@ import contextlib
 import functools
 
 import torch
-import torch.nn.functional as F
 
 from benchmarks.case import load
-from benchmarks.peers import shared, torch_kernels
+from benchmarks.peers import shared, torch_jobs, torch_kernels
 from benchmarks.peers.shared import LEARNING_RATE, MOMENTUM
 from benchmarks.peers.torch_googlenet import GoogLeNet
 
 
-class Network(shared.OnDevice, shared.Network):
+class Network(shared.OnDevice, torch_jobs.Network):
     """GoogLeNet's training step with the batch on the device."""
 
     def __init__(
@@ -41,15 +40,6 @@ class Network(shared.OnDevice, shared.Network):
         self.step, self.predicts = {"train": self.train}[mode], False
         if compile:
             self.model = torch.compile(self.model, mode=compile)
-
-    def gradients(self):
-        """Logits and loss; the parameters hold their gradients."""
-        self.optimizer.zero_grad()
-        with self.precision:
-            logits = self.model(self.x)
-            loss = F.cross_entropy(logits, self.y)
-        loss.backward()
-        return logits, loss
 
     def one_step(self):
         """A step of training without a look at the loss."""

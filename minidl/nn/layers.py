@@ -111,7 +111,7 @@ class Conv2d(Module):
             (top, bottom), (left, right) = self._frame
             input, padding = ops.padding.pad(input, (left, right, top, bottom), self.padding_mode), 0
         return ops.convolution.conv2d(
-            input, self.weight, self.bias, self.stride, padding, self.dilation, self.groups
+            input, self.weight, self.bias, self.stride, padding, self.dilation, self.groups, by_batch=self.training
         )
 
     def extra_repr(self) -> str:

@@ -57,7 +57,7 @@ def _rows(y):
 @dispatched
 def conv2d_forward(
     x: Array, weight: Array, bias: Array | None = None, stride: Pair = (1, 1), padding: Sides = ((0, 0), (0, 0)),
-    dilation: Pair = (1, 1), groups: int = 1, relu: bool = False, out: Array | None = None,
+    dilation: Pair = (1, 1), groups: int = 1, relu: bool = False, out: Array | None = None, by_batch: bool = False,
 ) -> Array:  # fmt: skip
     """Convolution of `x` (N, C, H, W) with `weight` (K, C / groups, kh, kw): (N, K, OH, OW), channels-last.
 
@@ -69,6 +69,9 @@ def conv2d_forward(
         Clip the result at zero from below.
     out : array of shape (N, K, OH, OW), optional
         Memory for the result, such as the channels of a wider channels-last array.
+    by_batch : bool
+        A faster form may choose its algorithm by the number of images too: the last bits of an image's result may
+        then depend on how many others there are.
 
     Examples
     --------
@@ -142,11 +145,11 @@ class Conv2d(Function):
 
     names: tuple[str, ...] = ("input", "weight", "bias")
 
-    def forward(self, x: Array, weight: Array, bias: Array | None, **geometry: Any) -> Array:
+    def forward(self, x: Array, weight: Array, bias: Array | None, by_batch: bool = False, **geometry: Any) -> Array:
         self.geometry: dict[str, Any] = geometry
         self.shapes: tuple[Shape, Shape] = x.shape, weight.shape
         self.save_factors(x, weight)
-        return conv2d_forward(x, weight, bias, **geometry)
+        return conv2d_forward(x, weight, bias, **geometry, by_batch=by_batch)
 
     def backward(self, grad: Tensor) -> tuple[Tensor | None, ...]:
         x, weight = self.saved_tensors
@@ -197,7 +200,7 @@ class ConvWeightGrad(Function):
 
 def conv2d(
     input: Tensor, weight: Tensor, bias: Tensor | None = None, stride: Ints = 1, padding: Ints | str = 0,
-    dilation: Ints = 1, groups: int = 1,
+    dilation: Ints = 1, groups: int = 1, *, by_batch: bool = False,
 ) -> Tensor:
     """Two-dimensional convolution (cross-correlation), as PyTorch's ``conv2d``.
 
@@ -211,6 +214,9 @@ def conv2d(
         Zeros on each side; "same" keeps height and width (stride 1 only).
     groups : int
         Channels are split into this many groups that do not mix.
+    by_batch : bool
+        Let the number of images have a say in the algorithm, as layers in training do: faster for many small images,
+        but the last bits of an image's result may then depend on its batch.
 
     Returns
     -------
@@ -238,11 +244,12 @@ def conv2d(
               [1., 2., 1.]]]])
     """
     if tensor_of(input).ndim == 3:
-        return conv2d(input.unsqueeze(0), weight, bias, stride, padding, dilation, groups).squeeze(0)
+        return conv2d(input.unsqueeze(0), weight, bias, stride, padding, dilation, groups, by_batch=by_batch).squeeze(0)
     channels = weight.shape[1] * integer(groups, "groups") if tensor_of(weight, "weight").ndim == 4 else 0
     check_convolution(input, weight, bias, groups, in_axis=1, channels=channels)
     stride, dilation = positive_pair(stride, "stride"), positive_pair(dilation, "dilation")
     padding = paddings(padding, weight.shape[2:], stride, dilation)
     check_window(input, weight, padding, dilation)
     stride = reachable(stride, input.shape[2:], padding)  # past the image there is one window: addresses stay small
-    return Conv2d.apply(input, weight, bias, stride=stride, padding=padding, dilation=dilation, groups=groups)
+    geometry = dict(stride=stride, padding=padding, dilation=dilation, groups=groups)
+    return Conv2d.apply(input, weight, bias, by_batch=by_batch, **geometry)

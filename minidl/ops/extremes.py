@@ -50,7 +50,7 @@ class Extreme(Function):
         self.kept: Shape = kept_shape(x.shape, axes)
         y = getattr(x, name)(axis=axes, keepdims=True)
         winners = (x == y) | ((x != x) & (y != y))  # a NaN wins, and does not equal itself
-        self.save_for_backward((winners / winners.sum(axis=axes, keepdims=True)).astype(x.dtype))
+        self.save_for_backward(winners * (1 / winners.sum(axis=axes, keepdims=True)).astype(x.dtype))
         return y if keepdim else y.reshape(dropped_shape(x.shape, axes))
 
     def backward(self, grad: Tensor) -> tuple[Tensor | None, ...]:

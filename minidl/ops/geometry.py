@@ -24,7 +24,8 @@ def paddings(padding: Ints | str, kernel_size: Shape, stride: Pair, dilation: Pa
         return tuple((span // 2, span - span // 2) for span in spans)
     if isinstance(padding, str):
         raise ValueError(f"`padding` is {padding!r}; accepted: an int, a pair, 'same' or 'valid'")
-    return tuple((p, p) for p in pair(padding, "padding", least=0))
+    height, width = pair(padding, "padding", least=0)
+    return (height, height), (width, width)
 
 
 def stride_or(kernel_size: Pair, stride: Any) -> Pair:
@@ -35,7 +36,7 @@ def stride_or(kernel_size: Pair, stride: Any) -> Pair:
 
 def reachable(stride: Pair, size: Shape, padding: Sides) -> Pair:
     """`stride`, or the padded image's own length where that is less: no window begins farther on."""
-    return tuple(max(1, min(s, n + sum(p))) for s, n, p in zip(stride, size, padding))
+    return tuple([max(1, min(s, n + sum(p))) for s, n, p in zip(stride, size, padding)])
 
 
 def on_images(function: Callable[..., Any], input: Tensor, *name: str) -> Tensor:
@@ -59,9 +60,8 @@ def output_size(size: Shape, kernel_size: Shape, stride: Pair, padding: Sides, d
     >>> output_size((32, 32), (3, 3), (2, 2), ((1, 1), (1, 1)), (1, 1))
     (16, 16)
     """
-    return tuple(
-        (n + sum(p) - d * (k - 1) - 1) // s + 1 for n, k, s, p, d in zip(size, kernel_size, stride, padding, dilation)
-    )
+    axes = zip(size, kernel_size, stride, padding, dilation)
+    return tuple([(n + sum(p) - d * (k - 1) - 1) // s + 1 for n, k, s, p, d in axes])
 
 
 def check_convolution(

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from minidl import checks
-from minidl.backend import Array, Shape, array_module, device_of, full_in_order_of
+from minidl.backend import Array, Shape, array_module, device_of, in_order_of
 from minidl.ops.promotion import Operand, operand, tensor_of
 from minidl.tensor import Function, Tensor
 
@@ -71,7 +71,7 @@ class Unslice(Function):
         self.index: Any = index
         # A gradient lies in memory as its image does, unless the index dropped or added axes.
         keeps_axes = x.ndim == len(shape)
-        y = full_in_order_of(x, shape, 0) if keeps_axes else array_module(x).zeros(shape, dtype=x.dtype)
+        y = in_order_of(x, shape, 0) if keeps_axes else array_module(x).zeros(shape, dtype=x.dtype)
         y[index] = x
         return y
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from minidl import checks
-from minidl.backend import Array, array_module, check_same_device
+from minidl.backend import Array, array_module, check_same_device, in_order_of
 from minidl.checks import Ints
 from minidl.ops.promotion import result_dtype, tensor_of
 from minidl.ops.shape import unsqueeze
@@ -20,7 +20,8 @@ class Concat(Function):
 
     def forward(self, *arrays: Array, axis: int) -> Array:
         self.axis, self.sizes = axis, [a.shape[axis] for a in arrays]
-        return array_module(arrays[0]).concatenate(arrays, axis=axis)
+        shape = *arrays[0].shape[:axis], sum(self.sizes), *arrays[0].shape[axis + 1 :]
+        return array_module(arrays[0]).concatenate(arrays, axis=axis, out=in_order_of(arrays[0], shape))
 
     def backward(self, grad: Tensor) -> tuple[Tensor | None, ...]:
         return split(grad, self.sizes, self.axis)

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from minidl import checks
-from minidl.backend import Array, Shape, array_module, full_in_order_of
+from minidl.backend import Array, Shape, array_module, in_order_of
 from minidl.checks import Pair
 from minidl.ops.promotion import tensor_of
 from minidl.tensor import Function, Tensor
@@ -25,7 +25,7 @@ class Pad(Function):
 
     def forward(self, x: Array, widths: tuple[Pair, ...], value: float) -> Array:
         self.widths, self.shape = widths, x.shape
-        y = full_in_order_of(x, tuple(n + a + b for n, (a, b) in zip(x.shape, widths)), value)
+        y = in_order_of(x, tuple(n + a + b for n, (a, b) in zip(x.shape, widths)), value)
         y[_inside(widths, x.shape)] = x
         return y
 

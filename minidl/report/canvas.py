@@ -61,7 +61,7 @@ def _drawn(figure, **options):
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Glyph .* missing")  # a script that the font lacks becomes boxes
         figure.draw_without_rendering()
-        figure.set_layout_engine("none")  # laid out once: a second time would move it by a hair
+        figure.set_layout_engine(None)  # laid out once: a second time would move it by a hair, and take as long
         figure.savefig(buffer, **options)
     return buffer.getvalue()
 

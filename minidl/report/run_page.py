@@ -126,7 +126,7 @@ def _gradients(run):
              "below the last (violet) mean that the gradient vanishes on its way; a jump in all of them, too high a "
              "learning rate.")
     if any(name.startswith("aux") for name in run.histories[0][-1]["gradient_norms"]):
-        words += " Dashed: the auxiliary heads, which send a gradient to the lower layers."
+        words += " Dashed: the auxiliary heads, whose losses add to the gradients of the lower layers."
     return page.section("Gradient in each layer", page.figure(words, chart))
 
 

@@ -120,20 +120,21 @@ class Function:
 
         Arguments that are not Tensors reach ``forward`` as they are.
         """
-        node = cls()
-        arrays = [x._data if isinstance(x, Tensor) else x for x in inputs]
+        node, recording = cls(), _state.grad_enabled
+        arrays, needs = [], []
+        for x in inputs:
+            is_tensor = isinstance(x, Tensor)
+            arrays.append(x._data if is_tensor else x)
+            needs.append(is_tensor and recording and x._requires_grad)
         if len(arrays) > 1:
             _check_pairs(inputs, arrays)
-        if _state.grad_enabled:
-            node.needs_input_grad = tuple([isinstance(x, Tensor) and x._requires_grad for x in inputs])
-        else:
-            node.needs_input_grad = (False,) * len(inputs)
+        node.needs_input_grad = tuple(needs)
         result = node._run(inputs, arrays, options)
         many = type(result) is tuple
         outputs = [_output(y, inputs, arrays) for y in result] if many else [_output(result, inputs, arrays)]
         if cls.may_alias:
             _link_versions(inputs[0], outputs)
-        if True in node.needs_input_grad:
+        if True in needs:
             node._record(inputs, result if many else (result,), outputs)
         if observers and (observer := the_observer()):
             node.options = options
@@ -161,7 +162,9 @@ class Function:
 
     def _record(self, inputs, results, outputs):
         self.order = next(_order)
-        self._edges = [fields_of_edge(x) if need else None for x, need in zip(inputs, self.needs_input_grad)]
+        self._edges = []
+        for x, need in zip(inputs, self.needs_input_grad):
+            self._edges.append(fields_of_edge(x) if need else None)
         excluded = self._not_differentiable
         for index, out in enumerate(outputs):
             if out._data.dtype.kind in "fc" and not (excluded and _is_one_of(results[index], excluded)):
@@ -259,7 +262,7 @@ def _saved(array, inputs, results, outputs):
     """The fields of the `SavedArray` that leads an array back to its tensor."""
     for x in inputs:
         if isinstance(x, Tensor) and x._data is array:
-            version = x._version_record()
+            version = x._shared_version or x._version_record()
             if x.node is None:
                 return x if x._requires_grad else array, None, None, version, version.changes
             return array, x.node, x.index, version, version.changes

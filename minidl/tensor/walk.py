@@ -21,10 +21,8 @@ import heapq
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from minidl import backend
-from minidl.tensor.accumulation import accumulate
+from minidl.tensor.accumulation import LARGE, accumulate
 from minidl.tensor.assignment import Assigned, as_array
 from minidl.tensor.hooks import run_hooks
 from minidl.tensor.mode import _state, is_grad_enabled
@@ -154,19 +152,15 @@ class _Walk:
         if array.dtype is not dtype and array.dtype != dtype:
             gradient = gradient.to(dtype)
         if node is None:
-            self.deliver_leaf(leaf, gradient)
+            known = self.found.get(id(leaf))
+            if known is not None or self.leaf_only:
+                self.found[id(leaf)] = leaf, gradient if not known or known[1] is None else _sum(known[1], gradient)
             return
         slots = self.waiting.get(node)
         if slots is None:
             slots = self.waiting[node] = [None] * len(node.output_kinds)
             heapq.heappush(self.heap, (-node.order, node))
         slots[index] = gradient if slots[index] is None else _sum(slots[index], gradient)
-
-    def deliver_leaf(self, leaf, gradient):
-        key = id(leaf)
-        known = self.found.get(key)
-        if known is not None or self.leaf_only:
-            self.found[key] = (leaf, gradient if known is None or known[1] is None else _sum(known[1], gradient))
 
     def run(self, retain_graph):
         """Visit the nodes, youngest first."""
@@ -219,10 +213,9 @@ def _useful_nodes(roots, targets):
                 stack.append(node)
     useful = set()
     for node in sorted(seen, key=lambda n: n.order):
-        for above, _, leaf, *_ in filter(None, node._edges):
-            if above in useful or above in target_nodes or id(leaf) in target_ids:
-                useful.add(node)
-                break
+        edges = filter(None, node._edges)
+        if any(above in useful or above in target_nodes or id(leaf) in target_ids for above, _, leaf, *_ in edges):
+            useful.add(node)
     return useful
 
 
@@ -236,14 +229,14 @@ def _sum(a, b):
     """The sum of two gradients of one tensor; without the cost of an operation where no graph is wanted."""
     if _state.grad_enabled:
         return a + b
-    array = a._data + b._data
-    return a._around(np.asarray(array) if isinstance(array, np.generic) else array)  # NumPy's 0-d results
+    x = a._data  # a large sum goes to memory used before: the system zeroes pages of new memory at their first touch
+    out = backend.in_order_of(x, x.shape) if x.nbytes >= LARGE and 0 not in x.strides else None
+    return _as_tensor(backend.array_module(x).add(x, b._data, out=out), a)
 
 
 def _zeros(like, shape=None, dtype=None):
-    array = like._data
-    zeros = backend.array_module(array).zeros(array.shape if shape is None else shape, dtype or array.dtype)
-    return like._around(zeros)
+    shape, dtype = like.shape if shape is None else shape, dtype or like._data.dtype
+    return like._around(backend.array_module(like._data).zeros(shape, dtype))
 
 
 def _as_tensor(value, like):

@@ -11,7 +11,7 @@ from typing import Any
 import minidl
 from minidl.training.state import TrainingState
 
-AFTER = 50  # steps of a kind that run eagerly: the last, smaller batches of a few epochs are never worth a record
+AFTER = 16  # steps of a kind that run eagerly first, for runs that end after a few steps
 MEMORY = 1 << 28  # bytes of a record: a step that needs more spends its time in kernels, and would need them twice
 
 

@@ -150,7 +150,7 @@ class TrainingState:
         """Do all that follows an optimiser step: the average takes in the weights, the schedule sets the next rate."""
         self.step += 1
         if self.meter is not None:
-            self.meter.watch(self.model.parameters())
+            self.meter.watch(param for group in self.optimizer.param_groups for param in group["params"])
             if self.meter.done == self.meter.steps:
                 self.meter.gradient_norms = gradient_norms(self.model)
         if self.average is not None:

@@ -11,7 +11,7 @@ from minidl import backend
 from minidl.kernels.cpu.machine import team
 from minidl.kernels.cpu.machine.compilation import jit
 from minidl.kernels.cpu.machine.description import PASS
-from minidl.kernels.cpu.machine.flat import EXACT, TASK_SIZE, alike, flat, floating, get, put
+from minidl.kernels.cpu.machine.flat import EXACT, TASK_SIZE, alike, flat, floating, get, memory_order, put
 from minidl.kernels.cpu.machine.team import next_task
 
 LARGE_FORWARD = 1 << 15  # below this many numbers NumPy's own loop for the maximum is done before a kernel begins
@@ -36,8 +36,7 @@ def _like(x):
     """New memory for a result that lies in the order of `x`, without gaps."""
     if x.flags.c_contiguous:
         return backend.empty(x.shape, x.dtype, like=x)
-    order = sorted(range(x.ndim), key=lambda axis: -x.strides[axis])
-    back = sorted(range(x.ndim), key=order.__getitem__)
+    order, back = memory_order(x.strides)
     return backend.empty([x.shape[axis] for axis in order], x.dtype, like=x).transpose(back)
 
 

@@ -85,7 +85,7 @@ from minidl.tour.tape_picture import draw_tape
 picture(
     draw_tape(L, {"w": W, "x": P.parents[1], "b": B, "t": E.parents[1], "p": P, "s": S, "y": Y, "y - t": E, "loss": L}),
     f"""The graph from w and b down to the loss, a box per value, a slope at each arrow. The walk goes upwards: the loss
-    has gradient 1, and each box hands its gradient to its parents, times the slope; w ends with {W.grad:.3f}.""",
+    has gradient 1, and each box adds its gradient times the slope to each parent's; w ends with {W.grad:.3f}.""",
     "Down: the numbers, as they are computed. Up: the gradients, as the walk hands them on. At each arrow stands the "
     "slope that it multiplies with. `y - t` is used twice by the square, so two arrows meet there, and what they bring "
     "is added: the next chapter says why.",

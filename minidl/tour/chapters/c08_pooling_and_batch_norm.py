@@ -8,7 +8,7 @@
 # ## Max pooling: remember who won
 #
 # The largest number of each window goes on. If the others move a little, nothing happens, so their slope is 0. The
-# winner's slope is 1. So the backward sends each gradient to the place where the winner stood, and the forward has to
+# winner's slope is 1. So the backward adds each gradient at the place where the winner stood, and the forward has to
 # remember that place: the *argmax*.
 
 # %%

@@ -153,31 +153,33 @@ class Log:
     """Spans of the rows so far, to be asked which of them a new row has to wait for."""
 
     def __init__(self):
-        self.spans, self.size = np.empty((64, 6), np.int64), 0
+        self.spans, self.size = np.empty((6, 64), np.int64), 0  # a line for each number of a span, and two more
 
     def clashes(self, access):
         """Numbers of the rows that write what this one uses, or read what it writes."""
-        found, spans = set(), self.spans[: self.size]
-        for written, group in ((False, access.reads), (True, access.writes)):
+        found, (start, end, _, _, written, numbers) = set(), self.spans[:, : self.size]
+        for is_written, group in ((False, access.reads), (True, access.writes)):
             for span in group:
-                mask = (spans[:, 0] < span.end) & (spans[:, 1] > span.start)
-                if not written:
-                    mask &= spans[:, 4] == 1
-                near = spans[mask]
-                found.update(near[~_apart(near, span), 5].tolist())
+                near = ((start < span.end) & (end > span.start)).nonzero()[0]
+                if not is_written:
+                    near = near[written[near] == 1]
+                if span.period > 1:
+                    near = near[~_apart(self.spans[:4, near], span)]
+                found.update(numbers[near].tolist())
         return found
 
     def add(self, number, access):
         """Enter row `number`."""
         for written, group in ((0, access.reads), (1, access.writes)):
             for span in group:
-                if self.size == len(self.spans):
-                    self.spans = np.concatenate([self.spans, np.empty_like(self.spans)])
-                self.spans[self.size] = (*span, written, number)
+                if self.size == self.spans.shape[1]:
+                    self.spans = np.concatenate([self.spans, np.empty_like(self.spans)], axis=1)
+                self.spans[:, self.size] = (*span, written, number)
                 self.size += 1
 
 
 def _apart(spans, span):
     """Those of some spans that share no byte with one, though they overlap: slices of the same pixels."""
-    away = (spans[:, 0] - span.start) % span.period
-    return (spans[:, 2] == span.period) & (away >= span.length) & (away + spans[:, 3] <= span.period)
+    start, _, period, length = spans
+    away = (start - span.start) % span.period
+    return (period == span.period) & (away >= span.length) & (away + length <= span.period)

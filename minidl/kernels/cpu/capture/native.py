@@ -15,13 +15,16 @@ from llvmlite import ir
 from numba import typeof, types
 from numba.core import cgutils
 from numba.core.compiler_lock import global_compiler_lock
+from numba.core.dispatcher import Dispatcher
 from numba.core.registry import cpu_target
 from numba.extending import intrinsic
 
+from minidl.kernels.cpu.machine.counter import new_counter
 from minidl.kernels.cpu.machine.memory import address
 
 WORD, BYTES = ir.IntType(64), ir.IntType(8).as_pointer()
 _doors, _libraries = {}, []  # by the function's type in LLVM: a door's address
+_arrays, _counter = {}, new_counter()  # Numba's type of an array by dtype, axes and flags; what a kernel takes first
 
 
 class Unfit(Exception):
@@ -30,12 +33,45 @@ class Unfit(Exception):
 
 def call_of(function, args):
     """(door, function's address, words) of ``function(*args)``, where `function` is compiled by `jit`."""
-    kinds = tuple(map(typeof, args))
+    kinds = tuple(map(kind_of, args))
     door, target, count = _entry(function, kinds)
     words = [word for value, kind in zip(args, kinds) for word in words_of(value, kind)]
     if len(words) != count:
         raise Unfit(f"{len(words)} words in the place of {count}")
     return door, target, np.array(words, np.int64)
+
+
+def kind_of(value):
+    """Numba's type of an argument, as `typeof` finds it: a step has thousands of arguments, and few types."""
+    kind = type(value)
+    if kind is int and -(1 << 63) <= value < 1 << 63:
+        return types.int64
+    if kind is tuple:
+        return _tuple_of(tuple(map(kind_of, value)))
+    if kind is not np.ndarray:
+        return typeof(value)
+    flags = value.flags
+    known = value.dtype, value.ndim, flags.c_contiguous, flags.f_contiguous, flags.writeable
+    if known not in _arrays:
+        _arrays[known] = typeof(value)
+    return _arrays[known]
+
+
+@functools.cache
+def _tuple_of(kinds):
+    return types.BaseTuple.from_types(kinds)
+
+
+def entry_of(kernel, n_tasks, args):
+    """The machine code of a kernel for these arguments, so that no replay looks at their types."""
+    if not isinstance(kernel, Dispatcher):
+        return kernel
+    return _compiled(kernel, tuple(map(kind_of, (_counter, n_tasks, *args))))
+
+
+@functools.cache
+def _compiled(kernel, kinds):
+    return kernel.compile(kinds)
 
 
 @functools.cache

@@ -17,16 +17,15 @@ import threading
 from typing import Any, NamedTuple
 
 import numpy as np
-from numba import typeof
 from numba.core.dispatcher import Dispatcher
 
 from minidl import random
 from minidl.kernels.cpu.capture.accesses import Addresses
 from minidl.kernels.cpu.capture.arena import Arena
+from minidl.kernels.cpu.capture.native import entry_of
 from minidl.kernels.cpu.capture.recorded import Recorded, owner_of, plain
 from minidl.kernels.cpu.capture.work import Copy, assignment, calls_of, work_of
 from minidl.kernels.cpu.machine import team
-from minidl.kernels.cpu.machine.counter import new_counter
 from minidl.kernels.cpu.machine.doors import door
 
 SHAPED_BY_VALUES = frozenset("nonzero flatnonzero argwhere unique compress extract bincount histogram".split())
@@ -102,7 +101,7 @@ class Recorder:
         args = plain(args)
         form = (kernel, n_tasks, args) if isinstance(kernel, Dispatcher) else None
         access = self.addresses.access(kernel, args) if form else None
-        call = _entry(kernel, n_tasks, args), n_tasks, *args
+        call = entry_of(kernel, n_tasks, args), n_tasks, *args
         self.rows.append(Row("kernel", _name(kernel), team.run, call, form, access))
         return self.aside(team.run, kernel, n_tasks, *args)
 
@@ -269,13 +268,6 @@ def line_of_the_step():
 
 def _name(function):
     return getattr(function, "__name__", str(function)).lstrip("_")
-
-
-def _entry(kernel, n_tasks, args):
-    """The machine code of a kernel for these arguments, so that no replay looks at their types."""
-    if not isinstance(kernel, Dispatcher):
-        return kernel
-    return kernel.compile((typeof(new_counter()), typeof(n_tasks), *map(typeof, args)))
 
 
 def _under(errors, function, *args):

@@ -28,6 +28,7 @@ from minidl.tensor import is_grad_enabled
 from minidl.tensor.observer import the_observer
 
 ATTEMPTS = 3  # records of one kind of call that may be dropped because the state changed shape, as in the first step
+SELDOM = 16  # a kind of call that is less than one in so many is not worth a record, where the caller counts calls
 _recording = threading.RLock()  # one step of the process at a time
 
 
@@ -52,7 +53,7 @@ class Replays(captured.Replays):
     audit : int
         Every `audit`-th replay is compared with an eager run; 0 for the second call of a kind only.
     after : int
-        Calls of a kind that run eagerly first.
+        Calls of a kind that run eagerly first; if not 0, rare kinds always do.
     memory : int or None
         Bytes of a record, at most.
     """
@@ -60,6 +61,7 @@ class Replays(captured.Replays):
     def __init__(self, step, most, audit, after, memory):
         super().__init__(step, most, audit, after, memory)
         self.records, self.made, self.dropped, self.refused, self.seen = {}, {}, {}, {}, {}
+        self.calls = 0
         self.lock, self.process = threading.RLock(), os.getpid()
 
     def __call__(self, args, options):
@@ -72,6 +74,7 @@ class Replays(captured.Replays):
             return self._call(args, options)
 
     def _call(self, args, options):
+        self.calls += 1
         found = leaves_of((args, options))
         key = _key((args, options))
         if key in self.refused or the_observer() is not None:
@@ -83,8 +86,7 @@ class Replays(captured.Replays):
         for record in self.records.get(key, ()):
             if record.fits():
                 return self._replay(key, record, arrays, args, options)
-        if self.seen.get(key, 0) < self.after:
-            self.seen[key] = self.seen.get(key, 0) + 1
+        if self._is_early(key):
             return self.step(*args, **options)
         self.made[key] = self.made.get(key, 0) + 1
         if self.made[key] > self.most + ATTEMPTS:
@@ -92,6 +94,11 @@ class Replays(captured.Replays):
             reason = f"`{changed or 'a tensor of the state'}`, which differs from call to call"
             return self._refuse(key, reason, lambda: self.step(*args, **options))
         return self._record(key, args, options, arrays)
+
+    def _is_early(self, key):
+        """Return whether a call of this kind runs eagerly, since too few or too small a share have been of the kind."""
+        seen = self.seen[key] = self.seen.get(key, 0) + 1
+        return seen <= self.after or self.after > 0 and seen * SELDOM < self.calls
 
     # -- recording
 

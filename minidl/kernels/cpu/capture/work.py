@@ -61,11 +61,16 @@ def calls_of(ufunc, method, args, options):
 
 
 def work_of(name, args, options):
-    """The work of a call of a NumPy function with a place for its result, or None."""
+    """The work of a call of a NumPy function with a place for its result, or None.
+
+    A function that changes an argument, such as `copyto`, has no place for a result, and is never work of the loops.
+    """
+    if options.get("out") is None:
+        return None
     if name == "sum" and len(args) == 2:
         args, options = args[:1], options | {"axis": args[1]}
     out, others = options["out"], {key: value for key, value in options.items() if key != "out"}
-    if name == "concatenate" and out is not None:
+    if name == "concatenate":
         return _side_by_side(out, *args, **others)
     if name in ("ones_like", "zeros_like") and len(args) == 1:
         return (Copy(out, 1 if name == "ones_like" else 0),)

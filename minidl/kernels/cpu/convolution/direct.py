@@ -22,6 +22,7 @@ a convolution with stride 2 is four convolutions with stride 1, one per parity.
 
 from __future__ import annotations
 
+import functools
 import itertools
 import math
 from typing import NamedTuple
@@ -146,6 +147,7 @@ class Phase(NamedTuple):
     dilation: int
 
 
+@functools.lru_cache(maxsize=1024)
 def phases(size, kernel, stride, padding, dilation):
     """The phases of an axis of length `size` that a window reaches: at most one for each of its rows.
 
@@ -163,4 +165,4 @@ def phases(size, kernel, stride, padding, dilation):
         if phase < size:
             origin = -((phase + padding - last * dilation) // stride)
             found.append(Phase(slice(phase, None, stride), slice(last, None, -step), origin, step * dilation // stride))
-    return found
+    return tuple(found)

@@ -20,10 +20,14 @@ weight is the wide one's, added up:
 
 from __future__ import annotations
 
+import functools
+
 from minidl import backend
 from minidl.kernels.cpu.convolution import direct, weight as weights
 from minidl.kernels.cpu.tile.sweep import TileSize
 
+
+@functools.lru_cache(maxsize=1024)
 def pixels_of_a_vector(channels, width, dtype):
     """G: how many neighbouring pixels share a vector; 1 if a row of `width` pixels cannot be divided.
 

@@ -12,6 +12,8 @@ vectorising; `get` and `put` promise that neither happens.
 
 from __future__ import annotations
 
+import functools
+
 import numpy as np  # noqa: F401 (for the examples)
 from llvmlite import ir
 from numba import types
@@ -58,13 +60,28 @@ def alike(*arrays):
     >>> [view.tolist() for view in alike(a.T, a.T)], alike(a, a[:, ::-1])
     ([[0.0, 1.0, 2.0, 3.0, 4.0, 5.0], [0.0, 1.0, 2.0, 3.0, 4.0, 5.0]], None)
     """
-    if all(array.flags.c_contiguous and array.shape == arrays[0].shape for array in arrays):
-        return [array.reshape(-1) for array in arrays]
-    order = sorted(range(arrays[0].ndim), key=lambda axis: -arrays[0].strides[axis])
-    turned = [array.transpose(order) for array in arrays if array.shape == arrays[0].shape]
-    if len(turned) < len(arrays) or not all(array.flags.c_contiguous for array in turned):
+    shape = arrays[0].shape
+    if any([array.shape != shape for array in arrays]):
         return None
-    return [array.reshape(-1) for array in turned]
+    if not all([array.flags.c_contiguous for array in arrays]):
+        order, _ = memory_order(arrays[0].strides)
+        arrays = [array.transpose(order) for array in arrays]
+        if not all([array.flags.c_contiguous for array in arrays]):
+            return None
+    return [array.reshape(-1) for array in arrays]
+
+
+@functools.lru_cache(maxsize=1024)
+def memory_order(strides):
+    """The axes of an array with such strides from the widest to the narrowest, and the transpose that undoes that.
+
+    Examples
+    --------
+    >>> memory_order((24, 4, 8))
+    ((0, 2, 1), (0, 2, 1))
+    """
+    order = tuple(sorted(range(len(strides)), key=lambda axis: -strides[axis]))
+    return order, tuple(sorted(range(len(order)), key=order.__getitem__))
 
 
 def target(out, shape, dtype, like):
