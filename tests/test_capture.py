@@ -414,6 +414,13 @@ def test_an_argument_that_may_change_is_refused(kind):
             assert run(minidl.ones(2), held).tolist() == [held.scale] * 2
 
 
+def test_a_batch_without_elements_is_no_step_to_replay():
+    step = minidl.capture(lambda x: (x * 2).sum())
+    with pytest.warns(minidl.CaptureWarning, match=r"an argument of shape \(0, 3\), without elements"):
+        assert step(minidl.ones(0, 3)).item() == 0.0
+    assert [step(minidl.ones(2, 3)).item() for _ in range(3)] == [12.0] * 3
+
+
 def test_a_change_in_place_by_a_replay_is_seen_by_a_graph_from_before():
     case = captured_training()
     for _ in range(3):

@@ -159,3 +159,24 @@ def test_accumulating_into_a_gradient_counts_as_a_change():
     (x * 3).sum().backward()
     with pytest.raises(RuntimeError, match="changed in place"):
         y.backward()
+
+
+@pytest.mark.parametrize(
+    "change, slope",
+    [
+        (lambda y, x: y.neg_(), [-2.0, -2.0]),
+        (lambda y, x: y.clip_(1.0, 3.0), [2.0, 0.0]),
+        (lambda y, x: y.masked_fill_(y > 3, 5.0), [2.0, 0.0]),
+        (lambda y, x: y.scatter_(0, minidl.tensor([0]), x[1:] * 3), [0.0, 5.0]),
+        (lambda y, x: y.scatter_add_(0, minidl.tensor([0]), x[1:] * 3), [2.0, 5.0]),
+        (lambda y, x: y.index_add_(0, minidl.tensor([0]), x[1:] * 3), [2.0, 5.0]),
+    ],
+)
+def test_changes_in_place_at_some_places(change, slope):
+    x = leaf([1.0, 2.0])
+    y = x * 2
+    assert change(y, x) is y
+    y.sum().backward()
+    assert x.grad.tolist() == slope
+    with pytest.raises(RuntimeError, match="a leaf that requires grad"):
+        change(x, x)

@@ -62,3 +62,49 @@ def test_state_of_other_parameters_is_refused():
     reverse = optim.SGD(params[::-1], lr=0.1)
     with pytest.raises(ValueError, match=r"`momentum_buffer\[0\]` has shape \(3, 4\); accepted: \(\)"):
         reverse.load_state_dict(optimizer.state_dict())
+
+
+KINDS = {
+    "SGD": lambda params: optim.SGD(params, lr=0.1, momentum=0.9), "Adam": optim.Adam, "RMSprop": optim.RMSprop,
+    "Muon": optim.Muon, "Lookahead": lambda params: optim.Lookahead(optim.SGD(params, lr=0.1)),
+}  # fmt: skip
+
+
+def stepped(kind):
+    param = Tensor(np.ones((2, 2)), requires_grad=True)
+    param.grad = Tensor(np.ones((2, 2)))
+    optimizer = KINDS[kind]([param])
+    optimizer.step()
+    return optimizer
+
+
+@pytest.mark.parametrize("other", [kind for kind in KINDS if kind != "Lookahead"])
+@pytest.mark.parametrize("kind", KINDS)
+def test_state_of_another_kind_of_optimizer_is_refused(kind, other):
+    optimizer, saved = stepped(kind), stepped(other).state_dict()
+    before = repr(optimizer.state_dict())
+    if other == kind or (kind, other) == ("Lookahead", "SGD"):  # which has no group that SGD's could not fill
+        optimizer.load_state_dict(saved)
+    else:
+        with pytest.raises(ValueError, match="`state_dict` is of another kind of optimizer: its groups lack"):
+            optimizer.load_state_dict(saved)
+        assert repr(optimizer.state_dict()) == before
+
+
+def test_what_is_no_state_is_refused():
+    optimizer = stepped("Adam")
+    with pytest.raises(TypeError, match="`state_dict` is 3; accepted: what state_dict"):
+        optimizer.load_state_dict(3)
+    with pytest.raises(ValueError, match=r"`state_dict` lacks \['param_groups', 'state'\]"):
+        optimizer.load_state_dict({})
+    saved = optimizer.state_dict()
+    saved["state"][9] = saved["state"].pop(0)
+    with pytest.raises(ValueError, match=r"slots of parameters \[9\], which are in none"):
+        optimizer.load_state_dict(saved)
+
+
+def test_a_flag_that_a_saved_group_lacks_stays_as_it_is():
+    optimizer, saved = stepped("Muon"), stepped("Muon").state_dict()
+    del saved["param_groups"][0]["renormalise"]  # PyTorch's has none
+    optimizer.load_state_dict(saved)
+    assert optimizer.param_groups[0]["renormalise"] is False

@@ -175,6 +175,21 @@ def test_the_gradient_of_a_deviation_of_equal_numbers_is_zero():
     assert theirs.grad.tolist() == [0.0, 0.0, 0.0]
 
 
+def test_the_slope_of_a_certain_answer_is_finite():
+    """A sigmoid of float32 is 1 from 17 on; one such answer must not make NaN of all gradients."""
+    scores = minidl.tensor([-200.0, 0.0, 200.0], requires_grad=True)
+    losses = minidl.binary_cross_entropy(scores.sigmoid(), minidl.tensor([0.0, 1.0, 0.0]), reduction="none")
+    assert losses.tolist() == pytest.approx([0.0, np.log(2), 100.0])
+    losses.sum().backward()
+    assert scores.grad.tolist() == [0.0, -0.5, 0.0]
+
+
+def test_the_slope_of_an_angle_at_the_origin_is_zero():
+    y, x = (minidl.tensor(values, requires_grad=True) for values in ([0.0, 3.0], [0.0, 4.0]))
+    minidl.atan2(y, x).sum().backward()
+    assert y.grad.tolist() == pytest.approx([0.0, 0.16]) and x.grad.tolist() == pytest.approx([0.0, -0.12])
+
+
 def test_a_copy_is_made_where_it_is_asked_for():
     values = minidl.ones(2)
     assert values.to("cpu") is values and values.to(minidl.ones(1)) is values

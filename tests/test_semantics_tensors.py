@@ -167,3 +167,17 @@ def test_what_another_node_saved_still_may_not_change():
     h *= 3
     with pytest.raises(RuntimeError, match="changed in place since"):
         y.sum().backward()
+
+
+def test_conversions_by_method():
+    x = minidl.tensor([0.0, 1.5, -2.0], requires_grad=True)
+    assert [x.int().dtype, x.bool().dtype, x.type_as(minidl.ones(1, dtype="float64")).dtype] == ["i4", "?", "f8"]
+    assert x.int().tolist() == [0, 1, -2] and x.bool().tolist() == [False, True, True]
+    assert x.is_floating_point() and not x.int().is_floating_point() and not x.bool().requires_grad
+    assert +x is x
+
+
+def test_a_value_in_a_tensor_is_found():
+    x = minidl.tensor([[0.0, 1.5], [2.0, float("nan")]])
+    assert 1.5 in x and 2 in x and x[0, 1] in x
+    assert 3 not in x and float("nan") not in x and 1 not in minidl.zeros(0)

@@ -64,8 +64,9 @@ def binary_cross_entropy(
 
 
 def _log_at_least(x):
-    """log(x), no less than -100."""
-    return x.log().clamp(-100.0)
+    """log(x), no less than -100, with slope 0 at 0: there clamp's 0 would meet the logarithm's infinity, and be NaN."""
+    zero = x.data == 0
+    return where(zero, -100.0, where(zero, 1.0, x).log().clamp(-100.0))
 
 
 def kl_div(

@@ -6,8 +6,19 @@ import functools
 from collections.abc import Callable
 from typing import Any, Concatenate, Final, ParamSpec
 
-from minidl.ops import arithmetic, comparison, elementwise, indexing, matmul, remainders, shape, tiling
-from minidl.ops.promotion import Operand, is_operand
+from minidl.ops import (
+    arithmetic,
+    comparison,
+    elementwise,
+    indexing,
+    matmul,
+    remainders,
+    scattering,
+    selecting,
+    shape,
+    tiling,
+)
+from minidl.ops.promotion import Operand, is_operand, tensor_of
 from minidl.tensor import Tensor
 
 P = ParamSpec("P")
@@ -48,6 +59,36 @@ def _long(self: Tensor, memory_format: object = None) -> Tensor:
     return shape.astype(self, "int64")
 
 
+def _int(self: Tensor, memory_format: object = None) -> Tensor:
+    """The values in int32."""
+    return shape.astype(self, "int32")
+
+
+def _bool(self: Tensor, memory_format: object = None) -> Tensor:
+    """True where a value is not 0."""
+    return shape.astype(self, "bool")
+
+
+def _type_as(self: Tensor, other: Tensor) -> Tensor:
+    """The values in the dtype of `other`, and on its device."""
+    return shape.to(self, tensor_of(other, "other"))
+
+
+def _is_floating_point(self: Tensor) -> object:
+    """Return whether the values are numbers with a fraction."""
+    return self.dtype.kind == "f"
+
+
+def _itself(self: Tensor) -> Tensor:
+    """The tensor."""
+    return self
+
+
+def _holds(self: Tensor, value: Operand) -> object:
+    """Return whether an element equals `value` (waits for the device)."""
+    return comparison.eq(self, value).any().item()
+
+
 def _cpu(self: Tensor) -> Tensor:
     """The tensor in the memory of the host."""
     return shape.to(self, "cpu")
@@ -71,6 +112,11 @@ def _fill(self: Tensor, value: Operand) -> Tensor:
 def _zero(self: Tensor) -> Tensor:
     """Overwrite every element with 0."""
     return indexing.setitem(self, Ellipsis, 0)
+
+
+def _scatter(self: Tensor, dim: int, index: Tensor, src: Tensor | float, *, reduce: str | None = None) -> Tensor:
+    """Overwrite the tensor with `src` at the places `index` along `dim`; the copy keeps it free of a view."""
+    return self.become(scattering.scatter(self.clone(), dim, index, src, reduce=reduce))
 
 
 class Operators:
@@ -118,9 +164,11 @@ class Operators:
     __eq__: Final = or_identity(comparison.eq)
     __ne__: Final = or_identity(comparison.ne)
     __hash__: Final = object.__hash__  # defining __eq__ would otherwise make tensors unhashable
+    __pos__: Final = _itself
     __neg__: Final = arithmetic.neg
     __abs__: Final = elementwise.abs
     __invert__: Final = comparison.bitwise_not
+    __contains__: Final = _holds
     __getitem__: Final = indexing.getitem
     __setitem__: Final = indexing.setitem
 
@@ -129,6 +177,10 @@ class Operators:
     float: Final = _float
     double: Final = _double
     long: Final = _long
+    int: Final = _int
+    bool: Final = _bool
+    type_as: Final = _type_as
+    is_floating_point: Final = _is_floating_point
     cpu: Final = _cpu
     cuda: Final = _cuda
     T: Final = property(_transposed)
@@ -142,6 +194,12 @@ class Operators:
     div_: Final = in_place(arithmetic.div)
     pow_: Final = in_place(arithmetic.pow)
     clamp_: Final = in_place(arithmetic.clamp)
+    clip_: Final = in_place(arithmetic.clamp)
+    neg_: Final = in_place(arithmetic.neg)
+    masked_fill_: Final = in_place(selecting.masked_fill)
+    index_add_: Final = in_place(selecting.index_add)
+    scatter_: Final = _scatter
+    scatter_add_: Final = in_place(scattering.scatter_add)
     lerp_: Final = in_place(remainders.lerp)
     relu_: Final = in_place(elementwise.relu)
     abs_: Final = in_place(elementwise.abs)

@@ -76,7 +76,7 @@ def trunc(input: Tensor) -> Tensor:
 
 
 class Atan2(Function):
-    """The angle of the point (x, y): its slopes are x / r**2 to y and -y / r**2 to x."""
+    """The angle of the point (x, y): its slopes are x / r**2 to y and -y / r**2 to x, and 0 at the origin."""
 
     def forward(self, y: Array, x: Array) -> Array:
         self.save_for_backward(y, x)
@@ -84,7 +84,8 @@ class Atan2(Function):
 
     def backward(self, grad: Tensor) -> tuple[Tensor | None, ...]:
         y, x = self.saved_tensors
-        scaled = grad / (x * x + y * y)
+        square = x * x + y * y
+        scaled = grad / where(square.data == 0, 1.0, square)
         return scaled * x, -scaled * y
 
 

@@ -19,7 +19,7 @@ from typing import Any
 
 from minidl import backend
 from minidl.backend import Array
-from minidl.optim.settings import Rule, assign, check_shape, write
+from minidl.optim.settings import Rule, assign, check_shape, saved_groups, write
 from minidl.optim.updates import together
 from minidl.tensor import Tensor, enable_grad, zero_gradients
 
@@ -142,20 +142,17 @@ class Optimizer:
         Raises
         ------
         ValueError
-            If the groups differ in number or size, or a slot in shape.
+            If it is of another kind of optimiser, the groups differ in number or size, or a slot in shape.
         """
-        saved_groups = state_dict["param_groups"]
-        found, accepted = ([len(g["params"]) for g in groups] for groups in (saved_groups, self.param_groups))
-        if found != accepted:
-            raise ValueError(f"`state_dict` has parameter groups of {found} parameters; accepted: {accepted}")
-        numbers = [number for group in saved_groups for number in group["params"]]
+        groups = saved_groups(state_dict, self.param_groups, self.defaults)
+        numbers = [number for group in groups for number in group["params"]]
         loaded = [(param, state_dict["state"].get(number, {})) for number, param in zip(numbers, self._params())]
         for index, (param, saved) in enumerate(loaded):  # all are checked before any is written
             for name, value in saved.items():
                 check_shape(value, _slot_shape(name, param), f"{name}[{index}]")
         state = {param: _loaded_slots(self.state.get(param, {}), saved, param.data) for param, saved in loaded if saved}
         self.state = defaultdict(dict, state)
-        for group, saved in zip(self.param_groups, saved_groups):
+        for group, saved in zip(self.param_groups, groups):
             for name, value in saved.items():
                 if name != "params":
                     assign(group, name, value)

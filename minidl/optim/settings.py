@@ -114,6 +114,34 @@ def check_keys(needed: Sequence[str], state_dict: dict[str, Any]) -> None:
         raise ValueError(f"`state_dict` lacks {missing}; found: {sorted(state_dict)}")
 
 
+def saved_groups(state_dict: Any, groups: list[dict[str, Any]], defaults: dict[str, Any]) -> list[dict[str, Any]]:
+    """The parameter groups of `state_dict`, once they are known to be of such an optimiser over as many parameters.
+
+    A flag that they lack stays as it is: PyTorch's groups, and those of earlier versions, do not have all of ours.
+
+    Raises
+    ------
+    TypeError, ValueError
+        Naming what differs.
+    """
+    if not isinstance(state_dict, dict):
+        raise refused("state_dict", state_dict, "what state_dict() of such an optimizer returned", TypeError)
+    check_keys(("state", "param_groups"), state_dict)
+    saved = state_dict["param_groups"]
+    found, accepted = ([len(group["params"]) for group in several] for several in (saved, groups))
+    if found != accepted:
+        raise ValueError(f"`state_dict` has parameter groups of {found} parameters; accepted: {accepted}")
+    numbers = [name for name, value in defaults.items() if value is not None and not isinstance(value, bool)]
+    for group in saved:
+        missing = [name for name in numbers if name not in group]
+        if missing:
+            raise ValueError(f"`state_dict` is of another kind of optimizer: its groups lack {missing}")
+    strays = sorted(set(state_dict["state"]) - {number for group in saved for number in group["params"]}, key=str)
+    if strays:
+        raise ValueError(f"`state_dict` has slots of parameters {strays}, which are in none of its groups")
+    return saved
+
+
 def per_group(name: str, value: Any, optimizer: Optimizer) -> list[Any]:
     """`value` as a list with an entry for each group; a list must have that length already."""
     groups = len(optimizer.param_groups)

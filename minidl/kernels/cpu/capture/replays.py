@@ -187,6 +187,8 @@ def _key(arguments):
 def _reason(leaves):
     """The reason why a call with these arguments cannot be replayed, or None."""
     for leaf in leaves:
+        if is_data(leaf) and 0 in leaf.shape:
+            return f"an argument of shape {leaf.shape}, without elements: there is nothing to replay"
         if is_data(leaf) and (type(array_of(leaf)) is not np.ndarray or _overlaps_itself(array_of(leaf))):
             return f"an argument of shape {leaf.shape} that overlaps itself, or is read backwards"
     return unfit(leaves)
