@@ -81,7 +81,7 @@ _probe._grad_buffer = np.empty(0)
 _UNUSED = _holders(_probe)  # those that asking adds
 
 
-def references(gradient):
+def references(gradient: Tensor) -> tuple[int, int, int] | None:
     """The numbers of references to a gradient, its array, and the array whose memory that is a view of; else None."""
     array = gradient._data
     if type(array) is not np.ndarray:
