@@ -3,8 +3,10 @@
     every k steps:  slow <- slow + alpha (fast - slow),  fast <- slow
 
 The fast weights explore, the slow ones take the mean direction; the variance of the steps falls, and with it the need
-for a small learning rate. `minidl.capture` refuses a step that holds one: only every k-th step has a meeting, so that
-no single record stands for all. Capture the forward and the backward, and step outside. M. Zhang et al., "Lookahead Optimizer: k steps forward, 1 step back", arXiv 1907.08610.
+for a small learning rate. M. Zhang et al., "Lookahead Optimizer: k steps forward, 1 step back", arXiv 1907.08610.
+
+`minidl.capture` refuses a function that makes such a step: only every k-th has a meeting, so that no single record
+stands for all. Capture the forward and the backward, and step outside.
 """
 
 from __future__ import annotations
