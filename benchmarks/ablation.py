@@ -64,7 +64,7 @@ class Plan:
     data: str = "cifar10"
     epochs: int = 4
     batch: int = 1000
-    width: float = 0.5  # 30 million multiply-adds an image, in place of 103
+    width: float = 0.5  # 30 million multiply-adds an image, in place of 106
     aux_weight: float = 0.3
     steps: int = 1 << 30
     rates: dict = field(default_factory=_rates)
