@@ -189,6 +189,9 @@ def arrays_that_lie_otherwise():
     by_code = instead(compilation, "dumps", lambda *_: b"")
     fault("machine code cpu", "found by objects that are new in each process", by_object, found_again)
     fault("machine code cpu", "found by its code alone", by_code, found_again)
+    own_names = convolutions.test_kernels_that_differ_in_what_they_close_over_have_names_of_their_own
+    one_name = instead(compilation, "_fingerprint", lambda *_: "")
+    fault("machine code cpu", "one name for two kernels", one_name, own_names)
 
 
 def _biases():

@@ -1,5 +1,6 @@
 """Every fast convolution against the plain one, over shapes that are awkward on purpose."""
 
+import itertools
 import os
 import shutil
 import subprocess
@@ -22,6 +23,7 @@ from minidl.ops import convolution, im2col, matmul
 pytest.importorskip("numba", reason="Numba is not installed")
 from minidl.kernels.cpu.convolution import algorithms  # noqa: E402
 from numba import int64  # noqa: E402
+from numba.core.bytecode import FunctionIdentity  # noqa: E402
 from numba.core.registry import cpu_target  # noqa: E402
 
 from minidl.kernels.cpu.machine import compilation, team  # noqa: E402
@@ -407,6 +409,17 @@ def closing_over(number):
 
     inner = jit(lambda x: innermost(x))
     return lambda x: inner(x)
+
+
+def test_kernels_that_differ_in_what_they_close_over_have_names_of_their_own():
+    """The linker knows machine code by its name, and Numba numbers it anew in each process: two may meet in a third."""
+    found = []
+    for number in (1, 2):
+        with mock.patch.object(FunctionIdentity, "_unique_ids", itertools.count(1 << 40)):  # as in another process
+            found.append(compilation.jit(closing_over(number)))
+            assert found[-1](10) == 10 + number
+    names = [code.fndesc.llvm_func_name for kernel in found for code in kernel.overloads.values()]
+    assert len(set(names)) == 2 == len(names)  # a captured step asks for addresses by these
 
 
 def test_machine_code_is_found_again_where_kernels_call_kernels():

@@ -35,7 +35,7 @@ from typing import Any
 
 from minidl import backend
 from minidl.backend import Array, Shape
-from minidl.checks import Ints, Pair, Sides, integer, positive_pair
+from minidl.checks import Ints, Pair, Sides, flag, integer, positive_pair
 from minidl.dispatch import dispatched
 from minidl.ops.geometry import check_convolution, check_window, output_size, paddings, reachable, split
 from minidl.ops.im2col import col2im_forward, im2col_forward
@@ -252,4 +252,4 @@ def conv2d(
     check_window(input, weight, padding, dilation)
     stride = reachable(stride, input.shape[2:], padding)  # past the image there is one window: addresses stay small
     geometry = dict(stride=stride, padding=padding, dilation=dilation, groups=groups)
-    return Conv2d.apply(input, weight, bias, by_batch=by_batch, **geometry)
+    return Conv2d.apply(input, weight, bias, by_batch=flag(by_batch, "by_batch"), **geometry)

@@ -60,6 +60,8 @@ def jit(function=None, *, fastmath=frozenset({"contract", "nsz"}), **options):
     """
     if function is None:
         return lambda f: jit(f, fastmath=fastmath, **options)
+    if function.__closure__:  # the linker knows machine code by its name, and Numba numbers names anew in each process
+        function.__qualname__ += f".{_fingerprint(function)[:16]}"
     kernel = numba.njit(**dict(nogil=True, error_model="numpy", fastmath=set(fastmath)) | options)(function)
     if SOURCES in Path(function.__code__.co_filename).parents and cache_folder() is not None:
         kernel._cache = _KernelCache(function)  # as Numba's `cache=True` does, with its own class
@@ -160,10 +162,11 @@ class _KernelCache(FunctionCache):
 
 
 def _fingerprint(function):
-    """Hash of the code of `function` and of what it closes over; a kernel there counts by its own code."""
+    """Hash of which function it is and of what it closes over; a kernel there counts by its own."""
     cells = [cell.cell_contents for cell in function.__closure__ or ()]
     values = [_fingerprint(value.py_func) if isinstance(value, Dispatcher) else value for value in cells]
-    return hashlib.sha256(function.__code__.co_code + dumps(values)).hexdigest()
+    place = function.__module__, function.__qualname__, function.__code__.co_firstlineno
+    return hashlib.sha256(repr(place).encode() + function.__code__.co_code + dumps(values)).hexdigest()
 
 
 @contextlib.contextmanager
