@@ -198,7 +198,7 @@ class State:
                 self.visit(os.environ, "os.environ")
             if instruction.opname in ("LOAD_GLOBAL", "STORE_GLOBAL", "LOAD_NAME", "STORE_NAME"):
                 self._follow(names, name, name, "STORE" in instruction.opname)
-            elif "ATTR" in instruction.opname or "METHOD" in instruction.opname:
+            elif isinstance(name, str) and ("ATTR" in instruction.opname or "METHOD" in instruction.opname):
                 self._attributes.add((name, "STORE" in instruction.opname))
         self._reads_rates |= "lr" in code.co_consts or "get_last_lr" in code.co_names
         for constant in code.co_consts:
